@@ -1,0 +1,6 @@
+"""ONNX bytes to a checked, immutable graph, and from there to a torch module. Needs torch, numpy and SciPy alone."""
+
+from radii.graph.errors import Obstacle, UnsupportedModel
+from radii.graph.ir import Graph, Node, Operator
+
+__all__ = ["Graph", "Node", "Obstacle", "Operator", "UnsupportedModel"]

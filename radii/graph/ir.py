@@ -1,0 +1,174 @@
+"""The graph: what a file becomes, and all that the rest of the house sees of it.
+
+Everything is immutable: nodes are frozen, arrays are read-only. Names in the file never become identifiers;
+they are kept as labels for people. Axis 0 of every activation is the batch, no operator mixes it, and all the
+shapes here are per sample, without it.
+"""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from torch import Tensor
+
+from radii.graph.call import Call
+from radii.graph.rules import Rule
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Operator:
+    """One ONNX operator: how it is read, run, what shape it makes, and its Lipschitz rule.
+
+    A subclass is named like its ONNX operator and is a frozen dataclass; its array fields are its constants, the
+    others its attributes (JSON values). It sees its activation inputs only, in the file's order.
+    """
+
+    attributes: ClassVar[Mapping[str, str]] = {}  # the ONNX attributes known: name -> kind (see `Call`)
+    behaviour: ClassVar[str]  # its Lipschitz constant, in words
+
+    @property
+    def name(self) -> str:
+        """The operator's name in ONNX."""
+        return type(self).__name__
+
+    @classmethod
+    def read(cls, call: Call) -> Self:
+        """The operator of one node of a file. Raises `Refusal` for what it can't honour exactly."""
+        raise NotImplementedError
+
+    def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
+        """The output for inputs of shape (batch, *shape); ``arrays`` are `arrays` as tensors."""
+        raise NotImplementedError
+
+    def shape(self, *inputs: Shape) -> Shape:
+        """The output's shape a sample. Raises `Refusal` where the inputs' shapes do not fit."""
+        raise NotImplementedError
+
+    def lipschitz(self, *inputs: Shape) -> Rule:
+        """The Lipschitz rule, given the shapes of the inputs a sample."""
+        raise NotImplementedError
+
+    def multiply_adds(self, *inputs: Shape) -> int:
+        """Multiply-adds a sample; elementwise work is not counted."""
+        return 0
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The constants, read-only, by field name."""
+        values = ((field.name, getattr(self, field.name)) for field in fields(self))
+        return {name: value for name, value in values if isinstance(value, np.ndarray)}
+
+    def settings(self) -> dict[str, Any]:
+        """The attributes as JSON values, by field name."""
+        values = ((field.name, getattr(self, field.name)) for field in fields(self))
+        return {name: value for name, value in values if not isinstance(value, np.ndarray)}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Node:
+    """An operator at its place in the graph."""
+
+    operator: Operator
+    inputs: tuple[str, ...]  # ids of activations
+    output: str
+    index: int  # position in the file; -1: put there by `normalized`
+    label: str = ""  # the node's name in the file; data for people
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """A checked classifier: one input, one output of ``num_classes`` logits, nodes in the order they run."""
+
+    input: str
+    input_shape: Shape
+    output: str
+    nodes: tuple[Node, ...]
+    shapes: Mapping[str, Shape]  # of every activation, the input's and the output's included
+
+    @property
+    def num_classes(self) -> int:
+        return self.shapes[self.output][0]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of operators, attributes, constants and wiring: the same whatever an exporter calls things."""
+        position = {self.input: 0} | {node.output: i for i, node in enumerate(self.nodes, start=1)}
+        form = {
+            "format": 1,
+            "input_shape": self.input_shape,
+            "output": position[self.output],
+            "nodes": [
+                {
+                    "operator": node.operator.name,
+                    "attributes": node.operator.settings(),
+                    "arrays": {name: _array_digest(array) for name, array in node.operator.arrays().items()},
+                    "inputs": [position[name] for name in node.inputs],
+                }
+                for node in self.nodes
+            ],
+        }
+        canonical = json.dumps(form, sort_keys=True, separators=(",", ":"), allow_nan=True)
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+    def input_shapes(self, node: Node) -> tuple[Shape, ...]:
+        """The shapes a sample of ``node``'s inputs."""
+        return tuple(self.shapes[name] for name in node.inputs)
+
+    def last_uses(self) -> tuple[tuple[str, ...], ...]:
+        """For each node, the activations that nothing after it reads."""
+        last = {name: i for i, node in enumerate(self.nodes) for name in node.inputs}
+        last.pop(self.output, None)
+        done: list[list[str]] = [[] for _ in self.nodes]
+        for name, i in last.items():
+            done[i].append(name)
+        return tuple(tuple(names) for names in done)
+
+    def peak_elements(self) -> int:
+        """The most activation elements a sample that are alive at once."""
+        size = {name: int(np.prod(shape, dtype=object)) for name, shape in self.shapes.items()}
+        alive = peak = size[self.input]
+        for node, done in zip(self.nodes, self.last_uses(), strict=True):
+            alive += size[node.output]
+            peak = max(peak, alive)
+            alive -= sum(size[name] for name in done)
+        return peak
+
+    def summary(self) -> dict[str, Any]:
+        """What a person wants to know at a glance: JSON values."""
+        layers = [
+            {
+                "node": node.index,
+                "label": node.label,
+                "operator": node.operator.name,
+                "shape": list(self.shapes[node.output]),
+                "parameters": _parameters(node.operator),
+                "multiply_adds": node.operator.multiply_adds(*self.input_shapes(node)),
+            }
+            for node in self.nodes
+        ]
+        return {
+            "input_shape": list(self.input_shape),
+            "num_classes": self.num_classes,
+            "digest": self.digest,
+            "parameters": sum(_parameters(node.operator) for node in self.nodes),
+            "multiply_adds": sum(
+                node.operator.multiply_adds(*self.input_shapes(node)) for node in self.nodes
+            ),
+            "activation_bytes": 4 * self.peak_elements(),
+            "operators": dict(sorted(Counter(node.operator.name for node in self.nodes).items())),
+            "layers": layers,
+        }
+
+
+def _parameters(operator: Operator) -> int:
+    return sum(array.size for array in operator.arrays().values() if array.dtype.kind == "f")
+
+
+def _array_digest(array: np.ndarray) -> list[Any]:
+    little_endian = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+    return [array.dtype.str.lstrip("<=|"), array.shape, hashlib.sha256(little_endian.tobytes()).hexdigest()]
