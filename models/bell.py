@@ -1,0 +1,76 @@
+"""The doorbell: a Celery message that carries an id and nothing else. The row is the job; a lost message loses nothing
+(the sweeper rings again), one that comes twice does nothing (the claim decides)."""
+
+import logging
+from collections.abc import Callable
+from typing import NamedTuple
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+
+from models.settings import Settings
+
+log = logging.getLogger(__name__)
+
+INTAKE, CERTIFY = "intake", "certify"  # queues
+TASKS = {
+    "model": ("radii.intake_model", INTAKE),
+    "dataset": ("radii.intake_dataset", INTAKE),
+    "shard": ("radii.certify_shard", CERTIFY),
+}
+
+
+class Bell(NamedTuple):
+    """What to ring: a noun of ``TASKS`` and the id of the row."""
+
+    noun: str
+    id: str
+
+
+Ring = Callable[[Bell], None]
+
+
+def celery_app(settings: Settings) -> Celery:
+    """The Celery application, the same for those who ring and those who answer."""
+    app = Celery("radii", broker=settings.broker, set_as_current=False)
+    app.conf.update(
+        accept_content=["json"],
+        task_serializer="json",
+        task_ignore_result=True,
+        task_acks_late=True,
+        task_reject_on_worker_lost=False,  # the row's lease brings the work back; rejecting loops for ever on poison
+        worker_prefetch_multiplier=1,
+        worker_soft_shutdown_timeout=10.0,
+        worker_enable_soft_shutdown_on_idle=False,
+        worker_hijack_root_logger=False,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        broker_connection_retry_on_startup=True,
+        broker_connection_timeout=2.0,
+        broker_transport_options={
+            "visibility_timeout": 86_400,  # above the longest shard; the sweeper is what brings work back
+            "unacked_restore_interval": 1,
+            "unacked_restore_throttle": 1,
+            "socket_connect_timeout": 2.0,
+            "socket_timeout": 10.0,
+        },
+        enable_utc=True,
+        timezone="UTC",
+    )
+    return app
+
+
+def celery_ring(app: Celery) -> Ring:
+    """A ring that sends a message, and only logs when the broker can't be reached: the sweeper will ring again."""
+
+    def ring(bell: Bell) -> None:
+        task, queue = TASKS[bell.noun]
+        try:
+            app.send_task(task, args=[bell.id], queue=queue, retry=False)
+        except OperationalError as error:
+            log.warning("could not ring for %s %s (%s); the sweeper will", bell.noun, bell.id, error)
+
+    return ring
+
+
+def silent(bell: Bell) -> None:
+    """A ring that nobody hears: for processes that only read, and for tests that call the workers themselves."""

@@ -1,0 +1,64 @@
+"""The blob store: bytes under the name of their SHA-256, in a folder. What is there is whole and never changes."""
+
+import hashlib
+import os
+import secrets
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+BLOCK = 1 << 20
+
+
+class TooLarge(Exception):
+    """More bytes arrived than the limit allows; nothing was kept. Send less, or raise RADII_MAX_UPLOAD_BYTES."""
+
+
+class Blobs:
+    """A folder of blobs. Writers fill a draft and link it into place, so a reader never sees half a blob."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.drafts = root / "drafts"
+        self.drafts.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def path(self, sha256: str) -> Path:
+        """Where the blob ``sha256`` (64 hex digits) lies or would lie."""
+        if len(sha256) != 64 or set(sha256) - set("0123456789abcdef"):
+            raise ValueError("a blob is named by 64 lower-case hex digits")
+        return self.root / sha256[:2] / sha256
+
+    async def receive(self, stream: AsyncIterator[bytes], limit: int) -> tuple[str, int]:
+        """Keep what ``stream`` yields; its (sha256, size in bytes). Raises ``TooLarge`` past ``limit`` bytes."""
+        draft = self.draft()
+        digest, size = hashlib.sha256(), 0
+        try:
+            with draft.open("xb") as file:
+                async for block in stream:
+                    size += len(block)
+                    if size > limit:
+                        raise TooLarge(f"more than {limit} bytes")
+                    digest.update(block)
+                    file.write(block)
+                file.flush()
+                os.fsync(file.fileno())
+            self._place(draft, digest.hexdigest())
+        finally:
+            draft.unlink(missing_ok=True)
+        return digest.hexdigest(), size
+
+    def draft(self) -> Path:
+        """A fresh path for a file that ``adopt`` may take over."""
+        return self.drafts / secrets.token_hex(16)
+
+    def adopt(self, file: Path) -> str:
+        """Move ``file`` (in the same file system) into the store; its sha256."""
+        with file.open("rb") as stream:
+            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+        self._place(file, sha256)
+        file.unlink(missing_ok=True)
+        return sha256
+
+    def _place(self, draft: Path, sha256: str) -> None:
+        target = self.path(sha256)
+        target.parent.mkdir(exist_ok=True, mode=0o700)
+        draft.replace(target)

@@ -1,0 +1,68 @@
+"""What must be true before the service starts: ``python -m models.bootstrap``. Safe to run again, and at the same time.
+
+The database is at the newest migration, there is an API key (in DATA_DIR/api-key, mode 0600), and the noise secret is
+the one that this database's certificates were made with.
+"""
+
+import hashlib
+import sys
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, text
+
+from models.database import Database
+from models.repositories import keys
+from models.settings import Settings, keep
+from models.tables import Fact
+
+ROOT = Path(__file__).parent.parent
+LOCK = 0x7261646969  # "radii": PostgreSQL's advisory lock, so that two starts at once migrate one after the other
+
+
+class WrongSecretError(Exception):
+    """The noise secret is not the one this database's certificates were made with: the same question would get
+    another answer. Set RADII_NOISE_SECRET to the former one (DATA_DIR/noise-secret of the first installation)."""
+
+
+def bootstrap(settings: Settings) -> None:
+    """Make it so. Raises ``WrongSecretError``."""
+    settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    database = Database(settings.database)
+    try:
+        with database.engine.begin() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
+            migrate(connection)
+        check_secret(database, settings)
+        key = keep(settings.key_file, keys.fresh_text())
+        with database.write() as session:
+            keys.add(session, "first", key)
+    finally:
+        database.close()
+
+
+def migrate(connection: Connection, revision: str = "head") -> None:
+    """Bring the database to ``revision``."""
+    config = Config(toml_file=ROOT / "pyproject.toml")
+    config.attributes["connection"] = connection
+    command.upgrade(config, revision)
+
+
+def check_secret(database: Database, settings: Settings) -> None:
+    """Compare the secret with the fingerprint in the database; write that down the first time."""
+    fingerprint = hashlib.sha256(b"radii noise secret" + settings.secret()).hexdigest()
+    with database.write() as session:
+        known = session.get(Fact, "noise-secret")
+        if known is None:
+            session.add(Fact(name="noise-secret", value=fingerprint))
+        elif known.value != fingerprint:
+            raise WrongSecretError(WrongSecretError.__doc__)
+
+
+if __name__ == "__main__":
+    try:
+        bootstrap(Settings())
+    except WrongSecretError as error:
+        sys.exit(f"radii: {error}")

@@ -1,0 +1,72 @@
+"""The database: engine, transactions, and bells that ring after commit."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.orm import Session
+
+from models.bell import Bell, Ring, silent
+
+BELLS = "bells"
+
+
+class Database:
+    """Sessions on one database. The unit of work commits at the edge: code inside a session never commits."""
+
+    def __init__(self, url: str, *, ring: Ring = silent) -> None:
+        self.ring = ring
+        self.engine = create_engine(url, pool_pre_ping=True)
+        if self.engine.dialect.name == "sqlite":
+            _tame_sqlite(self.engine)
+        # SQLite takes its write lock at BEGIN: one that upgrades from a read later may fail instead of waiting.
+        self._writer = self.engine.execution_options(radii_writes=True)
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """A session for reading one consistent state."""
+        with Session(self.engine, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """A session that commits at the end of the block, or not at all; its bells ring after the commit."""
+        with Session(self._writer, expire_on_commit=False) as session:
+            with session.begin():
+                yield session
+            bells = session.info.pop(BELLS, [])
+        for bell in bells:
+            self.ring(bell)
+
+    def ping(self) -> None:
+        """Raises if the database can't be reached."""
+        with self.engine.connect() as connection:
+            connection.execute(text("SELECT 1"))
+
+    def close(self) -> None:
+        """Give all connections back."""
+        self.engine.dispose()
+
+
+def ring_after_commit(session: Session, bell: Bell) -> None:
+    """Ring ``bell`` once the transaction of ``session`` has committed; never if it rolls back."""
+    session.info.setdefault(BELLS, []).append(bell)
+
+
+def _tame_sqlite(engine: Engine) -> None:
+    """WAL (readers never wait for a writer), waiting instead of failing on a lock, foreign keys, explicit BEGIN."""
+    if engine.url.database:
+        Path(engine.url.database).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    @event.listens_for(engine, "connect")
+    def connect(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # the driver must not begin transactions of its own
+        for pragma in ("busy_timeout=30000", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        writes = connection.get_execution_options().get("radii_writes", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

@@ -1,0 +1,57 @@
+"""Every problem that radii reports, as RFC 9457 documents: in HTTP answers, and in rows of rejected models,
+rejected data sets and failed jobs. ``type`` is ``/problems/<slug>``, a page that the service itself serves."""
+
+from enum import Enum
+from typing import Any
+
+
+class Problem(Enum):
+    """slug, HTTP status, title, and what to do about it in general (``detail`` says it for the case at hand)."""
+
+    # fmt: off
+    INVALID_REQUEST = ("invalid-request", 422, "The request does not fit its schema", "Correct the fields that `errors` names and send it again.")
+    MALFORMED_JSON = ("malformed-json", 400, "The body is not valid JSON", "Send a JSON object with Content-Type: application/json.")
+    UNKNOWN_PARAMETER = ("unknown-parameter", 400, "Unknown query parameter", "Remove the parameter, or correct its spelling: unknown ones are refused so that a typo can't change an answer.")
+    UNAUTHENTICATED = ("unauthenticated", 401, "No valid API key", "Send `Authorization: Bearer KEY`. `radii up` writes the first key to DATA_DIR/api-key.")
+    NOT_FOUND = ("not-found", 404, "Nothing here", "Check the id and the path.")
+    METHOD_NOT_ALLOWED = ("method-not-allowed", 405, "This path does not answer that method", "See /docs for the calls there are.")
+    UPLOAD_TOO_LARGE = ("upload-too-large", 413, "The upload is over the limit", "Send less, or raise RADII_MAX_UPLOAD_BYTES.")
+    REQUEST_TOO_LARGE = ("request-too-large", 413, "The JSON body is over the limit", "Upload data as a file and name its id.")
+    EMPTY_UPLOAD = ("empty-upload", 422, "The upload has no bytes", "Send the file as the raw request body (curl: --data-binary @FILE).")
+    DIGEST_MISMATCH = ("digest-mismatch", 422, "The bytes do not match Content-Digest", "Send the file again.")
+    UNSUPPORTED_MODEL_FORMAT = ("unsupported-model-format", 415, "This model format is not accepted", "Export the network to ONNX on your machine: torch.onnx.export(model, example, 'model.onnx', external_data=False). Pickle-based formats can run code when they are loaded.")
+    UNSUPPORTED_MODEL = ("unsupported-model", 422, "The model can't be certified", "`obstacles` lists every offending node with its remedy.")
+    UNSUPPORTED_DATASET_FORMAT = ("unsupported-dataset-format", 415, "This data format is not accepted", "Send a NumPy .npz with x and optionally y: numpy.savez('data.npz', x=x, y=y).")
+    INVALID_DATASET = ("invalid-dataset", 422, "The data set can't be used", "x: numbers of shape (N, ...), finite; y: N integers >= 0.")
+    NOT_READY = ("not-ready", 409, "Intake has not finished", "Poll the resource until its state is ready.")
+    REJECTED = ("rejected", 409, "Intake rejected this resource", "Its own page says why; upload a corrected file.")
+    SHAPE_MISMATCH = ("shape-mismatch", 422, "Inputs of the data set don't fit the model", "Reshape x to (N, *input shape of the model).")
+    RANGE_MISMATCH = ("range-mismatch", 422, "Values of the data set lie outside the model's input range", "Scale x to the range the model was declared with, or declare the range that the data really has.")
+    LABELS_OUT_OF_RANGE = ("labels-out-of-range", 422, "Labels exceed the model's classes", "Labels are class indices 0 .. classes-1.")
+    SUBSET_OUT_OF_RANGE = ("subset-out-of-range", 422, "The subset does not lie in the data set", "Choose 0 <= start < stop <= count and step >= 1.")
+    METHOD_NOT_APPLICABLE = ("method-not-applicable", 422, "This method does not apply to this model", "`reasons` names the nodes that stand against it; the model's page says which methods apply.")
+    ALREADY_ENDED = ("already-ended", 409, "The certification has ended", "A terminal state never changes; start a new certification.")
+    WORKER_LOST = ("worker-lost", 500, "The work ended its process several times without progress", "Usually memory: use a smaller model or batch, or a larger worker.")
+    OUT_OF_MEMORY = ("out-of-memory", 500, "The worker ran out of memory", "Use a smaller batch size (RADII_BATCH_SIZE) or a larger worker.")
+    INTAKE_LIMIT = ("intake-limit", 422, "Intake needed more time or memory than it may use", "Simplify the file, or raise RADII_INTAKE_SECONDS or RADII_INTAKE_MEMORY_BYTES.")
+    COUNTS_MISMATCH = ("counts-mismatch", 500, "The counts of an input do not add up to n", "This is a bug in radii: no certificate was given. Please report it.")
+    INTERNAL_ERROR = ("internal-error", 500, "Something failed inside radii", "This is a bug: the log of the service has the details.")
+    UNAVAILABLE = ("unavailable", 503, "A part of the service is not reachable", "Try again shortly; /readyz says which part.")
+    # fmt: on
+
+    def __init__(self, slug: str, status: int, title: str, remedy: str) -> None:
+        self.slug = slug
+        self.status = status
+        self.title = title
+        self.remedy = remedy
+
+    def document(self, detail: str, **extensions: Any) -> dict[str, Any]:
+        """The RFC 9457 document: ``detail`` names the cause of this case; ``remedy`` what to do about it."""
+        return {
+            "type": f"/problems/{self.slug}",
+            "title": self.title,
+            "status": self.status,
+            "detail": detail,
+            "remedy": self.remedy,
+            **extensions,
+        }

@@ -1,0 +1,86 @@
+"""Certifications: planned into shards, ended once."""
+
+from sqlalchemy import delete, select, update
+from sqlalchemy.orm import Session
+
+from models.base import Json, now
+from models.bell import Bell
+from models.curve import summary
+from models.database import ring_after_commit
+from models.ids import CERTIFICATION, SHARD, new_id
+from models.repositories import results
+from models.states import TERMINAL, IllegalMove, JobState, guard
+from models.tables import Certification, Chunk, Dataset, Model, Shard
+
+OPEN = (JobState.QUEUED, JobState.RUNNING)
+
+
+def add(
+    session: Session,
+    model: Model,
+    dataset: Dataset,
+    *,
+    method: Json,
+    indices: range,
+    cost: int,
+    shard_inputs: int,
+) -> Certification:
+    """A queued certification of ``indices``, each costing ``cost`` units, cut into shards of ``shard_inputs``."""
+    row = Certification(
+        id=new_id(CERTIFICATION),
+        model=model,
+        dataset=dataset,
+        method=method,
+        start=indices.start,
+        stop=indices.stop,
+        step=indices.step,
+        total=len(indices) * cost,
+    )
+    session.add(row)
+    for start in range(0, len(indices), shard_inputs):
+        stop = min(start + shard_inputs, len(indices))
+        shard = Shard(id=new_id(SHARD), certification=row, start=start, stop=stop)
+        session.add(shard)
+        ring_after_commit(session, Bell("shard", shard.id))
+    session.flush()
+    return row
+
+
+def get(session: Session, certification_id: str, *, lock: bool = False) -> Certification | None:
+    """The certification, if there is one of that id; ``lock`` keeps it from changing until the transaction ends."""
+    query = select(Certification).where(Certification.id == certification_id)
+    if lock:
+        query = query.with_for_update(of=Certification).execution_options(populate_existing=True)
+    return session.scalar(query)
+
+
+def cancel(session: Session, certification: Certification) -> None:
+    """End a (locked) certification as cancelled. Its shards end with it, so a worker in the middle of one loses its
+    claim and stops at its next word to the database. Raises ``IllegalMove`` if it has ended already."""
+    _end(session, certification, JobState.CANCELLED)
+
+
+def fail(session: Session, certification: Certification, problem: Json) -> None:
+    """End a (locked) certification as failed, because of ``problem``."""
+    certification.problem = problem
+    _end(session, certification, JobState.FAILED)
+
+
+def succeed_if_complete(session: Session, certification: Certification) -> None:
+    """End a (locked) certification as succeeded if its last shard has."""
+    open_shard = select(Shard.id).where(Shard.certification_id == certification.id, Shard.state.in_(OPEN)).limit(1)
+    session.flush()
+    if session.scalar(open_shard) is None:
+        _end(session, certification, JobState.SUCCEEDED)
+
+
+def _end(session: Session, certification: Certification, state: JobState) -> None:
+    if certification.state in TERMINAL:
+        raise IllegalMove(f"{certification.state} -> {state}")
+    certification.state = JobState(guard(certification.state, state))
+    certification.finished_at = now()
+    certification.summary = summary(results.outcomes(session, certification.id))
+    session.flush()
+    of_this = Shard.certification_id == certification.id
+    session.execute(update(Shard).where(of_this, Shard.state.in_(OPEN)).values(state=JobState.CANCELLED))
+    session.execute(delete(Chunk).where(Chunk.certification_id == certification.id))

@@ -1,0 +1,90 @@
+"""Models and data sets: registered as validating, then ready or rejected."""
+
+import hashlib
+import json
+from typing import Any, TypeVar
+
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from models.base import Json, now
+from models.bell import Bell
+from models.database import ring_after_commit
+from models.ids import DATASET, MODEL, new_id
+from models.repositories.leases import Claim, held
+from models.states import IntakeState, guard
+from models.tables import Dataset, Model, Upload
+
+Intaken = TypeVar("Intaken", Model, Dataset)
+
+
+def fingerprint(*parts: Any) -> str:
+    """sha256 over the canonical JSON of ``parts``."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, allow_nan=False).encode()).hexdigest()
+
+
+def add_model(
+    session: Session, upload: Upload, *, name: str, settings: Json, external: dict[str, Upload]
+) -> tuple[Model, bool]:
+    """The model of these bytes and settings, and whether it is new. The same question twice is the same model."""
+    external_data = {key: value.id for key, value in sorted(external.items())}
+    external_digests = {key: value.sha256 for key, value in external.items()}
+    row = Model(
+        id=new_id(MODEL),
+        name=name,
+        upload=upload,
+        settings={**settings, "external_data": external_data},
+        fingerprint=fingerprint(upload.sha256, settings, external_digests),
+    )
+    return _add(session, row, "model")
+
+
+def add_dataset(session: Session, upload: Upload, *, name: str) -> tuple[Dataset, bool]:
+    """The data set of these bytes, and whether it is new."""
+    row = Dataset(id=new_id(DATASET), name=name, upload=upload, fingerprint=fingerprint(upload.sha256))
+    return _add(session, row, "dataset")
+
+
+def _add(session: Session, row: Intaken, noun: str) -> tuple[Intaken, bool]:
+    table = type(row)
+    same = select(table).where(table.fingerprint == row.fingerprint)
+    if found := session.scalar(same):
+        return found, False
+    try:
+        with session.begin_nested():
+            session.add(row)
+    except IntegrityError:  # another request was first, a moment ago
+        return session.scalars(same).one(), False
+    ring_after_commit(session, Bell(noun, row.id))
+    return row, True
+
+
+def get(session: Session, table: type[Intaken], row_id: str) -> Intaken | None:
+    """The model or data set, if there is one of that id."""
+    return session.get(table, row_id)
+
+
+def accept(session: Session, claim: Claim, summary: Json) -> None:
+    """Intake found it good. Raises ``LostClaim``."""
+    _end(session, claim, IntakeState.READY, summary=summary)
+
+
+def reject(session: Session, claim: Claim, problem: Json) -> None:
+    """Intake found it bad, and ``problem`` says why. Raises ``LostClaim``."""
+    _end(session, claim, IntakeState.REJECTED, problem=problem)
+
+
+def _end(
+    session: Session,
+    claim: Claim,
+    state: IntakeState,
+    *,
+    summary: Json | None = None,
+    problem: Json | None = None,
+) -> None:
+    row = held(session, claim)
+    if not isinstance(row, (Model, Dataset)):
+        raise TypeError(f"{claim.noun} has no intake")
+    row.state = IntakeState(guard(row.state, state))
+    row.summary, row.problem, row.finished_at, row.lease_expires_at = summary, problem, now(), None

@@ -1,0 +1,102 @@
+"""Who works on a row: claim, renew, release, and what nobody works on.
+
+Liveness rests on clocks (a lease expires), exactness does not: every claim raises the row's fence, and a write whose
+fence is not the row's is refused (``LostClaim``). Clocks of worker machines should agree within a few seconds.
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from enum import StrEnum
+from typing import NamedTuple
+
+from sqlalchemy import ColumnElement, case, or_, select, update
+from sqlalchemy.orm import Session
+
+from models.base import now
+from models.bell import Bell
+from models.states import IntakeState, JobState
+from models.tables import Dataset, Model, Shard
+
+Row = Model | Dataset | Shard
+NOUNS: dict[str, tuple[type[Model] | type[Dataset] | type[Shard], Sequence[StrEnum]]] = {
+    "model": (Model, (IntakeState.VALIDATING,)),
+    "dataset": (Dataset, (IntakeState.VALIDATING,)),
+    "shard": (Shard, (JobState.QUEUED, JobState.RUNNING)),
+}
+
+
+class Claim(NamedTuple):
+    """The right to work on a row, good while the row's fence is this one."""
+
+    noun: str
+    id: str
+    fence: int
+    attempts: int  # claims since the last progress, this one included
+
+
+class LostClaim(Exception):
+    """Another worker has the row, or it has ended. Stop working on it; nothing was written."""
+
+
+def _open(noun: str, row_id: str | None = None) -> list[ColumnElement[bool]]:
+    """Conditions for rows of ``noun`` that have work left and nobody working."""
+    table, states = NOUNS[noun]
+    free = or_(table.lease_expires_at.is_(None), table.lease_expires_at < now())
+    return [table.state.in_(states), free] + ([table.id == row_id] if row_id else [])
+
+
+def claim(session: Session, noun: str, row_id: str, *, worker: str, seconds: float) -> Claim | None:
+    """Take the row for ``seconds``, in one conditional UPDATE; None if it has ended or another worker has it."""
+    table, _ = NOUNS[noun]
+    statement = (
+        update(table)
+        .where(*_open(noun, row_id))
+        .values(
+            fence=table.fence + 1,
+            attempts=table.attempts + 1,
+            lease_expires_at=now() + timedelta(seconds=seconds),
+            worker=worker,
+        )
+        .returning(table.fence, table.attempts)
+    )
+    taken = session.execute(statement).one_or_none()
+    return None if taken is None else Claim(noun, row_id, taken.fence, taken.attempts)
+
+
+def renew(session: Session, claim: Claim, *, seconds: float) -> None:
+    """Keep the row for another ``seconds``. Raises ``LostClaim``."""
+    _write(session, claim, lease_expires_at=now() + timedelta(seconds=seconds))
+
+
+def release(session: Session, claim: Claim, *, blameless: bool) -> None:
+    """Give the row back for anyone to take at once. ``blameless`` (a shutdown): the attempt does not count."""
+    table, _ = NOUNS[claim.noun]
+    attempts = case((table.attempts > 0, table.attempts - 1), else_=0) if blameless else table.attempts
+    _write(session, claim, lease_expires_at=None, attempts=attempts)
+
+
+def held(session: Session, claim: Claim) -> Row:
+    """The row, locked for the rest of the transaction. Raises ``LostClaim`` if it is no longer the claimer's."""
+    table, states = NOUNS[claim.noun]
+    conditions = (table.id == claim.id, table.fence == claim.fence, table.state.in_(states))
+    row = session.scalar(
+        select(table).where(*conditions).with_for_update(of=table).execution_options(populate_existing=True)
+    )
+    if not isinstance(row, Row):
+        raise LostClaim(f"{claim.noun} {claim.id}, fence {claim.fence}")
+    return row
+
+
+def unattended(session: Session, *, limit: int = 1000) -> Iterator[Bell]:
+    """Bells for everything that has work left and nobody working."""
+    for noun, (table, _) in NOUNS.items():
+        for row_id in session.scalars(select(table.id).where(*_open(noun)).order_by(table.id).limit(limit)):
+            yield Bell(noun, row_id)
+
+
+def _write(session: Session, claim: Claim, **values: object) -> None:
+    table, states = NOUNS[claim.noun]
+    conditions = (table.id == claim.id, table.fence == claim.fence, table.state.in_(states))
+    done = session.execute(update(table).where(*conditions).values(**values).returning(table.id)).one_or_none()
+    if done is None:
+        raise LostClaim(f"{claim.noun} {claim.id}, fence {claim.fence}")

@@ -1,0 +1,32 @@
+"""Results of a certification, one row an input."""
+
+from collections.abc import Iterator, Sequence
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from models.curve import Outcome
+from models.tables import Result
+
+
+def page(
+    session: Session, certification_id: str, *, after: int | None, limit: int
+) -> tuple[Sequence[Result], int | None]:
+    """Up to ``limit`` results with an index above ``after``, in order, and the index to go on after (None: the end)."""
+    query = select(Result).where(Result.certification_id == certification_id).order_by(Result.index).limit(limit + 1)
+    if after is not None:
+        query = query.where(Result.index > after)
+    rows = session.scalars(query).all()
+    return rows[:limit], rows[limit - 1].index if len(rows) > limit else None
+
+
+def each(session: Session, certification_id: str) -> Iterator[Result]:
+    """All results in order, fetched a thousand at a time."""
+    query = select(Result).where(Result.certification_id == certification_id).order_by(Result.index)
+    yield from session.scalars(query.execution_options(yield_per=1000))
+
+
+def outcomes(session: Session, certification_id: str) -> list[Outcome]:
+    """What curve and summary need of all results."""
+    columns = select(Result.label, Result.prediction, Result.radius).where(Result.certification_id == certification_id)
+    return [Outcome(*row) for row in session.execute(columns)]

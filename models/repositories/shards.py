@@ -1,0 +1,203 @@
+"""Shards: begun, checkpointed chunk by chunk, ended. Every write needs the claim (``LostClaim`` otherwise).
+
+Lock order, everywhere: the certification, then its shard. Each write locks the certification, so progress adds up and
+exactly one shard is the last.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import timedelta
+
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
+
+from models.base import Json, now
+from models.repositories import certifications
+from models.repositories.leases import Claim, LostClaim, held
+from models.states import JobState, guard
+from models.tables import Certification, Chunk, Model, Result, Shard, Upload
+
+Counts = list[int]
+
+
+@dataclass(frozen=True)
+class ChunkCounts:
+    """The counts per class of one finished chunk."""
+
+    index: int
+    stage: str
+    number: int
+    counts: Counts
+
+
+@dataclass(frozen=True)
+class InputResult:
+    """What was certified for one input."""
+
+    index: int
+    label: int | None
+    prediction: int | None
+    radius: float | None
+    abstained: bool
+    detail: Json
+
+
+class CountsMismatch(Exception):
+    """What a shard says does not add up with its chunks: no certificate may be given. This is a bug in radii."""
+
+
+@dataclass(frozen=True)
+class WorkOrder:
+    """All that computing a shard needs, as plain data."""
+
+    certification_id: str
+    method: Json
+    model_id: str
+    model_sha256: str
+    model_settings: Json
+    external_data: dict[str, str]  # name in the model file -> sha256 of the blob
+    model_digest: str
+    x_blob: str
+    y_blob: str | None
+    indices: list[int]  # the inputs that have no result yet
+    chunks: list[ChunkCounts] = field(default_factory=list)  # what is already counted of them
+
+
+def begin(session: Session, claim: Claim) -> WorkOrder:
+    """Mark the claimed shard as running; what there is left to do."""
+    certification, shard = _locked(session, claim)
+    if shard.state is JobState.QUEUED:
+        shard.state = JobState(guard(shard.state, JobState.RUNNING))
+    if certification.state is JobState.QUEUED:
+        certification.state = JobState(guard(certification.state, JobState.RUNNING))
+        certification.started_at = now()
+    finished = set(_results(session, shard))
+    chunks = [
+        ChunkCounts(row.index, row.stage, row.number, row.counts)
+        for row in session.scalars(
+            select(Chunk).where(
+                Chunk.certification_id == certification.id, Chunk.index.between(shard.indices[0], shard.indices[-1])
+            )
+        )
+    ]
+    model, dataset = certification.model, certification.dataset
+    if model.summary is None or dataset.summary is None:
+        raise RuntimeError(f"{certification.id} is about a model or data set that intake has not accepted")
+    return WorkOrder(
+        certification_id=certification.id,
+        method=certification.method,
+        model_id=model.id,
+        model_sha256=model.upload.sha256,
+        model_settings=model.settings,
+        external_data=external_blobs(session, model),
+        model_digest=model.summary["digest"],
+        x_blob=dataset.summary["x_blob"],
+        y_blob=dataset.summary["y_blob"],
+        indices=[index for index in shard.indices if index not in finished],
+        chunks=chunks,
+    )
+
+
+def external_blobs(session: Session, model: Model) -> dict[str, str]:
+    """The blobs of the model's external weight files, by the name that the model file calls them."""
+    names = {upload_id: name for name, upload_id in model.settings["external_data"].items()}
+    uploads = session.scalars(select(Upload).where(Upload.id.in_(names)))
+    return {names[upload.id]: upload.sha256 for upload in uploads}
+
+
+def record(
+    session: Session,
+    claim: Claim,
+    chunks: Sequence[ChunkCounts],
+    results: Sequence[InputResult],
+    *,
+    seconds: float,
+) -> None:
+    """Add what was computed, renew the lease for ``seconds``, and forget earlier attempts if anything was new.
+
+    A chunk or result that is already there counts once. Raises ``LostClaim`` or ``CountsMismatch``; then nothing of
+    this call was written.
+    """
+    certification, shard = _locked(session, claim)
+    shard.lease_expires_at = now() + timedelta(seconds=seconds)
+    progress = _add_chunks(session, shard, chunks)
+    for result in results:
+        progress += _add_result(session, shard, result)
+    certification.done += progress
+    if progress:
+        shard.attempts = 0
+
+
+def finish(session: Session, claim: Claim) -> None:
+    """End the claimed shard, and its certification with it if it was the last. Raises ``LostClaim``."""
+    certification, shard = _locked(session, claim)
+    missing = set(shard.indices) - set(_results(session, shard))
+    if missing:
+        raise CountsMismatch(f"shard {shard.id} ended without results for {len(missing)} inputs")
+    shard.state = JobState(guard(shard.state, JobState.SUCCEEDED))
+    shard.lease_expires_at = None
+    certifications.succeed_if_complete(session, certification)
+
+
+def fail(session: Session, claim: Claim, problem: Json) -> None:
+    """End the claimed shard's certification as failed. Raises ``LostClaim``."""
+    certification, shard = _locked(session, claim)
+    if shard.state is JobState.QUEUED:
+        shard.state = JobState(guard(shard.state, JobState.RUNNING))
+    shard.state = JobState(guard(shard.state, JobState.FAILED))
+    shard.lease_expires_at = None
+    certifications.fail(session, certification, problem)
+
+
+def _locked(session: Session, claim: Claim) -> tuple[Certification, Shard]:
+    certification_id = session.scalar(select(Shard.certification_id).where(Shard.id == claim.id))
+    certification = certification_id and certifications.get(session, certification_id, lock=True)
+    shard = held(session, claim)
+    if not isinstance(certification, Certification) or not isinstance(shard, Shard):
+        raise LostClaim(claim.id)
+    return certification, shard
+
+
+def _results(session: Session, shard: Shard) -> Sequence[int]:
+    return session.scalars(
+        select(Result.index).where(
+            Result.certification_id == shard.certification_id,
+            Result.index.between(shard.indices[0], shard.indices[-1]),
+        )
+    ).all()
+
+
+def _add_chunks(session: Session, shard: Shard, chunks: Sequence[ChunkCounts]) -> int:
+    """Insert the chunks that are not there yet; how many samples they hold."""
+    samples = 0
+    for chunk in chunks:
+        key = (shard.certification_id, chunk.index, chunk.stage, chunk.number)
+        if session.get(Chunk, key) is None and session.get(Result, key[:2]) is None:
+            session.add(Chunk(certification_id=key[0], index=key[1], stage=key[2], number=key[3], counts=chunk.counts))
+            samples += sum(chunk.counts)
+    session.flush()
+    return samples
+
+
+def _add_result(session: Session, shard: Shard, result: InputResult) -> int:
+    """Insert the result if it is not there yet; how much progress that is. Samples counted when their chunks came."""
+    if session.get(Result, (shard.certification_id, result.index)) is not None:
+        return 0
+    sampled = "counts" in result.detail
+    if sampled:
+        _take_chunks(session, shard, result)
+    session.add(Result(certification_id=shard.certification_id, **asdict(result)))
+    return 0 if sampled else 1
+
+
+def _take_chunks(session: Session, shard: Shard, result: InputResult) -> None:
+    """Drop the input's chunks, whose sums the result must hold (NUMERICS 3, rule 9)."""
+    of_input = (Chunk.certification_id == shard.certification_id, Chunk.index == result.index)
+    sums: dict[str, Counts] = {}
+    for row in session.scalars(select(Chunk).where(*of_input)):
+        before = sums.get(row.stage, [0] * len(row.counts))
+        sums[row.stage] = [a + b for a, b in zip(before, row.counts, strict=True)]
+    said = {"pilot": result.detail["pilot_counts"], "estimate": result.detail["counts"]}
+    if sums != said:
+        raise CountsMismatch(f"input {result.index} of {shard.certification_id}: chunks sum to {sums}, not {said}")
+    session.execute(delete(Chunk).where(*of_input))

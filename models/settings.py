@@ -1,0 +1,139 @@
+"""The settings: one validated object, from ``RADII_*`` variables or the flags of ``radii up``."""
+
+import os
+import secrets
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+GIB = 2**30
+
+
+class Settings(BaseSettings):
+    """Settings of the service, the same for every process of an installation."""
+
+    model_config = SettingsConfigDict(env_prefix="RADII_", extra="forbid", frozen=True)
+
+    host: str = Field(default="127.0.0.1", description="Address that the API listens on.")
+    port: int = Field(default=8000, ge=0, le=65535, description="Port that the API listens on.")
+    data_dir: Path = Field(
+        default=Path("~/.radii"),
+        validate_default=True,
+        description="Folder for the database, blobs, keys and the private Redis.",
+    )
+    workers: int = Field(default=1, ge=1, le=256, description="Certification slots: shards computed at the same time.")
+    database_url: str = Field(
+        default="",
+        description="SQLAlchemy URL, SQLite or postgresql+psycopg. Unset: SQLite in the data folder.",
+    )
+    broker_url: str = Field(
+        default="", description="Redis URL of the broker. Unset: a private Redis in the data folder."
+    )
+    noise_secret: SecretStr | None = Field(
+        default=None,
+        description="64 hex digits that key all certification noise. Unset: made once and kept in the data folder.",
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="Where certifications run.")
+    batch_size: int = Field(default=1000, ge=1, le=1000, description="Samples that go through the network at once.")
+    max_upload_bytes: int = Field(default=2 * GIB, ge=1, description="Largest upload accepted, in bytes.")
+    intake_seconds: int = Field(default=120, ge=1, description="CPU time that reading one upload may take.")
+    intake_memory_bytes: int = Field(
+        default=8 * GIB, ge=GIB, description="Address space that reading one upload may take."
+    )
+    lease_seconds: float = Field(
+        default=15.0, ge=1, description="A worker silent for this long has lost its work to the next one."
+    )
+    sweep_seconds: float = Field(default=2.0, gt=0, description="How often work without a worker is looked for.")
+    max_attempts: int = Field(
+        default=3,
+        ge=1,
+        le=100,
+        description="Attempts without progress after which work has failed (worker-lost).",
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="INFO", description="Least severe log line."
+    )
+
+    @field_validator("data_dir")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
+    @field_validator("database_url")
+    @classmethod
+    def _known_database(cls, value: str) -> str:
+        if value and not value.startswith(("sqlite:", "postgresql+psycopg:")):
+            raise ValueError("use sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST/NAME")
+        return value
+
+    @field_validator("broker_url")
+    @classmethod
+    def _known_broker(cls, value: str) -> str:
+        if value and not value.startswith(("redis:", "rediss:", "redis+socket:")):
+            raise ValueError(
+                "use redis://HOST:PORT/DB, rediss://... or redis+socket:///PATH; other brokers lose messages"
+            )
+        return value
+
+    @field_validator("noise_secret")
+    @classmethod
+    def _hex(cls, value: SecretStr | None) -> SecretStr | None:
+        text = value.get_secret_value() if value else "0" * 64
+        if len(text) != 64 or set(text.lower()) - set("0123456789abcdef"):
+            raise ValueError("give 64 hex digits, e.g. from: openssl rand -hex 32")
+        return value
+
+    @property
+    def database(self) -> str:
+        """The database URL in force."""
+        return self.database_url or f"sqlite:///{self.data_dir / 'radii.sqlite'}"
+
+    @property
+    def broker(self) -> str:
+        """The broker URL in force."""
+        return self.broker_url or f"redis+socket://{self.redis_socket}"
+
+    @property
+    def redis_socket(self) -> Path:
+        """Socket of the private Redis."""
+        return self.data_dir / "redis.sock"
+
+    @property
+    def key_file(self) -> Path:
+        """Where the first API key is written."""
+        return self.data_dir / "api-key"
+
+    def secret(self) -> bytes:
+        """The 32 bytes of the noise secret; made on first use and kept (mode 0600) in the data folder when unset."""
+        if self.noise_secret:
+            return bytes.fromhex(self.noise_secret.get_secret_value())
+        return bytes.fromhex(keep(self.data_dir / "noise-secret", secrets.token_hex(32)))
+
+    def environment(self) -> dict[str, str]:
+        """These settings as ``RADII_*`` variables, for child processes."""
+        values = {name: getattr(self, name) for name in type(self).model_fields}
+        return {
+            f"RADII_{name.upper()}": value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+            for name, value in values.items()
+            if value not in (None, "")
+        }
+
+
+def keep(path: Path, fresh: str) -> str:
+    """The text kept in ``path`` (mode 0600); ``fresh`` if there was none. Two callers at once get one answer."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(fresh + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(draft, path)  # fails if another process was first: then its text is the one that counts
+    except FileExistsError:
+        pass
+    finally:
+        draft.unlink()
+    return path.read_text().strip()

@@ -1,0 +1,14 @@
+"""The tables, one class a file. Importing this package registers them all with ``Base.metadata``."""
+
+from models.tables.certification import Certification
+from models.tables.chunk import Chunk
+from models.tables.dataset import Dataset
+from models.tables.fact import Fact
+from models.tables.key import Key
+from models.tables.leased import Leased
+from models.tables.model import Model
+from models.tables.result import Result
+from models.tables.shard import Shard
+from models.tables.upload import Upload
+
+__all__ = ["Certification", "Chunk", "Dataset", "Fact", "Key", "Leased", "Model", "Result", "Shard", "Upload"]

@@ -1,0 +1,19 @@
+from sqlalchemy import ForeignKey
+from sqlalchemy.orm import Mapped, mapped_column
+
+from models.base import JSON_COLUMN, Base
+
+
+class Chunk(Base):
+    """The counts of one finished chunk of samples of an input. The primary key makes a chunk count once.
+
+    Rows live until their input's result is written; the result then holds the sum.
+    """
+
+    __tablename__ = "chunks"
+
+    certification_id: Mapped[str] = mapped_column(ForeignKey("certifications.id", ondelete="CASCADE"), primary_key=True)
+    index: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    stage: Mapped[str] = mapped_column(primary_key=True)  # pilot | estimate
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    counts: Mapped[list[int]] = mapped_column(JSON_COLUMN)

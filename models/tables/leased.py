@@ -1,0 +1,16 @@
+from datetime import datetime
+
+from sqlalchemy.orm import Mapped, mapped_column
+
+
+class Leased:
+    """Columns of a row that a worker takes to work on.
+
+    A claim raises ``fence`` by one and every later write must match it, so a worker that was thought dead can't
+    write over its successor. ``attempts`` counts claims since the last progress.
+    """
+
+    lease_expires_at: Mapped[datetime | None]
+    fence: Mapped[int] = mapped_column(default=0)
+    attempts: Mapped[int] = mapped_column(default=0)
+    worker: Mapped[str | None]

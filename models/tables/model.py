@@ -1,0 +1,32 @@
+from datetime import datetime
+
+from sqlalchemy import ForeignKey, Index
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from models.base import Base, Json, StateColumn, now
+from models.states import IntakeState
+from models.tables.leased import Leased
+from models.tables.upload import Upload
+
+
+class Model(Leased, Base):
+    """A neural network that a user uploaded."""
+
+    __tablename__ = "models"
+    __table_args__ = (Index("ix_models_state", "state", "lease_expires_at"),)
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    upload_id: Mapped[str] = mapped_column(ForeignKey("uploads.id"))
+    # What the user declared: input {shape, range, mean, std}, output, labels, external_data {name: upload id}.
+    settings: Mapped[Json]
+    # sha256 over file digests and settings: the same question asked twice is the same model.
+    fingerprint: Mapped[str] = mapped_column(unique=True)
+    state: Mapped[IntakeState] = mapped_column(StateColumn(IntakeState), default=IntakeState.VALIDATING)
+    # What intake found: digest, input_shape, num_classes, graph summary, methods that apply and why not.
+    summary: Mapped[Json | None]
+    problem: Mapped[Json | None]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    finished_at: Mapped[datetime | None]
+
+    upload: Mapped[Upload] = relationship(lazy="joined")

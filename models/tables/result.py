@@ -1,0 +1,19 @@
+from sqlalchemy import ForeignKey
+from sqlalchemy.orm import Mapped, mapped_column
+
+from models.base import Base, Json
+
+
+class Result(Base):
+    """What was certified for one input. Abstention is ``radius`` NULL and ``abstained`` true, never 0."""
+
+    __tablename__ = "results"
+
+    certification_id: Mapped[str] = mapped_column(ForeignKey("certifications.id", ondelete="CASCADE"), primary_key=True)
+    index: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    label: Mapped[int | None]
+    prediction: Mapped[int | None]
+    radius: Mapped[float | None]
+    abstained: Mapped[bool]
+    # Method's own: counts, pilot_counts, n, p_lower (smoothing); runner_up, margin, lipschitz (lipschitz); seconds.
+    detail: Mapped[Json]

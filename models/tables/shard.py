@@ -1,0 +1,28 @@
+from sqlalchemy import ForeignKey, Index
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from models.base import Base, StateColumn
+from models.states import JobState
+from models.tables.certification import Certification
+from models.tables.leased import Leased
+
+
+class Shard(Leased, Base):
+    """A range of a certification's inputs: what one worker takes at a time."""
+
+    __tablename__ = "shards"
+    __table_args__ = (Index("ix_shards_state", "state", "lease_expires_at"),)
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    certification_id: Mapped[str] = mapped_column(ForeignKey("certifications.id", ondelete="CASCADE"), index=True)
+    # Positions start .. stop-1 in the certification's range of indices.
+    start: Mapped[int]
+    stop: Mapped[int]
+    state: Mapped[JobState] = mapped_column(StateColumn(JobState), default=JobState.QUEUED)
+
+    certification: Mapped[Certification] = relationship(lazy="joined")
+
+    @property
+    def indices(self) -> range:
+        """The data set indices of this shard."""
+        return self.certification.indices[self.start : self.stop]

@@ -1,0 +1,79 @@
+"""The certification methods and their parameters: the one definition that API, workers and client share.
+
+Needs pydantic alone: no torch, so the API process may import it. Defaults are the field's (Cohen et al. 2019:
+n0 100, n 100,000, alpha 0.001).
+"""
+
+import math
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
+
+STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Smoothing(BaseModel):
+    """CERTIFY of Cohen et al. 2019: l2 radii of the smoothed classifier g, each false with probability <= alpha."""
+
+    model_config = STRICT
+
+    kind: Literal["smoothing"] = "smoothing"
+    sigma: float = Field(gt=0, le=1e3, description="Standard deviation of the Gaussian noise, in input units.")
+    alpha: float = Field(
+        default=0.001,
+        ge=1e-300,
+        lt=1,
+        description="Probability that an input's certificate is false, at most.",
+    )
+    n0: int = Field(default=100, ge=1, le=1_000_000, description="Pilot samples: they choose the class.")
+    n: int = Field(default=100_000, ge=1, le=1_000_000_000, description="Estimation samples: they certify it.")
+
+    @model_validator(mode="after")
+    def _some_radius_is_possible(self) -> "Smoothing":
+        # All n samples agreeing gives the lower bound alpha^(1/n), which must exceed 1/2 for any radius at all.
+        least = math.floor(-math.log2(self.alpha)) + 1
+        if self.n < least:
+            raise ValueError(
+                f"n = {self.n} can never certify at alpha = {self.alpha}: even if all samples agree the lower bound "
+                f"alpha^(1/n) is at most 1/2. Use n >= {least}, or a larger alpha."
+            )
+        return self
+
+    @property
+    def cost(self) -> int:
+        """Units of progress an input is: samples."""
+        return self.n0 + self.n
+
+    @property
+    def shard_inputs(self) -> int:
+        """Inputs a shard holds: some 200,000 samples, so that workers share a job and a shard's start is cheap."""
+        return max(1, 200_000 // self.cost)
+
+
+class Lipschitz(BaseModel):
+    """Deterministic l2 radii of the network f itself: margin over a proved Lipschitz bound (Gram iteration)."""
+
+    model_config = STRICT
+
+    kind: Literal["lipschitz"] = "lipschitz"
+    rtol: float = Field(default=1e-6, ge=1e-9, le=0.1, description="Relative slack that a layer's norm bound may have.")
+
+    @property
+    def cost(self) -> int:
+        """Units of progress an input is: the input."""
+        return 1
+
+    @property
+    def shard_inputs(self) -> int:
+        """Inputs a shard holds: many, because the bound is the work and an input's margin costs next to nothing."""
+        return 100_000
+
+
+Method = Annotated[Smoothing | Lipschitz, Field(discriminator="kind")]
+METHODS: tuple[type[Smoothing] | type[Lipschitz], ...] = (Smoothing, Lipschitz)
+_ADAPTER: TypeAdapter[Smoothing | Lipschitz] = TypeAdapter(Method)
+
+
+def parse_method(data: object) -> Smoothing | Lipschitz:
+    """The method that ``data`` (parsed JSON) describes. Raises ``pydantic.ValidationError``."""
+    return _ADAPTER.validate_python(data)
