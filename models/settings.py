@@ -101,6 +101,11 @@ class Settings(BaseSettings):
         return self.data_dir / "redis.sock"
 
     @property
+    def blob_dir(self) -> Path:
+        """Folder of the blob store."""
+        return self.data_dir / "blobs"
+
+    @property
     def key_file(self) -> Path:
         """Where the first API key is written."""
         return self.data_dir / "api-key"
