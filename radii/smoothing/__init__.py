@@ -1,0 +1,45 @@
+"""Randomized smoothing (Cohen, Rosenfeld, Kolter 2019): certified l2 radii from noisy votes.
+
+The claim is about the *smoothed* classifier ``g(x) = argmax_c P(f(x + N(0, sigma^2 I)) = c)``, never about ``f``
+itself, and holds with probability at least ``1 - alpha`` an input, over the noise.
+
+``radius``, ``prediction`` and ``keys`` need no torch; what does is imported on first use.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from radii.smoothing.keys import CHUNK, chunk_seed, chunk_size, chunks, input_digest, noise_key
+from radii.smoothing.prediction import SmoothedPrediction, certificate
+from radii.smoothing.radius import minimum_n, radius_one_sided, radius_two_sided
+
+if TYPE_CHECKING:
+    from radii.smoothing.noise import NoiseSource, noise_source
+    from radii.smoothing.sampling import certify, count_chunk
+
+__all__ = [
+    "CHUNK",
+    "NoiseSource",
+    "SmoothedPrediction",
+    "certificate",
+    "certify",
+    "chunk_seed",
+    "chunk_size",
+    "chunks",
+    "count_chunk",
+    "input_digest",
+    "minimum_n",
+    "noise_key",
+    "noise_source",
+    "radius_one_sided",
+    "radius_two_sided",
+]
+
+
+def __getattr__(name: str) -> Any:  # PEP 562: whoever only checks a certificate does not wait for torch
+    if name in ("NoiseSource", "noise_source"):
+        from radii.smoothing import noise as module
+    elif name in ("certify", "count_chunk"):
+        from radii.smoothing import sampling as module  # type: ignore[no-redef]
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(module, name)

@@ -1,0 +1,123 @@
+"""The votes of a classifier under noise, chunk by chunk, and CERTIFY on top of them."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from radii.smoothing.keys import CHUNK, Stage, chunk_seed, chunk_size, chunks
+from radii.smoothing.noise import noise_source
+from radii.smoothing.prediction import SmoothedPrediction, certificate
+from radii.smoothing.radius import minimum_n, probability_lower
+
+Classifier = Callable[[torch.Tensor], torch.Tensor]
+
+
+def count_chunk(
+    classifier: Classifier,
+    x: torch.Tensor,
+    *,
+    num_classes: int,
+    sigma: float,
+    key: bytes,
+    stage: Stage,
+    number: int,
+    size: int,
+    batch_size: int,
+) -> npt.NDArray[np.int64]:
+    """Votes, shape (num_classes + 1,), of the first ``size`` samples of a chunk; the last entry: non-finite logits.
+
+    ``x`` is one float32 input without batch axis, in the client's input space: noise of standard deviation
+    ``sigma`` is added there, first; clipping and normalisation belong to ``classifier``, which maps
+    (batch, *x.shape) to logits (batch, num_classes). Ties go to the lowest index. The noise is a function of
+    (key, stage, number) and the kind of device alone (:func:`noise_source`), whatever the batch size. One
+    synchronisation with the device a chunk; one noise buffer, whatever the size.
+
+    TF32 is a setting of the process, not of this call: on CUDA, turn it off
+    (``torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False``) or say it was on.
+
+    Raises ValueError for arguments out of range, for a module left in training mode, and for logits of another
+    shape.
+    """
+    _check(classifier, x, num_classes, sigma, batch_size)
+    if not 1 <= size <= CHUNK:
+        raise ValueError(f"size: a chunk has 1 to {CHUNK} samples, not {size}")
+    fill = noise_source(x.device).stream(chunk_seed(key, stage, number), tuple(x.shape))
+    with torch.inference_mode():
+        counts = torch.zeros(num_classes + 1, dtype=torch.int64, device=x.device)
+        one = torch.ones(1, dtype=torch.int64, device=x.device)
+        noisy = torch.empty((min(batch_size, size), *x.shape), dtype=torch.float32, device=x.device)
+        for start in range(0, size, batch_size):
+            batch = noisy[: size - start]
+            fill(batch)
+            logits = classifier(batch.mul_(sigma).add_(x))
+            if logits.shape != (len(batch), num_classes):
+                raise ValueError(
+                    f"classifier: gave shape {tuple(logits.shape)} for {len(batch)} samples, "
+                    f"not {(len(batch), num_classes)}"
+                )
+            votes = torch.where(logits.isfinite().all(1), logits.argmax(1), num_classes)
+            counts.index_add_(0, votes, one.expand(len(batch)))  # bincount would wait for the device
+    result: npt.NDArray[np.int64] = counts.cpu().numpy()
+    if result.sum() != size:
+        raise RuntimeError(f"{result.sum()} votes counted for {size} samples: this chunk must be run again")
+    return result
+
+
+def certify(
+    classifier: Classifier,
+    x: torch.Tensor,
+    *,
+    num_classes: int,
+    sigma: float,
+    alpha: float,
+    n0: int,
+    n: int,
+    key: bytes,
+    batch_size: int = 100,
+) -> SmoothedPrediction:
+    """CERTIFY of Cohen et al. 2019 for one input: n0 pilot samples choose the class, n fresh ones bound it.
+
+    ``key`` comes from :func:`noise_key`; ask the same question twice and the answer is the same. Otherwise as
+    :func:`count_chunk`. Raises ValueError also when n is too small for alpha to certify anything.
+    """
+    tail_mass = noise_source(x.device).tail_mass(x.numel())
+    if probability_lower(n, n, alpha=alpha, tail_mass=tail_mass) <= 0.5:  # before hours of work, not after
+        raise ValueError(f"n: {n} samples can certify nothing at alpha = {alpha}; take at least {minimum_n(alpha)}")
+    if n0 < 1:
+        raise ValueError(f"n0: the class must come from a pilot of at least one sample, not {n0}")
+
+    def count(stage: Stage, total: int) -> npt.NDArray[np.int64]:
+        counts = np.zeros(num_classes + 1, np.int64)
+        for number in range(chunks(total)):
+            counts += count_chunk(
+                classifier,
+                x,
+                num_classes=num_classes,
+                sigma=sigma,
+                key=key,
+                stage=stage,
+                number=number,
+                size=chunk_size(total, number),
+                batch_size=batch_size,
+            )
+        return counts
+
+    return certificate(count("pilot", n0), count("estimate", n), n=n, alpha=alpha, sigma=sigma, tail_mass=tail_mass)
+
+
+def _check(classifier: Classifier, x: torch.Tensor, num_classes: int, sigma: float, batch_size: int) -> None:
+    if x.dtype != torch.float32:
+        raise ValueError(f"x: must be float32, not {x.dtype}; convert it before its digest is taken")
+    if x.numel() == 0:
+        raise ValueError(f"x: has no values (shape {tuple(x.shape)})")
+    if num_classes < 2:
+        raise ValueError(f"num_classes: must be at least 2, not {num_classes}")
+    if not (sigma > 0 and math.isfinite(sigma)):
+        raise ValueError(f"sigma: must be positive and finite, not {sigma}")
+    if batch_size < 1:
+        raise ValueError(f"batch_size: must be at least 1, not {batch_size}")
+    if isinstance(classifier, torch.nn.Module) and any(module.training for module in classifier.modules()):
+        raise ValueError("classifier: is in training mode, where it is not one function; call .eval() first")
