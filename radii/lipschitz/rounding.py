@@ -1,0 +1,117 @@
+"""Directed rounding: a number that enters a certificate is a bound whose direction is known, rounding included.
+
+Scalars are rounded by one step of ``nextafter`` after each operation, which contains the error of a correctly
+rounded one. Arrays carry an a-priori bound instead (Higham, Accuracy and Stability of Numerical Algorithms, ch. 3):
+a sum of k products in float64, in any order, errs by at most ``gamma(k)`` times the same sum of absolute values.
+"""
+
+import math
+from collections.abc import Iterable
+from typing import NewType
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+Upper = NewType("Upper", float)
+"""A number that the quantity it bounds does not exceed."""
+Lower = NewType("Lower", float)
+"""A number that does not exceed the quantity it bounds."""
+
+UNIT = 2.0**-53
+"""Unit roundoff of float64."""
+
+
+class NonFiniteWeights(ValueError):
+    """A weight is NaN or infinite, so no bound exists. Find the layer whose training diverged and export again."""
+
+
+def gamma(k: int) -> float:
+    """``k u / (1 - k u)``, rounded up: the relative error of k successive roundings in float64."""
+    if k * UNIT >= 0.5:
+        raise ValueError(f"a sum of {k} terms is too long for a certified float64 bound")
+    return up(k * UNIT / (1 - k * UNIT) * (1 + 4 * UNIT))
+
+
+def up(value: float) -> Upper:
+    """The next float64 above a correctly rounded result."""
+    return Upper(math.nextafter(value, math.inf))
+
+
+def down(value: float) -> Lower:
+    """The next float64 below a correctly rounded result."""
+    return Lower(math.nextafter(value, -math.inf))
+
+
+def sum_up(values: Iterable[float]) -> Upper:
+    """The sum of upper bounds, rounded up."""
+    return up(math.fsum(values))
+
+
+def product_up(values: Iterable[float]) -> Upper:
+    """The product of non-negative upper bounds, rounded up. Exactly 0 and exactly 1 stay exact."""
+    result = 1.0
+    for value in values:
+        if result == 0 or value == 0:
+            return Upper(0.0)
+        if value != 1:
+            result = value if result == 1 else up(result * value)
+    return Upper(result)
+
+
+def hypot_up(values: Iterable[float]) -> Upper:
+    """The square root of the sum of squares of upper bounds, rounded up (``math.hypot`` errs by at most 1 ulp)."""
+    values = [value for value in values if value != 0]
+    return Upper(values[0]) if len(values) == 1 else up(up(math.hypot(*values))) if values else Upper(0.0)
+
+
+def ldexp_up(value: float, exponent: int) -> Upper:
+    """``value * 2**exponent`` rounded up; infinite where float64 ends."""
+    try:
+        scaled = math.ldexp(value, exponent)
+    except OverflowError:
+        return Upper(math.inf)
+    return Upper(scaled if math.ldexp(scaled, -exponent) == value else up(scaled))
+
+
+def ldexp_down(value: float, exponent: int) -> Lower:
+    """``value * 2**exponent`` rounded down, for a non-negative value."""
+    try:
+        scaled = math.ldexp(value, exponent)
+    except OverflowError:
+        return Lower(math.nextafter(math.inf, 0))
+    return Lower(scaled if math.ldexp(scaled, -exponent) <= value else max(0.0, down(scaled)))
+
+
+def as_float64(weight: npt.ArrayLike | torch.Tensor) -> npt.NDArray[np.float64]:
+    """The same numbers as a float64 array.
+
+    Raises:
+        NonFiniteWeights: a number is NaN or infinite.
+        ValueError: the numbers are not real, or float64 cannot hold them.
+    """
+    if isinstance(weight, torch.Tensor):
+        tensor = weight.detach().to(device="cpu")
+        # numpy has no bfloat16 nor float8
+        given = (tensor.to(torch.float64) if tensor.is_floating_point() else tensor).numpy()
+    else:
+        given = np.asarray(weight)
+    if given.dtype.kind not in "fiu":
+        raise ValueError(f"weights must be real numbers, not {given.dtype}")
+    array = given.astype(np.float64)
+    if not np.isfinite(array).all():
+        raise NonFiniteWeights(f"{int((~np.isfinite(array)).sum())} of {array.size} weights are NaN or infinite")
+    if (array != given).any():
+        raise ValueError(f"weights of type {given.dtype} do not fit float64 exactly; round them first")
+    return array
+
+
+def scaled(array: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], int]:
+    """``(a, e)`` with ``array = a 2^e`` and ``0.5 <= max |a| < 1``; ``e`` is 0 for an array of zeros.
+
+    Exact but for entries below 2^-1000 of the largest, whose loss every bound here covers with room: the norm of
+    ``a`` is at least 1/2 and its bound is rounded up by more than 2^-60 relative.
+    """
+    largest = float(np.abs(array).max(initial=0.0))
+    exponent = math.frexp(largest)[1]
+    return np.ldexp(array, -exponent), exponent
