@@ -1,0 +1,142 @@
+"""Dockerfile, docker-compose.yml and .env.example against the code: every variable, command and path in them exists."""
+
+import ast
+import importlib.util
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from models.bell import TASKS
+from models.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+COMPOSE_TEXT = (ROOT / "docker-compose.yml").read_text()
+COMPOSE = yaml.safe_load(COMPOSE_TEXT)
+ENV_EXAMPLE = dict(
+    line.split("=", 1) for line in (ROOT / ".env.example").read_text().splitlines() if line and line[0] != "#"
+)
+SETTINGS = {f"RADII_{name.upper()}" for name in Settings.model_fields}
+SERVICES = COMPOSE["services"]
+OURS = {name: service for name, service in SERVICES.items() if "build" in service}
+
+
+def dockerfile_stages() -> dict[str, tuple[str, str]]:
+    """stage -> (the stage or image it stands on, its text)."""
+    parts = re.split(r"^FROM (\S+) AS (\S+)$", DOCKERFILE, flags=re.MULTILINE)[1:]
+    return {name: (parent, body) for parent, name, body in zip(parts[::3], parts[1::3], parts[2::3], strict=True)}
+
+
+def commands() -> list[list[str]]:
+    """Every command that our containers run."""
+    found = [ast.literal_eval(text) for text in re.findall(r"^CMD (\[.*\])$", DOCKERFILE, flags=re.MULTILINE)]
+    return found + [service["command"] for service in OURS.values() if "command" in service]
+
+
+def test_every_radii_variable_is_a_setting() -> None:
+    text = DOCKERFILE + COMPOSE_TEXT + "\n".join(ENV_EXAMPLE)
+    assert set(re.findall(r"\bRADII_[A-Z_]+\b", text)) <= SETTINGS
+
+
+def test_env_example_lists_exactly_what_compose_asks_for() -> None:
+    assert set(re.findall(r"\$\{([A-Z_]+)", COMPOSE_TEXT)) == set(ENV_EXAMPLE)
+
+
+def test_what_compose_requires_is_left_empty_in_the_example_and_the_rest_is_the_default() -> None:
+    required = set(re.findall(r"\$\{([A-Z_]+):\?", COMPOSE_TEXT))
+    assert {name for name, value in ENV_EXAMPLE.items() if not value} == required
+    for name, default in re.findall(r"\$\{([A-Z_]+):-([^}]*)\}", COMPOSE_TEXT):
+        assert ENV_EXAMPLE[name] == default
+        assert str(Settings.model_fields[name.removeprefix("RADII_").lower()].default) == default
+
+
+def test_the_example_gives_valid_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    filled = ENV_EXAMPLE | {"RADII_NOISE_SECRET": "ab" * 32, "POSTGRES_PASSWORD": "x"}
+    for name, value in COMPOSE["x-environment"].items():
+        value = re.sub(r"\$\{([A-Z_]+)[^}]*\}", lambda match: filled[match[1]], value)
+        monkeypatch.setenv(name, value)
+    settings = Settings()
+    assert settings.database.startswith("postgresql+psycopg://radii:x@postgres")
+    assert settings.broker == "redis://redis:6379/0"
+
+
+def test_build_targets_exist() -> None:
+    stages = dockerfile_stages()
+    assert {"api", "worker", "worker-gpu"} <= set(stages)
+    for service in OURS.values():
+        assert service["build"]["target"] in stages
+
+
+@pytest.mark.parametrize("path", re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE, flags=re.MULTILINE))
+def test_copied_paths_exist(path: str) -> None:
+    assert all((ROOT / part).exists() for part in path.split())
+
+
+def _modules(command: list[str]) -> list[str]:
+    text = " ".join(command)
+    named = re.findall(r"-m (\S+)", text) + re.findall(r"-A (\S+)", text)
+    return [*named, *re.findall(r"(\w+\.\w+):\w+ --factory", text)]
+
+
+@pytest.mark.parametrize("command", commands(), ids=" ".join)
+def test_commands_name_modules_that_exist(command: list[str]) -> None:
+    modules = _modules(command)
+    assert modules
+    for module in modules:
+        assert importlib.util.find_spec(module), module
+
+
+def test_the_api_factory_exists() -> None:
+    source = ast.parse((ROOT / "app" / "main.py").read_text())
+    assert "create_app" in {node.name for node in source.body if isinstance(node, ast.FunctionDef)}
+
+
+def test_workers_listen_to_every_queue_there_is() -> None:
+    queues = {command[command.index("--queues") + 1] for command in commands() if "--queues" in command}
+    assert queues == {queue for _, queue in TASKS.values()}
+
+
+def test_the_api_image_holds_no_torch_and_the_code_that_runs_in_it() -> None:
+    stages = dockerfile_stages()
+    _, body = stages["api"]
+    copied = {name for name in ("app", "models", "radii", "migrations") if f"COPY {name} {name}" in body}
+    assert copied == {"app", "models", "radii", "migrations"}
+    assert "torch" not in body.lower()
+    lock = (ROOT / "requirements-api.lock").read_text()
+    assert not re.search(r"^(torch|numpy|scipy|onnx)\b", lock, flags=re.MULTILINE)
+
+
+def pins(name: str) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for package, version in re.findall(r"^([a-z0-9-]+)(?:\[\S+\])?==(\S+)", (ROOT / name).read_text(), re.MULTILINE):
+        found.setdefault(package, set()).add(version)
+    return found
+
+
+@pytest.mark.parametrize("name", ["requirements-api.lock", "requirements-worker.lock"])
+def test_image_locks_are_parts_of_the_one_that_is_tested(name: str) -> None:
+    everything = pins("requirements.lock")
+    part = pins(name)
+    assert part
+    assert all(versions <= everything[package] for package, versions in part.items())
+
+
+def test_locks_hold_hashes_and_no_torch() -> None:
+    for lock in ROOT.glob("requirements*.lock"):
+        blocks = re.findall(
+            r"^[a-z0-9-]+(?:\[\S+\])?==.*?(?=^[a-z0-9-]|\Z)", lock.read_text(), re.MULTILINE | re.DOTALL
+        )
+        assert blocks
+        assert all("--hash=sha256:" in block for block in blocks)
+        assert not any(re.match(r"(torch|nvidia|triton|cuda)", block) for block in blocks)
+
+
+def test_published_ports_and_volumes_fit() -> None:
+    volumes: dict[str, Any] = COMPOSE["volumes"]
+    for service in SERVICES.values():
+        for volume in service.get("volumes", ()):
+            assert volume.split(":")[0] in volumes
+    assert all("/var/lib/radii" in volume for service in OURS.values() for volume in service["volumes"])
