@@ -1,0 +1,57 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from radii.smoothing import certificate, radius_one_sided
+
+SETTINGS = {"alpha": 0.001, "sigma": 0.5, "tail_mass": 1e-9}
+
+
+def test_the_pilot_chooses_and_fresh_samples_bound():
+    row = certificate([2, 90, 8, 0], np.array([1000, 98_990, 10, 0]), n=100_000, **SETTINGS)
+    assert (row.prediction, row.abstained, row.n) == (1, False, 100_000)
+    assert row.radius == radius_one_sided(98_990, 100_000, **SETTINGS)
+    assert 0.988 < row.p_lower < 0.9899
+    assert (row.pilot_counts, row.counts) == ((2, 90, 8, 0), (1000, 98_990, 10, 0))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        row.radius = 9.0
+
+
+def test_a_class_that_only_the_estimate_favours_is_not_taken():
+    row = certificate([60, 40, 0], [10, 99_990, 0], n=100_000, **SETTINGS)
+    assert (row.prediction, row.radius, row.abstained) == (0, None, True)
+
+
+def test_ties_go_to_the_lowest_index():
+    assert certificate([5, 40, 40, 15], [0, 1000, 0, 0], n=1000, **SETTINGS).prediction == 1
+    assert certificate([0, 0, 50, 50], [0, 0, 1000, 0], n=1000, **SETTINGS).prediction == 2  # before non-finite
+
+
+def test_non_finite_logits_are_certified_for_nobody():
+    row = certificate([10, 20, 70], [0, 0, 1000], n=1000, **SETTINGS)
+    assert (row.prediction, row.radius, row.abstained, row.p_lower) == (None, None, True, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "pilot", "fresh"),
+    [
+        ("counts", [9, 1, 0], [999, 0, 0]),
+        ("counts", [9, 1, 0], [1001, 0, 0]),
+        ("counts", [9, 1, 0], [1001, -1, 0]),
+        ("pilot_counts", [9, 1], [1000, 0, 0]),
+        ("pilot_counts", [0, 0, 0], [1000, 0, 0]),
+        ("pilot_counts", [9, -1, 0], [1000, 0, 0]),
+        ("pilot_counts", [], []),
+    ],
+)
+def test_refuses_counts_that_cannot_be(name, pilot, fresh):
+    with pytest.raises(ValueError, match=f"^{name}: "):
+        certificate(pilot, fresh, n=1000, **SETTINGS)
+
+
+@pytest.mark.parametrize("change", [{"alpha": 0.0}, {"sigma": -1.0}, {"tail_mass": -1.0}])
+def test_refuses_settings_whatever_the_pilot_says(change):
+    for pilot in ([9, 1, 0], [0, 0, 9]):
+        with pytest.raises(ValueError, match=f"^{next(iter(change))}: "):
+            certificate(pilot, [1000, 0, 0], n=1000, **SETTINGS | change)
