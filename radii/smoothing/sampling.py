@@ -81,7 +81,8 @@ def certify(
     """CERTIFY of Cohen et al. 2019 for one input: n0 pilot samples choose the class, n fresh ones bound it.
 
     ``key`` comes from :func:`noise_key`; ask the same question twice and the answer is the same. Otherwise as
-    :func:`count_chunk`. Raises ValueError also when n is too small for alpha to certify anything.
+    :func:`count_chunk`; about 100 images a batch suit a processor's caches. Raises ValueError also when n is too small
+    for alpha to certify anything.
     """
     tail_mass = noise_source(x.device).tail_mass(x.numel())
     if probability_lower(n, n, alpha=alpha, tail_mass=tail_mass) <= 0.5:  # before hours of work, not after
