@@ -1,0 +1,56 @@
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from models.blobs import Blobs, TooLarge
+
+
+async def stream(*blocks: bytes) -> AsyncIterator[bytes]:
+    for block in blocks:
+        yield block
+
+
+def files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def test_what_is_received_lies_under_its_digest(tmp_path: Path) -> None:
+    blobs = Blobs(tmp_path)
+    sha256, size = asyncio.run(blobs.receive(stream(b"ab", b"", b"c"), limit=3))
+    assert (sha256, size) == (hashlib.sha256(b"abc").hexdigest(), 3)
+    assert blobs.path(sha256).read_bytes() == b"abc"
+    assert files(tmp_path) == [blobs.path(sha256)]
+
+
+def test_a_stream_over_the_limit_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(TooLarge):
+        asyncio.run(Blobs(tmp_path).receive(stream(b"ab", b"cd"), limit=3))
+    assert files(tmp_path) == []
+
+
+def test_a_broken_stream_leaves_nothing(tmp_path: Path) -> None:
+    async def broken() -> AsyncIterator[bytes]:
+        yield b"ab"
+        raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        asyncio.run(Blobs(tmp_path).receive(broken(), limit=10))
+    assert files(tmp_path) == []
+
+
+def test_the_same_bytes_twice_are_one_blob(tmp_path: Path) -> None:
+    blobs = Blobs(tmp_path)
+    first = asyncio.run(blobs.receive(stream(b"abc"), limit=10))
+    draft = blobs.draft()
+    draft.write_bytes(b"abc")
+    assert blobs.adopt(draft) == first[0]
+    assert len(files(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("name", ["", "../../etc/passwd", "A" * 64, "0" * 63, "/" * 64])
+def test_a_name_that_is_no_digest_is_no_path(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ValueError, match="hex digits"):
+        Blobs(tmp_path).path(name)

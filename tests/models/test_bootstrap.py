@@ -1,0 +1,71 @@
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import inspect
+
+from models.base import Base
+from models.bootstrap import ROOT, WrongSecretError, bootstrap
+from models.database import Database
+from models.repositories import keys
+from models.settings import Settings
+from models.tables import Fact
+
+
+@pytest.fixture
+def fresh(tmp_path: Path, empty_database_url: str) -> Settings:
+    return Settings(data_dir=tmp_path / "data", database_url=empty_database_url)
+
+
+def test_from_nothing_to_ready_and_again(fresh: Settings) -> None:
+    bootstrap(fresh)
+    key = fresh.key_file.read_text().strip()
+    bootstrap(fresh)
+    assert fresh.key_file.read_text().strip() == key
+    assert stat.S_IMODE(fresh.key_file.stat().st_mode) == 0o600
+    database = Database(fresh.database)
+    with database.read() as session:
+        assert (found := keys.authenticate(session, key))
+        assert found.name == "first"
+        assert keys.authenticate(session, key + "x") is None
+    database.close()
+
+
+def test_migrations_make_exactly_the_tables(fresh: Settings) -> None:
+    bootstrap(fresh)
+    database = Database(fresh.database)
+    with database.engine.connect() as connection:
+        config = Config(toml_file=ROOT / "pyproject.toml")
+        config.attributes["connection"] = connection
+        command.check(config)  # raises where the tables of models/ differ
+        assert set(inspect(connection).get_table_names()) == {*Base.metadata.tables, "alembic_version"}
+        command.downgrade(config, "base")
+        connection.commit()
+        assert set(inspect(connection).get_table_names()) == {"alembic_version"}
+    database.close()
+
+
+def test_another_noise_secret_is_refused(fresh: Settings) -> None:
+    bootstrap(fresh)
+    with pytest.raises(WrongSecretError, match="RADII_NOISE_SECRET"):
+        bootstrap(fresh.model_copy(update={"noise_secret": Settings(noise_secret="12" * 32).noise_secret}))
+
+
+def test_the_secret_itself_is_not_in_the_database(fresh: Settings) -> None:
+    bootstrap(fresh)
+    database = Database(fresh.database)
+    with database.read() as session:
+        fact = session.get_one(Fact, "noise-secret")
+    assert fact.value not in (fresh.secret().hex(), fresh.secret())
+    database.close()
+
+
+def test_two_starts_at_once_both_succeed(fresh: Settings) -> None:
+    environment = {**os.environ, **fresh.environment()}
+    starts = [subprocess.Popen([sys.executable, "-m", "models.bootstrap"], env=environment, cwd=ROOT) for _ in range(2)]
+    assert [start.wait(60) for start in starts] == [0, 0]
