@@ -1,4 +1,4 @@
-"""ONNX bytes to a checked, immutable graph, and from there to a torch module. Needs torch, numpy and SciPy alone."""
+"""ONNX bytes to a checked, immutable graph, and from there to a torch module."""
 
 from radii.graph.errors import Obstacle, UnsupportedModel
 from radii.graph.ir import Graph, Node, Operator

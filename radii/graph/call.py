@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from radii.graph.errors import Refusal
+from radii.graph.limits import DEFAULTS, Limits
 
-# The kinds an attribute may be declared with, and what they become.
+# The kinds an attribute may be declared with, and what they become:
 #   int -> int, float -> float, string -> str, ints -> tuple[int, ...], floats -> tuple[float, ...],
 #   tensor -> np.ndarray
 
@@ -26,9 +27,7 @@ class Activation:
         return len(self.shape) + 1
 
 
-Value = (
-    Activation | np.ndarray
-)  # a constant: floats, integers, or integers affine in the batch (dtype object)
+Value = Activation | np.ndarray  # a constant: floats, integers, or integers affine in the batch (dtype object)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +38,7 @@ class Call:
     opset: int
     attributes: Mapping[str, Any]
     inputs: tuple[Value | None, ...]
+    limits: Limits = DEFAULTS
     fixed_batch: bool = False  # the file fixes the batch to 1: a leading literal 1 means the batch
 
     def get(self, name: str, default: Any = None) -> Any:

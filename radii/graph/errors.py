@@ -18,7 +18,7 @@ class Obstacle:
         return f"{where}{self.reason}. {self.remedy}."
 
 
-class UnsupportedModel(Exception):  # noqa: N818  (it is the problem's name, `unsupported-model`)
+class UnsupportedModel(Exception):
     """The file can't become a graph. ``obstacles`` lists everything that was found, not the first only."""
 
     def __init__(self, obstacles: Sequence[Obstacle]) -> None:
@@ -26,7 +26,7 @@ class UnsupportedModel(Exception):  # noqa: N818  (it is the problem's name, `un
         super().__init__("\n".join(str(obstacle) for obstacle in self.obstacles))
 
 
-class Refusal(Exception):  # noqa: N818
+class Refusal(Exception):
     """Raised while one node is read; the reader adds the node's position and makes it an `Obstacle`."""
 
     def __init__(self, reason: str, remedy: str) -> None:

@@ -9,8 +9,9 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Self
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 import numpy as np
 from torch import Tensor
@@ -25,8 +26,8 @@ Shape = tuple[int, ...]
 class Operator:
     """One ONNX operator: how it is read, run, what shape it makes, and its Lipschitz rule.
 
-    A subclass is named like its ONNX operator and is a frozen dataclass; its array fields are its constants, the
-    others its attributes (JSON values). It sees its activation inputs only, in the file's order.
+    A subclass is named like its ONNX operator and is a frozen dataclass; its array fields are its
+    constants, the others its attributes (JSON values). It sees its activation inputs only, in the file's order.
     """
 
     attributes: ClassVar[Mapping[str, str]] = {}  # the ONNX attributes known: name -> kind (see `Call`)
@@ -38,8 +39,8 @@ class Operator:
         return type(self).__name__
 
     @classmethod
-    def read(cls, call: Call) -> Self:
-        """The operator of one node of a file. Raises `Refusal` for what it can't honour exactly."""
+    def read(cls, call: Call) -> "Operator":
+        """What one node of a file does. Raises `Refusal` for what it can't honour exactly."""
         raise NotImplementedError
 
     def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
@@ -63,10 +64,18 @@ class Operator:
         values = ((field.name, getattr(self, field.name)) for field in fields(self))
         return {name: value for name, value in values if isinstance(value, np.ndarray)}
 
+    def rescaled(self, scale: np.ndarray, offset: np.ndarray, output: Shape) -> "Operator | None":
+        """This operator followed by ``scale * y + offset`` on axis 1 of its output, or None: it can't absorb that."""
+        return None
+
     def settings(self) -> dict[str, Any]:
         """The attributes as JSON values, by field name."""
         values = ((field.name, getattr(self, field.name)) for field in fields(self))
-        return {name: value for name, value in values if not isinstance(value, np.ndarray)}
+        return {
+            name: asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+            for name, value in values
+            if not isinstance(value, np.ndarray)
+        }
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,13 +99,24 @@ class Graph:
     nodes: tuple[Node, ...]
     shapes: Mapping[str, Shape]  # of every activation, the input's and the output's included
 
+    @classmethod
+    def build(cls, input: str, input_shape: Shape, output: str, nodes: Sequence[Node]) -> "Graph":  # noqa: A002
+        """A graph from nodes in running order, with fresh ids and the shapes inferred."""
+        ids, shapes, numbered = {input: "0"}, {"0": input_shape}, []
+        for i, node in enumerate(nodes, start=1):
+            inputs = tuple(ids[name] for name in node.inputs)
+            ids[node.output] = str(i)
+            shapes[str(i)] = node.operator.shape(*(shapes[name] for name in inputs))
+            numbered.append(Node(node.operator, inputs, str(i), node.index, node.label))
+        return cls("0", input_shape, ids[output], tuple(numbered), MappingProxyType(shapes))
+
     @property
     def num_classes(self) -> int:
         return self.shapes[self.output][0]
 
     @property
     def digest(self) -> str:
-        """SHA-256 of operators, attributes, constants and wiring: the same whatever an exporter calls things."""
+        """SHA-256 of operators, attributes, constants and wiring, whatever the exporter calls things."""
         position = {self.input: 0} | {node.output: i for i, node in enumerate(self.nodes, start=1)}
         form = {
             "format": 1,
@@ -156,9 +176,7 @@ class Graph:
             "num_classes": self.num_classes,
             "digest": self.digest,
             "parameters": sum(_parameters(node.operator) for node in self.nodes),
-            "multiply_adds": sum(
-                node.operator.multiply_adds(*self.input_shapes(node)) for node in self.nodes
-            ),
+            "multiply_adds": sum(node.operator.multiply_adds(*self.input_shapes(node)) for node in self.nodes),
             "activation_bytes": 4 * self.peak_elements(),
             "operators": dict(sorted(Counter(node.operator.name for node in self.nodes).items())),
             "layers": layers,

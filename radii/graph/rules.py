@@ -1,7 +1,8 @@
 """What an operator says of its l2 Lipschitz constant, as data.
 
-An operator states the mathematics (a number, a matrix, a convolution, a sum); `radii.lipschitz` turns it into a
-bound. `radii.graph` never imports `radii.lipschitz`. All constants hold per sample: the batch axis is never mixed.
+An operator states the mathematics (a number, a matrix, a convolution, a sum); `radii.lipschitz` turns it
+into a bound. `radii.graph` never imports `radii.lipschitz`. All constants hold per sample: no operator mixes
+the batch.
 """
 
 from dataclasses import dataclass
@@ -42,10 +43,10 @@ class Convolution:
 
 @dataclass(frozen=True, slots=True)
 class Sum:
-    """``y = sum_i c_i x_i + constant``: constants add up as ``sum |c_i| L_i`` (``c_i`` rounded away from zero).
+    """``y = sum_i c_i x_i + constant``: constants add up as ``sum |c_i| L_i``.
 
-    Where ``x_i`` is broadcast, ``c_i`` holds the square root of its number of copies and is a bound, no longer
-    the coefficient itself: ``exact`` tells the two apart.
+    Where ``x_i`` is broadcast, ``c_i`` holds the square root of its number of copies, rounded up, and is a
+    bound, no longer the coefficient itself: ``exact`` tells the two apart.
     """
 
     coefficients: tuple[float, ...]

@@ -1,1 +1,32 @@
 """The operators, one file a family, and the registry of them all."""
+
+from typing import Any
+
+from radii.graph.ops import activation, conv, elementwise, layout, linear, normalization, pool, select
+from radii.graph.ops.registry import OPERATORS
+
+__all__ = [
+    "OPERATORS",
+    "activation",
+    "conv",
+    "elementwise",
+    "layout",
+    "linear",
+    "normalization",
+    "operators",
+    "pool",
+    "select",
+]
+
+
+def operators() -> list[dict[str, Any]]:
+    """What the service lists as supported, as JSON values: name, family, ONNX attributes, Lipschitz behaviour."""
+    return [
+        {
+            "name": name,
+            "family": cls.__module__.rpartition(".")[2],
+            "attributes": sorted(cls.attributes),
+            "lipschitz": cls.behaviour,
+        }
+        for name, cls in sorted(OPERATORS.items())
+    ]

@@ -1,0 +1,88 @@
+"""Small upper bounds, rounding included, that the Lipschitz rules are made of."""
+
+import math
+
+import numpy as np
+
+from radii.graph.errors import Refusal
+from radii.graph.rules import Slope, Unbounded
+
+MAX_TAPS = 2**24  # entries of one axis' window table
+
+
+def up(value: float) -> float:
+    """``value`` pushed above the real number it approximates: room for 30 roundings of relative 2^-53."""
+    return math.nextafter(value * (1 + 2.0**-48), math.inf) if value else 0.0
+
+
+def sqrt_up(value: int) -> float:
+    """The square root of a natural number, exact or rounded up."""
+    root = math.isqrt(value)
+    return float(root) if root * root == value else math.nextafter(math.sqrt(value), math.inf)
+
+
+def slope(upper: float) -> Slope | Unbounded:
+    """A `Slope`, unless the bound overflowed."""
+    if math.isfinite(upper):
+        return Slope(upper)
+    return Unbounded("its Lipschitz constant overflows", "Use smoothing")
+
+
+def diagonal(factor: np.ndarray, shape: tuple[int, ...]) -> float:
+    """Upper bound on the norm of ``x -> factor * x`` for x of ``shape``, broadcasting included.
+
+    Each entry of x is copied along the axes where it is broadcast; its column's norm is that of its factors.
+    """
+    output = np.broadcast_shapes(factor.shape, shape)
+    largest = float(np.max(np.abs(factor), initial=0.0))
+    copied = tuple(i for i, (size, made) in enumerate(zip(shape, output, strict=True)) if size != made)
+    if not copied or not largest:
+        return largest
+    scaled = np.broadcast_to(np.asarray(factor, np.float64) / largest, output)
+    copies = math.prod(output[i] for i in copied)
+    squares = float(np.max(np.sum(scaled * scaled, axis=copied)))
+    return up(math.sqrt(squares * (1 + copies * 2.0**-52)) * largest)
+
+
+def multiplicity(index: np.ndarray, size: int) -> int:
+    """How often the most used of ``size`` entries occurs in ``index``."""
+    return int(np.bincount(index.reshape(-1), minlength=size).max())
+
+
+def output_size(size: int, kernel: int, stride: int, low: int, high: int, ceil: bool = False) -> int:
+    """How many windows of (dilated) length ``kernel`` fit; in ceil mode none starts in the padding behind."""
+    space = size + low + high - kernel
+    if not ceil:
+        return space // stride + 1
+    count = -(-space // stride) + 1
+    return count - 1 if (count - 1) * stride >= size + low else count
+
+
+def window_taps(count: int, kernel: int, stride: int, dilation: int, low: int) -> np.ndarray:
+    """Positions (count, kernel) that each window of one axis looks at; outside [0, size) lies padding."""
+    if count * kernel > MAX_TAPS:
+        raise Refusal("its windows are too many and too long", "Use a smaller kernel or a smaller input")
+    return np.arange(count)[:, None] * stride - low + np.arange(kernel) * dilation
+
+
+def averaging_norm(taps: np.ndarray, divisors: np.ndarray, size: int) -> float:
+    """Upper bound on the l2 norm of the averages along one axis, ``y_i = sum_j x[taps[i, j]] / divisors[i]``.
+
+    The matrix A is nonnegative, so for every positive v, ``||A||^2 <= max_i (A^T A v)_i / v_i``
+    (Collatz-Wielandt); power iteration makes v better, and every iterate is a bound.
+    """
+    inside = (taps >= 0) & (taps < size)
+    clipped = np.where(inside, taps, 0)
+    weight = inside / divisors[:, None]
+
+    def gram(v: np.ndarray) -> np.ndarray:
+        y = (weight * v[clipped]).sum(axis=1)
+        return np.bincount(clipped.reshape(-1), (weight * y[:, None]).reshape(-1), minlength=size)
+
+    v, best = np.ones(size), math.inf
+    for _ in range(200):
+        image = gram(v)
+        best = min(best, float(np.max(image / v)))
+        v = np.maximum(image / image.max(), 1e-9)
+    rounding = 1 + 2.0**-52 * (2 * taps.shape[1] + taps.size / taps.shape[0] + size + 16)
+    return up(math.sqrt(best * rounding))

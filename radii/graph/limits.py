@@ -1,0 +1,31 @@
+"""How much a file may ask for. Every limit is checked before anything of that size is allocated."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import prod
+
+from radii.graph.errors import Refusal
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The defaults admit ResNet-152 and VGG-19 with room to spare."""
+
+    file_bytes: int = 2**31 - 1  # protobuf's own limit on a message
+    nodes: int = 20_000
+    tensor_elements: int = 2**28  # 1 GiB of float32
+    total_elements: int = 2**29  # all constants together, those computed at import included
+    activation_elements: int = 2**26  # alive at once, a sample: 256 MiB of float32
+
+    def check_tensor(self, shape: Iterable[int]) -> int:
+        """The number of elements of a tensor; `Refusal` where that is too many."""
+        elements = prod(int(size) for size in shape)
+        if elements > self.tensor_elements:
+            raise Refusal(
+                f"a tensor of {elements} elements is over the limit of {self.tensor_elements}",
+                "Use a smaller model or a smaller input",
+            )
+        return elements
+
+
+DEFAULTS = Limits()

@@ -1,0 +1,69 @@
+"""What can be done with a graph: which certification methods apply, and normalising its input."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from radii.graph.ir import Graph, Node
+from radii.graph.ops.elementwise import Div, Sub
+from radii.graph.rules import Unbounded
+
+
+def methods(graph: Graph) -> list[dict[str, Any]]:
+    """Per method whether it applies, and each node that stands against it, as JSON values."""
+    reasons = []
+    for node in graph.nodes:
+        rule = node.operator.lipschitz(*graph.input_shapes(node))
+        if isinstance(rule, Unbounded):
+            reasons.append(
+                {
+                    "node": node.index,
+                    "operator": node.operator.name,
+                    "reason": rule.reason,
+                    "remedy": rule.remedy,
+                }
+            )
+    return [
+        {"kind": "smoothing", "applies": True, "reasons": []},
+        {"kind": "lipschitz", "applies": not reasons, "reasons": reasons},
+    ]
+
+
+def normalized(graph: Graph, mean: float | Sequence[float], std: float | Sequence[float]) -> Graph:
+    """The graph of ``f((x - mean)/std)``; mean and std are numbers, or one a channel.
+
+    Raises `ValueError` where they do not fit the input's channels, or are not finite, or a std is not positive.
+    """
+    axes = len(graph.input_shape)
+    shift, scale = (np.asarray(value, dtype=np.float64) for value in (mean, std))
+    for name, value in (("mean", shift), ("std", scale)):
+        if value.ndim > 1 or (value.ndim == 1 and value.size not in (1, graph.input_shape[0])):
+            raise ValueError(f"{name} is a number, or a list with one entry a channel ({graph.input_shape[0]})")
+        if not np.all(np.isfinite(value)):
+            raise ValueError(f"{name} must be finite")
+    if not np.all(scale > 0):
+        raise ValueError("std must be positive")
+    centred, first = f"{graph.input}.centred", f"{graph.input}.normalized"
+    front = [
+        Node(Sub(_per_channel(shift, axes)), (graph.input,), centred, -1),
+        Node(Div(_per_channel(scale, axes)), (centred,), first, -1),
+    ]
+    rest = [
+        Node(
+            node.operator,
+            tuple(first if name == graph.input else name for name in node.inputs),
+            node.output,
+            node.index,
+            node.label,
+        )
+        for node in graph.nodes
+    ]
+    output = first if graph.output == graph.input else graph.output
+    return Graph.build(graph.input, graph.input_shape, output, [*front, *rest])
+
+
+def _per_channel(value: np.ndarray, axes: int) -> np.ndarray:
+    shaped = value.reshape(-1, *[1] * (axes - 1)) if value.ndim else value
+    shaped.flags.writeable = False
+    return shaped

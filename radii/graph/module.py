@@ -1,0 +1,70 @@
+"""A graph as a torch module: buffers and a loop, no generated code."""
+
+from collections.abc import Callable
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from radii.graph.ir import Graph, Shape
+
+
+class GraphModule(nn.Module):
+    """Runs a `Graph` on inputs (batch, *input_shape), giving logits (batch, num_classes).
+
+    An activation is dropped as soon as nothing reads it any more. There is nothing to train: constants are buffers.
+    """
+
+    def __init__(self, graph: Graph, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.graph = graph
+        self._done = graph.last_uses()
+        self._names = [tuple(node.operator.arrays()) for node in graph.nodes]
+        for i, node in enumerate(graph.nodes):
+            for name, array in node.operator.arrays().items():
+                tensor = torch.from_numpy(np.array(array))  # a copy: torch refuses read-only memory
+                self.register_buffer(f"{name}_{i}", tensor.to(dtype) if array.dtype.kind == "f" else tensor)
+        self.eval()
+
+    def forward(self, x: Tensor) -> Tensor:
+        graph = self.graph
+        if tuple(x.shape[1:]) != graph.input_shape:
+            raise ValueError(f"inputs have the shape (batch, *{graph.input_shape}), not {tuple(x.shape)}")
+        values = {graph.input: x}
+        del x
+        for i, node in enumerate(graph.nodes):
+            arrays = {name: cast(Tensor, getattr(self, f"{name}_{i}")) for name in self._names[i]}
+            values[node.output] = node.operator.run([values[name] for name in node.inputs], arrays)
+            for name in self._done[i]:
+                del values[name]
+        return values[graph.output]
+
+
+def to_module(graph: Graph, *, dtype: torch.dtype = torch.float32) -> nn.Module:
+    """The graph as a module in ``dtype``: float32 to run fast, float64 where a margin enters a certificate."""
+    return GraphModule(graph, dtype)
+
+
+@torch.inference_mode()
+def check_batch_independence(
+    module: Callable[[Tensor], Tensor],
+    input_shape: Shape,
+    *,
+    batch: int = 4,
+    dtype: torch.dtype = torch.float32,
+    tolerance: float = 1e-4,
+) -> bool:
+    """Whether each row alone gives what it gives in a batch, to ``tolerance`` of the largest output.
+
+    A graph read by `read_onnx` keeps samples apart by construction; this is the test of it, and of modules that
+    come from elsewhere. The inputs are uniform on [0, 1], from a fixed seed.
+    """
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(batch, *input_shape, generator=generator, dtype=torch.float64).to(dtype)
+    together = module(x)
+    alone = [module(row[None]) for row in x]
+    if len(together) != batch or any(y.shape != together[:1].shape for y in alone):
+        return False
+    gap = (together - torch.cat(alone)).abs().max()
+    return bool(gap <= tolerance * together.abs().max())

@@ -1,0 +1,79 @@
+"""Convolution."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from radii.graph.call import Call
+from radii.graph.errors import Refusal
+from radii.graph.ir import Operator, Shape
+from radii.graph.ops.registry import onnx_operator
+from radii.graph.ops.windows import ATTRIBUTES, Windows, read_windows
+from radii.graph.rules import Convolution, Rule
+
+_CONVOLVE = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+
+
+@onnx_operator(**ATTRIBUTES, group="int")
+@dataclass(frozen=True, eq=False)
+class Conv(Operator):
+    """Cross-correlation with zero padding in one, two or three axes; ``weight`` is (out, in/groups, *kernel)."""
+
+    behaviour = "spectral norm of the convolution at the input's size, stride and zero padding included"
+    weight: np.ndarray
+    bias: np.ndarray | None
+    windows: Windows
+    groups: int
+
+    @classmethod
+    def read(cls, call: Call) -> Operator:
+        x, weight, bias = call.activation(), call.weight(1), call.constant(2)
+        if weight.ndim != x.rank or min(weight.shape) < 1:
+            raise Refusal("the kernel does not have the axes of its input", "Export the model again")
+        kernel = call.get("kernel_shape", weight.shape[2:])
+        groups = call.get("group", 1)
+        if tuple(kernel) != weight.shape[2:]:
+            raise Refusal("kernel_shape is not the shape of the kernel", "Export the model again")
+        if groups < 1 or weight.shape[0] % groups or x.shape[0] != weight.shape[1] * groups:
+            raise Refusal(
+                f"{x.shape[0]} channels in {groups} groups meet a kernel for {weight.shape[1]} a group",
+                "Export the model again with an input of the right shape",
+            )
+        if bias is not None and call.weight(2).shape != weight.shape[:1]:
+            raise Refusal("the bias does not have one entry a channel", "Export the model again")
+        return cls(weight, bias, read_windows(call, x, weight.shape[2:]), groups)
+
+    def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
+        (x,) = inputs
+        windows = self.windows
+        low_high = windows.pads
+        symmetric = all(low == high for low, high in low_high)
+        return _CONVOLVE[len(windows.kernel)](
+            x if symmetric else windows.padded(x, 0.0),
+            arrays["weight"],
+            arrays.get("bias"),
+            stride=windows.strides,
+            padding=tuple(low for low, _ in low_high) if symmetric else 0,
+            dilation=windows.dilations,
+            groups=self.groups,
+        )
+
+    def shape(self, *inputs: Shape) -> Shape:
+        (shape,) = inputs
+        return (self.weight.shape[0], *self.windows.outputs(shape[1:]))
+
+    def lipschitz(self, *inputs: Shape) -> Rule:
+        windows = self.windows
+        return Convolution(self.weight, inputs[0][1:], windows.strides, windows.pads, windows.dilations, self.groups)
+
+    def multiply_adds(self, *inputs: Shape) -> int:
+        return prod(self.shape(*inputs)[1:]) * self.weight.size
+
+    def rescaled(self, scale: np.ndarray, offset: np.ndarray, output: Shape) -> "Conv":
+        bias = offset if self.bias is None else scale * self.bias + offset
+        column = scale.reshape(-1, *[1] * (self.weight.ndim - 1))
+        return Conv(column * self.weight, bias, self.windows, self.groups)

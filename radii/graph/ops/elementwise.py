@@ -1,0 +1,204 @@
+"""Arithmetic on activations, or on an activation and a constant, with ONNX's broadcasting."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from radii.graph import rules
+from radii.graph.bounds import diagonal, slope, sqrt_up
+from radii.graph.call import Activation, Call
+from radii.graph.errors import Refusal
+from radii.graph.ir import Operator, Shape
+from radii.graph.ops.registry import onnx_operator
+
+
+def per_sample(constant: np.ndarray, x: Activation) -> np.ndarray:
+    """A constant to be broadcast with ``x``, without the batch axis.
+
+    Raises `Refusal` where it has an axis more than ``x``, or tells one sample of the batch from another.
+    """
+    if constant.dtype.kind != "f":
+        raise Refusal("a constant that meets an activation must be floats", "Export the model in float32")
+    if constant.ndim > x.rank or (constant.ndim == x.rank and constant.shape[0] != 1):
+        raise Refusal(
+            "a constant has a batch axis of its own, so samples would be treated differently",
+            "Give constants the shape of one sample",
+        )
+    return constant.reshape(constant.shape[1:]) if constant.ndim == x.rank else constant
+
+
+def broadcast(*shapes: Shape) -> Shape:
+    """The shape a sample that activations of these shapes make; their batch axes must meet."""
+    if len({len(shape) for shape in shapes}) > 1:
+        raise Refusal(
+            "activations of different rank are broadcast, so the batch meets another axis",
+            "Give them the same number of axes",
+        )
+    return np.broadcast_shapes(*shapes)
+
+
+def sum_rule(coefficients: Sequence[float], inputs: Sequence[Shape], output: Shape) -> rules.Sum:
+    """``sum c_i x_i`` with c_i = +-1; an input that is broadcast counts the square root of its copies."""
+    copies = [prod(output) // prod(shape) for shape in inputs]
+    if all(count == 1 for count in copies):
+        return rules.Sum(tuple(coefficients))
+    bounds = (c * sqrt_up(count) for c, count in zip(coefficients, copies, strict=True))
+    return rules.Sum(tuple(bounds), exact=False)
+
+
+@dataclass(frozen=True, eq=False)
+class Binary(Operator):
+    """Two operands: activations both, or one activation and a constant of one sample's shape."""
+
+    constant: np.ndarray | None = None
+    constant_first: bool = False
+
+    @classmethod
+    def read(cls, call: Call) -> Operator:
+        if len(call.inputs) != 2:
+            raise Refusal("two operands are needed", "Export the model again")
+        activations = call.activations()
+        if len(activations) == 2:
+            return cls()
+        first = isinstance(call.input(1), Activation)
+        return cls.with_constant(per_sample(call.weight(0 if first else 1), activations[0]), first)
+
+    @classmethod
+    def with_constant(cls, constant: np.ndarray, first: bool) -> Self:
+        """The operator with one operand known."""
+        return cls(constant, first)
+
+    def operands(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Both operands, in the file's order."""
+        if self.constant is None:
+            return inputs[0], inputs[1]
+        return (arrays["constant"], inputs[0]) if self.constant_first else (inputs[0], arrays["constant"])
+
+    def shape(self, *inputs: Shape) -> Shape:
+        if self.constant is None:
+            return broadcast(*inputs)
+        return np.broadcast_shapes(self.constant.shape, inputs[0])
+
+
+@dataclass(frozen=True, eq=False)
+class Additive(Binary):
+    """``c_1 a + c_2 b``."""
+
+    def coefficients(self) -> tuple[float, float]:
+        """(c_1, c_2)."""
+        raise NotImplementedError
+
+    def lipschitz(self, *inputs: Shape) -> rules.Rule:
+        output = self.shape(*inputs)
+        if self.constant is None:
+            return sum_rule(self.coefficients(), inputs, output)
+        return sum_rule(self.coefficients()[int(self.constant_first) :][:1], inputs, output)
+
+
+@onnx_operator()
+@dataclass(frozen=True, eq=False)
+class Add(Additive):
+    behaviour = "sum of the inputs' constants; 1 for a constant"
+
+    def coefficients(self) -> tuple[float, float]:
+        return 1.0, 1.0
+
+    def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
+        return torch.add(*self.operands(inputs, arrays))
+
+
+@onnx_operator()
+@dataclass(frozen=True, eq=False)
+class Sub(Additive):
+    behaviour = "sum of the inputs' constants; 1 for a constant"
+
+    def coefficients(self) -> tuple[float, float]:
+        return 1.0, -1.0
+
+    def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
+        return torch.sub(*self.operands(inputs, arrays))
+
+
+@onnx_operator()
+@dataclass(frozen=True, eq=False)
+class Mul(Binary):
+    behaviour = "largest |factor| for a constant; unbounded for two activations"
+
+    def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
+        return torch.mul(*self.operands(inputs, arrays))
+
+    def lipschitz(self, *inputs: Shape) -> rules.Rule:
+        if self.constant is None:
+            return rules.Unbounded(
+                "it multiplies two activations, which has no global Lipschitz constant",
+                "Use smoothing, or replace the product (a gate, an attention) by a sum",
+            )
+        return slope(diagonal(self.constant, inputs[0]))
+
+
+@onnx_operator()
+@dataclass(frozen=True, eq=False)
+class Div(Binary):
+    behaviour = "1/(smallest |divisor|) for a constant; unbounded for an activation as the divisor"
+
+    @classmethod
+    def with_constant(cls, constant: np.ndarray, first: bool) -> Self:
+        if not first and not np.all(constant):
+            raise Refusal("a divisor is zero", "Use constants other than zero")
+        return cls(constant, first)
+
+    def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
+        return torch.div(*self.operands(inputs, arrays))
+
+    def lipschitz(self, *inputs: Shape) -> rules.Rule:
+        if self.constant is None or self.constant_first:
+            return rules.Unbounded(
+                "it divides by an activation, which has no global Lipschitz constant",
+                "Use smoothing, or divide by a constant",
+            )
+        with np.errstate(over="ignore"):
+            reciprocal = 1 / self.constant.astype(np.float64)
+            away = np.nextafter(np.abs(reciprocal), np.inf)
+        return slope(diagonal(away, inputs[0])) if np.all(np.isfinite(away)) else slope(float("inf"))
+
+
+@onnx_operator()
+@dataclass(frozen=True, eq=False)
+class Sum(Operator):
+    """Any number of operands; the constants among them are added up at import."""
+
+    behaviour = "sum of the inputs' constants"
+    constant: np.ndarray | None = None
+
+    @classmethod
+    def read(cls, call: Call) -> Operator:
+        activations = call.activations()
+        if not activations or any(value is None for value in call.inputs):
+            raise Refusal("an operand is missing", "Export the model again")
+        constants = [
+            per_sample(call.weight(position), activations[0])
+            for position, value in enumerate(call.inputs)
+            if not isinstance(value, Activation)
+        ]
+        if not constants:
+            return cls()
+        call.limits.check_tensor(np.broadcast_shapes(*(constant.shape for constant in constants)))
+        return cls(np.asarray(sum(constants[1:], constants[0].astype(np.float64))))
+
+    def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
+        total = inputs[0]
+        for other in inputs[1:]:
+            total = total + other
+        return total + arrays["constant"] if self.constant is not None else total
+
+    def shape(self, *inputs: Shape) -> Shape:
+        together = broadcast(*inputs)
+        return together if self.constant is None else np.broadcast_shapes(self.constant.shape, together)
+
+    def lipschitz(self, *inputs: Shape) -> rules.Rule:
+        return sum_rule([1.0] * len(inputs), inputs, self.shape(*inputs))

@@ -1,0 +1,166 @@
+"""Matrix products with constants: Gemm and MatMul."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from radii.graph.bounds import slope, up
+from radii.graph.call import Activation, Call
+from radii.graph.errors import Refusal
+from radii.graph.ir import Operator, Shape
+from radii.graph.ops.registry import onnx_operator
+from radii.graph.rules import Dense, Rule, Unbounded
+
+
+@dataclass(frozen=True, eq=False)
+class Linear(Operator):
+    """``y = W x + b`` on the last axis; ``weight`` is (out, in)."""
+
+    weight: np.ndarray
+    bias: np.ndarray | None = None
+
+    def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
+        return F.linear(inputs[0], arrays["weight"], arrays.get("bias"))
+
+    def shape(self, *inputs: Shape) -> Shape:
+        (shape,) = inputs
+        if not shape or shape[-1] != self.weight.shape[1]:
+            raise Refusal(
+                f"a matrix with {self.weight.shape[1]} columns meets an input of shape {list(shape)}",
+                "Export the model again with an input of the right size",
+            )
+        return (*shape[:-1], self.weight.shape[0])
+
+    def lipschitz(self, *inputs: Shape) -> Rule:
+        return Dense(self.weight)
+
+    def multiply_adds(self, *inputs: Shape) -> int:
+        return prod(inputs[0][:-1]) * self.weight.size
+
+    def rescaled(self, scale: np.ndarray, offset: np.ndarray, output: Shape) -> "Linear | None":
+        if len(output) != 1:  # axis 1 is the last axis only then
+            return None
+        bias = offset if self.bias is None else scale * self.bias + offset
+        return type(self)(scale[:, None] * self.weight, bias)
+
+
+@onnx_operator(alpha="float", beta="float", transA="int", transB="int")
+@dataclass(frozen=True, eq=False)
+class Gemm(Linear):
+    """``alpha A B + beta C``, A the activation; alpha and beta go into the constants."""
+
+    behaviour = "spectral norm of the matrix"
+
+    @classmethod
+    def read(cls, call: Call) -> Operator:
+        x = call.activation()
+        if x.rank != 2 or call.get("transA", 0):
+            raise Refusal("Gemm must have a batch of vectors on its left", "Flatten the input before the layer")
+        weight, bias = call.weight(1), call.constant(2)
+        if weight.ndim != 2:
+            raise Refusal("the matrix of Gemm must have two axes", "Export the model again")
+        weight = _scaled(weight if call.get("transB", 0) else weight.T, call.get("alpha", 1.0))
+        if bias is None:
+            return cls(weight)
+        bias = _scaled(call.weight(2), call.get("beta", 1.0))
+        if bias.ndim == 2 and bias.shape[0] == 1:
+            bias = bias[0]
+        if bias.ndim > 1:
+            raise Refusal("the bias of Gemm differs from sample to sample", "Use one bias for all samples")
+        return cls(weight, np.broadcast_to(bias, weight.shape[:1]).copy())
+
+
+def _scaled(array: np.ndarray, factor: float) -> np.ndarray:
+    return array if factor == 1 else array.astype(np.float64) * factor
+
+
+@onnx_operator()
+@dataclass(frozen=True, eq=False)
+class MatMul(Linear):
+    """An activation times a constant matrix. Left products and products of activations: the classes below."""
+
+    behaviour = "spectral norm of a constant matrix; unbounded for two activations"
+
+    @classmethod
+    def read(cls, call: Call) -> Operator:
+        if len(call.inputs) != 2:
+            raise Refusal("two factors are needed", "Export the model again")
+        if len(call.activations()) == 2:
+            return Product()
+        left = isinstance(call.input(1), Activation)
+        matrix = call.weight(0 if left else 1)
+        while matrix.ndim > 2 and matrix.shape[0] == 1 and matrix.ndim <= call.activations()[0].rank:
+            matrix = matrix[0]
+        if matrix.ndim != 2:
+            raise Refusal("the constant of a matrix product must have two axes", "Use Linear layers")
+        return LeftMatMul(matrix) if left else cls(matrix.T)
+
+
+@dataclass(frozen=True, eq=False)
+class LeftMatMul(Operator):
+    """A constant matrix times an activation: ``y = W x`` on the axis before the last."""
+
+    behaviour = "spectral norm of the constant matrix"
+    weight: np.ndarray  # (out, in)
+
+    @property
+    def name(self) -> str:
+        return "MatMul"
+
+    def settings(self) -> dict[str, object]:
+        return {"side": "left"}
+
+    def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
+        return torch.matmul(arrays["weight"], inputs[0])
+
+    def shape(self, *inputs: Shape) -> Shape:
+        (shape,) = inputs
+        if len(shape) < 2 or shape[-2] != self.weight.shape[1]:
+            raise Refusal(
+                f"a matrix with {self.weight.shape[1]} columns stands before an input of shape {list(shape)}",
+                "Put the matrix on the right, as Linear layers do",
+            )
+        return (*shape[:-2], self.weight.shape[0], shape[-1])
+
+    def lipschitz(self, *inputs: Shape) -> Rule:
+        # Not `Dense`, which speaks of the last axis: ||W||^2 <= ||W||_1 ||W||_inf instead.
+        weight = np.abs(self.weight.astype(np.float64))
+        rounding = 1 + weight.size * 2.0**-52
+        return slope(up(float(np.sqrt(weight.sum(0).max()) * np.sqrt(weight.sum(1).max())) * rounding))
+
+    def multiply_adds(self, *inputs: Shape) -> int:
+        return prod(inputs[0][:-2]) * self.weight.size * inputs[0][-1]
+
+
+@dataclass(frozen=True, eq=False)
+class Product(Operator):
+    """A matrix product of two activations, as in attention."""
+
+    behaviour = "unbounded: smoothing only"
+
+    @property
+    def name(self) -> str:
+        return "MatMul"
+
+    def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
+        return torch.matmul(inputs[0], inputs[1])
+
+    def shape(self, *inputs: Shape) -> Shape:
+        a, b = inputs
+        if len(a) != len(b) or len(a) < 2 or a[-1] != b[-2]:
+            raise Refusal(
+                f"activations of shapes {list(a)} and {list(b)} a sample can't be multiplied as matrices",
+                "Give both the same number of axes, the batch first",
+            )
+        return (*np.broadcast_shapes(a[:-2], b[:-2]), a[-2], b[-1])
+
+    def lipschitz(self, *inputs: Shape) -> Rule:
+        return Unbounded("it multiplies two activations, which has no global Lipschitz constant", "Use smoothing")
+
+    def multiply_adds(self, *inputs: Shape) -> int:
+        return prod(self.shape(*inputs)) * inputs[0][-1]

@@ -1,0 +1,125 @@
+"""Normalisation: by running statistics (an affine map), by the sample's own (layer norm), and softmax."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from radii.graph.bounds import slope, up
+from radii.graph.call import Call
+from radii.graph.errors import Refusal
+from radii.graph.ir import Operator, Shape
+from radii.graph.ops.layout import sample_axis
+from radii.graph.ops.registry import onnx_operator
+from radii.graph.rules import Rule, Slope, Unbounded
+
+
+@onnx_operator(epsilon="float", momentum="float", spatial="int", training_mode="int")
+@dataclass(frozen=True, eq=False)
+class BatchNormalization(Operator):
+    """``scale * x + offset`` a channel, from the running statistics; folded into the layer before where it can."""
+
+    behaviour = "folded into the layer before; alone max |gamma|/sqrt(var + epsilon)"
+    scale: np.ndarray  # float64, (channels,)
+    offset: np.ndarray
+
+    @classmethod
+    def read(cls, call: Call) -> Operator:
+        x = call.activation()
+        if call.get("training_mode", 0):
+            raise Refusal(
+                "it is in training mode, so samples of a batch change each other",
+                "Call model.eval() before exporting",
+            )
+        if call.get("spatial", 1) != 1:
+            raise Refusal("statistics per pixel (spatial=0) are not supported", "Export at opset 9 or later")
+        gamma, beta, mean, var = (call.weight(i).astype(np.float64) for i in range(1, 5))
+        if not x.shape or any(array.shape != x.shape[:1] for array in (gamma, beta, mean, var)):
+            raise Refusal("its statistics do not have one entry a channel", "Export the model again")
+        spread = var + call.get("epsilon", 1e-5)
+        if not np.all(spread > 0):
+            raise Refusal("a variance plus epsilon is not positive", "Train again, or raise epsilon")
+        scale = gamma / np.sqrt(spread)
+        return cls(scale, beta - mean * scale)
+
+    def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
+        (x,) = inputs
+        column = (-1, *[1] * (x.ndim - 2))
+        return x * arrays["scale"].reshape(column) + arrays["offset"].reshape(column)
+
+    def shape(self, *inputs: Shape) -> Shape:
+        return inputs[0]
+
+    def lipschitz(self, *inputs: Shape) -> Rule:
+        return slope(up(float(np.max(np.abs(self.scale)))))
+
+
+@onnx_operator(axis="int", epsilon="float", stash_type="int")
+@dataclass(frozen=True, eq=False)
+class LayerNormalization(Operator):
+    """Over the axes from ``axis`` of one sample on."""
+
+    behaviour = "max |gamma|/sqrt(epsilon): sound, and vacuous in practice"
+    scale: np.ndarray  # of the normalised axes' shape
+    bias: np.ndarray | None
+    axis: int
+    epsilon: float
+
+    @classmethod
+    def read(cls, call: Call) -> Operator:
+        x, scale, bias = call.activation(), call.weight(1), call.constant(2)
+        if call.get("stash_type", 1) != 1:
+            raise Refusal("statistics in low precision are not supported", "Export the model in float32")
+        axis, epsilon = sample_axis(call.get("axis", -1), x.rank), float(call.get("epsilon", 1e-5))
+        if not epsilon >= 0:
+            raise Refusal("epsilon is negative", "Use a positive epsilon")
+        inner = x.shape[axis:]
+        call.limits.check_tensor(inner)
+        if bias is not None:
+            bias = np.broadcast_to(call.weight(2), inner).copy()
+        return cls(np.broadcast_to(scale, inner).copy(), bias, axis, epsilon)
+
+    def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
+        scale = arrays["scale"]
+        return F.layer_norm(inputs[0], scale.shape, scale, arrays.get("bias"), self.epsilon)
+
+    def shape(self, *inputs: Shape) -> Shape:
+        return inputs[0]
+
+    def lipschitz(self, *inputs: Shape) -> Rule:
+        if not self.epsilon:
+            return Unbounded("a layer norm without epsilon is infinitely steep", "Use smoothing")
+        return slope(up(float(np.max(np.abs(self.scale))) / math.sqrt(self.epsilon)))
+
+
+@onnx_operator(axis="int")
+@dataclass(frozen=True, eq=False)
+class Softmax(Operator):
+    """Along ``axis`` of one sample; before opset 13 over ``axis`` and all that follow, as one."""
+
+    behaviour = "1/2"
+    axis: int
+    trailing: bool
+
+    @classmethod
+    def read(cls, call: Call) -> Operator:
+        rank = call.activation().rank
+        axis = sample_axis(call.get("axis", 1 if call.opset < 13 else -1), rank)
+        return cls(axis, call.opset < 13 and axis != rank - 2)
+
+    def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
+        (x,) = inputs
+        if not self.trailing:
+            return torch.softmax(x, dim=self.axis + 1)
+        return torch.softmax(x.flatten(self.axis + 1), dim=-1).reshape(x.shape)
+
+    def shape(self, *inputs: Shape) -> Shape:
+        return inputs[0]
+
+    def lipschitz(self, *inputs: Shape) -> Rule:
+        # diag(p) - p p^T has norm at most 1/2; along an axis of size 1 softmax is constant.
+        return Slope(0.5)

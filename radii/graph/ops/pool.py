@@ -1,0 +1,168 @@
+"""Pooling and means."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import prod
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from radii.graph.bounds import averaging_norm, multiplicity, sqrt_up, up
+from radii.graph.call import Call
+from radii.graph.errors import Refusal
+from radii.graph.ir import Operator, Shape
+from radii.graph.ops.layout import sample_axes
+from radii.graph.ops.registry import onnx_operator
+from radii.graph.ops.windows import ATTRIBUTES, Windows, read_windows
+from radii.graph.rules import Rule, Slope
+
+_MAX = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
+_AVERAGE = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
+
+
+@dataclass(frozen=True, eq=False)
+class Pool(Operator):
+    """Windows over the spatial axes, channel by channel."""
+
+    windows: Windows
+
+    @classmethod
+    def windows_of(cls, call: Call) -> Windows:
+        """The windows of a node; `Refusal` where one of them sees padding only."""
+        x, kernel = call.activation(), call.get("kernel_shape")
+        if kernel is None:
+            raise Refusal("kernel_shape is missing", "Export the model again")
+        ceil = call.get("ceil_mode", 0)
+        if ceil not in (0, 1):
+            raise Refusal("ceil_mode must be 0 or 1", "Export the model again")
+        windows = replace(read_windows(call, x, tuple(kernel)), ceil=bool(ceil))
+        for taps, size in zip(windows.taps(x.shape[1:]), x.shape[1:], strict=True):
+            if not ((taps >= 0) & (taps < size)).any(axis=1).all():
+                raise Refusal("a window lies in the padding alone", "Use pads smaller than the kernel")
+        return windows
+
+    def shape(self, *inputs: Shape) -> Shape:
+        (shape,) = inputs
+        return (shape[0], *self.windows.outputs(shape[1:]))
+
+
+@onnx_operator(**ATTRIBUTES, ceil_mode="int", storage_order="int")
+@dataclass(frozen=True, eq=False)
+class MaxPool(Pool):
+    behaviour = "square root of the most windows that cover one pixel"
+
+    @classmethod
+    def read(cls, call: Call) -> Operator:
+        return cls(cls.windows_of(call))  # storage_order concerns the second output alone
+
+    def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
+        windows = self.windows
+        return _MAX[len(windows.kernel)](
+            windows.padded(inputs[0], -math.inf),
+            windows.kernel,
+            stride=windows.strides,
+            dilation=windows.dilations,
+        )
+
+    def lipschitz(self, *inputs: Shape) -> Rule:
+        # |max_j a_j - max_j b_j|^2 <= sum_j |a_j - b_j|^2 over the window, and each pixel is in so many windows.
+        sizes = inputs[0][1:]
+        covers = (
+            multiplicity(taps[(taps >= 0) & (taps < size)], size)
+            for taps, size in zip(self.windows.taps(sizes), sizes, strict=True)
+        )
+        return Slope(sqrt_up(prod(covers)))
+
+
+@onnx_operator(**ATTRIBUTES, ceil_mode="int", count_include_pad="int")
+@dataclass(frozen=True, eq=False)
+class AveragePool(Pool):
+    """``include_pad``: the divisor counts the padding inside the window (but nothing past the padded input)."""
+
+    behaviour = "spectral norm, as the product of the axes' norms (count_include_pad=0 can exceed 1)"
+    include_pad: bool
+
+    @classmethod
+    def read(cls, call: Call) -> Operator:
+        windows = cls.windows_of(call)
+        if any(d != 1 for d in windows.dilations):
+            raise Refusal("a dilated average pooling is not supported", "Use a Conv with constant weights")
+        return cls(windows, bool(call.get("count_include_pad", 0)))
+
+    def divisors(self, sizes: tuple[int, ...]) -> list[np.ndarray]:
+        """Per axis what each window's sum is divided by; the pooling divides by their product."""
+        divisors = []
+        for taps, size, (low, high) in zip(self.windows.taps(sizes), sizes, self.windows.pads, strict=True):
+            first, last = (-low, size + high) if self.include_pad else (0, size)
+            divisors.append(((taps >= first) & (taps < last)).sum(axis=1))
+        return divisors
+
+    def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
+        (x,) = inputs
+        windows = self.windows
+        y: Tensor = _AVERAGE[len(windows.kernel)](windows.padded(x, 0.0), windows.kernel, stride=windows.strides)
+        for axis, (divisor, k) in enumerate(zip(self.divisors(tuple(x.shape[2:])), windows.kernel, strict=True)):
+            if (divisor != k).any():
+                factor = torch.from_numpy(k / divisor).to(y)
+                y = y * factor.reshape(-1, *[1] * (len(windows.kernel) - 1 - axis))
+        return y
+
+    def lipschitz(self, *inputs: Shape) -> Rule:
+        sizes = inputs[0][1:]
+        axes = zip(self.windows.taps(sizes), self.divisors(sizes), sizes, strict=True)
+        return Slope(up(prod(averaging_norm(taps, divisor, size) for taps, divisor, size in axes)))
+
+
+@onnx_operator()
+@dataclass(frozen=True, eq=False)
+class GlobalAveragePool(Operator):
+    behaviour = "1/sqrt(number of pixels)"
+
+    @classmethod
+    def read(cls, call: Call) -> Operator:
+        if call.activation().rank < 3:
+            raise Refusal("its input has no spatial axes", "Remove the layer")
+        return cls()
+
+    def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
+        (x,) = inputs
+        return x.mean(dim=tuple(range(2, x.ndim)), keepdim=True)
+
+    def shape(self, *inputs: Shape) -> Shape:
+        (shape,) = inputs
+        return (shape[0], *[1] * (len(shape) - 1))
+
+    def lipschitz(self, *inputs: Shape) -> Rule:
+        return Slope(up(1 / math.sqrt(prod(inputs[0][1:]))))
+
+
+@onnx_operator(axes="ints", keepdims="int", noop_with_empty_axes="int")
+@dataclass(frozen=True, eq=False)
+class ReduceMean(Operator):
+    """The mean over ``axes`` (of one sample: 0 is the first after the batch)."""
+
+    behaviour = "1/sqrt(number of entries averaged)"
+    axes: tuple[int, ...]
+    keepdims: bool
+
+    @classmethod
+    def read(cls, call: Call) -> Operator:
+        x, given = call.activation(), call.integers(1, "axes")
+        if not given:
+            raise Refusal("the mean is taken over all axes, the batch included", "Name the axes of the mean")
+        return cls(sample_axes(given, x.rank), bool(call.get("keepdims", 1)))
+
+    def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
+        return inputs[0].mean(dim=tuple(axis + 1 for axis in self.axes), keepdim=self.keepdims)
+
+    def shape(self, *inputs: Shape) -> Shape:
+        (shape,) = inputs
+        if self.keepdims:
+            return tuple(1 if i in self.axes else size for i, size in enumerate(shape))
+        return tuple(size for i, size in enumerate(shape) if i not in self.axes)
+
+    def lipschitz(self, *inputs: Shape) -> Rule:
+        return Slope(up(1 / math.sqrt(prod(inputs[0][axis] for axis in self.axes))))

@@ -1,0 +1,201 @@
+"""What picks, repeats or joins entries: Gather, Slice, Pad, Concat."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from radii.graph import rules
+from radii.graph.bounds import multiplicity, sqrt_up
+from radii.graph.call import Call
+from radii.graph.errors import Refusal
+from radii.graph.ir import Operator, Shape
+from radii.graph.ops.layout import KEEP_BATCH, Identity, sample_axis
+from radii.graph.ops.registry import onnx_operator
+
+END = 2**31 - 1  # from here on a slice's end means "to the end"
+
+
+@onnx_operator(axis="int")
+@dataclass(frozen=True, eq=False)
+class Gather(Operator):
+    """Entries at constant ``indices`` along ``axis`` of one sample."""
+
+    behaviour = "square root of how often the most used index occurs"
+    indices: np.ndarray  # int64, none negative, any shape
+    axis: int
+
+    @classmethod
+    def read(cls, call: Call) -> Operator:
+        x, indices = call.activation(), call.constant(1)
+        if indices is None or indices.dtype.kind not in "iu":
+            raise Refusal("the indices must be constant integers", "Use constant indices")
+        axis = sample_axis(call.get("axis", 0), x.rank)
+        size = x.shape[axis]
+        if not indices.size or indices.min() < -size or indices.max() >= size:
+            raise Refusal(f"an index is outside an axis of size {size}", "Export the model again")
+        call.limits.check_tensor((prod(x.shape) // size, indices.size))
+        return cls(np.where(indices < 0, indices + size, indices).astype(np.int64), axis)
+
+    def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
+        (x,) = inputs
+        picked = x.index_select(self.axis + 1, arrays["indices"].reshape(-1))
+        return picked.reshape(x.shape[0], *self.shape(tuple(x.shape[1:])))
+
+    def shape(self, *inputs: Shape) -> Shape:
+        (shape,) = inputs
+        return (*shape[: self.axis], *self.indices.shape, *shape[self.axis + 1 :])
+
+    def lipschitz(self, *inputs: Shape) -> rules.Rule:
+        return rules.Slope(sqrt_up(multiplicity(self.indices, inputs[0][self.axis])))
+
+
+@onnx_operator(starts="ints", ends="ints", axes="ints")
+@dataclass(frozen=True, eq=False)
+class Slice(Operator):
+    """``ranges`` (start, stop, step) along ``axes`` of one sample. Attributes up to opset 9, inputs since."""
+
+    behaviour = "1"
+    axes: tuple[int, ...]
+    ranges: tuple[tuple[int, int, int], ...]
+
+    @classmethod
+    def read(cls, call: Call) -> Operator:
+        x = call.activation()
+        starts, ends = call.integers(1, "starts") or (), call.integers(2, "ends") or ()
+        axes = call.integers(3, "axes") or tuple(range(len(starts)))
+        steps = call.integers(4, "steps") or (1,) * len(starts)
+        if not len(starts) == len(ends) == len(axes) == len(steps) or 0 in steps:
+            raise Refusal("starts, ends, axes and steps do not fit together", "Export the model again")
+        axes = tuple(axis + x.rank if axis < 0 else axis for axis in axes)
+        given = dict(zip(axes, zip(starts, ends, steps, strict=True), strict=True))
+        if len(given) != len(axes) or not all(0 <= axis < x.rank for axis in axes):
+            raise Refusal("an axis is out of range, or named twice", "Export the model again")
+        start, end, step = given.pop(0, (0, END, 1))
+        if (start, step) != (0, 1) or end < END:
+            raise Refusal("it picks samples of the batch", KEEP_BATCH)
+        ranges = {axis - 1: slice(*given[axis]).indices(x.shape[axis - 1]) for axis in sorted(given)}
+        kept = {axis: r for axis, r in ranges.items() if r != (0, x.shape[axis], 1)}
+        return cls(tuple(kept), tuple(kept.values())) if kept else Identity()
+
+    def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
+        (x,) = inputs
+        for axis, (start, stop, step) in zip(self.axes, self.ranges, strict=True):
+            if step > 0:
+                x = x[(slice(None),) * (axis + 1) + (slice(start, stop, step),)]
+            else:
+                x = x.index_select(axis + 1, torch.arange(start, stop, step, device=x.device))
+        return x
+
+    def shape(self, *inputs: Shape) -> Shape:
+        sizes = list(inputs[0])
+        for axis, bounds in zip(self.axes, self.ranges, strict=True):
+            sizes[axis] = len(range(*bounds))
+        return tuple(sizes)
+
+    def lipschitz(self, *inputs: Shape) -> rules.Rule:
+        return rules.Slope(1.0)
+
+
+@onnx_operator(mode="string", pads="ints", value="float")
+@dataclass(frozen=True, eq=False)
+class Pad(Operator):
+    """``pads`` (before, after) per axis of one sample. Attributes up to opset 10, inputs since."""
+
+    behaviour = "1 with a constant; else the square root of how often the most used pixel occurs"
+    mode: str
+    pads: tuple[tuple[int, int], ...]
+    value: float
+
+    @classmethod
+    def read(cls, call: Call) -> Operator:
+        x, mode = call.activation(), call.get("mode", "constant")
+        flat = call.integers(1, "pads") or ()
+        if mode not in ("constant", "reflect", "edge", "wrap"):
+            raise Refusal("the mode of Pad is unknown", "Use constant, reflect, edge or wrap")
+        axes = call.integers(3, "axes")
+        if axes is None:
+            axes = tuple(range(x.rank))
+        if len(flat) != 2 * len(axes):
+            raise Refusal("pads do not fit the axes", "Export the model again")
+        given: dict[int, tuple[int, int]] = {}
+        for axis, pair in zip(axes, zip(flat[: len(axes)], flat[len(axes) :], strict=True), strict=True):
+            given[axis + x.rank if axis < 0 else axis] = pair
+        if len(given) != len(axes) or not all(0 <= axis < x.rank for axis in given):
+            raise Refusal("an axis is out of range, or named twice", "Export the model again")
+        if any(given.pop(0, (0, 0))):
+            raise Refusal("it pads the batch", KEEP_BATCH)
+        pads = tuple(given.get(axis, (0, 0)) for axis in range(1, x.rank))
+        for size, (low, high) in zip(x.shape, pads, strict=True):
+            call.limits.check_tensor((max(1, size + abs(low) + abs(high)),))
+            if min(low, high) < 0 and mode != "constant":
+                raise Refusal("a negative pad is supported with a constant only", "Crop with Slice")
+            if max(low, high) > size - (mode == "reflect") and mode in ("reflect", "wrap"):
+                raise Refusal(f"a pad is longer than the input, whose size is {size}", "Use a smaller pad")
+        value = call.constant(2)
+        if value is not None and (value.size != 1 or value.dtype.kind != "f"):
+            raise Refusal("the padding value must be one number", "Export the model again")
+        number = call.get("value", 0.0) if value is None else float(value.reshape(()))
+        if not any(low or high for low, high in pads):
+            return Identity()
+        return cls(mode, pads, number)
+
+    def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
+        (x,) = inputs
+        if self.mode == "constant":
+            return F.pad(x, [amount for pair in reversed(self.pads) for amount in pair], value=self.value)
+        for axis, (size, index) in enumerate(zip(x.shape[1:], self.sources(tuple(x.shape[1:])), strict=True)):
+            if len(index) != size:
+                x = x.index_select(axis + 1, torch.from_numpy(index).to(x.device))
+        return x
+
+    def sources(self, sizes: Shape) -> list[np.ndarray]:
+        """Per axis, the entry that each entry of the output copies (for all modes but constant)."""
+        return [
+            np.pad(np.arange(size), pair, mode=self.mode)  # type: ignore[call-overload]
+            for size, pair in zip(sizes, self.pads, strict=True)
+        ]
+
+    def shape(self, *inputs: Shape) -> Shape:
+        return tuple(size + low + high for size, (low, high) in zip(inputs[0], self.pads, strict=True))
+
+    def lipschitz(self, *inputs: Shape) -> rules.Rule:
+        if self.mode == "constant":
+            return rules.Slope(1.0)
+        copies = (multiplicity(index, size) for index, size in zip(self.sources(inputs[0]), inputs[0], strict=True))
+        return rules.Slope(sqrt_up(prod(copies)))
+
+
+@onnx_operator(axis="int")
+@dataclass(frozen=True, eq=False)
+class Concat(Operator):
+    """Activations side by side along ``axis`` of one sample."""
+
+    behaviour = "square root of the sum of the squares of the inputs' constants"
+    axis: int
+
+    @classmethod
+    def read(cls, call: Call) -> Operator:
+        activations = call.activations()
+        if len(activations) != len(call.inputs):
+            raise Refusal("a constant is joined to an activation", "Join activations only")
+        axis = sample_axis(call.get("axis", 0), activations[0].rank)
+        return cls(axis) if len(activations) > 1 else Identity()
+
+    def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
+        return torch.cat(list(inputs), dim=self.axis + 1)
+
+    def shape(self, *inputs: Shape) -> Shape:
+        others = {shape[: self.axis] + shape[self.axis + 1 :] for shape in inputs}
+        if len(others) != 1 or len({len(shape) for shape in inputs}) != 1:
+            raise Refusal("the shapes to be joined differ", "Export the model again")
+        first = inputs[0]
+        joined = sum(shape[self.axis] for shape in inputs)
+        return (*first[: self.axis], joined, *first[self.axis + 1 :])
+
+    def lipschitz(self, *inputs: Shape) -> rules.Rule:
+        return rules.Concat()
