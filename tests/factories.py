@@ -1,0 +1,76 @@
+"""Rows for tests, one short factory a table. They go through the repositories, as the service does."""
+
+import hashlib
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from models.repositories import certifications, intake, leases, uploads
+from models.tables import Certification, Dataset, Model, Upload
+
+INPUT = {"shape": [1, 8, 8], "range": [0.0, 1.0], "mean": [0.0], "std": [1.0]}
+APPLIES = [{"kind": kind, "applies": True, "reasons": []} for kind in ("smoothing", "lipschitz")]
+
+
+def upload(session: Session, content: bytes = b"content") -> Upload:
+    return uploads.add(session, sha256=hashlib.sha256(content).hexdigest(), size=len(content))
+
+
+def validating_model(session: Session, *, content: bytes = b"model", **settings: Any) -> Model:
+    settings = {"input": INPUT, "output": None, "labels": None} | settings
+    return intake.add_model(session, upload(session, content), name="digits", settings=settings, external={})[0]
+
+
+def ready_model(session: Session, *, content: bytes = b"model", **summary: Any) -> Model:
+    model = validating_model(session, content=content)
+    summary = {
+        "digest": "d" * 64,
+        "input_shape": [1, 8, 8],
+        "num_classes": 10,
+        "graph": {},
+        "methods": APPLIES,
+        "checked": {},
+    } | summary
+    return _accepted(session, "model", model, summary)
+
+
+def validating_dataset(session: Session, *, content: bytes = b"dataset") -> Dataset:
+    return intake.add_dataset(session, upload(session, content), name="digits")[0]
+
+
+def ready_dataset(session: Session, *, content: bytes = b"dataset", count: int = 50, **summary: Any) -> Dataset:
+    dataset = validating_dataset(session, content=content)
+    summary = {
+        "count": count,
+        "shape": [1, 8, 8],
+        "dtype": "float32",
+        "min": 0.0,
+        "max": 1.0,
+        "labels": {"0": count},
+        "num_labels": 1,
+        "digest": "e" * 64,
+        "x_blob": "a" * 64,
+        "y_blob": "b" * 64,
+    } | summary
+    return _accepted(session, "dataset", dataset, summary)
+
+
+def certification(session: Session, *, inputs: int = 5, cost: int = 110, shard_inputs: int = 2) -> Certification:
+    return certifications.add(
+        session,
+        ready_model(session),
+        ready_dataset(session),
+        method={"kind": "smoothing", "sigma": 0.25, "alpha": 0.001, "n0": 10, "n": cost - 10},
+        indices=range(inputs),
+        cost=cost,
+        shard_inputs=shard_inputs,
+    )
+
+
+def _accepted(session: Session, noun: str, row: Any, summary: dict[str, Any]) -> Any:
+    session.flush()
+    claim = leases.claim(session, noun, row.id, worker="factory", seconds=60)
+    if claim is not None:  # the same row asked for twice is ready already
+        intake.accept(session, claim, summary)
+        session.flush()
+    return row
