@@ -4,7 +4,22 @@ Needs torch, numpy and SciPy alone. Every bound is proved, rounding included: an
 """
 
 from radii.lipschitz.conv import conv_norm
+from radii.lipschitz.gram import gram_norm
+from radii.lipschitz.margin import Margin, margin_radius
 from radii.lipschitz.matrix import NormBound, matrix_norm
+from radii.lipschitz.network import LayerBound, NetworkBound, UnboundedModel, network_bound
 from radii.lipschitz.rounding import NonFiniteWeights
 
-__all__ = ["NonFiniteWeights", "NormBound", "conv_norm", "matrix_norm"]
+__all__ = [
+    "LayerBound",
+    "Margin",
+    "NetworkBound",
+    "NonFiniteWeights",
+    "NormBound",
+    "UnboundedModel",
+    "conv_norm",
+    "gram_norm",
+    "margin_radius",
+    "matrix_norm",
+    "network_bound",
+]

@@ -7,6 +7,7 @@ A layer whose matrix is small is bounded as that matrix. Any other is a piece of
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -101,7 +102,8 @@ def explicit_matrices(kernel: Array, layer: Sequence[Axis]) -> Array:
         columns = [source[:, t] for source, t in zip(sources, tap, strict=True)]
         rows = np.ix_(*(np.flatnonzero(column >= 0) for column in columns))
         reads = np.ix_(*(column[column >= 0] for column in columns))
-        matrix[:, :, *rows, :, *reads] += kernel[:, :, :, *tap]
+        here: tuple[Any, ...] = (slice(None), slice(None), *rows, slice(None), *reads)
+        matrix[here] += kernel[:, :, :, *tap]
     return matrix.reshape(groups, out * math.prod(outputs), inner * math.prod(pixels))
 
 
@@ -163,7 +165,7 @@ def symbol(polyphase: Array, units: Sequence[int]) -> Symbol:
     groups, m, n = kernel.shape[:3]
     taps = kernel.shape[3:]
     stacked = torch.from_numpy(np.ascontiguousarray(np.moveaxis(kernel, 2, -1)))  # (groups, m, *taps, n)
-    lags = [lag for lag in np.ndindex(*(2 * t - 1 for t in taps))]
+    lags = list(np.ndindex(*(2 * t - 1 for t in taps)))
     steps = np.array(lags[len(lags) // 2 :]) - (np.array(taps) - 1)  # lexicographically >= 0, from d = 0 on
     even, odd = (torch.empty((len(steps), groups, n, n), dtype=torch.float64) for _ in range(2))
     for i, step in enumerate(steps):

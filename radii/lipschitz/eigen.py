@@ -55,7 +55,9 @@ class LargestEigenvalue:
         shifted.diagonal(dim1=-2, dim2=-1).add_(self.level)
         factor, info = torch.linalg.cholesky_ex(shifted)
         self.factorisations += len(blocks)
-        return (info == 0) & torch.isfinite(factor.diagonal(dim1=-2, dim2=-1).real).all(dim=-1)
+        finite: torch.Tensor = torch.isfinite(factor.diagonal(dim1=-2, dim2=-1).real).all(dim=-1)
+        success: torch.Tensor = (info == 0) & finite
+        return success
 
     def _witness(self, block: torch.Tensor, *, careful: bool) -> float:
         """A Rayleigh quotient of the block near its largest eigenvalue; raises ``found``."""
@@ -89,11 +91,12 @@ def top_eigenvector(block: torch.Tensor, *, tolerance: float, careful: bool) -> 
     if order >= LANCZOS_FROM and not careful:
         start = np.random.default_rng(order).standard_normal(order)
         try:
-            _, vectors = eigsh(block.numpy(), k=1, which="LA", v0=start, tol=tolerance, maxiter=20)
-            return torch.from_numpy(np.ascontiguousarray(vectors[:, 0]))
+            _, found = eigsh(block.numpy(), k=1, which="LA", v0=start, tol=tolerance, maxiter=20)
+            return torch.from_numpy(np.ascontiguousarray(found[:, 0]))
         except ArpackError:
             pass  # close eigenvalues: the full decomposition does not mind
-    return torch.linalg.eigh(block)[1][:, -1]
+    vectors: torch.Tensor = torch.linalg.eigh(block)[1]
+    return vectors[:, -1]
 
 
 def _promising(blocks: torch.Tensor) -> int:

@@ -10,7 +10,11 @@ import numpy.typing as npt
 
 PaddingMode = Literal["zeros", "circular", "reflect", "replicate"]
 Padding = int | Sequence[int] | Sequence[tuple[int, int]]
-NUMPY_MODE = {"circular": "wrap", "reflect": "reflect", "replicate": "edge"}
+NUMPY_MODE: dict[str, Literal["wrap", "reflect", "edge"]] = {
+    "circular": "wrap",
+    "reflect": "reflect",
+    "replicate": "edge",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,17 +40,19 @@ class Axis:
 
     def padded(self) -> npt.NDArray[np.intp]:
         """The input index behind every padded position that is read, -1 for a zero."""
-        positions = np.arange(self.size)
+        positions, widths = np.arange(self.size), (self.low, self.high)
+        indices: npt.NDArray[np.intp]
         if self.mode == "zeros":
-            indices = np.pad(positions, (self.low, self.high), constant_values=-1)
+            indices = np.pad(positions, widths, constant_values=-1)
         else:
-            indices = np.pad(positions, (self.low, self.high), mode=NUMPY_MODE[self.mode])  # type: ignore[call-overload]
+            indices = np.pad(positions, widths, mode=NUMPY_MODE[self.mode])
         return indices[: (self.outputs - 1) * self.stride + self.extent]
 
     def sources(self) -> npt.NDArray[np.intp]:
         """(outputs, kernel): the input index each output reads at each tap, -1 for a zero."""
         reads = np.arange(self.outputs)[:, np.newaxis] * self.stride + np.arange(self.kernel) * self.dilation
-        return self.padded()[reads]
+        sources: npt.NDArray[np.intp] = self.padded()[reads]
+        return sources
 
     def torus(self) -> tuple[int, int]:
         """``(M, q)``: on a torus of ``stride * M`` pixels, the circular operator times ``sqrt(q)`` bounds the layer.

@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-from torch.nn import functional as F
+from torch.nn import functional as F  # noqa: N812
 
 CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
@@ -23,7 +23,8 @@ def random_layer(rng):
         pads = rng.integers(0, 4, (axes, 2))
         extent = dilation * (kernel - 1) + 1
         extra = rng.integers(0, 3, axes) if transposed else np.zeros(axes, dtype=int)
-        if mode == "circular" and (pads > size[:, None]).any() or mode == "reflect" and (pads >= size[:, None]).any():
+        widest = {"circular": size, "reflect": size - 1}.get(mode, size + 99)
+        if (pads > widest[:, None]).any():
             continue
         if (extra >= np.maximum(stride, dilation)).any():
             continue

@@ -1,0 +1,79 @@
+"""From logits to certified radii: how far the input may move before another class can win."""
+
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from radii.lipschitz.compose import SQRT2
+from radii.lipschitz.network import NetworkBound
+from radii.lipschitz.rounding import product_up
+
+LogitsLike = npt.ArrayLike | torch.Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Margin:
+    """A prediction and its certified l2 radius.
+
+    Attributes:
+        prediction: the class with the largest logit (the lowest one of a tie); None if a logit is not finite.
+        runner_up: the class that limits the radius; None if a logit is not finite.
+        radius: no input nearer than this is classified otherwise. None: abstain.
+    """
+
+    prediction: int | None
+    runner_up: int | None
+    radius: float | None
+
+
+def margin_radius(logits: LogitsLike, bound: NetworkBound, *, norms: LogitsLike) -> list[Margin]:
+    """The certified l2 radius of each input: ``min_j (z_y - z_j - error) / L_yj``, rounded down.
+
+    What is claimed: within the radius, the graph's function in real arithmetic, with the weights as stored, has its
+    largest logit at ``prediction``. The logits must come from a float64 evaluation of the graph
+    (``to_module(graph, dtype=torch.float64)``); what that evaluation may have lost is bounded by
+    :mod:`radii.lipschitz.forward` and subtracted from the margin.
+
+    Args:
+        logits: (N, K), float64.
+        bound: the network's.
+        norms: (N,) l2 norms of the inputs the logits belong to, or upper bounds of them.
+
+    Raises:
+        ValueError: shapes or dtype do not fit.
+    """
+    z, sizes = _array(logits), _array(norms)
+    if z.dtype != np.float64:
+        raise ValueError(
+            f"logits must be evaluated in float64, not {z.dtype}: use to_module(graph, dtype=torch.float64)"
+        )
+    if z.ndim != 2 or z.shape[1] != bound.num_classes or sizes.shape != z.shape[:1]:
+        raise ValueError(
+            f"logits of shape (N, {bound.num_classes}) and N norms are needed, not {z.shape} and {sizes.shape}"
+        )
+    # a norm may be short by its own rounding, of a long sum in float32 even
+    return [_margin(row, bound, float(size) * (1 + 2.0**-6)) for row, size in zip(z, sizes, strict=True)]
+
+
+def _margin(z: npt.NDArray[np.float64], bound: NetworkBound, norm: float) -> Margin:
+    if not np.isfinite(z).all() or not np.isfinite(norm) or len(z) < 2:
+        return Margin(None, None, None)
+    y = int(z.argmax())
+    error = product_up((SQRT2, bound.error.at(norm)))  # of a difference of two logits
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+        margins = np.nextafter(np.nextafter(z[y] - z, -np.inf) - error, -np.inf)
+        radii = np.where(margins > 0, np.nextafter(margins / bound.pairs(y), -np.inf), 0.0)
+    radii[y] = np.inf
+    runner_up = int(radii.argmin())
+    if radii[runner_up] <= 0:
+        return Margin(y, runner_up, None)
+    # a network that does not read its input has no nearest other class
+    return Margin(y, runner_up, min(float(radii[runner_up]), sys.float_info.max))
+
+
+def _array(values: LogitsLike) -> npt.NDArray[Any]:
+    return values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)

@@ -1,0 +1,57 @@
+"""A Lipschitz constant for each difference of two logits, where the network ends in a dense layer."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from radii.graph import Graph
+from radii.graph.rules import Dense, Rule, Sum
+from radii.lipschitz.rounding import Upper, as_float64, gamma, product_up, scaled, up
+
+MOST_CLASSES = 2048  # the matrix of pairs grows as its square: 32 MiB
+RENAMES = frozenset({"Identity", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Dropout"})
+
+
+def pairwise_constants(
+    graph: Graph, rules: Sequence[Rule], constants: Mapping[str, Upper], cap: float
+) -> npt.NDArray[np.float64] | None:
+    """(K, K) upper bounds ``||w_y - w_j|| L_features``, at most ``cap``; None if the last layer is not dense.
+
+    Behind the dense layer, biases, scalar multiples of the form of a :class:`Sum` and changes of shape are followed;
+    anything else (a softmax, say) ends the search, since it mixes or bends the logits.
+
+    Args:
+        constants: a Lipschitz constant of every activation with respect to the network's input.
+        cap: what holds for every pair anyway.
+    """
+    if graph.num_classes > MOST_CLASSES:
+        return None
+    producers = {node.output: (node, rule) for node, rule in zip(graph.nodes, rules, strict=True)}
+    name, scale = graph.output, Upper(1.0)
+    while name in producers:
+        node, rule = producers[name]
+        match rule:
+            case Dense(weight=weight) if len(weight) == graph.num_classes:
+                factor = product_up((scale, constants[node.inputs[0]]))
+                return np.minimum(distances(weight, factor), cap)
+            case Sum(coefficients=(coefficient,), exact=True):
+                scale = product_up((scale, abs(coefficient)))
+            case _ if node.operator.name in RENAMES:
+                pass
+            case _:
+                return None
+        (name,) = node.inputs
+        if graph.shapes[name] != (graph.num_classes,):
+            return None
+    return None
+
+
+def distances(weight: npt.NDArray[np.floating], factor: float) -> npt.NDArray[np.float64]:
+    """(K, K) Euclidean distances between the rows of a matrix (K, features) times ``factor``, rounded up."""
+    rows, exponent = scaled(as_float64(weight))
+    _, labels = np.unique(rows, axis=0, return_inverse=True)
+    norms = np.stack([np.linalg.norm(rows - row, axis=1) for row in rows])
+    norms += 2.0**-400  # more than the squares of tiny differences can lose by underflow
+    bounds = np.ldexp(norms * up(factor * (1 + gamma(rows.shape[1] + 16))), exponent)
+    return np.where(labels[:, np.newaxis] == labels, 0.0, np.nextafter(np.nextafter(bounds, np.inf), np.inf))
