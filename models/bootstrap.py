@@ -11,6 +11,7 @@ from pathlib import Path
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, text
+from sqlalchemy.orm import Session
 
 from models.database import Database
 from models.repositories import keys
@@ -31,14 +32,12 @@ def bootstrap(settings: Settings) -> None:
     settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     database = Database(settings.database)
     try:
-        with database.writer.begin() as connection:
-            if connection.dialect.name == "postgresql":
-                connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
-            migrate(connection)
-        check_secret(database, settings)
-        key = keep(settings.key_file, keys.fresh_text())
-        with database.write() as session:
-            keys.add(session, "first", key)
+        with database.write() as session:  # one transaction: all of it, or nothing
+            if database.engine.dialect.name == "postgresql":
+                session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
+            migrate(session.connection())
+            check_secret(session, settings)
+            keys.add(session, "first", keep(settings.key_file, keys.fresh_text()))
     finally:
         database.close()
 
@@ -50,15 +49,14 @@ def migrate(connection: Connection, revision: str = "head") -> None:
     command.upgrade(config, revision)
 
 
-def check_secret(database: Database, settings: Settings) -> None:
+def check_secret(session: Session, settings: Settings) -> None:
     """Compare the secret with the fingerprint in the database; write that down the first time."""
     fingerprint = hashlib.sha256(b"radii noise secret" + settings.secret()).hexdigest()
-    with database.write() as session:
-        known = session.get(Fact, "noise-secret")
-        if known is None:
-            session.add(Fact(name="noise-secret", value=fingerprint))
-        elif known.value != fingerprint:
-            raise WrongSecretError(WrongSecretError.__doc__)
+    known = session.get(Fact, "noise-secret")
+    if known is None:
+        session.add(Fact(name="noise-secret", value=fingerprint))
+    elif known.value != fingerprint:
+        raise WrongSecretError(WrongSecretError.__doc__)
 
 
 if __name__ == "__main__":

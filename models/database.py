@@ -22,7 +22,7 @@ class Database:
         if self.engine.dialect.name == "sqlite":
             _tame_sqlite(self.engine)
         # SQLite takes its write lock at BEGIN: one that upgrades from a read later may fail instead of waiting.
-        self.writer = self.engine.execution_options(radii_writes=True)
+        self._writer = self.engine.execution_options(radii_writes=True)
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -33,7 +33,7 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Session]:
         """A session that commits at the end of the block, or not at all; its bells ring after the commit."""
-        with Session(self.writer, expire_on_commit=False) as session:
+        with Session(self._writer, expire_on_commit=False) as session:
             with session.begin():
                 yield session
             bells = session.info.pop(BELLS, [])

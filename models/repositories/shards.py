@@ -72,14 +72,15 @@ def begin(session: Session, claim: Claim) -> WorkOrder:
         certification.state = JobState(guard(certification.state, JobState.RUNNING))
         certification.started_at = now()
     finished = set(_results(session, shard))
-    chunks = [
-        ChunkCounts(row.index, row.stage, row.number, row.counts)
-        for row in session.scalars(
-            select(Chunk).where(
-                Chunk.certification_id == certification.id, Chunk.index.between(shard.indices[0], shard.indices[-1])
-            )
+    counted = (
+        select(Chunk)
+        .where(
+            Chunk.certification_id == certification.id,
+            Chunk.index.between(shard.indices[0], shard.indices[-1]),
         )
-    ]
+        .order_by(Chunk.index, Chunk.stage.desc(), Chunk.number)
+    )
+    chunks = [ChunkCounts(row.index, row.stage, row.number, row.counts) for row in session.scalars(counted)]
     model, dataset = certification.model, certification.dataset
     if model.summary is None or dataset.summary is None:
         raise RuntimeError(f"{certification.id} is about a model or data set that intake has not accepted")

@@ -1,0 +1,214 @@
+"""The job engine's exactness: whatever is sent twice, late, or by the wrong worker, the sums are right."""
+
+import random
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from sqlalchemy import func, select
+
+from models.bell import Bell
+from models.database import Database
+from models.repositories import certifications, leases, results, shards
+from models.repositories.leases import Claim, LostClaim
+from models.repositories.shards import ChunkCounts, CountsMismatch, InputResult
+from models.states import IllegalMove, JobState
+from models.tables import Certification, Chunk, Shard
+from tests import factories
+
+N0, N = 10, 100
+
+
+@pytest.fixture
+def job(database: Database) -> str:
+    """A certification of 5 inputs in shards of 2."""
+    with database.write() as session:
+        return factories.certification(session, inputs=5, cost=N0 + N, shard_inputs=2).id
+
+
+def shard_ids(database: Database, job: str) -> Sequence[str]:
+    with database.read() as session:
+        return session.scalars(select(Shard.id).where(Shard.certification_id == job).order_by(Shard.start)).all()
+
+
+def begin(database: Database, shard_id: str, seconds: float = 60) -> tuple[Claim, shards.WorkOrder]:
+    with database.write() as session:
+        claim = leases.claim(session, "shard", shard_id, worker="w", seconds=seconds)
+        assert claim is not None
+        return claim, shards.begin(session, claim)
+
+
+def chunks_of(index: int) -> list[ChunkCounts]:
+    """Ten pilot samples in one chunk, a hundred in two."""
+    return [
+        ChunkCounts(index, "pilot", 0, [N0, 0, 0]),
+        ChunkCounts(index, "estimate", 0, [50, 9, 1]),
+        ChunkCounts(index, "estimate", 1, [30, 10, 0]),
+    ]
+
+
+def result_of(index: int, counts: Sequence[int] = (80, 19, 1)) -> InputResult:
+    detail = {"pilot_counts": [N0, 0, 0], "counts": list(counts), "n": N}
+    return InputResult(index, label=0, prediction=0, radius=0.1, abstained=False, detail=detail)
+
+
+def record(database: Database, claim: Claim, *messages: ChunkCounts | InputResult) -> None:
+    with database.write() as session:
+        shards.record(
+            session,
+            claim,
+            [m for m in messages if isinstance(m, ChunkCounts)],
+            [m for m in messages if isinstance(m, InputResult)],
+            seconds=60,
+        )
+
+
+def row(database: Database, job: str) -> Certification:
+    with database.read() as session:
+        return session.get_one(Certification, job)
+
+
+def compute(database: Database, shard_id: str) -> None:
+    claim, order = begin(database, shard_id)
+    for index in order.indices:
+        record(database, claim, *chunks_of(index), result_of(index))
+    with database.write() as session:
+        shards.finish(session, claim)
+
+
+def test_planning_covers_every_input_once_and_rings_for_each_shard(
+    database: Database, bells: list[Bell], job: str
+) -> None:
+    with database.read() as session:
+        rows = session.scalars(select(Shard).where(Shard.certification_id == job).order_by(Shard.start)).all()
+        assert [list(shard.indices) for shard in rows] == [[0, 1], [2, 3], [4]]
+    assert {bell.id for bell in bells if bell.noun == "shard"} == {shard.id for shard in rows}
+
+
+def test_a_whole_job(database: Database, job: str) -> None:
+    for shard_id in shard_ids(database, job):
+        assert row(database, job).state in (JobState.QUEUED, JobState.RUNNING)
+        compute(database, shard_id)
+    after = row(database, job)
+    assert (after.state, after.done, after.total) == (JobState.SUCCEEDED, 550, 550)
+    assert after.summary == {
+        "inputs": 5,
+        "abstained": 0,
+        "accuracy": 1.0,
+        "certified_accuracy": 1.0,
+        "median_radius": 0.1,
+    }
+    with database.read() as session:
+        assert session.scalar(select(func.count()).select_from(Chunk)) == 0
+        assert [r.index for r in results.each(session, job)] == [0, 1, 2, 3, 4]
+
+
+def test_chunks_in_any_order_twice_and_from_a_second_worker_count_once(database: Database, job: str) -> None:
+    draw = random.Random(1)
+    shard_id = shard_ids(database, job)[0]
+    sent = [chunk for index in (0, 1) for chunk in chunks_of(index)] * 2
+    draw.shuffle(sent)
+    first, _ = begin(database, shard_id, seconds=-1)  # expired from the start: it dies after these
+    record(database, first, *sent[:5])
+    with database.write() as session:
+        leases.release(session, first, blameless=False)
+    second, order = begin(database, shard_id)
+    assert {(c.index, c.stage, c.number) for c in order.chunks} == {(c.index, c.stage, c.number) for c in sent[:5]}
+    with pytest.raises(LostClaim):
+        record(database, first, *sent)
+    record(database, second, *sent[5:])
+    record(database, second, result_of(0), result_of(1), result_of(0))
+    record(database, second, *chunks_of(0), result_of(0))
+    assert row(database, job).done == 2 * (N0 + N)
+
+
+def test_a_result_whose_counts_are_not_its_chunks_is_refused_whole(database: Database, job: str) -> None:
+    claim, _ = begin(database, shard_ids(database, job)[0])
+    wrong = (result_of(0, (81, 18, 1)), result_of(1))  # other counts; no chunks at all
+    for result in wrong:
+        with pytest.raises(CountsMismatch):
+            record(database, claim, *chunks_of(0), result)
+    assert row(database, job).done == 0
+    with database.read() as session:
+        assert session.scalar(select(func.count()).select_from(Chunk)) == 0
+
+
+def test_a_shard_can_not_finish_without_all_its_results(database: Database, job: str) -> None:
+    claim, _ = begin(database, shard_ids(database, job)[0])
+    record(database, claim, *chunks_of(0), result_of(0))
+    with pytest.raises(CountsMismatch), database.write() as session:
+        shards.finish(session, claim)
+
+
+def test_an_interrupted_shard_goes_on_where_it_stopped(database: Database, job: str) -> None:
+    shard_id = shard_ids(database, job)[0]
+    claim, order = begin(database, shard_id)
+    assert (order.indices, order.chunks) == ([0, 1], [])
+    record(database, claim, *chunks_of(0), result_of(0), *chunks_of(1)[:2])
+    with database.write() as session:
+        leases.release(session, claim, blameless=True)
+    _, order = begin(database, shard_id)
+    assert order.indices == [1]
+    assert order.chunks == chunks_of(1)[:2]
+
+
+def test_progress_forgets_earlier_attempts(database: Database, job: str) -> None:
+    shard_id = shard_ids(database, job)[0]
+    for attempt in (1, 2):
+        claim, _ = begin(database, shard_id)
+        assert claim.attempts == attempt
+        with database.write() as session:
+            leases.release(session, claim, blameless=False)
+    claim, _ = begin(database, shard_id)
+    record(database, claim, chunks_of(0)[0])
+    record(database, claim, chunks_of(0)[0])  # nothing new: no progress
+    with database.write() as session:
+        leases.release(session, claim, blameless=False)
+    assert begin(database, shard_id)[0].attempts == 1
+
+
+def test_cancelling_ends_the_job_and_takes_the_shards_from_their_workers(database: Database, job: str) -> None:
+    claim, _ = begin(database, shard_ids(database, job)[0])
+    record(database, claim, *chunks_of(0), result_of(0), *chunks_of(1)[:1])
+    with database.write() as session:
+        certifications.cancel(session, certifications.get(session, job, lock=True))
+    assert row(database, job).state is JobState.CANCELLED
+    assert row(database, job).summary["inputs"] == 1
+    with pytest.raises(LostClaim):
+        record(database, claim, *chunks_of(1))
+    with pytest.raises(LostClaim), database.write() as session:
+        shards.finish(session, claim)
+    with database.write() as session:
+        assert list(leases.unattended(session)) == []
+        assert session.scalar(select(func.count()).select_from(Chunk)) == 0
+        with pytest.raises(IllegalMove):
+            certifications.cancel(session, certifications.get(session, job, lock=True))
+
+
+def test_a_failed_shard_fails_the_job_with_its_problem(database: Database, job: str) -> None:
+    first, second, _ = shard_ids(database, job)
+    claim, _ = begin(database, first)
+    other, _ = begin(database, second)
+    with database.write() as session:
+        shards.fail(session, claim, {"title": "broken"})
+    after = row(database, job)
+    assert (after.state, after.problem) == (JobState.FAILED, {"title": "broken"})
+    with pytest.raises(LostClaim):
+        record(database, other, *chunks_of(2))
+
+
+def test_shards_that_end_at_the_same_time_end_the_job_once(database: Database, job: str) -> None:
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(lambda shard_id: compute(database, shard_id), shard_ids(database, job)))
+    after = row(database, job)
+    assert (after.state, after.done) == (JobState.SUCCEEDED, 550)
+
+
+def test_pages_of_results(database: Database, job: str) -> None:
+    for shard_id in shard_ids(database, job):
+        compute(database, shard_id)
+    with database.read() as session:
+        first, cursor = results.page(session, job, after=None, limit=3)
+        last, end = results.page(session, job, after=cursor, limit=3)
+    assert ([r.index for r in first], cursor) == ([0, 1, 2], 2)
+    assert ([r.index for r in last], end) == ([3, 4], None)
