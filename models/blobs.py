@@ -1,5 +1,6 @@
 """The blob store: bytes under the name of their SHA-256, in a folder. What is there is whole and never changes."""
 
+import asyncio
 import hashlib
 import os
 import secrets
@@ -11,6 +12,10 @@ BLOCK = 1 << 20
 
 class TooLarge(Exception):
     """More bytes arrived than the limit allows; nothing was kept. Send less, or raise RADII_MAX_UPLOAD_BYTES."""
+
+
+class DigestMismatch(Exception):
+    """The bytes that arrived are not those that were sent; nothing was kept. Send them again."""
 
 
 class Blobs:
@@ -27,8 +32,13 @@ class Blobs:
             raise ValueError("a blob is named by 64 lower-case hex digits")
         return self.root / sha256[:2] / sha256
 
-    async def receive(self, stream: AsyncIterator[bytes], limit: int) -> tuple[str, int]:
-        """Keep what ``stream`` yields; its (sha256, size in bytes). Raises ``TooLarge`` past ``limit`` bytes."""
+    async def receive(
+        self, stream: AsyncIterator[bytes], limit: int, *, expected: str | None = None
+    ) -> tuple[str, int]:
+        """Keep what ``stream`` yields; its (sha256, size in bytes).
+
+        Raises ``TooLarge`` past ``limit`` bytes, ``DigestMismatch`` if the sha256 is not ``expected``.
+        """
         draft = self.draft()
         digest, size = hashlib.sha256(), 0
         try:
@@ -40,7 +50,9 @@ class Blobs:
                     digest.update(block)
                     file.write(block)
                 file.flush()
-                os.fsync(file.fileno())
+                await asyncio.to_thread(os.fsync, file.fileno())  # seconds, for a large file on a slow disk
+            if expected not in (None, digest.hexdigest()):
+                raise DigestMismatch(f"the sha-256 of the {size} bytes that arrived is {digest.hexdigest()}")
             self._place(draft, digest.hexdigest())
         finally:
             draft.unlink(missing_ok=True)

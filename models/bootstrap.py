@@ -4,8 +4,11 @@ The database is at the newest migration, there is an API key (in DATA_DIR/api-ke
 the one that this database's certificates were made with.
 """
 
+import fcntl
 import hashlib
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from alembic import command
@@ -32,7 +35,8 @@ def bootstrap(settings: Settings) -> None:
     settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     database = Database(settings.database)
     try:
-        with database.write() as session:  # one transaction: all of it, or nothing
+        # The file lock is for SQLite, whose switch to WAL on the first connection ever does not wait for others.
+        with locked(settings.data_dir / "bootstrap.lock"), database.write() as session:
             if database.engine.dialect.name == "postgresql":
                 session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
             migrate(session.connection())
@@ -40,6 +44,14 @@ def bootstrap(settings: Settings) -> None:
             keys.add(session, "first", keep(settings.key_file, keys.fresh_text()))
     finally:
         database.close()
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold an exclusive lock on ``path``; the system drops it when the process ends, however it ends."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def migrate(connection: Connection, revision: str = "head") -> None:

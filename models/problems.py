@@ -11,6 +11,7 @@ class Problem(Enum):
     # fmt: off
     INVALID_REQUEST = ("invalid-request", 422, "The request does not fit its schema", "Correct the fields that `errors` names and send it again.")
     MALFORMED_JSON = ("malformed-json", 400, "The body is not valid JSON", "Send a JSON object with Content-Type: application/json.")
+    UNSUPPORTED_MEDIA_TYPE = ("unsupported-media-type", 415, "The body is not declared as JSON", "Send Content-Type: application/json (curl: -H 'Content-Type: application/json').")
     UNKNOWN_PARAMETER = ("unknown-parameter", 400, "Unknown query parameter", "Remove the parameter, or correct its spelling: unknown ones are refused so that a typo can't change an answer.")
     UNAUTHENTICATED = ("unauthenticated", 401, "No valid API key", "Send `Authorization: Bearer KEY`. `radii up` writes the first key to DATA_DIR/api-key.")
     NOT_FOUND = ("not-found", 404, "Nothing here", "Check the id and the path.")
