@@ -1,6 +1,33 @@
-"""ONNX bytes to a checked, immutable graph, and from there to a torch module."""
+"""ONNX bytes to a checked, immutable graph, and from there to a torch module.
 
+    graph = read_onnx(Path("model.onnx").read_bytes())  # or UnsupportedModel, with every obstacle
+    model = to_module(graph)                            # (batch, *graph.input_shape) -> (batch, num_classes)
+
+Needs torch and numpy; ``read_onnx`` imports onnx when it is called.
+"""
+
+from radii.graph import rules
 from radii.graph.errors import Obstacle, UnsupportedModel
 from radii.graph.ir import Graph, Node, Operator
+from radii.graph.limits import Limits
+from radii.graph.methods import methods, normalized
+from radii.graph.module import check_batch_independence, to_module
+from radii.graph.ops import OPERATORS, operators
+from radii.graph.reader import read_onnx
 
-__all__ = ["Graph", "Node", "Obstacle", "Operator", "UnsupportedModel"]
+__all__ = [
+    "OPERATORS",
+    "Graph",
+    "Limits",
+    "Node",
+    "Obstacle",
+    "Operator",
+    "UnsupportedModel",
+    "check_batch_independence",
+    "methods",
+    "normalized",
+    "operators",
+    "read_onnx",
+    "rules",
+    "to_module",
+]

@@ -38,6 +38,7 @@ class Call:
     opset: int
     attributes: Mapping[str, Any]
     inputs: tuple[Value | None, ...]
+    outputs: int = 1  # how many of its outputs have names
     limits: Limits = DEFAULTS
     fixed_batch: bool = False  # the file fixes the batch to 1: a leading literal 1 means the batch
 

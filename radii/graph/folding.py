@@ -94,9 +94,7 @@ def _constant(call: Call) -> Array:
     if len(call.attributes) != 1:
         raise Refusal("a Constant must have exactly one value", REMEDY)
     ((name, value),) = call.attributes.items()
-    if name == "value":
-        return np.asarray(value)
-    return np.array(value, dtype=np.float32 if "float" in name else np.int64)
+    return np.asarray(value) if name == "value" else np.array(value, dtype=np.float32 if "float" in name else np.int64)
 
 
 @_register("ConstantOfShape", value="tensor")
@@ -119,7 +117,7 @@ def _range(call: Call) -> Array:
         raise Refusal("the bounds of Range must be finite and its step not 0", REMEDY)
     length = max(0, int(np.ceil((last - first) / step)))
     call.limits.check_tensor((length,))
-    return (first + step * np.arange(length)).astype(start.dtype)
+    return np.asarray(first + step * np.arange(length), dtype=start.dtype)
 
 
 _CASTS = {1: np.float32, 11: np.float64, 6: np.int32, 7: np.int64, 9: np.bool_}  # TensorProto.DataType

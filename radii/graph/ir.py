@@ -33,6 +33,10 @@ class Operator:
     attributes: ClassVar[Mapping[str, str]] = {}  # the ONNX attributes known: name -> kind (see `Call`)
     behaviour: ClassVar[str]  # its Lipschitz constant, in words
 
+    def __post_init__(self) -> None:
+        for array in self.arrays().values():
+            array.flags.writeable = False
+
     @property
     def name(self) -> str:
         """The operator's name in ONNX."""

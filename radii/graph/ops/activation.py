@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from radii.graph.bounds import up
+from radii.graph.bounds import slope, up
 from radii.graph.call import Call
 from radii.graph.errors import Refusal
 from radii.graph.ir import Operator, Shape
@@ -145,14 +145,39 @@ class Erf(Univariate):
 
 
 @dataclass(frozen=True, eq=False)
-class Silu(Univariate):
-    """``x sigmoid(x)``, which files spell as Sigmoid and Mul (see `radii.graph.simplify`)."""
+class Gated(Univariate):
+    """``gain x g(factor x)``: a gate that files spell out in several nodes (see `radii.graph.simplify`).
+
+    Its steepness is ``|gain|`` times that of ``u g(u)``, whatever the factor: substitute u = factor x.
+    """
+
+    factor: float
+    gain: float
+
+    def lipschitz(self, *inputs: Shape) -> Rule:
+        return slope(up(abs(self.gain) * self.steepest))
+
+
+@dataclass(frozen=True, eq=False)
+class Silu(Gated):
+    """``gain x sigmoid(factor x)``: SiLU, and QuickGELU with a factor of 1.702."""
 
     behaviour = f"{SILU}"
     steepest = SILU
 
     def function(self, x: Tensor) -> Tensor:
-        return F.silu(x)
+        return self.gain * x * torch.sigmoid(self.factor * x)
+
+
+@dataclass(frozen=True, eq=False)
+class ErfGate(Gated):
+    """``gain x (1 + erf(factor x))``: GELU with a gain of 1/2 and a factor of sqrt(1/2)."""
+
+    behaviour = f"{2 * GELU_ERF}"
+    steepest = 2 * GELU_ERF
+
+    def function(self, x: Tensor) -> Tensor:
+        return self.gain * x * (1 + torch.erf(self.factor * x))
 
 
 @onnx_operator()
@@ -315,21 +340,6 @@ class Gelu(Univariate):
 
     def lipschitz(self, *inputs: Shape) -> Rule:
         return Slope(GELU_ERF if self.approximate == "none" else GELU_TANH)
-
-
-@dataclass(frozen=True, eq=False)
-class ErfGate(Univariate):
-    """``x (1 + erf(c x))``, c > 0: twice a GELU, as exporters spell it out (see `radii.graph.simplify`).
-
-    Its slope does not depend on c: with u = c x it is that of ``u (1 + erf u)``.
-    """
-
-    behaviour = f"{2 * GELU_ERF}"
-    steepest = 2 * GELU_ERF
-    factor: float = math.sqrt(0.5)
-
-    def function(self, x: Tensor) -> Tensor:
-        return x * (1 + torch.erf(self.factor * x))
 
 
 @onnx_operator(min="float", max="float")

@@ -30,7 +30,7 @@ class BatchNormalization(Operator):
     @classmethod
     def read(cls, call: Call) -> Operator:
         x = call.activation()
-        if call.get("training_mode", 0):
+        if call.get("training_mode", 0) or call.outputs > 1:
             raise Refusal(
                 "it is in training mode, so samples of a batch change each other",
                 "Call model.eval() before exporting",

@@ -1,0 +1,69 @@
+"""What to tell the owner of a file we can't read."""
+
+SUPPORTED = "Express the layer by supported operators (GET /v1/capabilities lists them)"
+
+_MAGIC = (
+    (b"PK\x03\x04", "a zip archive, as torch.save, TorchScript and Keras write"),
+    (b"\x80\x02", "a pickle"),
+    (b"\x80\x03", "a pickle"),
+    (b"\x80\x04", "a pickle"),
+    (b"\x80\x05", "a pickle"),
+    (b"\x89HDF", "an HDF5 file, as Keras writes"),
+    (b"\x1f\x8b", "compressed"),
+    (b"\x93NUMPY", "a NumPy array"),
+    (b"<", "markup, such as an error page"),
+)
+
+_QUANTISED = [
+    "QuantizeLinear",
+    "DequantizeLinear",
+    "DynamicQuantizeLinear",
+    "QLinearConv",
+    "QLinearMatMul",
+    "ConvInteger",
+    "MatMulInteger",
+]
+_LOOPS = ["If", "Loop", "Scan", "SequenceMap"]
+_RECURRENT = ["LSTM", "GRU", "RNN"]
+_RANDOM = ["RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial"]
+
+_FAMILIES: tuple[tuple[list[str], str, str], ...] = (
+    (_QUANTISED, "it computes in quantised integers", "Export the model before quantising it, in float32"),
+    (_LOOPS, "it is control flow", "Export with control flow traced away"),
+    (_RECURRENT, "recurrent layers are not supported", SUPPORTED),
+    (_RANDOM, "it draws random numbers", "Remove the randomness: a certificate is about a function"),
+)
+
+
+def remedy_for_bytes(data: bytes) -> tuple[str, str] | None:
+    """Reason and remedy for what is plainly some other format; None: it may be ONNX."""
+    if not data:
+        return "the file is empty", "Upload the file that torch.onnx.export wrote"
+    for magic, what in _MAGIC:
+        if data.startswith(magic):
+            return (
+                f"the file is not ONNX: it is {what}",
+                "Convert it on your own machine with torch.onnx.export, then upload the .onnx file",
+            )
+    return None
+
+
+def remedy_for_domain(domain: str) -> tuple[str, str]:
+    """Reason and remedy for a node outside the default domain (``domain`` quoted already)."""
+    if domain.startswith("'ai.onnx.ml"):
+        return (
+            "the domain 'ai.onnx.ml' (trees, scalers, encoders) is not supported: its functions are not continuous",
+            "Certify a neural network instead",
+        )
+    return (
+        f"the domain {domain} is not supported",
+        "Export to the default domain: without custom operators and before any runtime's own optimisation",
+    )
+
+
+def remedy_for_operator(operator: str) -> tuple[str, str]:
+    """Reason and remedy for an operator we don't have."""
+    for family, reason, remedy in _FAMILIES:
+        if operator in family:
+            return reason, remedy
+    return "the operator is not supported", SUPPORTED
