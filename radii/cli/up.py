@@ -1,0 +1,165 @@
+"""`radii up`: the whole service on one machine, its parts started by module name and ended together."""
+
+import errno
+import fcntl
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, NoReturn
+
+import httpx
+from rich.markup import escape
+
+from radii.cli import redis, settings
+from radii.cli.console import err, fail, out
+from radii.cli.supervisor import Child, GaveUp, Stopped, Supervisor, tail
+
+PATIENCE = 120.0  # seconds in which the service gets ready, on a slow and busy machine too
+
+
+def up(arguments: list[str]) -> None:
+    """Run the service until Ctrl-C or SIGTERM."""
+    if {"-h", "--help"} & set(arguments):
+        return settings.print_help("radii up")
+    chosen = settings.parse(arguments)
+    if not chosen.port:
+        chosen = chosen.model_copy(update={"port": _free_port(chosen.host)})
+    redis.private_folder(chosen.data_dir)
+    with _lock(chosen.data_dir, _url(chosen)) as lock:
+        _check_port(chosen.host, chosen.port)
+        with Supervisor(_environment(chosen), say=_say, stopped=_stop_signals(), keep_open=[lock]) as supervisor:
+            try:
+                _run(supervisor, chosen)
+            except Stopped:
+                _say("stopping")
+            except GaveUp as error:
+                fail(str(error))
+    return _say("stopped")
+
+
+def _run(supervisor: Supervisor, chosen: Any) -> NoReturn:
+    started = time.monotonic()
+    logs = chosen.data_dir / "logs"
+    path = None if chosen.broker_url else chosen.redis_socket
+    if path:
+        redis.private_folder(path.parent)
+        supervisor.start(Child("redis", redis.command(path, chosen.data_dir), logs / "redis.log", last=True))
+    bootstrap = Child("bootstrap", [sys.executable, "-m", "models.bootstrap"], logs / "bootstrap.log")
+    if supervisor.run(bootstrap):
+        fail(f"the service can't start.\n{tail(bootstrap.log)}")
+    if path:
+        supervisor.wait_for(lambda: redis.answers(path), "Redis", PATIENCE)
+    for child in _parts(chosen, logs):
+        supervisor.start(child)
+    supervisor.wait_for(lambda: _ready(_url(chosen)), "the service", PATIENCE)
+    _banner(chosen, time.monotonic() - started)
+    supervisor.serve()
+
+
+def _parts(chosen: Any, logs: Path) -> Iterator[Child]:
+    level = chosen.log_level
+    api = ["uvicorn", "app.main:create_app", "--factory", "--host", chosen.host, "--port", str(chosen.port)]
+    yield Child("api", [sys.executable, "-m", *api, "--log-level", level.lower()], logs / "api.log")
+    for queue, slots in (("intake", 1), ("certify", chosen.workers)):
+        worker = ["celery", "-A", "workers.main", "worker", "--queues", queue, "--concurrency", str(slots)]
+        # A name of its own, on a broker that several machines may share.
+        worker += ["-n", f"{queue}-{os.getpid()}@%h", "--loglevel", level, "--without-gossip", "--without-mingle"]
+        yield Child(f"{queue} worker", [sys.executable, "-m", *worker], logs / f"{queue}.log")
+
+
+def _environment(chosen: Any) -> dict[str, str]:
+    code = settings.code_root()
+    path = os.pathsep.join(filter(None, [str(code), os.environ.get("PYTHONPATH")]))
+    return {**os.environ, **chosen.environment(), "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
+
+
+@contextmanager
+def _lock(folder: Path, url: str) -> Iterator[int]:
+    """The lock on a data folder. It outlives a killed `radii up` by the moment its children need to end."""
+    with (folder / "lock").open("a+") as file:
+        deadline = time.monotonic() + 2.0
+        while not _try_lock(file):
+            if time.monotonic() > deadline:
+                file.seek(0)
+                fail(f"radii is already up on {folder} ({file.read().strip()}). Stop it, or choose another --data-dir.")
+            time.sleep(0.05)
+        file.truncate(0)
+        file.write(f"process {os.getpid()}, {url}\n")
+        file.flush()
+        yield file.fileno()
+
+
+def _try_lock(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _check_port(host: str, port: int) -> None:
+    try:
+        _bind(host, port)
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            fail(f"can't listen on {host} port {port}: {error.strerror or error}. Choose another --host or --port.")
+        fail(f"port {port} of {host} is taken by another program. Stop it, or choose another: radii up --port 0")
+
+
+def _free_port(host: str) -> int:
+    try:
+        return _bind(host, 0)
+    except OSError as error:
+        fail(f"can't listen on {host}: {error.strerror or error}. Choose another --host.")
+
+
+def _bind(host: str, port: int) -> int:
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    with socket.socket(family, kind, protocol) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        return int(listener.getsockname()[1])
+
+
+def _stop_signals() -> threading.Event:
+    stopped = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: stopped.set())
+    return stopped
+
+
+def _ready(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/readyz", timeout=5.0, trust_env=False).is_success
+    except httpx.TransportError:
+        return False
+
+
+def _url(chosen: Any) -> str:
+    """Where this machine reaches the API."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(chosen.host, chosen.host)  # noqa: S104
+    return f"http://[{host}]:{chosen.port}" if ":" in host else f"http://{host}:{chosen.port}"
+
+
+def _banner(chosen: Any, seconds: float) -> None:
+    url = _url(chosen)
+    out.print(f"radii is ready ({seconds:.1f} s)", style="bold green")
+    for name, value in (
+        ("API", url),
+        ("docs", f"{url}/docs"),
+        ("API key", f"in {chosen.key_file}"),
+        ("logs", f"in {chosen.data_dir / 'logs'}"),
+        ("try", "radii certify MODEL.onnx DATA.npz --sigma 0.25"),
+        ("stop", "Ctrl-C"),
+    ):
+        out.print(f"  [bold]{name:8}[/] {escape(value)}", soft_wrap=True)
+
+
+def _say(message: str) -> None:
+    err.print(f"radii: {escape(message)}", soft_wrap=True)

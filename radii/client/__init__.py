@@ -1,0 +1,14 @@
+"""The Python client of the service.
+
+>>> from radii.client import Client
+>>> client = Client()  # RADII_URL and RADII_API_KEY, else this machine's `radii up`
+>>> model = client.wait(client.create_model("digits.onnx", shape=[1, 8, 8]))  # doctest: +SKIP
+>>> data = client.wait(client.create_dataset("digits.npz"))  # doctest: +SKIP
+>>> job = client.create_certification(model["id"], data["id"], {"kind": "smoothing", "sigma": 0.25})  # doctest: +SKIP
+>>> client.wait(job)["summary"]  # doctest: +SKIP
+"""
+
+from radii.client.client import Client, default_data_dir
+from radii.client.errors import ClientError, ProblemError, Unreachable
+
+__all__ = ["Client", "ClientError", "ProblemError", "Unreachable", "default_data_dir"]

@@ -1,0 +1,221 @@
+"""The client: a method per call, JSON documents in and out."""
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+from pydantic import BaseModel
+
+from radii.client.errors import ProblemError
+from radii.client.transport import Transport, retry_after
+
+Json = dict[str, Any]
+OnBytes = Callable[[int, int], None]  # bytes sent so far, bytes in all
+OnChange = Callable[[Json], None]
+
+DEFAULT_URL = "http://127.0.0.1:8000"
+BLOCK = 1 << 18  # bytes; small enough for a progress bar to move
+POLL = 1.0  # seconds between polls, where the service doesn't say
+COLLECTIONS = {"mdl": "models", "dat": "datasets", "cert": "certifications"}
+OPEN_STATES = {"validating", "queued", "running"}
+
+
+class Client:
+    """A connection to the service. Every call raises ``ProblemError`` and ``Unreachable``.
+
+    ``url``: the argument, else RADII_URL, else this machine's port 8000. ``key``: the argument, else RADII_API_KEY,
+    else the file api-key that `radii up` wrote in the data folder (RADII_DATA_DIR, else ~/.radii).
+    """
+
+    def __init__(
+        self, url: str | None = None, key: str | None = None, *, transport: httpx.BaseTransport | None = None
+    ) -> None:
+        self.url = (url or os.environ.get("RADII_URL") or DEFAULT_URL).rstrip("/")
+        self._transport = Transport(self.url, key or os.environ.get("RADII_API_KEY") or _kept_key(), transport)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._transport.close()
+
+    def upload(self, source: Path | str | bytes, *, on_bytes: OnBytes | None = None) -> Json:
+        """Send a file, or bytes, as they are: ``{id, sha256, size}``. A file is streamed, never wholly in memory."""
+        size = len(source) if isinstance(source, bytes) else Path(source).stat().st_size
+        headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
+        body = lambda: _blocks(source, size, on_bytes)  # noqa: E731 (made anew for every try)
+        return self._object("POST", "/v1/uploads", content=body, headers=headers)
+
+    def create_model(
+        self,
+        file: Path | str,
+        *,
+        shape: Sequence[int],
+        range: tuple[float, float] = (0.0, 1.0),  # noqa: A002 (the API's word)
+        mean: float | Sequence[float] = 0.0,
+        std: float | Sequence[float] = 1.0,
+        name: str | None = None,
+        labels: Sequence[str] | None = None,
+        output: str | None = None,
+        on_bytes: OnBytes | None = None,
+    ) -> Json:
+        """Upload an ONNX file, with its weights where they lie beside it, and register it; intake then begins.
+
+        ``shape`` is that of one input, without the batch; ``range`` its values before (x - ``mean``) / ``std``.
+        """
+        file = Path(file)
+        external = {path.name: self.upload(path, on_bytes=on_bytes)["id"] for path in external_data(file)}
+        question = {
+            "upload_id": self.upload(file, on_bytes=on_bytes)["id"],
+            "name": name or file.stem,
+            "input": {"shape": list(shape), "range": list(range), "mean": mean, "std": std},
+            "labels": labels,
+            "output": output,
+            "external_data": external,
+        }
+        return self._object("POST", "/v1/models", json={key: value for key, value in question.items() if value})
+
+    def create_dataset(self, file: Path | str, *, name: str | None = None, on_bytes: OnBytes | None = None) -> Json:
+        """Upload a .npz (x, optionally y) or .npy file and register it; intake then begins."""
+        file = Path(file)
+        upload = self.upload(file, on_bytes=on_bytes)
+        return self._object("POST", "/v1/datasets", json={"upload_id": upload["id"], "name": name or file.stem})
+
+    def create_certification(
+        self, model_id: str, dataset_id: str, method: Mapping[str, Any] | BaseModel, *, subset: slice | None = None
+    ) -> Json:
+        """Start a certification. ``method``: see ``radii.methods``; ``subset``: the rows to certify (default: all)."""
+        question: Json = {
+            "model_id": model_id,
+            "dataset_id": dataset_id,
+            "method": method.model_dump() if isinstance(method, BaseModel) else dict(method),
+        }
+        if subset is not None:
+            parts = {"start": subset.start, "stop": subset.stop, "step": subset.step}
+            question["subset"] = {key: value for key, value in parts.items() if value is not None}
+        return self._object("POST", "/v1/certifications", json=question)
+
+    def get(self, resource_id: str) -> Json:
+        """The model, data set or certification of that id."""
+        return self._object("GET", _path(resource_id))
+
+    def wait(self, resource: str | Json, *, on_change: OnChange | None = None, timeout: float | None = None) -> Json:
+        """Poll a resource (or its id) until it has ended, as often as the service says: the last document.
+
+        ``on_change`` sees every changed document. Raises ``ProblemError`` with the resource's own problem if it was
+        rejected or has failed, and ``TimeoutError`` after ``timeout`` seconds.
+        """
+        path = _path(resource if isinstance(resource, str) else resource["id"])
+        deadline = time.monotonic() + timeout if timeout is not None else float("inf")
+        document: Json = {}
+        etag: str | None = None
+        while True:
+            headers = {"If-None-Match": etag} if etag else {}
+            response = self._transport.answer("GET", path, headers=headers)
+            if response.status_code != 304:
+                document, etag = response.json(), response.headers.get("ETag")
+                if on_change:
+                    on_change(document)
+            if document["state"] not in OPEN_STATES:
+                break
+            if time.monotonic() >= deadline:
+                raise TimeoutError(f"{document['id']} is still {document['state']} after {timeout:g} seconds")
+            time.sleep(min(retry_after(response, POLL), max(0.0, deadline - time.monotonic())))
+        if document.get("problem"):
+            raise ProblemError(document["problem"])
+        return document
+
+    def results(self, certification_id: str) -> Iterator[Json]:
+        """The results, one an input, in the order of the data set; streamed."""
+        headers = {"Accept": "application/jsonl"}
+        with self._transport.stream("GET", f"{_path(certification_id)}/results", headers=headers) as response:
+            for line in response.iter_lines():
+                if line:
+                    yield json.loads(line)
+
+    def curve(self, certification_id: str) -> Json:
+        """Certified accuracy against radius: the corners of a falling step function, and its confidence band."""
+        return self._object("GET", f"{_path(certification_id)}/curve")
+
+    def cancel(self, certification_id: str) -> Json:
+        """End a certification; ``ProblemError`` (already-ended) if it has ended."""
+        return self._object("POST", f"{_path(certification_id)}/cancel")
+
+    def list(self, collection: str) -> Iterator[Json]:
+        """All ``models``, ``datasets`` or ``certifications``, newest first; pages are fetched as they are needed."""
+        query: dict[str, str] = {}
+        while True:
+            page = self._object("GET", f"/v1/{collection}", params=query)
+            yield from page["items"]
+            if not page.get("next_cursor"):
+                return
+            query = {"cursor": page["next_cursor"]}
+
+    def ready(self) -> Json:
+        """What /readyz says; ``ProblemError`` (unavailable) if a part is not reachable."""
+        return self._object("GET", "/readyz")
+
+    def _object(self, method: str, path: str, **request: Any) -> Json:
+        document = self._transport.json(method, path, **request)
+        if not isinstance(document, dict):
+            raise ProblemError({"title": "Not an answer of radii", "detail": f"{method} {self.url}{path}"})
+        return document
+
+
+def default_data_dir() -> Path:
+    """The data folder of this machine's installation: RADII_DATA_DIR, else ~/.radii."""
+    return Path(os.environ.get("RADII_DATA_DIR") or "~/.radii").expanduser()
+
+
+def external_data(file: Path) -> list[Path]:
+    """The files beside an ONNX file that hold its weights, by the names that exporters give them.
+
+    The file's own bytes would say it too, but the client has no protobuf parser; a file too many does no harm.
+    """
+    prefixes = (f"{file.name}.data", f"{file.name}_data")
+    return sorted(
+        path
+        for path in file.parent.iterdir()
+        if path.is_file() and (path.name.startswith(prefixes) or path.name == f"{file.stem}.data")
+    )
+
+
+def _kept_key() -> str | None:
+    try:
+        return (default_data_dir() / "api-key").read_text().strip() or None
+    except OSError:
+        return None
+
+
+def _path(resource_id: str) -> str:
+    collection = COLLECTIONS.get(resource_id.partition("_")[0])
+    if collection is None or not resource_id.isascii() or not resource_id.replace("_", "").isalnum():
+        raise ValueError(f"{resource_id!r} is no id; ids look like mdl_..., dat_... and cert_...")
+    return f"/v1/{collection}/{resource_id}"
+
+
+def _blocks(source: Path | str | bytes, size: int, on_bytes: OnBytes | None) -> Iterator[bytes]:
+    sent = 0
+    for block in _read(source):
+        yield block
+        sent += len(block)
+        if on_bytes:
+            on_bytes(sent, size)
+
+
+def _read(source: Path | str | bytes) -> Iterator[bytes]:
+    if isinstance(source, bytes):
+        yield from (source[start : start + BLOCK] for start in range(0, len(source), BLOCK))
+        return
+    with Path(source).open("rb") as file:
+        while block := file.read(BLOCK):
+            yield block
