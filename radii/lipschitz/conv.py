@@ -20,6 +20,7 @@ from radii.lipschitz.rounding import (
     UNIT,
     Lower,
     as_float64,
+    down,
     gamma,
     ldexp_down,
     ldexp_up,
@@ -27,6 +28,7 @@ from radii.lipschitz.rounding import (
     scaled,
     up,
 )
+from radii.lipschitz.witness import wave_norm
 
 Array = npt.NDArray[np.float64]
 
@@ -34,7 +36,7 @@ EXPLICIT_WORK = 2**30  # multiply-adds for the Gram matrix of an explicit layer:
 EXPLICIT_ENTRIES = 2**23  # 64 MiB
 CHUNK_BYTES = 2**26  # of Gram blocks held at a time; a few copies exist
 PHASE_ERROR = 64 * UNIT  # of a computed cos or sin of 2 pi (a sum of three fractions), absolute
-TORUS_SIZES = 3  # sizes tried; the smallest bound counts
+TORUS_SIZES = 2  # sizes tried, an even and an odd one; the smaller bound counts
 
 
 def conv_norm(
@@ -138,21 +140,28 @@ class Symbol:
     lags: npt.NDArray[np.int64]
     error: float
 
+    def frequencies(self, torus: Sequence[int]) -> tuple[int, ...]:
+        """The grid of frequencies to look at, per axis: half of the torus's, the others are conjugate."""
+        used = self._used(torus)
+        return (*used[:-1], used[-1] // 2 + 1)
+
+    def _used(self, torus: Sequence[int]) -> list[int]:
+        """Along an axis with one tap, all frequencies are the same."""
+        return [size if self.lags[:, a].any() else 1 for a, size in enumerate(torus)]
+
     def blocks(self, torus: Sequence[int]) -> Iterator[torch.Tensor]:
-        """Chunks (B, n, n) of the blocks of all groups at half of the torus's frequencies; the others are conjugate."""
-        used = [size if self.lags[:, a].any() else 1 for a, size in enumerate(torus)]
-        shape = (*used[:-1], used[-1] // 2 + 1)
-        total = math.prod(shape)
+        """Chunks (B, n, n) of the blocks at the frequencies, in C order, of all groups at each."""
+        used, shape = self._used(torus), self.frequencies(torus)
         groups, n = self.even.shape[1:3]
         chunk = max(1, CHUNK_BYTES // (16 * groups * n * n))
-        for first in range(0, total, chunk):
-            frequencies = np.unravel_index(np.arange(first, min(first + chunk, total)), shape)
+        for first in range(0, math.prod(shape), chunk):
+            frequencies = np.unravel_index(np.arange(first, min(first + chunk, math.prod(shape))), shape)
             turns = np.zeros((len(frequencies[0]), len(self.lags)))
             for a, frequency in enumerate(frequencies):
                 whole = np.outer(frequency, self.lags[:, a]) % used[a]
                 turns += (whole - used[a] * (2 * whole > used[a])) / used[a]
-            cosines, sines = torch.from_numpy(np.cos(2 * np.pi * turns)), torch.from_numpy(np.sin(2 * np.pi * turns))
-            real, imaginary = cosines @ self.even.flatten(1), -(sines @ self.odd.flatten(1))
+            angles = torch.from_numpy(2 * np.pi * turns)
+            real, imaginary = angles.cos() @ self.even.flatten(1), -(angles.sin() @ self.odd.flatten(1))
             yield torch.complex(real, imaginary).reshape(-1, n, n)
 
 
@@ -204,16 +213,35 @@ def polyphase(kernel: Array, layer: Sequence[Axis]) -> tuple[Array, tuple[int, .
 def _torus_bound(kernel: Array, layer: Sequence[Axis], rtol: float) -> NormBound:
     stretched, units = polyphase(kernel, layer)
     gram = symbol(stretched, units)
-    torus, repeats = zip(*(axis.torus() for axis in layer), strict=True)
-    free = [axis.mode != "circular" or axis.size % axis.stride != 0 for axis in layer]
-    bounds, factorisations = [], 0
-    for more in range(TORUS_SIZES if any(free) and len(gram.lags) > 1 else 1):
-        order = gram.even.shape[-1]
-        # the mean over frequencies of trace H(f) / n is ||K||_F^2 / n, and the largest entry of K is at least 1/2
-        eigenvalue = LargestEigenvalue(order, rtol=rtol, floor=0.25 / order)
-        for blocks in gram.blocks([size + more * f for size, f in zip(torus, free, strict=True)]):
-            eigenvalue.add(blocks)
-        bounds.append(eigenvalue.upper(gram.error))
-        factorisations += eigenvalue.factorisations
-    upper = product_up((up(math.sqrt(min(bounds))), *(up(math.sqrt(q)) if q > 1 else 1.0 for q in repeats)))
-    return NormBound(upper, Lower(0.0), "torus", factorisations)
+    least, repeats = zip(*(axis.torus() for axis in layer), strict=True)
+    exact = all(axis.mode == "circular" and axis.outputs * axis.stride == axis.size for axis in layer)
+    squared, lower, factorisations = math.inf, Lower(0.0), 0
+    for more in range(TORUS_SIZES):
+        torus = [size + more * (not axis.wraps) for size, axis in zip(least, layer, strict=True)]
+        if more and gram.frequencies(torus) == gram.frequencies(least):
+            break
+        largest = _largest_block(gram, torus, rtol, beyond=squared)
+        if largest is None:
+            continue
+        squared = min(squared, largest.upper(gram.error))
+        factorisations += largest.factorisations
+        frequency, group = divmod(largest.best, len(kernel))
+        place = np.unravel_index(frequency, gram.frequencies(torus))
+        turns = [float(f) / size for f, size in zip(place, torus, strict=True)]
+        lower = max(lower, wave_norm(stretched[group], units, layer, turns))
+        if exact:  # the layer is the operator
+            lower = max(lower, down(math.sqrt(largest.lower(gram.error))))
+    upper = product_up((up(math.sqrt(squared)), *(up(math.sqrt(q)) if q > 1 else 1.0 for q in repeats)))
+    return NormBound(upper, lower, "torus", factorisations)
+
+
+def _largest_block(gram: Symbol, torus: Sequence[int], rtol: float, *, beyond: float) -> LargestEigenvalue | None:
+    """The largest eigenvalue of all blocks on a torus; None as soon as it is known to lie beyond what is of use."""
+    order = gram.even.shape[-1]
+    # the mean over frequencies of trace H(f) / n is ||K||_F^2 / n, and the largest entry of K is at least 1/2
+    largest = LargestEigenvalue(order, rtol=rtol, floor=0.25 / order)
+    for blocks in gram.blocks(torus):
+        largest.add(blocks)
+        if largest.found > beyond:
+            return None
+    return largest

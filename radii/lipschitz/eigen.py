@@ -29,6 +29,8 @@ class LargestEigenvalue:
         self.rtol = max(rtol / 100, 64 * order * (order + 4) * UNIT)
         self.level = floor
         self.found = 0.0
+        self.best = 0  # the block, counted over all chunks, that ``found`` comes from
+        self.seen = 0
         self.factorisations = 0
 
     def add(self, blocks: torch.Tensor) -> None:
@@ -38,12 +40,17 @@ class LargestEigenvalue:
         if not bool(torch.isfinite(frobenius).all()):
             raise ArithmeticError("a Gram block is not finite")
         # ||H||_F bounds the largest eigenvalue: the blocks it settles need no factorisation (all of them if n = 1)
-        blocks = blocks[frobenius > self.level]
+        numbers = (frobenius > self.level).nonzero().flatten()
+        blocks = blocks[numbers]
+        numbers += self.seen
+        self.seen += len(frobenius)
         while len(blocks):
-            blocks = blocks[~self._verified(blocks)]
+            open_ = ~self._verified(blocks)
+            blocks, numbers = blocks[open_], numbers[open_]
             if not len(blocks):
                 return
-            witness = self._witness(blocks[_promising(blocks)], careful=step > self.rtol)
+            candidate = _promising(blocks)
+            witness = self._witness(blocks[candidate], int(numbers[candidate]), careful=step > self.rtol)
             if witness * (1 + self.rtol) > self.level:
                 self.level = witness * (1 + self.rtol)
             else:  # rounding stands in the way: give it room
@@ -59,12 +66,14 @@ class LargestEigenvalue:
         success: torch.Tensor = (info == 0) & finite
         return success
 
-    def _witness(self, block: torch.Tensor, *, careful: bool) -> float:
+    def _witness(self, block: torch.Tensor, number: int, *, careful: bool) -> float:
         """A Rayleigh quotient of the block near its largest eigenvalue; raises ``found``."""
         vector = top_eigenvector(block, tolerance=self.rtol / 8, careful=careful)
         quotient = rayleigh(block, vector)
         slack = 4 * gamma(2 * self.order + 16) * float(torch.linalg.matrix_norm(block))
-        self.found = max(self.found, down(quotient - up(slack)))
+        proved = down(quotient - up(slack))
+        if proved > self.found:
+            self.found, self.best = proved, number
         return quotient
 
     def upper(self, error: float) -> Upper:

@@ -38,6 +38,11 @@ class Axis:
         """Positions from the first to the last tap, both included."""
         return self.dilation * (self.kernel - 1) + 1
 
+    @property
+    def wraps(self) -> bool:
+        """Whether the layer is a circular operator on its own size, which no other size will do for."""
+        return self.mode == "circular" and self.size % self.stride == 0
+
     def padded(self) -> npt.NDArray[np.intp]:
         """The input index behind every padded position that is read, -1 for a zero."""
         positions, widths = np.arange(self.size), (self.low, self.high)
@@ -64,7 +69,7 @@ class Axis:
         * zeros: a torus long enough that neither the padding nor the outputs wrap onto pixels.
         * the rest: the layer without padding on the padded input, in which a pixel stands at most ``q`` times.
         """
-        if self.mode == "circular" and self.size % self.stride == 0:
+        if self.wraps:
             return self.size // self.stride, math.ceil(self.outputs * self.stride / self.size)
         read = self.padded()
         if self.mode == "zeros":
@@ -75,6 +80,16 @@ class Axis:
             repeats = int(np.bincount(read).max())
             length = len(read)
         return max(math.ceil(length / self.stride), self.outputs), repeats
+
+    def inside(self) -> int:
+        """How many strides' worth of neighbouring pixels are each read once at every tap, by outputs that exist."""
+        read = self.padded()
+        once = (read >= 0) & (np.bincount(read[read >= 0], minlength=self.size)[read] == 1)
+        once[: self.extent - 1] = False
+        whole = once[: min(len(once), self.outputs * self.stride) // self.stride * self.stride]
+        (good,) = whole.reshape(-1, self.stride).all(axis=1).nonzero()
+        # the pixels that qualify follow one another: copies lie at the borders
+        return int(good[-1] - good[0] + 1) if len(good) and len(good) == good[-1] - good[0] + 1 else 0
 
 
 def axes(

@@ -39,4 +39,5 @@ def gram_norm(weight: torch.Tensor, *, steps: int = 6, torus: Sequence[int] | No
         blocks = blocks.mH @ blocks
         logarithm = 2 * (logarithm + norm.log())
     logarithm = logarithm + torch.linalg.matrix_norm(blocks, keepdim=True).clamp_min(tiny).log()
-    return (logarithm / 2**steps).exp().max()
+    largest: torch.Tensor = (logarithm / 2**steps).exp().max()
+    return largest
