@@ -57,7 +57,8 @@ def read_onnx(
     if foreign:
         raise _refused(*foreign)
     try:
-        return _Reader(_parse(data), external_data or {}, limits).graph(output)
+        with np.errstate(all="ignore"):  # what overflows is refused by name, not warned of
+            return _Reader(_parse(data), external_data or {}, limits).graph(output)
     except UnicodeDecodeError:
         raise _refused("a name in the file is not text", "Export the model again") from None
 
@@ -134,6 +135,11 @@ class _Reader:
 
     def finished(self, source: Activation, result: Activation) -> Graph:
         graph = simplify(Graph.build(source.id, source.shape, result.id, self.nodes))
+        for node in graph.nodes:
+            if not _finite(node.operator):
+                self.obstacle("a weight overflows when it is multiplied out", "Train the model again", node.index)
+        if self.obstacles:
+            raise UnsupportedModel(self.obstacles)
         peak = graph.peak_elements()
         if peak > self.limits.activation_elements:
             raise _refused(
@@ -347,7 +353,8 @@ class _Reader:
             )
         if prod(shape) < 1:
             raise Refusal("it makes an empty tensor", "Export the model again")
-        _check_finite(operator)
+        if not _finite(operator):
+            raise Refusal("a weight is infinite or not a number", "Train the model again, or repair that weight")
         if isinstance(operator, Identity):
             return activations[0]
         made = Activation(f"node{index}", shape)
@@ -355,8 +362,6 @@ class _Reader:
         return made
 
 
-def _check_finite(operator: Operator) -> None:
-    arrays = operator.arrays().values()
+def _finite(operator: Operator) -> bool:
     numbers = (value for value in operator.settings().values() if isinstance(value, float))
-    if not all(np.isfinite(array).all() for array in arrays) or not all(map(isfinite, numbers)):
-        raise Refusal("a weight is infinite or not a number", "Train the model again, or repair that weight")
+    return all(np.isfinite(array).all() for array in operator.arrays().values()) and all(map(isfinite, numbers))

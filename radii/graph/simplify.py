@@ -6,6 +6,7 @@ spell out in several nodes become one node, and what the output does not need go
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from math import inf, isfinite
 
 from radii.graph.ir import Graph, Node, Shape
 from radii.graph.ops.activation import Erf, ErfGate, Sigmoid, Silu
@@ -63,11 +64,13 @@ def _recognise(node: Node, made: Mapping[str, Node], uses: Counter[str], shapes:
         return None
     for operand, other in (node.inputs, node.inputs[::-1]):
         x, gain = _multiple(operand, made)
-        gate, gated = _gate(other, made)
+        opening, share = _multiple(other, made)
+        gate, gated = _gate(opening, made)
         if gate is None:
             continue
         source, factor = _multiple(gated, made)
-        if source == x and factor > 0:
+        gain *= share
+        if source == x and 0 < factor < inf and isfinite(gain):
             return Node(gate(factor, gain), (x,), node.output, node.index, node.label)
     return None
 

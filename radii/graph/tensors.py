@@ -74,7 +74,7 @@ class Tensors:
             raise Refusal("a tensor's data does not have the size of its shape", SEGMENT_REMEDY)
         self.spend(elements)
         if dtype is np.bool_:
-            return _frozen(np.frombuffer(raw, dtype=np.uint8).reshape(shape) != 0)
+            return _frozen(np.frombuffer(raw, dtype=np.uint8).astype(np.bool_).reshape(shape))
         return _frozen(np.frombuffer(raw, dtype=little_endian).astype(dtype, copy=True).reshape(shape))
 
     def _elsewhere(self, tensor: Any, size: int) -> memoryview:
