@@ -1,0 +1,48 @@
+"""What this service can do, for programs to read."""
+
+import json
+from importlib.resources import files
+from typing import Any
+
+from fastapi import APIRouter
+
+from app.checks import MOST_SHARDS
+from app.middleware import JSON_LIMIT
+from app.models import MOST_ELEMENTS
+from app.parameters import LARGEST_PAGE
+from app.service import InService
+from radii import __version__
+from radii.methods import METHODS
+
+router = APIRouter(tags=["service"])
+
+
+def operators() -> list[dict[str, Any]]:
+    """The ONNX operators that are read, as generated from their registry (which needs torch; this file does not)."""
+    file = files("radii") / "operators.json"
+    listed: list[dict[str, Any]] = json.loads(file.read_text()) if file.is_file() else []
+    return listed
+
+
+@router.get("/capabilities", summary="Methods, formats, operators and limits")
+def show(service: InService) -> dict[str, Any]:
+    """Each method comes with the JSON Schema of its parameters."""
+    return {
+        "versions": {"api": "v1", "radii": __version__},
+        "methods": [
+            {"kind": method.model_fields["kind"].default, "schema": method.model_json_schema()} for method in METHODS
+        ],
+        "formats": {
+            "models": [{"format": "onnx", "media_type": "application/octet-stream", "suffix": ".onnx"}],
+            "datasets": [{"format": "npz", "media_type": "application/zip", "suffix": ".npz", "arrays": ["x", "y"]}],
+            "results": ["application/json", "application/jsonl", "application/x-ndjson"],
+        },
+        "limits": {
+            "upload_bytes": service.settings.max_upload_bytes,
+            "json_bytes": JSON_LIMIT,
+            "page": LARGEST_PAGE,
+            "input_elements": MOST_ELEMENTS,
+            "shards": MOST_SHARDS,
+        },
+        "operators": service.operators,
+    }

@@ -1,0 +1,174 @@
+"""Certifications: queued, watched, cancelled."""
+
+import math
+from datetime import datetime
+from typing import Any, Literal
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, Field
+from sqlalchemy.orm import Session
+
+from app.checks import chosen, refuse_unfit
+from app.errors import Refusal
+from app.parameters import PAGE, IdCursor, Limit, checked_id, missing
+from app.schema import Id, Input, represented
+from app.service import InService
+from models.base import now
+from models.problems import Problem
+from models.repositories import certifications, intake, pages
+from models.repositories.intake import Intaken
+from models.states import TERMINAL, IllegalMove, JobState
+from models.tables import Certification, Dataset, Model
+from radii.methods import Method
+
+router = APIRouter(tags=["certifications"])
+
+INT32 = 2**31 - 1
+
+
+class Subset(Input):
+    """The inputs start, start + step, ... below stop."""
+
+    start: int = Field(default=0, ge=0, le=INT32)
+    stop: int | None = Field(default=None, ge=0, le=INT32, description="Unset: the end of the data set.")
+    step: int = Field(default=1, ge=1, le=INT32)
+
+
+class CertificationInput(Input):
+    """How far may each input move before the model's answer may change?"""
+
+    model_id: Id = Field(examples=["mdl_0198f3c2d4e57a6b8c9d0e1f2a3b4c5d"])
+    dataset_id: Id = Field(examples=["dat_0198f3c2d4e57a6b8c9d0e1f2a3b4c5d"])
+    method: Method = Field(examples=[{"kind": "smoothing", "sigma": 0.25, "alpha": 0.001, "n0": 100, "n": 10000}])
+    subset: Subset = Field(default=Subset(), description="Unset: the whole data set.")
+
+
+class Progress(BaseModel):
+    """How far the work is. `eta_s` is the time left at the pace so far, in seconds."""
+
+    done: int
+    total: int
+    unit: Literal["samples", "inputs"]
+    fraction: float
+    phase: Literal["waiting", "certifying", "ended"]
+    eta_s: int | None
+
+
+class CertificationOut(BaseModel):
+    """A certification: a job. A terminal state (`succeeded`, `failed`, `cancelled`) never changes."""
+
+    id: str
+    state: JobState
+    model_id: str
+    dataset_id: str
+    method: Method
+    subset: Subset
+    progress: Progress
+    summary: dict[str, Any] | None
+    problem: dict[str, Any] | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+class CertificationPage(BaseModel):
+    items: list[CertificationOut]
+    next_cursor: str | None
+
+
+def shown(row: Certification) -> CertificationOut:
+    """The representation of ``row``."""
+    own = {name: getattr(row, name) for name in CertificationOut.model_fields if hasattr(row, name)}
+    subset = Subset(start=row.start, stop=row.stop, step=row.step)
+    return CertificationOut(**own, subset=subset, progress=_progress(row))
+
+
+def _progress(row: Certification) -> Progress:
+    eta = None
+    if row.state is JobState.RUNNING and row.started_at and row.done:
+        eta = math.ceil((now() - row.started_at).total_seconds() * (row.total - row.done) / row.done)
+    return Progress(
+        done=row.done,
+        total=row.total,
+        unit="samples" if row.method["kind"] == "smoothing" else "inputs",
+        fraction=row.done / row.total,
+        phase="ended" if row.state in TERMINAL else "certifying" if row.state is JobState.RUNNING else "waiting",
+        eta_s=eta,
+    )
+
+
+@router.post("/certifications", status_code=202, response_model=CertificationOut, summary="Start a certification")
+def create(request: Request, body: CertificationInput, service: InService) -> Response:
+    """Model and data set must be `ready`. Follow `Location` until the state is terminal."""
+    with service.database.write() as session:
+        model = _named(session, Model, body.model_id, "/model_id")
+        dataset = _named(session, Dataset, body.dataset_id, "/dataset_id")
+        refuse_unfit(model, dataset, body.method)
+        row = certifications.add(
+            session,
+            model,
+            dataset,
+            method=body.method.model_dump(),
+            indices=chosen(dataset, body.subset.start, body.subset.stop, body.subset.step, body.method),
+            cost=body.method.cost,
+            shard_inputs=body.method.shard_inputs,
+        )
+        out = shown(row)
+    headers = {"Location": f"/v1/certifications/{out.id}"} | _patience(out)
+    return represented(request, out, status=202, headers=headers)
+
+
+@router.get("/certifications", summary="List certifications, newest first")
+def index(service: InService, cursor: IdCursor = None, limit: Limit = PAGE) -> CertificationPage:
+    with service.database.read() as session:
+        rows, after = pages.newest(session, Certification, before=cursor, limit=limit)
+        return CertificationPage(items=[shown(row) for row in rows], next_cursor=after)
+
+
+@router.get("/certifications/{certification_id}", response_model=CertificationOut, summary="A certification")
+def show(request: Request, certification_id: str, service: InService) -> Response:
+    """State and progress. Send `If-None-Match` to get 304 while nothing changes."""
+    with service.database.read() as session:
+        out = shown(found(session, certification_id))
+    return represented(request, out, headers=_patience(out))
+
+
+@router.post(
+    "/certifications/{certification_id}/cancel",
+    status_code=202,
+    response_model=CertificationOut,
+    summary="Cancel a certification",
+)
+def cancel(request: Request, certification_id: str, service: InService) -> Response:
+    """It ends at once; workers stop at their next chunk. Results that are there stay."""
+    with service.database.write() as session:
+        row = found(session, certification_id, lock=True)
+        try:
+            certifications.cancel(session, row)
+        except IllegalMove:
+            raise Refusal(Problem.ALREADY_ENDED, f"{row.id} has {_ENDED[row.state]}", state=row.state) from None
+        out = shown(row)
+    return represented(request, out, status=202)
+
+
+_ENDED = {JobState.SUCCEEDED: "succeeded", JobState.FAILED: "failed", JobState.CANCELLED: "been cancelled already"}
+
+
+def found(session: Session, certification_id: str, *, lock: bool = False) -> Certification:
+    """The certification of that id, or 404."""
+    row = certifications.get(session, checked_id("certification", certification_id), lock=lock)
+    if row is None:
+        raise missing("certification", certification_id)
+    return row
+
+
+def _named(session: Session, table: type[Intaken], row_id: str, pointer: str) -> Intaken:
+    row = intake.get(session, table, row_id)
+    if row is None:
+        message = f"there is no {table.__name__.lower()} {row_id}"
+        raise Refusal(Problem.INVALID_REQUEST, message, errors=[{"pointer": pointer, "message": message}])
+    return row
+
+
+def _patience(out: CertificationOut) -> dict[str, str]:
+    return {} if out.state in TERMINAL else {"Retry-After": str(min(10, max(1, (out.progress.eta_s or 0) // 10)))}

@@ -1,0 +1,69 @@
+"""What must hold before a certification is queued: better refused now than failed an hour later."""
+
+from app.errors import Refusal
+from models.problems import Problem
+from models.states import IntakeState
+from models.tables import Dataset, Model
+from radii.methods import Lipschitz, Smoothing
+
+MOST_SHARDS = 100_000  # rows written in one request
+
+
+def refuse_unfit(model: Model, dataset: Dataset, method: Smoothing | Lipschitz) -> None:
+    """Refuse a model and a data set that are not both ready, do not fit each other, or do not fit the method."""
+    _ready("model", model)
+    _ready("data set", dataset)
+    assert model.summary is not None and dataset.summary is not None
+    found, has = model.summary, dataset.summary
+    if has["shape"] != found["input_shape"]:
+        raise Refusal(
+            Problem.SHAPE_MISMATCH,
+            f"an input of the data set has shape {_tuple(has['shape'])}, of the model {_tuple(found['input_shape'])}",
+        )
+    low, high = model.settings["input"]["range"]
+    if not low <= has["min"] <= has["max"] <= high:
+        raise Refusal(
+            Problem.RANGE_MISMATCH,
+            f"the data set has values from {has['min']:g} to {has['max']:g}, the model's range is [{low:g}, {high:g}]",
+        )
+    largest = max((int(label) for label in has["labels"]), default=0) if has["labels"] else 0
+    if largest >= found["num_classes"]:
+        raise Refusal(
+            Problem.LABELS_OUT_OF_RANGE,
+            f"the data set has the label {largest}, the model classes 0 to {found['num_classes'] - 1}",
+        )
+    said = next((one for one in found["methods"] if one["kind"] == method.kind), {"applies": False, "reasons": []})
+    if not said["applies"]:
+        raise Refusal(
+            Problem.METHOD_NOT_APPLICABLE, f"{method.kind} does not apply to {model.id}", reasons=said["reasons"]
+        )
+
+
+def chosen(dataset: Dataset, start: int, stop: int | None, step: int, method: Smoothing | Lipschitz) -> range:
+    """The indices of a subset; ``stop`` None is the end. Refuses what is empty, beyond the data, or too many shards."""
+    assert dataset.summary is not None
+    count = dataset.summary["count"]
+    stop = count if stop is None else stop
+    if not start < stop <= count:
+        raise Refusal(
+            Problem.SUBSET_OUT_OF_RANGE, f"the subset runs from {start} to {stop}, the data set has {count} inputs"
+        )
+    indices = range(start, stop, step)
+    most = MOST_SHARDS * method.shard_inputs
+    if len(indices) > most:
+        raise Refusal(
+            Problem.SUBSET_TOO_LARGE, f"{len(indices)} inputs with this method; one certification takes {most}"
+        )
+    return indices
+
+
+def _ready(noun: str, row: Model | Dataset) -> None:
+    if row.state is IntakeState.VALIDATING:
+        raise Refusal(Problem.NOT_READY, f"the {noun} {row.id} is still being read", headers={"Retry-After": "1"})
+    if row.state is IntakeState.REJECTED:
+        why = (row.problem or {}).get("detail", "")
+        raise Refusal(Problem.REJECTED, f"the {noun} {row.id} was rejected: {why}", cause=row.problem)
+
+
+def _tuple(shape: list[int]) -> str:
+    return f"({', '.join(str(size) for size in shape)})"

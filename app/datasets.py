@@ -1,0 +1,89 @@
+"""Data sets: inputs x and, where given, labels y."""
+
+from datetime import datetime
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, Field
+
+from app.formats import refuse_other_datasets
+from app.models import named_upload, patience
+from app.parameters import PAGE, IdCursor, Limit, checked_id, missing
+from app.schema import Id, Input, Text, represented
+from app.service import InService
+from models.repositories import intake, pages
+from models.states import IntakeState
+from models.tables import Dataset
+
+router = APIRouter(tags=["data sets"])
+
+OWN = {"x_blob", "y_blob"}  # of the summary: where the workers find the arrays
+
+
+class DatasetInput(Input):
+    """Inputs to certify: an upload of a NumPy .npz with `x` of shape (N, ...) and optionally `y`, N class indices."""
+
+    upload_id: Id = Field(examples=["upl_0198f3c2d4e57a6b8c9d0e1f2a3b4c5d"])
+    name: Text = Field(examples=["digits"])
+
+
+class DatasetOut(BaseModel):
+    """A data set. `summary` is what intake found, once ready: count, shape, least and largest value, labels."""
+
+    id: str
+    name: str
+    state: IntakeState
+    upload_id: str
+    sha256: str
+    size: int
+    summary: dict[str, Any] | None
+    problem: dict[str, Any] | None
+    created_at: datetime
+    finished_at: datetime | None
+
+
+class DatasetPage(BaseModel):
+    items: list[DatasetOut]
+    next_cursor: str | None
+
+
+def shown(row: Dataset) -> DatasetOut:
+    """The representation of ``row``."""
+    summary = row.summary and {name: value for name, value in row.summary.items() if name not in OWN}
+    own = {name: getattr(row, name) for name in DatasetOut.model_fields if hasattr(row, name)}
+    return DatasetOut(**own | {"summary": summary}, sha256=row.upload.sha256, size=row.upload.size)
+
+
+@router.post(
+    "/datasets",
+    status_code=202,
+    response_model=DatasetOut,
+    responses={200: {"description": "The same bytes are this data set already.", "model": DatasetOut}},
+    summary="Register a data set",
+)
+def create(request: Request, body: DatasetInput, service: InService) -> Response:
+    """Intake then reads the file: follow `Location` until `state` is `ready`, or `rejected` with a `problem`."""
+    with service.database.write() as session:
+        upload = named_upload(session, body.upload_id, "/upload_id")
+        refuse_other_datasets(service.blobs.path(upload.sha256))
+        row, new = intake.add_dataset(session, upload, name=body.name)
+        out = shown(row)
+    headers = {"Location": f"/v1/datasets/{out.id}"} | patience(out.state)
+    return represented(request, out, status=202 if new else 200, headers=headers)
+
+
+@router.get("/datasets", summary="List data sets, newest first")
+def index(service: InService, cursor: IdCursor = None, limit: Limit = PAGE) -> DatasetPage:
+    with service.database.read() as session:
+        rows, after = pages.newest(session, Dataset, before=cursor, limit=limit)
+        return DatasetPage(items=[shown(row) for row in rows], next_cursor=after)
+
+
+@router.get("/datasets/{dataset_id}", response_model=DatasetOut, summary="A data set")
+def show(request: Request, dataset_id: str, service: InService) -> Response:
+    with service.database.read() as session:
+        row = intake.get(session, Dataset, checked_id("data set", dataset_id))
+        if row is None:
+            raise missing("data set", dataset_id)
+        out = shown(row)
+    return represented(request, out, headers=patience(out.state))

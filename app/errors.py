@@ -1,0 +1,134 @@
+"""Exceptions to RFC 9457 problem documents: the one place where that happens."""
+
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoFreeConnection
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+from starlette.routing import Match
+
+from models.problems import Problem
+from radii.methods import METHODS
+
+log = logging.getLogger(__name__)
+
+MOST_ERRORS = 20  # listed in one answer
+MOST_TEXT = 300  # characters of what the client sent, or of a message about it, that an answer repeats
+METHOD_KINDS = {str(method.model_fields["kind"].default) for method in METHODS}
+
+# For the OpenAPI document: what any call may answer instead.
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    "default": {
+        "description": "A problem (RFC 9457); its `type` is a page that explains it.",
+        "content": {
+            "application/problem+json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["type", "title", "status", "detail", "remedy"],
+                    "properties": {
+                        "type": {"type": "string", "format": "uri-reference"},
+                        "title": {"type": "string"},
+                        "status": {"type": "integer"},
+                        "detail": {"type": "string", "description": "The cause, in this case."},
+                        "remedy": {"type": "string", "description": "What to do about it."},
+                    },
+                    "additionalProperties": True,
+                },
+                "example": Problem.NOT_FOUND.document("there is no model mdl_0198f3c2d4e57a6b8c9d0e1f2a3b4c5d"),
+            }
+        },
+    }
+}
+
+
+class Refusal(HTTPException):
+    """A request is answered with ``problem``; ``detail`` names the cause of this case."""
+
+    def __init__(
+        self, problem: Problem, detail: str, *, headers: Mapping[str, str] | None = None, **extensions: Any
+    ) -> None:
+        super().__init__(problem.status, detail, headers)
+        self.problem = problem
+        self.extensions = extensions
+
+
+def answer(problem: Problem, detail: str, headers: Mapping[str, str] | None = None, **extensions: Any) -> Response:
+    """The HTTP answer of a problem. ASCII JSON: whatever a client sent can be encoded."""
+    body = json.dumps(problem.document(detail, **extensions))
+    return Response(body, problem.status, headers, media_type="application/problem+json")
+
+
+def install(app: FastAPI) -> None:
+    """Let ``app`` answer every exception with a problem (those nobody foresaw: ``middleware.RequestId``)."""
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(ClientDisconnect, _gone)
+    for error in (OperationalError, InterfaceError, NoFreeConnection):
+        app.add_exception_handler(error, _database_down)
+
+
+def _http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    if isinstance(error, Refusal):
+        return answer(error.problem, error.detail, error.headers, **error.extensions)
+    if error.status_code == 404:
+        return answer(Problem.NOT_FOUND, f"there is nothing at {request.url.path[:MOST_TEXT]!r}")
+    if error.status_code == 405:
+        allowed = ", ".join(sorted(_allowed(request)))
+        return answer(Problem.METHOD_NOT_ALLOWED, f"this path answers {allowed}", {"Allow": allowed})
+    return answer(Problem.MALFORMED_JSON, "the body is not JSON text, or nests too deep")  # FastAPI's own 400
+
+
+def _allowed(request: Request) -> Iterator[str]:
+    """Methods that the path answers. (The router knows those of the first route alone.)"""
+    for route in iter_route_contexts(request.app.routes):
+        matched = route._effective_route.matches(request.scope)[0] if route.methods else Match.NONE
+        if matched is not Match.NONE:
+            yield from route.methods or ()
+            if "GET" in (route.methods or ()):
+                yield "HEAD"
+
+
+def _invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    found = error.errors()
+    if found[0]["type"] == "json_invalid":
+        return answer(Problem.MALFORMED_JSON, f"{found[0]['ctx']['error']} at character {found[0]['loc'][-1]}")
+    if isinstance(error.body, bytes):
+        sent = request.headers.get("content-type", "nothing")[:MOST_TEXT]
+        return answer(Problem.UNSUPPORTED_MEDIA_TYPE, f"Content-Type says {sent!r}, not application/json")
+    errors = [_described(one["loc"], one["msg"]) for one in found[:MOST_ERRORS]]
+    where = errors[0].get("pointer", errors[0].get("parameter"))
+    return answer(Problem.INVALID_REQUEST, f"{where or 'the body'}: {errors[0]['message']}", errors=errors)
+
+
+def _described(location: tuple[int | str, ...], message: str) -> dict[str, str]:
+    """A field (RFC 6901 pointer into the body) or query parameter, and what is wrong with it."""
+    message = message.removeprefix("Value error, ")[:MOST_TEXT]
+    place, *path = location
+    if place != "body":
+        return {"parameter": ".".join(str(part) for part in path), "message": message}
+    # pydantic puts the kind of a tagged union into the path; the JSON document has no such level
+    steps = [part for before, part in zip([None, *path], path, strict=False) if (before, part) not in _TAGS]
+    pointer = "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in steps)
+    return {"pointer": pointer[:MOST_TEXT], "message": message}
+
+
+_TAGS = {("method", kind) for kind in METHOD_KINDS}
+
+
+def _gone(_request: Request, _error: Exception) -> Response:
+    return answer(Problem.INVALID_REQUEST, "the connection closed before the request was complete")  # nobody reads it
+
+
+def _database_down(_request: Request, error: Exception) -> Response:
+    log.error("the database did not answer: %s", error)
+    return answer(Problem.UNAVAILABLE, "the database did not answer", {"Retry-After": "5"})

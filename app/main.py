@@ -1,0 +1,66 @@
+"""The application: ``uvicorn app.main:create_app --factory``."""
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import APIRouter, Depends, FastAPI
+
+from app import auth, capabilities, certifications, datasets, errors, health, models, pages, results, uploads
+from app.middleware import BodyLimit, HeadAsGet, RequestId
+from app.parameters import known_only
+from app.ringing import Ringer
+from app.service import Service
+from models.bell import celery_app, celery_ring
+from models.blobs import Blobs
+from models.database import Database
+from models.settings import Settings
+from radii import __version__
+
+DESCRIPTION = """
+How far can this input move before the model's answer may change? Upload a network (ONNX) and inputs (.npz), start a
+certification, follow it, and read a certified l2 radius for each input and the certified-accuracy curve.
+
+Every error is a problem document (RFC 9457) whose `type` is [a page](/problems) that explains it.
+"""
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The API on ``settings`` (default: ``RADII_*`` variables). The database must be bootstrapped."""
+    settings = settings or Settings()
+    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    celery = celery_app(settings)
+    ringer = Ringer(celery_ring(celery))
+    service = Service(
+        settings=settings,
+        database=Database(settings.database, ring=ringer),
+        blobs=Blobs(settings.blob_dir),
+        celery=celery,
+        operators=capabilities.operators(),
+    )
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        yield
+        ringer.close()
+        service.database.close()
+
+    app = FastAPI(
+        title="radii",
+        version=__version__,
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        redirect_slashes=False,
+        responses=errors.RESPONSES,
+    )
+    app.state.service = service
+    errors.install(app)
+    app.add_middleware(BodyLimit, streamed=frozenset({"/v1/uploads"}))
+    app.add_middleware(HeadAsGet)
+    app.add_middleware(RequestId)  # the last one added is the outermost
+    v1 = APIRouter(prefix="/v1", dependencies=[Depends(auth.authenticated), Depends(known_only)])
+    for noun in (uploads, models, datasets, certifications, results, capabilities):
+        v1.include_router(noun.router)
+    for router in (v1, health.router, pages.router):
+        app.include_router(router)
+    return app

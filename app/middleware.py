@@ -1,0 +1,80 @@
+"""Small pure-ASGI layers around everything."""
+
+import logging
+import secrets
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.errors import Refusal, answer
+from models.problems import Problem
+
+log = logging.getLogger(__name__)
+
+JSON_LIMIT = 2**20  # bytes of a body that is not an upload
+
+
+class RequestId:
+    """Every answer carries ``X-Request-Id``; a failure that nobody foresaw is logged under it and answered with 500."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        request_id, started = secrets.token_hex(8), False
+
+        async def tagged(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                MutableHeaders(scope=message)["X-Request-Id"] = request_id
+            await send(message)
+
+        try:
+            await self.app(scope, receive, tagged)
+        except Exception:
+            log.exception("request %s failed: %s %.300r", request_id, scope["method"], scope["path"])
+            if started:
+                raise  # half an answer is out: only closing the connection tells the client
+            problem = answer(Problem.INTERNAL_ERROR, f"request {request_id} failed; the log has the details")
+            await problem(scope, receive, tagged)
+
+
+class HeadAsGet:
+    """HEAD is answered like GET (RFC 9110, 9.3.2); the server leaves the body out."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] == "HEAD":
+            scope = {**scope, "method": "GET"}
+        await self.app(scope, receive, send)
+
+
+class BodyLimit:
+    """A body over ``JSON_LIMIT`` is refused as soon as someone reads it, unless its path is in ``streamed``."""
+
+    def __init__(self, app: ASGIApp, *, streamed: frozenset[str]) -> None:
+        self.app = app
+        self.streamed = streamed
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] in self.streamed:
+            await self.app(scope, receive, send)
+            return
+        declared = Headers(scope=scope).get("content-length", "0")
+        arrived = 0
+
+        async def counted() -> Message:
+            nonlocal arrived
+            message = await receive() if int(declared) <= JSON_LIMIT else {"type": "http.request", "body": b""}
+            arrived += len(message.get("body", b""))
+            if max(arrived, int(declared)) > JSON_LIMIT:
+                raise Refusal(Problem.REQUEST_TOO_LARGE, f"a JSON body has at most {JSON_LIMIT} bytes")
+            return message
+
+        await self.app(scope, counted, send)

@@ -1,0 +1,165 @@
+"""Models: what a user says of a network, and what intake found in it. (The tables are in the package ``models``.)"""
+
+import math
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Request, Response
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, StringConstraints, model_validator
+from sqlalchemy.orm import Session
+
+from app.errors import Refusal
+from app.formats import refuse_other_models
+from app.parameters import PAGE, IdCursor, Limit, checked_id, missing
+from app.schema import Id, Input, Text, represented
+from app.service import InService
+from models.problems import Problem
+from models.repositories import intake, pages, uploads
+from models.states import IntakeState
+from models.tables import Model, Upload
+
+router = APIRouter(tags=["models"])
+
+MOST_ELEMENTS = 2**24  # numbers of one input: 64 MiB as float32
+FileName = Annotated[str, StringConstraints(min_length=1, max_length=1000, pattern=r"^[^\x00-\x1f\x7f]+$")]
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+def _positive(values: list[float]) -> list[float]:
+    if min(values) <= 0:
+        raise ValueError("a standard deviation is positive")
+    return values
+
+
+PerChannel = Annotated[list[float], Field(min_length=1, max_length=100_000), BeforeValidator(_as_list)]
+
+
+class InputSpace(Input):
+    """The inputs that people certify: before normalisation, which becomes part of the network."""
+
+    shape: list[Annotated[int, Field(ge=1)]] = Field(
+        min_length=1, max_length=4, description="Shape of one input, without the batch axis.", examples=[[1, 8, 8]]
+    )
+    range: list[float] = Field(
+        default=[0.0, 1.0], min_length=2, max_length=2, description="Least and largest value of an input."
+    )
+    mean: PerChannel = Field(
+        default=[0.0], description="Subtracted before the network: a number, or one for each channel."
+    )
+    std: Annotated[PerChannel, AfterValidator(_positive)] = Field(
+        default=[1.0], description="Divided by before the network: a number, or one for each channel."
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> "InputSpace":
+        if math.prod(self.shape) > MOST_ELEMENTS:
+            raise ValueError(f"shape: an input has at most {MOST_ELEMENTS} numbers")
+        if self.range[0] >= self.range[1]:
+            raise ValueError(f"range: {self.range[0]} is not below {self.range[1]}; give [least, largest]")
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if len(values) not in (1, self.shape[0]):
+                raise ValueError(
+                    f"{name}: {len(values)} values; give one, or one for each of the {self.shape[0]} channels"
+                )
+        return self
+
+
+class ModelInput(Input):
+    """A network to certify: an ONNX upload and what its file does not say."""
+
+    upload_id: Id = Field(examples=["upl_0198f3c2d4e57a6b8c9d0e1f2a3b4c5d"])
+    name: Text = Field(examples=["digits"])
+    input: InputSpace
+    output: FileName | None = Field(default=None, description="Name of the output that holds the logits, of several.")
+    labels: list[Text] | None = Field(default=None, max_length=100_000, description="Names of the classes, in order.")
+    external_data: dict[FileName, Id] = Field(
+        default={}, max_length=100, description="Uploads of weight files, by the name that the model file calls them."
+    )
+
+
+class ModelOut(BaseModel):
+    """A model. `summary` is what intake found, once ready: classes, graph, and which methods apply and why not."""
+
+    id: str
+    name: str
+    state: IntakeState
+    upload_id: str
+    sha256: str
+    size: int
+    input: dict[str, Any]
+    output: str | None
+    labels: list[str] | None
+    external_data: dict[str, str]
+    summary: dict[str, Any] | None
+    problem: dict[str, Any] | None
+    created_at: datetime
+    finished_at: datetime | None
+
+
+class ModelPage(BaseModel):
+    items: list[ModelOut]
+    next_cursor: str | None
+
+
+def shown(row: Model) -> ModelOut:
+    """The representation of ``row``."""
+    upload = {"sha256": row.upload.sha256, "size": row.upload.size}
+    own = {name: getattr(row, name) for name in ModelOut.model_fields if hasattr(row, name)}
+    return ModelOut(**row.settings, **upload, **own)
+
+
+@router.post(
+    "/models",
+    status_code=202,
+    response_model=ModelOut,
+    responses={200: {"description": "The same bytes and settings are this model already.", "model": ModelOut}},
+    summary="Register a model",
+)
+def create(request: Request, body: ModelInput, service: InService) -> Response:
+    """Intake then reads the file: follow `Location` until `state` is `ready`, or `rejected` with a `problem`."""
+    with service.database.write() as session:
+        upload = named_upload(session, body.upload_id, "/upload_id")
+        refuse_other_models(service.blobs.path(upload.sha256))
+        external = {
+            name: named_upload(session, upload_id, f"/external_data/{name}")
+            for name, upload_id in body.external_data.items()
+        }
+        settings = body.model_dump(include={"input", "output", "labels"})
+        row, new = intake.add_model(session, upload, name=body.name, settings=settings, external=external)
+        out = shown(row)
+    headers = {"Location": f"/v1/models/{out.id}"} | patience(out.state)
+    return represented(request, out, status=202 if new else 200, headers=headers)
+
+
+@router.get("/models", summary="List models, newest first")
+def index(service: InService, cursor: IdCursor = None, limit: Limit = PAGE) -> ModelPage:
+    with service.database.read() as session:
+        rows, after = pages.newest(session, Model, before=cursor, limit=limit)
+        return ModelPage(items=[shown(row) for row in rows], next_cursor=after)
+
+
+@router.get("/models/{model_id}", response_model=ModelOut, summary="A model")
+def show(request: Request, model_id: str, service: InService) -> Response:
+    with service.database.read() as session:
+        row = intake.get(session, Model, checked_id("model", model_id))
+        if row is None:
+            raise missing("model", model_id)
+        out = shown(row)
+    return represented(request, out, headers=patience(out.state))
+
+
+def named_upload(session: Session, upload_id: str, pointer: str) -> Upload:
+    """The upload that a body names at ``pointer``."""
+    row = uploads.get(session, upload_id)
+    if row is None:
+        message = f"there is no upload {upload_id}"
+        raise Refusal(Problem.INVALID_REQUEST, message, errors=[{"pointer": pointer, "message": message}])
+    return row
+
+
+def patience(state: IntakeState) -> dict[str, str]:
+    """When to ask again, while there is something to wait for."""
+    return {"Retry-After": "1"} if state is IntakeState.VALIDATING else {}

@@ -1,0 +1,135 @@
+"""Results of a certification, one row an input, and the curve that they draw. Both grow while it runs."""
+
+import json
+import re
+from collections.abc import Iterator
+from decimal import ROUND_DOWN, Decimal
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import JSONResponse, StreamingResponse
+from pydantic import BaseModel, ConfigDict
+
+from app.certifications import INT32, found
+from app.parameters import LARGEST_PAGE, PAGE
+from app.service import InService
+from models import curve as curves
+from models.database import Database
+from models.repositories import results
+from models.tables import Result
+
+router = APIRouter(tags=["certifications"])
+
+JSON_LINES = ("application/jsonl", "application/x-ndjson")
+QUALITY = re.compile(r"q\s*=\s*(0(?:\.\d{1,3})?|1(?:\.0{1,3})?)\s*(?:;|$)")
+LIMIT = f"Rows, at most. Unset: {PAGE} in JSON, all in JSON Lines."
+DECIMALS = 9
+
+
+class ResultItem(BaseModel):
+    """What was certified for one input, with what the method says of it: counts (smoothing), margin (lipschitz)."""
+
+    model_config = ConfigDict(extra="allow")
+
+    index: int
+    label: int | None
+    prediction: int | None
+    radius: float | None
+    abstained: bool
+
+
+class ResultPage(BaseModel):
+    items: list[ResultItem]
+    next_cursor: str | None
+
+
+class CurvePoint(BaseModel):
+    radius: float
+    certified_accuracy: float
+
+
+class Band(BaseModel):
+    level: float
+    half_width: float | None
+
+
+class Curve(BaseModel):
+    """Certified accuracy at each radius: the share of inputs answered rightly with at least that radius."""
+
+    inputs: int
+    labelled: bool
+    points: list[CurvePoint]
+    band: Band
+
+
+def toward_zero(radius: float | None) -> float | None:
+    """``radius`` with at most ``DECIMALS`` decimals, never more than it was (rounding to nearest is monotone)."""
+    if radius is None or radius >= 2**53 / 10**DECIMALS:  # doubles lie further apart than that up there
+        return radius
+    return float(Decimal(repr(radius)).quantize(Decimal(1).scaleb(-DECIMALS), ROUND_DOWN))
+
+
+def item(row: Result) -> dict[str, Any]:
+    """The representation of ``row``."""
+    return {
+        "index": row.index,
+        "label": row.label,
+        "prediction": row.prediction,
+        "radius": toward_zero(row.radius),
+        "abstained": row.abstained,
+        **row.detail,
+    }
+
+
+@router.get(
+    "/certifications/{certification_id}/results",
+    response_model=ResultPage,
+    responses={200: {"content": {kind: {"schema": {"type": "string"}} for kind in JSON_LINES}}},
+    summary="Results, one row an input",
+)
+def index(
+    request: Request,
+    certification_id: str,
+    service: InService,
+    cursor: Annotated[int, Query(ge=-1, le=INT32, description="`next_cursor` of the page before.")] = -1,
+    limit: Annotated[int | None, Query(ge=1, le=LARGEST_PAGE, description=LIMIT)] = None,
+) -> Response:
+    """A page of JSON; or, with `Accept: application/jsonl`, JSON Lines. `radius` null is abstention, never 0."""
+    with service.database.read() as session:
+        row_id = found(session, certification_id).id
+        if kind := _json_lines(request.headers.get("accept", "")):
+            return StreamingResponse(_lines(service.database, row_id, cursor, limit), media_type=kind)
+        rows, after = results.page(session, row_id, after=cursor, limit=limit or PAGE)
+        items = [item(row) for row in rows]
+    return JSONResponse({"items": items, "next_cursor": None if after is None else str(after)})
+
+
+@router.get("/certifications/{certification_id}/curve", response_model=Curve, summary="Certified-accuracy curve")
+def curve(certification_id: str, service: InService) -> Response:
+    """Of the results so far: certified accuracy at each radius, with a 95 % band for all radii at once."""
+    with service.database.read() as session:
+        rows = results.outcomes(session, found(session, certification_id).id)
+    return JSONResponse(curves.curve([row._replace(radius=toward_zero(row.radius)) for row in rows]))
+
+
+def _json_lines(accept: str) -> str | None:
+    """The JSON Lines type that ``Accept`` (RFC 9110, 12.5.1) prefers to JSON; None if it does not."""
+    ranges = [(kind.strip().lower(), QUALITY.search(rest)) for kind, _, rest in map(_partition, accept.split(","))]
+    ranked = sorted(ranges, key=lambda one: -float(one[1][1]) if one[1] else -1.0)
+    best = next((kind for kind, _ in ranked if kind in (*JSON_LINES, "application/json", "*/*")), None)
+    return best if best in JSON_LINES else None
+
+
+def _partition(media_range: str) -> tuple[str, str, str]:
+    return media_range.partition(";")
+
+
+def _lines(database: Database, row_id: str, cursor: int, limit: int | None) -> Iterator[bytes]:
+    """The rows as JSON Lines. Page by page: a slow reader holds no database connection."""
+    after: int | None = cursor
+    while after is not None:
+        with database.read() as session:
+            rows, after = results.page(session, row_id, after=after, limit=limit or LARGEST_PAGE)
+            lines = [json.dumps(item(row), separators=(",", ":")) + "\n" for row in rows]
+        yield "".join(lines).encode()
+        after = None if limit else after

@@ -1,0 +1,97 @@
+"""What intake and workers would do, for tests of the API: through the repositories, leases and all."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import select
+
+from models.database import Database
+from models.repositories import intake, leases, shards
+from models.repositories.shards import ChunkCounts, InputResult
+from models.tables import Shard
+
+APPLY = [{"kind": kind, "applies": True, "reasons": []} for kind in ("smoothing", "lipschitz")]
+MODEL = {"digest": "d" * 64, "input_shape": [1, 8, 8], "num_classes": 10, "graph": {}, "methods": APPLY, "checked": {}}
+DATASET = {
+    "count": 100,
+    "shape": [1, 8, 8],
+    "dtype": "float32",
+    "min": 0.0,
+    "max": 1.0,
+    "labels": {"0": 60, "9": 40},
+    "num_labels": 10,
+    "digest": "e" * 64,
+    "x_blob": "a" * 64,
+    "y_blob": "b" * 64,
+}
+SMOOTHING = {"kind": "smoothing", "sigma": 0.25, "alpha": 0.001, "n0": 100, "n": 1000}
+
+
+def accept(database: Database, row_id: str, **found: Any) -> None:
+    """Intake accepts the model or data set; ``found`` replaces parts of the summary."""
+    noun = "model" if row_id.startswith("mdl") else "dataset"
+    with database.write() as session:
+        intake.accept(session, _claim(session, noun, row_id), (MODEL if noun == "model" else DATASET) | found)
+
+
+def reject(database: Database, row_id: str, problem: dict[str, Any]) -> None:
+    """Intake rejects the model or data set."""
+    with database.write() as session:
+        intake.reject(session, _claim(session, "model" if row_id.startswith("mdl") else "dataset", row_id), problem)
+
+
+def begin(database: Database, certification_id: str) -> leases.Claim:
+    """A worker begins the first shard."""
+    with database.write() as session:
+        query = select(Shard.id).where(Shard.certification_id == certification_id).order_by(Shard.start)
+        claim = _claim(session, "shard", session.scalars(query).first())
+        shards.begin(session, claim)
+        return claim
+
+
+def record(database: Database, claim: leases.Claim, results: Sequence[InputResult]) -> None:
+    """The worker writes ``results``, and the chunks that they are the sums of."""
+    chunks = [
+        ChunkCounts(result.index, stage, 0, result.detail[name])
+        for result in results
+        for stage, name in (("pilot", "pilot_counts"), ("estimate", "counts"))
+        if name in result.detail
+    ]
+    with database.write() as session:
+        shards.record(session, claim, chunks, results, seconds=60)
+
+
+def finish(database: Database, claim: leases.Claim) -> None:
+    """The worker ends the shard."""
+    with database.write() as session:
+        shards.finish(session, claim)
+
+
+def fail(database: Database, claim: leases.Claim, problem: dict[str, Any]) -> None:
+    """The worker gives up."""
+    with database.write() as session:
+        shards.fail(session, claim, problem)
+
+
+def smoothed(index: int, label: int | None, prediction: int | None, radius: float | None) -> InputResult:
+    """A result of ``SMOOTHING`` on 10 classes."""
+    detail = {
+        "counts": [1000, *[0] * 10],
+        "pilot_counts": [100, *[0] * 10],
+        "n": 1000,
+        "p_lower": None if radius is None else 0.9931,
+        "seconds": 0.5,
+    }
+    return InputResult(index, label, prediction, radius, radius is None, detail)
+
+
+def bounded(index: int, label: int | None, prediction: int, radius: float) -> InputResult:
+    """A result of the lipschitz method."""
+    detail = {"runner_up": (prediction + 1) % 10, "margin": 2.0, "lipschitz": 4.0, "seconds": 0.01}
+    return InputResult(index, label, prediction, radius, False, detail)
+
+
+def _claim(session: Any, noun: str, row_id: Any) -> leases.Claim:
+    claim = leases.claim(session, noun, row_id, worker="test", seconds=60)
+    assert claim is not None
+    return claim
