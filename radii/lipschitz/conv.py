@@ -20,6 +20,7 @@ from radii.lipschitz.rounding import (
     UNIT,
     Lower,
     as_float64,
+    certified_arithmetic,
     down,
     gamma,
     ldexp_down,
@@ -32,8 +33,10 @@ from radii.lipschitz.witness import wave_norm
 
 Array = npt.NDArray[np.float64]
 
-EXPLICIT_WORK = 2**30  # multiply-adds for the Gram matrix of an explicit layer: a fraction of a second
-EXPLICIT_ENTRIES = 2**23  # 64 MiB
+EXPLICIT_WORK = 2**30  # multiply-adds for the Gram matrix of an explicit layer: a tenth of a second
+EXPLICIT_WORK_IF_LOOSE = 2**33  # about a second, where the torus turns out loose
+LOOSE = 1.02
+EXPLICIT_ENTRIES = 2**24  # 128 MiB
 CHUNK_BYTES = 2**26  # of Gram blocks held at a time; a few copies exist
 PHASE_ERROR = 64 * UNIT  # of a computed cos or sin of 2 pi (a sum of three fractions), absolute
 TORUS_SIZES = 2  # sizes tried, an even and an odd one; the smaller bound counts
@@ -90,7 +93,10 @@ def conv_norm(
     if not kernel.any():
         return ZERO
     grouped = kernel.reshape(groups, kernel.shape[0] // groups, *kernel.shape[1:])
-    bound = _explicit_bound(grouped, layer, rtol) or _torus_bound(grouped, layer, rtol)
+    work = _explicit_work(grouped, layer)
+    bound = None if work <= EXPLICIT_WORK else _torus_bound(grouped, layer, rtol)
+    if bound is None or (bound.upper > LOOSE * bound.lower and work <= EXPLICIT_WORK_IF_LOOSE):
+        bound = _explicit_bound(grouped, layer, rtol)
     return replace(bound, upper=ldexp_up(bound.upper, exponent), lower=ldexp_down(bound.lower, exponent))
 
 
@@ -109,19 +115,20 @@ def explicit_matrices(kernel: Array, layer: Sequence[Axis]) -> Array:
     return matrix.reshape(groups, out * math.prod(outputs), inner * math.prod(pixels))
 
 
-def _explicit_bound(kernel: Array, layer: Sequence[Axis], rtol: float) -> NormBound | None:
-    """The bound from the matrix itself; None if that is too large."""
+def _explicit_work(kernel: Array, layer: Sequence[Axis]) -> float:
+    """Multiply-adds of the explicit layer's Gram matrix; infinite if it takes too much memory."""
     groups, out, inner = kernel.shape[:3]
     rows = out * math.prod(axis.outputs for axis in layer)
     columns = inner * math.prod(axis.size for axis in layer)
-    if max(groups * rows * columns * min(rows, columns) // EXPLICIT_WORK, groups * rows * columns // EXPLICIT_ENTRIES):
-        return None
-    matrices = explicit_matrices(kernel, layer)
+    return groups * rows * columns * min(rows, columns) if groups * rows * columns <= EXPLICIT_ENTRIES else math.inf
+
+
+def _explicit_bound(kernel: Array, layer: Sequence[Axis], rtol: float) -> NormBound:
     error = 0.0
     if any(axis.mode != "zeros" for axis in layer):  # taps may meet on one pixel, and their sum is rounded
         magnitudes = float(np.linalg.norm(explicit_matrices(np.abs(kernel), layer)))
         error = up(gamma(kernel[0, 0, 0].size + 4) * magnitudes * (1 + 1e-6))
-    return gram_bound(matrices, rtol, error=error)
+    return gram_bound(explicit_matrices(kernel, layer), rtol, error=error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +183,7 @@ def symbol(polyphase: Array, units: Sequence[int]) -> Symbol:
     stacked = torch.from_numpy(np.ascontiguousarray(np.moveaxis(kernel, 2, -1)))  # (groups, m, *taps, n)
     lags = list(np.ndindex(*(2 * t - 1 for t in taps)))
     steps = np.array(lags[len(lags) // 2 :]) - (np.array(taps) - 1)  # lexicographically >= 0, from d = 0 on
-    even, odd = (torch.empty((len(steps), groups, n, n), dtype=torch.float64) for _ in range(2))
+    even, odd = (torch.empty((len(steps), groups, n, n), dtype=torch.float64, device="cpu") for _ in range(2))
     for i, step in enumerate(steps):
         here = stacked[:, :, *(slice(max(0, -d), t - max(0, d)) for d, t in zip(step, taps, strict=True))]
         there = stacked[:, :, *(slice(max(0, d), t - max(0, -d)) for d, t in zip(step, taps, strict=True))]
@@ -209,7 +216,7 @@ def polyphase(kernel: Array, layer: Sequence[Axis]) -> tuple[Array, tuple[int, .
     return kernel, tuple(units)
 
 
-@torch.no_grad()
+@certified_arithmetic()
 def _torus_bound(kernel: Array, layer: Sequence[Axis], rtol: float) -> NormBound:
     stretched, units = polyphase(kernel, layer)
     gram = symbol(stretched, units)

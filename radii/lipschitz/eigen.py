@@ -35,6 +35,8 @@ class LargestEigenvalue:
 
     def add(self, blocks: torch.Tensor) -> None:
         """Takes float64 or complex128 blocks (B, n, n) on the CPU; only one triangle of each is trusted."""
+        if blocks.device.type != "cpu" or blocks.dtype not in (torch.float64, torch.complex128):
+            raise TypeError(f"certified arithmetic is float64 on the CPU, not {blocks.dtype} on {blocks.device}")
         step = self.rtol
         frobenius = torch.linalg.matrix_norm(blocks) * (1 + gamma(self.order**2 + 8))
         if not bool(torch.isfinite(frobenius).all()):

@@ -23,14 +23,12 @@ from radii.graph import Graph, Node
 from radii.graph.rules import Convolution, Dense, Rule, Sum
 from radii.lipschitz.compose import compose
 from radii.lipschitz.matrix import NormBound
-from radii.lipschitz.rounding import Upper, as_float64, gamma, product_up, sum_up, up
+from radii.lipschitz.rounding import Upper, as_float64, certified_arithmetic, gamma, product_up, sum_up, up
 
 EXACT = frozenset(
     {
-        *("Abs", "Clip", "Max", "Min", "Neg", "Relu"),
-        *("MaxPool", "GlobalMaxPool"),
-        *("Concat", "Gather", "Pad", "Slice", "Split"),
-        *("DepthToSpace", "Dropout", "Flatten", "Identity", "Reshape", "SpaceToDepth", "Squeeze"),
+        *("Abs", "Clip", "MaxPool", "Neg", "Relu"),
+        *("Cast", "Concat", "Dropout", "Flatten", "Gather", "Identity", "Pad", "Reshape", "Slice", "Squeeze"),
         *("Transpose", "Unsqueeze"),
     }
 )
@@ -52,7 +50,7 @@ class ForwardError:
         return sum_up((product_up((self.slope, norm)), self.offset))
 
 
-@torch.no_grad()
+@certified_arithmetic()
 def forward_error(graph: Graph, rules: Sequence[Rule], norms: Sequence[NormBound]) -> ForwardError:
     """The bound of this module for a graph, given each node's rule and norm."""
     zero = Upper(0.0)

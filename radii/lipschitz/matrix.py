@@ -12,6 +12,7 @@ from radii.lipschitz.rounding import (
     Lower,
     Upper,
     as_float64,
+    certified_arithmetic,
     down,
     gamma,
     ldexp_down,
@@ -64,7 +65,7 @@ def check_rtol(rtol: float) -> None:
         raise ValueError(f"rtol must lie between 0 and 1, not {rtol}")
 
 
-@torch.no_grad()
+@certified_arithmetic()
 def gram_bound(matrices: npt.NDArray[np.float64], rtol: float, *, error: float = 0.0) -> NormBound:
     """Bounds the largest spectral norm among finite matrices (B, m, n).
 

@@ -6,7 +6,8 @@ a sum of k products in float64, in any order, errs by at most ``gamma(k)`` times
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import NewType
 
 import numpy as np
@@ -24,6 +25,16 @@ UNIT = 2.0**-53
 
 class NonFiniteWeights(ValueError):
     """A weight is NaN or infinite, so no bound exists. Find the layer whose training diverged and export again."""
+
+
+@contextmanager
+def certified_arithmetic() -> Iterator[None]:
+    """Whatever the caller's torch settings: no gradients, the CPU by default, no autocast.
+
+    The default device matters: a float64 product of a CPU and a meta tensor is garbage, without an error.
+    """
+    with torch.no_grad(), torch.device("cpu"), torch.autocast("cpu", enabled=False):
+        yield
 
 
 def gamma(k: int) -> float:
