@@ -21,14 +21,15 @@ def gram_norm(weight: torch.Tensor, *, steps: int = 6, torus: Sequence[int] | No
     Returns:
         A scalar, differentiable with respect to the weight; for a zero weight 0, with zero gradient.
     """
-    if not weight.detach().any():
+    scale = weight.detach().abs().amax()
+    if scale == 0:
         return weight.sum() * 0
-    blocks = weight
+    blocks = weight / scale
     if torus is not None:
         axes = tuple(range(-len(torus), 0))
         if any(size < kernel for size, kernel in zip(torus, weight.shape[2:], strict=True)):
             raise ValueError(f"a torus of {tuple(torus)} pixels does not hold a kernel of {tuple(weight.shape[2:])}")
-        blocks = torch.fft.rfftn(weight, s=tuple(torus), dim=axes).flatten(2).permute(2, 0, 1)
+        blocks = torch.fft.rfftn(blocks, s=tuple(torus), dim=axes).flatten(2).permute(2, 0, 1)
     if blocks.shape[-2] < blocks.shape[-1]:
         blocks = blocks.mH
     tiny = torch.finfo(weight.dtype).tiny
@@ -39,5 +40,5 @@ def gram_norm(weight: torch.Tensor, *, steps: int = 6, torus: Sequence[int] | No
         blocks = blocks.mH @ blocks
         logarithm = 2 * (logarithm + norm.log())
     logarithm = logarithm + torch.linalg.matrix_norm(blocks, keepdim=True).clamp_min(tiny).log()
-    largest: torch.Tensor = (logarithm / 2**steps).exp().max()
+    largest: torch.Tensor = scale * (logarithm / 2**steps).exp().max()
     return largest

@@ -112,7 +112,7 @@ def as_float64(weight: npt.ArrayLike | torch.Tensor) -> npt.NDArray[np.float64]:
     array = given.astype(np.float64)
     if not np.isfinite(array).all():
         raise NonFiniteWeights(f"{int((~np.isfinite(array)).sum())} of {array.size} weights are NaN or infinite")
-    if (array != given).any():
+    if (np.abs(given) > 2**53).any() if given.dtype.kind != "f" else (array != given).any():
         raise ValueError(f"weights of type {given.dtype} do not fit float64 exactly; round them first")
     return array
 

@@ -1,0 +1,143 @@
+"""Matrix norms against mpmath, closed forms and LAPACK."""
+
+import mpmath
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+
+from radii.lipschitz import NonFiniteWeights, matrix_norm
+
+RTOL = 1e-6
+
+
+def exact_norm(matrix):
+    """To 50 digits, by mpmath."""
+    with mpmath.workdps(50):
+        return mpmath.svd_r(mpmath.matrix(matrix.tolist()), compute_uv=False)[0]
+
+
+def check(matrix, true, tightness=RTOL):
+    bound = matrix_norm(matrix)
+    assert bound.lower <= true <= bound.upper
+    assert bound.upper <= true * (1 + tightness) + 5e-324
+
+
+@settings(max_examples=80, deadline=None)
+@given(arrays(np.float64, array_shapes(min_dims=2, max_dims=2, max_side=5), elements=st.floats(-1, 1)))
+def test_against_mpmath(matrix):
+    check(matrix, exact_norm(matrix))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    arrays(np.float64, (4, 3), elements=st.floats(-1, 1).filter(lambda v: v == 0 or abs(v) > 1e-3)),
+    st.integers(-330, 306),
+)
+def test_scales_down_to_the_subnormal(matrix, exponent):
+    matrix = matrix * 10.0 ** max(exponent, -300) * 10.0 ** min(0, exponent + 300)
+    true = exact_norm(matrix)
+    # below 2^-1022 numbers have fewer digits, and a bound is rounded up to one of them
+    check(matrix, true, tightness=RTOL if true > 1e-300 else 1)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32), st.integers(1, 40), st.integers(1, 40), st.integers(-290, 290))
+def test_rank_one(seed, rows, columns, exponent):
+    # integers, so that every product is exact: the matrix has rank one to the last bit
+    rng = np.random.default_rng(seed)
+    u, v = rng.integers(-1000, 1001, rows), rng.integers(-1000, 1001, columns)
+    matrix = np.outer(u, v).astype(np.float64) * 2.0**exponent
+    with mpmath.workdps(50):
+        true = mpmath.sqrt(int(u @ u) * int(v @ v)) * mpmath.mpf(2) ** exponent
+    check(matrix, true)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32), st.integers(2, 60), st.floats(0, 1))
+def test_spectra_of_any_kind(seed, n, decay):
+    rng = np.random.default_rng(seed)
+    left, right = (np.linalg.qr(rng.standard_normal((n, n)))[0] for _ in range(2))
+    values = decay ** np.arange(n) if decay > 0 else np.eye(n)[0]  # all equal, slow, fast, one alone
+    matrix = left * values @ right
+    true = np.linalg.norm(matrix, 2)
+    bound = matrix_norm(matrix)
+    assert bound.lower * (1 - 1e-13) <= true <= bound.upper * (1 + 1e-13)
+    assert bound.upper <= true * (1 + RTOL)
+
+
+@pytest.mark.parametrize("n", [1, 7, 64, 128, 256])
+def test_all_singular_values_tied(n):
+    check(np.eye(n), 1)
+    check(3 * np.eye(n)[::-1], 3)
+
+
+@pytest.mark.parametrize("n", [3, 6, 10])
+def test_hilbert(n):
+    hilbert = 1 / (np.arange(n)[:, None] + np.arange(n) + 1)
+    check(hilbert, exact_norm(hilbert))
+
+
+@pytest.mark.parametrize("shape", [(300, 300), (500, 140), (130, 700)])
+def test_orders_that_lanczos_proposes_for(shape):
+    rng = np.random.default_rng(shape[0])
+    matrix = rng.standard_normal(shape)
+    true = np.linalg.norm(matrix, 2)
+    bound = matrix_norm(matrix)
+    assert true * (1 - 1e-13) <= bound.upper <= true * (1 + RTOL)
+    assert true * (1 - RTOL) <= bound.lower <= true * (1 + 1e-13)
+
+
+def test_a_proposal_that_misses_is_not_believed(monkeypatch):
+    from radii.lipschitz import eigen
+
+    honest = eigen.top_eigenvector
+
+    def misses(block, *, tolerance, careful):
+        if careful:
+            return honest(block, tolerance=tolerance, careful=True)
+        return torch.linalg.eigh(block)[1][:, 0]  # of the smallest eigenvalue
+
+    monkeypatch.setattr(eigen, "top_eigenvector", misses)
+    matrix = np.random.default_rng(1).standard_normal((20, 12))
+    true = np.linalg.norm(matrix, 2)
+    assert true * (1 - 1e-13) <= matrix_norm(matrix).upper <= true * (1 + RTOL)
+
+
+@pytest.mark.parametrize("shape", [(20, 30), (1, 1), (0, 3), (3, 0)])
+def test_zero_is_exactly_zero(shape):
+    bound = matrix_norm(np.zeros(shape))
+    assert (bound.upper, bound.lower, bound.method) == (0.0, 0.0, "zero")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_non_finite_weights_are_refused(value):
+    matrix = np.ones((3, 4))
+    matrix[2, 1] = value
+    with pytest.raises(NonFiniteWeights, match="1 of 12 weights are NaN or infinite"):
+        matrix_norm(matrix)
+
+
+def test_a_norm_beyond_float64_is_infinite_not_wrong():
+    assert matrix_norm(np.full((64, 64), 1.7e308)).upper == np.inf
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int8])
+def test_every_dtype_is_read_exactly(dtype):
+    matrix = (torch.arange(12).reshape(3, 4) - 5).to(dtype).requires_grad_(dtype.is_floating_point)
+    assert matrix_norm(matrix) == matrix_norm(np.arange(12.0).reshape(3, 4) - 5)
+
+
+def test_what_float64_cannot_hold_is_refused():
+    with pytest.raises(ValueError, match="float64 exactly"):
+        matrix_norm(np.array([[2**62 + 1]]))
+    with pytest.raises(ValueError, match="real numbers"):
+        matrix_norm(np.array([[1j]]))
+
+
+@pytest.mark.parametrize(("shape", "rtol"), [((3,), 1e-6), ((2, 2, 2), 1e-6), ((2, 2), 0.0), ((2, 2), 1.0)])
+def test_nonsense_is_refused(shape, rtol):
+    with pytest.raises(ValueError, match=r"2 axes|rtol"):
+        matrix_norm(np.ones(shape), rtol=rtol)
