@@ -2,6 +2,7 @@
 (the sweeper rings again), one that comes twice does nothing (the claim decides)."""
 
 import logging
+import time
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ from models.settings import Settings
 
 log = logging.getLogger(__name__)
 
+QUIET = 2.0  # seconds
 INTAKE, CERTIFY = "intake", "certify"  # queues
 TASKS = {
     "model": ("radii.intake_model", INTAKE),
@@ -52,6 +54,7 @@ def celery_app(settings: Settings) -> Celery:
             "unacked_restore_throttle": 1,
             "socket_connect_timeout": 2.0,
             "socket_timeout": 10.0,
+            "max_retries": 0,  # of a connection that a ring opens; the worker's own has its settings above
         },
         enable_utc=True,
         timezone="UTC",
@@ -60,13 +63,21 @@ def celery_app(settings: Settings) -> Celery:
 
 
 def celery_ring(app: Celery) -> Ring:
-    """A ring that sends a message, and only logs when the broker can't be reached: the sweeper will ring again."""
+    """A ring that sends a message, and only logs when the broker can't be reached: the sweeper will ring again.
+
+    After a failure it is silent for ``QUIET`` seconds: a thousand bells must not wait for a thousand time-outs.
+    """
+    quiet_until = 0.0
 
     def ring(bell: Bell) -> None:
+        nonlocal quiet_until
+        if time.monotonic() < quiet_until:
+            return
         task, queue = TASKS[bell.noun]
         try:
             app.send_task(task, args=[bell.id], queue=queue, retry=False)
         except OperationalError as error:
+            quiet_until = time.monotonic() + QUIET
             log.warning("could not ring for %s %s (%s); the sweeper will", bell.noun, bell.id, error)
 
     return ring

@@ -13,6 +13,8 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 from sqlalchemy.orm import Session
 
@@ -59,6 +61,12 @@ def migrate(connection: Connection, revision: str = "head") -> None:
     config = Config(toml_file=ROOT / "pyproject.toml")
     config.attributes["connection"] = connection
     command.upgrade(config, revision)
+
+
+def migrated(connection: Connection) -> bool:
+    """Whether the database is at the newest revision."""
+    newest = ScriptDirectory.from_config(Config(toml_file=ROOT / "pyproject.toml")).get_heads()
+    return set(MigrationContext.configure(connection).get_current_heads()) == set(newest)
 
 
 def check_secret(session: Session, settings: Settings) -> None:

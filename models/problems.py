@@ -30,6 +30,7 @@ class Problem(Enum):
     RANGE_MISMATCH = ("range-mismatch", 422, "Values of the data set lie outside the model's input range", "Scale x to the range the model was declared with, or declare the range that the data really has.")
     LABELS_OUT_OF_RANGE = ("labels-out-of-range", 422, "Labels exceed the model's classes", "Labels are class indices 0 .. classes-1.")
     SUBSET_OUT_OF_RANGE = ("subset-out-of-range", 422, "The subset does not lie in the data set", "Choose 0 <= start < stop <= count and step >= 1.")
+    SUBSET_TOO_LARGE = ("subset-too-large", 422, "Too many inputs for one certification", "Certify the data set in several subsets.")
     METHOD_NOT_APPLICABLE = ("method-not-applicable", 422, "This method does not apply to this model", "`reasons` names the nodes that stand against it; the model's page says which methods apply.")
     ALREADY_ENDED = ("already-ended", 409, "The certification has ended", "A terminal state never changes; start a new certification.")
     WORKER_LOST = ("worker-lost", 500, "The work ended its process several times without progress", "Usually memory: use a smaller model or batch, or a larger worker.")

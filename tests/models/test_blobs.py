@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from models.blobs import Blobs, TooLarge
+from models.blobs import Blobs, DigestMismatch, TooLarge
 
 
 async def stream(*blocks: bytes) -> AsyncIterator[bytes]:
@@ -28,6 +28,12 @@ def test_what_is_received_lies_under_its_digest(tmp_path: Path) -> None:
 def test_a_stream_over_the_limit_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(TooLarge):
         asyncio.run(Blobs(tmp_path).receive(stream(b"ab", b"cd"), limit=3))
+    assert files(tmp_path) == []
+
+
+def test_bytes_that_are_not_the_expected_ones_leave_nothing(tmp_path: Path) -> None:
+    with pytest.raises(DigestMismatch, match="3 bytes"):
+        asyncio.run(Blobs(tmp_path).receive(stream(b"abc"), limit=3, expected=hashlib.sha256(b"abd").hexdigest()))
     assert files(tmp_path) == []
 
 

@@ -10,7 +10,7 @@ from alembic.config import Config
 from sqlalchemy import inspect
 
 from models.base import Base
-from models.bootstrap import ROOT, WrongSecretError, bootstrap
+from models.bootstrap import ROOT, WrongSecretError, bootstrap, migrated
 from models.database import Database
 from models.repositories import keys
 from models.settings import Settings
@@ -47,6 +47,16 @@ def test_migrations_make_exactly_the_tables(fresh: Settings) -> None:
         command.downgrade(config, "base")
         connection.commit()
         assert set(inspect(connection).get_table_names()) == {"alembic_version"}
+    database.close()
+
+
+def test_whether_the_newest_migration_is_in(fresh: Settings) -> None:
+    database = Database(fresh.database)
+    with database.engine.connect() as connection:
+        assert not migrated(connection)
+    bootstrap(fresh)
+    with database.engine.connect() as connection:
+        assert migrated(connection)
     database.close()
 
 
