@@ -38,6 +38,9 @@ class Settings(BaseSettings):
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="Where certifications run.")
     batch_size: int = Field(default=1000, ge=1, le=1000, description="Samples that go through the network at once.")
     max_upload_bytes: int = Field(default=2 * GIB, ge=1, description="Largest upload accepted, in bytes.")
+    max_dataset_bytes: int = Field(
+        default=4 * GIB, ge=2**20, description="Largest data set accepted, in bytes of its inputs as float32."
+    )
     intake_seconds: int = Field(default=120, ge=1, description="CPU time that reading one upload may take.")
     intake_memory_bytes: int = Field(
         default=8 * GIB, ge=GIB, description="Address space that reading one upload may take."

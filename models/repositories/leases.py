@@ -94,6 +94,13 @@ def unattended(session: Session, *, limit: int = 1000) -> Iterator[Bell]:
             yield Bell(noun, row_id)
 
 
+def abandoned(session: Session, noun: str) -> str | None:
+    """The oldest row of ``noun`` whose worker went silent in the middle of it. (A row given back has no lease.)"""
+    table, _ = NOUNS[noun]
+    lapsed = (*_open(noun), table.lease_expires_at.is_not(None))
+    return session.scalar(select(table.id).where(*lapsed).order_by(table.id).limit(1))
+
+
 def _write(session: Session, claim: Claim, **values: object) -> None:
     table, states = NOUNS[claim.noun]
     conditions = (table.id == claim.id, table.fence == claim.fence, table.state.in_(states))

@@ -1,0 +1,214 @@
+"""What the runner computes: an order about one shard becomes chunks and results."""
+
+import logging
+import math
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from models.problems import Problem
+from radii.graph import Graph, Obstacle, UnsupportedModel, normalized, read_onnx, to_module
+from radii.lipschitz import NetworkBound, UnboundedModel, margin_radius, network_bound
+from radii.methods import Lipschitz, Smoothing, parse_method
+from radii.smoothing import certificate, chunk_size, chunks, count_chunk, input_digest, noise_key, noise_source
+
+log = logging.getLogger(__name__)
+
+Json = dict[str, Any]
+Emit = Callable[[str, Any], None]
+
+
+class Bench:
+    """Works on orders, and keeps what the last model cost to prepare."""
+
+    def __init__(self) -> None:
+        torch.set_num_threads(1)
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.allow_tf32 = False
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS is not deterministic
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        self._prepared: _Prepared | None = None
+
+    def work(self, order: Json, emit: Emit) -> Json | None:
+        """Emit all of the order's chunks and results; the problem document if that can't be done."""
+        try:
+            method = parse_method(order["method"])
+            prepared = self._prepare(order)
+            if isinstance(method, Smoothing):
+                _smooth(method, prepared, order, emit)
+            else:
+                _bound(method, prepared, order, emit)
+        except (UnsupportedModel, UnboundedModel) as error:
+            detail = f"{method.kind} does not apply to this model."
+            return Problem.METHOD_NOT_APPLICABLE.document(detail, reasons=obstacles(error.obstacles))
+        except Exception as error:
+            log.exception("failed")
+            if out_of_memory(error):
+                return Problem.OUT_OF_MEMORY.document(f"Memory ran out at batch size {order['batch_size']}.")
+            return Problem.INTERNAL_ERROR.document("The computation failed.")
+        return None
+
+    def _prepare(self, order: Json) -> "_Prepared":
+        key = (order["digest"], order["device"])
+        if self._prepared is None or self._prepared.key != key:
+            self._prepared = None  # the former model's memory, before the next one's
+            self._prepared = _Prepared(key, read_model(order), device(order["device"]))
+        return self._prepared
+
+
+class _Prepared:
+    """A model in memory, and what has been found out about it."""
+
+    def __init__(self, key: tuple[str, str], graph: Graph, device: torch.device) -> None:
+        self.key = key
+        self.graph = graph
+        self.device = device
+        self._modules: dict[torch.dtype, torch.nn.Module] = {}
+        self._bounds: dict[float, NetworkBound] = {}
+
+    def module(self, dtype: torch.dtype) -> torch.nn.Module:
+        if dtype not in self._modules:
+            where = self.device if dtype == torch.float32 else torch.device("cpu")
+            self._modules[dtype] = to_module(self.graph, dtype=dtype).to(where)
+        return self._modules[dtype]
+
+    def bound(self, rtol: float) -> NetworkBound:
+        if rtol not in self._bounds:
+            self._bounds[rtol] = network_bound(self.graph, rtol=rtol)
+        return self._bounds[rtol]
+
+
+def device(name: str) -> torch.device:
+    """The device that the setting ``auto``, ``cpu`` or ``cuda`` means here."""
+    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
+
+
+def read_model(order: Json) -> Graph:
+    """The graph that was certified fit at intake. Raises ``ValueError`` if the bytes now give another one."""
+    declared = order["settings"]["input"]
+    external = {name: Path(file).read_bytes() for name, file in order["external_data"].items()}
+    graph = read_onnx(Path(order["file"]).read_bytes(), external_data=external, output=order["settings"]["output"])
+    graph = normalized(graph, declared["mean"], declared["std"])
+    if graph.digest != order["digest"]:
+        raise ValueError(f"the model's bytes give the graph {graph.digest}, intake found {order['digest']}")
+    return graph
+
+
+def obstacles(found: Sequence[Obstacle]) -> list[Json]:
+    """Obstacles as problem documents list them."""
+    return [{"node": o.node, "operator": o.operator, "reason": o.reason, "remedy": o.remedy} for o in found]
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an allocation failed: Python's, a GPU's, or torch's on the CPU (a RuntimeError by its words alone)."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def _inputs(order: Json, graph: Graph) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64] | None]:
+    x = np.load(order["x"], mmap_mode="r", allow_pickle=False)
+    if x.dtype != np.float32 or x.shape[1:] != graph.input_shape:
+        raise ValueError(f"inputs are {x.dtype} of shape {x.shape[1:]}, the model takes {graph.input_shape}")
+    return x, order["y"] and np.load(order["y"], mmap_mode="r", allow_pickle=False)
+
+
+def _smooth(method: Smoothing, model: _Prepared, order: Json, emit: Emit) -> None:
+    """CERTIFY, chunk by chunk; the chunks that the order brings are not counted again."""
+    module, classes = model.module(torch.float32), model.graph.num_classes
+    noise = noise_source(model.device)
+    xs, ys = _inputs(order, model.graph)
+    known: dict[tuple[int, str, int], list[int]] = {
+        (chunk["index"], chunk["stage"], chunk["number"]): chunk["counts"] for chunk in order["chunks"]
+    }
+    for index in order["indices"]:
+        started = time.perf_counter()
+        row = np.array(xs[index])
+        x = torch.from_numpy(row).to(model.device)
+        key = noise_key(
+            bytes.fromhex(order["secret"]),
+            model_digest=model.graph.digest,
+            input_digest=input_digest(row),
+            noise=noise.name,
+            sigma=method.sigma,
+        )
+        counts = {stage: np.zeros(classes + 1, np.int64) for stage in ("pilot", "estimate")}
+        for stage, total in (("pilot", method.n0), ("estimate", method.n)):
+            for number in range(chunks(total)):
+                chunk = known.get((index, stage, number))
+                if chunk is None:
+                    chunk = count_chunk(
+                        module,
+                        x,
+                        num_classes=classes,
+                        sigma=method.sigma,
+                        key=key,
+                        stage=stage,  # type: ignore[arg-type]
+                        number=number,
+                        size=chunk_size(total, number),
+                        batch_size=order["batch_size"],
+                    ).tolist()
+                    emit("chunk", {"index": index, "stage": stage, "number": number, "counts": chunk})
+                counts[stage] += chunk
+        found = certificate(
+            counts["pilot"],
+            counts["estimate"],
+            n=method.n,
+            alpha=method.alpha,
+            sigma=method.sigma,
+            tail_mass=noise.tail_mass(x.numel()),
+        )
+        detail = {
+            "counts": list(found.counts),
+            "pilot_counts": list(found.pilot_counts),
+            "n": found.n,
+            "p_lower": found.p_lower,
+            "seconds": time.perf_counter() - started,
+        }
+        emit("result", _result(index, ys, found.prediction, found.radius, detail))
+
+
+def _bound(method: Lipschitz, model: _Prepared, order: Json, emit: Emit) -> None:
+    """Margins over the network's bound. The seconds of an input are its share of its batch; the bound's are not in."""
+    bound = model.bound(method.rtol)
+    module = model.module(torch.float64)
+    xs, ys = _inputs(order, model.graph)
+    for batch in _batches(order["indices"], order["batch_size"]):
+        started = time.perf_counter()
+        x = torch.from_numpy(xs[batch]).to(torch.float64)
+        with torch.inference_mode():
+            logits = module(x)
+        margins = margin_radius(logits, bound, norms=x.flatten(1).norm(dim=1))
+        seconds = (time.perf_counter() - started) / len(batch)
+        for index, z, found in zip(batch, logits.tolist(), margins, strict=True):
+            detail: Json = {"runner_up": found.runner_up, "margin": None, "lipschitz": None, "seconds": seconds}
+            if found.prediction is not None and found.runner_up is not None:
+                detail["margin"] = _finite(z[found.prediction] - z[found.runner_up])
+                detail["lipschitz"] = _finite(float(bound.pairs(found.prediction)[found.runner_up]))
+            emit("result", _result(index, ys, found.prediction, found.radius, detail))
+
+
+def _batches(indices: list[int], size: int) -> Iterator[list[int]]:
+    for start in range(0, len(indices), size):
+        yield indices[start : start + size]
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _result(
+    index: int, labels: npt.NDArray[np.int64] | None, prediction: int | None, radius: float | None, detail: Json
+) -> Json:
+    return {
+        "index": index,
+        "label": None if labels is None else int(labels[index]),
+        "prediction": prediction,
+        "radius": radius,
+        "abstained": radius is None,
+        "detail": detail,
+    }

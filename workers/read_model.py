@@ -1,0 +1,132 @@
+"""Reads a model from a stranger: bytes to a checked graph, compared with what onnxruntime makes of the same bytes."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+import torch
+
+from models.problems import Problem
+from radii.graph import Graph, UnsupportedModel, check_batch_independence, methods, normalized, read_onnx, to_module
+from workers.rejected import Json, Rejected
+
+Floats = npt.NDArray[np.floating[Any]]
+
+SAMPLES = 8
+TOLERANCE = 1e-4  # of the largest logit; float32 in another order of summation stays below 1e-5
+TYPES = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(float16)": np.float16}
+
+
+def read_model(order: Json) -> Json:
+    """The summary of the model that the order names. Raises ``Rejected``."""
+    settings = order["settings"]
+    declared = settings["input"]
+    data = Path(order["file"]).read_bytes()
+    external = {name: Path(file).read_bytes() for name, file in order["external_data"].items()}
+    torch.set_num_threads(1)
+    try:
+        graph = read_onnx(data, external_data=external, output=settings["output"])
+    except UnsupportedModel as error:
+        obstacles = [
+            {"node": o.node, "operator": o.operator, "reason": o.reason, "remedy": o.remedy} for o in error.obstacles
+        ]
+        raise Rejected(Problem.UNSUPPORTED_MODEL, f"{error.obstacles[0]}", obstacles=obstacles) from None
+    _check_declared(graph, settings)
+    try:
+        graph = normalized(graph, declared["mean"], declared["std"])
+    except ValueError as error:
+        raise unsupported(str(error), "Correct input.mean and input.std") from None
+    difference = _compare(graph, data, external, settings)
+    return {
+        "digest": graph.digest,
+        "input_shape": list(graph.input_shape),
+        "num_classes": graph.num_classes,
+        "graph": graph.summary(),
+        "methods": methods(graph),
+        "checked": {
+            "against": f"onnxruntime {onnxruntime.__version__}",
+            "max_relative_difference": difference,
+            "inputs": SAMPLES,
+        },
+    }
+
+
+def unsupported(reason: str, remedy: str) -> Rejected:
+    """The model as a whole can't be certified."""
+    obstacle = {"node": None, "operator": "", "reason": reason, "remedy": remedy}
+    return Rejected(Problem.UNSUPPORTED_MODEL, f"{reason}. {remedy}.", obstacles=[obstacle])
+
+
+def _check_declared(graph: Graph, settings: Json) -> None:
+    """What was declared of the model is true of it."""
+    shape = tuple(settings["input"]["shape"])
+    if shape != graph.input_shape:
+        raise unsupported(
+            f"the model takes inputs of shape {list(graph.input_shape)}, declared was {list(shape)}",
+            f"Register it with input.shape = {list(graph.input_shape)}, or export it for {list(shape)}",
+        )
+    labels = settings["labels"]
+    if labels is not None and len(labels) != graph.num_classes:
+        raise unsupported(
+            f"the model has {graph.num_classes} classes, but {len(labels)} labels were given",
+            f"Give {graph.num_classes} labels, in the order of the model's outputs, or none",
+        )
+
+
+def _compare(graph: Graph, data: bytes, external: dict[str, bytes], settings: Json) -> float:
+    """The largest difference from onnxruntime's logits, relative to the largest logit. Raises ``Rejected``."""
+    declared = settings["input"]
+    low, high = declared["range"]
+    rng = np.random.default_rng(0)
+    x = rng.uniform(low, high, (SAMPLES, *graph.input_shape)).astype(np.float32)
+    module = to_module(graph)
+    with torch.inference_mode():
+        ours = module(torch.from_numpy(x)).numpy()
+    if not np.isfinite(ours).all():
+        raise unsupported(
+            f"the model's logits are not finite on inputs drawn from [{low}, {high}]",
+            "Look for NaN or infinity in its weights, and for divisions by zero; check input.range, mean and std",
+        )
+    if not check_batch_independence(module, graph.input_shape):
+        raise unsupported(
+            "an input's logits depend on the other inputs of its batch", "Export it in evaluation mode: model.eval()"
+        )
+    channels = (-1, *[1] * (len(graph.input_shape) - 1))
+    mean, std = (np.asarray(declared[key], np.float32).reshape(channels) for key in ("mean", "std"))
+    theirs = _onnxruntime(data, external, settings["output"], (x - mean) / std)
+    if theirs.shape != ours.shape:
+        raise unsupported(f"onnxruntime makes logits of shape {theirs.shape} of it, radii {ours.shape}", REPORT)
+    scale = float(np.abs(theirs).max()) or 1.0
+    difference = float(np.abs(ours - theirs).max()) / scale
+    if not difference <= TOLERANCE:
+        raise unsupported(f"onnxruntime's logits differ by {difference:.1e} of the largest, over {TOLERANCE}", REPORT)
+    return difference
+
+
+REPORT = "Check it in onnxruntime; if it runs well there, please report it to radii with the file"
+
+
+def _onnxruntime(data: bytes, external: dict[str, bytes], output: str | None, x: Floats) -> Floats:
+    """The logits by onnxruntime, one thread, without optimisations: some of those change the function."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    if external:
+        names, buffers = list(external), list(external.values())
+        options.add_external_initializers_from_files_in_memory(names, buffers, list(map(len, buffers)))
+    try:
+        session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        source = session.get_inputs()[0]
+        name = output or session.get_outputs()[0].name
+        batch = source.shape[0] if isinstance(source.shape[0], int) else 1  # a fixed batch size is honoured
+        x = x.astype(TYPES[source.type])
+        padded = np.concatenate([x, np.repeat(x[-1:], -len(x) % batch, axis=0)])
+        logits = [session.run([name], {source.name: padded[i : i + batch]})[0] for i in range(0, len(padded), batch)]
+    except Exception as error:  # onnxruntime's exceptions have no base of their own
+        raise unsupported(
+            f"onnxruntime can't run it: {str(error)[:300]}", "Export it again, for opset 23 or below"
+        ) from None
+    return np.concatenate(logits)[: len(x)]

@@ -1,0 +1,151 @@
+"""Sees a claimed shard through: a warm runner computes, this process writes down what it says and keeps the lease."""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
+
+from sqlalchemy.orm import Session
+
+from models.base import Json
+from models.bell import Bell
+from models.database import ring_after_commit
+from models.problems import Problem
+from models.repositories import leases, shards
+from models.repositories.leases import Claim, LostClaim
+from models.repositories.shards import ChunkCounts, CountsMismatch, InputResult, WorkOrder
+from workers.child import Ended, Runner
+from workers.desk import Desk, LetGo
+
+log = logging.getLogger(__name__)
+
+WRITE_SECONDS = 0.5  # a crash loses at most this much counting, and a transaction costs a percent of it
+WRITE_EVENTS = 1000  # a transaction stays short however fast the events come
+
+Last = Callable[[Session, Claim], None]
+
+
+class Supervisor:
+    """Keeps a runner between shards; has it compute one shard at a time."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+        self.runner: Runner | None = None
+
+    def certify(self, claim: Claim) -> None:
+        """Compute the claimed shard to its end, or as far as it goes. Never leaves a runner busy behind."""
+        try:
+            with self.desk.database.write() as session:
+                order = shards.begin(session, claim)
+        except LostClaim:
+            return
+        if self.runner is None or self.runner.gone():
+            self.runner = Runner()
+        runner, self.runner = self.runner, None
+        try:
+            runner.send(self._letter(order))
+            if _Watch(self.desk, claim, runner).follow() is shards.finish:
+                self.runner = runner  # warm for the next
+        except LostClaim:
+            log.info("shard %s: cancelled, or taken over by another worker", claim.id)
+        except LetGo:
+            log.info("shard %s: given back", claim.id)
+        finally:
+            if self.runner is None:
+                runner.kill()
+
+    def _letter(self, order: WorkOrder) -> Json:
+        """The order as the runner reads it: paths instead of digests, and the noise secret."""
+        path = self.desk.blobs.path
+        return {
+            "method": order.method,
+            "settings": order.model_settings,
+            "digest": order.model_digest,
+            "file": str(path(order.model_sha256)),
+            "external_data": {name: str(path(sha256)) for name, sha256 in order.external_data.items()},
+            "x": str(path(order.x_blob)),
+            "y": order.y_blob and str(path(order.y_blob)),
+            "indices": order.indices,
+            "chunks": [asdict(chunk) for chunk in order.chunks],
+            "secret": self.desk.settings.secret().hex(),
+            "batch_size": self.desk.settings.batch_size,
+            "device": self.desk.settings.device,
+        }
+
+
+class _Watch:
+    """One shard's events, gathered and written down together about every ``WRITE_SECONDS``."""
+
+    def __init__(self, desk: Desk, claim: Claim, runner: Runner) -> None:
+        self.desk = desk
+        self.claim = claim
+        self.runner = runner
+        self.chunks: list[ChunkCounts] = []
+        self.results: list[InputResult] = []
+        self.written = time.monotonic()
+
+    def follow(self) -> Last:
+        """Until the shard ends here, one way or another; which way. Raises ``LostClaim``, and ``LetGo`` or
+        ``SystemExit`` (SIGTERM to this very process) after giving the shard back."""
+        try:
+            return self._follow()
+        except (LetGo, SystemExit):
+            self._write(partial(leases.release, blameless=True))
+            raise
+
+    def _follow(self) -> Last:
+        last: Last | None = None
+        while last is None:
+            last = self._hear(self.desk.wait(self.runner.inbox, self._due()))
+            if last or time.monotonic() >= self._due() or self._pending() >= WRITE_EVENTS:
+                last = self._write(last)
+        return last
+
+    def _due(self) -> float:
+        seconds = self.desk.settings.lease_seconds / 3
+        return self.written + (min(seconds, WRITE_SECONDS) if self._pending() else seconds)
+
+    def _pending(self) -> int:
+        return len(self.chunks) + len(self.results)
+
+    def _hear(self, thing: object) -> Last | None:
+        """Take in one thing from the inbox; how the shard ends, if with that it does."""
+        match thing:
+            case {"chunk": chunk}:
+                self.chunks.append(ChunkCounts(**chunk))
+            case {"result": result}:
+                self.results.append(InputResult(**result))
+            case {"done": _}:
+                return shards.finish
+            case {"error": problem}:
+                return partial(shards.fail, problem=problem)
+            case _ if thing is Ended:
+                log.error("shard %s: its runner ended with status %s", self.claim.id, self.runner.kill())
+                return _retry
+        return None
+
+    def _write(self, last: Last | None) -> Last | None:
+        """Everything gathered, the lease, and how the shard ends, in one transaction; how it ended."""
+        try:
+            with self.desk.database.write() as session:
+                if self._pending():
+                    seconds = self.desk.settings.lease_seconds
+                    shards.record(session, self.claim, self.chunks, self.results, seconds=seconds)
+                elif last is None:
+                    leases.renew(session, self.claim, seconds=self.desk.settings.lease_seconds)
+                if last:
+                    last(session, self.claim)
+        except CountsMismatch as error:
+            log.exception("shard %s", self.claim.id)
+            last = partial(shards.fail, problem=Problem.COUNTS_MISMATCH.document(f"{error}."))
+            with self.desk.database.write() as session:
+                last(session, self.claim)
+        self.chunks, self.results, self.written = [], [], time.monotonic()
+        return last
+
+
+def _retry(session: Session, claim: Claim) -> None:
+    """Give the shard back after a crash: the attempt counts, and the next one starts at once."""
+    leases.release(session, claim, blameless=False)
+    ring_after_commit(session, Bell(claim.noun, claim.id))
