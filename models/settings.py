@@ -1,7 +1,9 @@
 """The settings: one validated object, from ``RADII_*`` variables or the flags of ``radii up``."""
 
+import hashlib
 import os
 import secrets
+import tempfile
 from pathlib import Path
 from typing import Literal
 
@@ -9,6 +11,7 @@ from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 GIB = 2**30
+LONGEST_SOCKET = 100  # bytes of a Unix socket's path: systems allow 104 to 108 with the closing NUL
 
 
 class Settings(BaseSettings):
@@ -100,8 +103,12 @@ class Settings(BaseSettings):
 
     @property
     def redis_socket(self) -> Path:
-        """Socket of the private Redis."""
-        return self.data_dir / "redis.sock"
+        """Socket of the private Redis; in the folder for temporary files where the data folder's path is too long."""
+        path = self.data_dir / "redis.sock"
+        if len(os.fsencode(path)) <= LONGEST_SOCKET:
+            return path
+        name = hashlib.sha256(os.fsencode(self.data_dir)).hexdigest()[:16]
+        return Path(tempfile.gettempdir()) / f"radii-{os.getuid()}-{name}" / "redis.sock"
 
     @property
     def blob_dir(self) -> Path:

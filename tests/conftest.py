@@ -1,12 +1,11 @@
 """Fixtures that more than one folder of tests needs: real databases, settings, a blob store."""
 
 import os
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine
 from sqlalchemy.exc import OperationalError
 
 from models.base import Base
@@ -15,15 +14,16 @@ from models.blobs import Blobs
 from models.database import Database
 from models.settings import Settings
 from models.tables import Certification  # noqa: F401 (registers all tables)
+from tests.service import own_database, postgresql_service, service  # noqa: F401 (the last two are fixtures)
 
 POSTGRESQL = os.environ.get("RADII_TEST_POSTGRESQL", "postgresql+psycopg://postgres@127.0.0.1:5432/postgres")
 
 
-def missing(service: str) -> None:
-    """Skip the test for want of ``service``, or fail it where services are required (CI)."""
+def missing(what: str) -> None:
+    """Skip the test for want of ``what``, or fail it where services are required (CI)."""
     if os.environ.get("RADII_TEST_REQUIRE_SERVICES"):
-        pytest.fail(f"{service} is required here and can't be reached")
-    pytest.skip(f"no {service}; set RADII_TEST_POSTGRESQL to a URL whose user may create databases")
+        pytest.fail(f"{what} is required here and can't be reached")
+    pytest.skip(f"no {what}; set RADII_TEST_POSTGRESQL to a URL whose user may create databases")
 
 
 @pytest.fixture(scope="session")
@@ -45,16 +45,8 @@ def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterat
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path / 'radii.sqlite'}"
         return
-    server = create_engine(request.getfixturevalue("postgresql_server"), isolation_level="AUTOCOMMIT")
-    name = f"radii_test_{secrets.token_hex(6)}"
-    with server.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    try:
-        yield server.url.set(database=name).render_as_string(hide_password=False)
-    finally:
-        with server.connect() as connection:
-            connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-        server.dispose()
+    with own_database(request.getfixturevalue("postgresql_server")) as url:
+        yield url
 
 
 @pytest.fixture

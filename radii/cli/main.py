@@ -1,9 +1,41 @@
 """The commands. Each imports its own module when it runs."""
 
 import sys
-from typing import Annotated
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
+
+from radii.cli import arguments
+
+METHOD = "Method (defaults: n0 100, n 100,000, alpha 0.001; rtol 1e-6)"
+INPUT = "Input of the model"
+
+
+RESULTS = Path("results.jsonl")
+
+
+def _method(meaning: str) -> Any:
+    return typer.Option(help=meaning, rich_help_panel=METHOD, show_default=False)
+
+
+def _input(meaning: str, parser: Callable[[str], Any], example: str, default: str, name: str | None = None) -> Any:
+    names = [name] if name else []
+    return typer.Option(
+        *names, parser=parser, metavar=example, help=meaning, rich_help_panel=INPUT, show_default=default
+    )
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+class Kind(StrEnum):
+    SMOOTHING = "smoothing"
+    LIPSCHITZ = "lipschitz"
+
 
 app = typer.Typer(
     name="radii",
@@ -17,6 +49,8 @@ app = typer.Typer(
 Url = Annotated[
     str | None, typer.Option("--url", envvar="RADII_URL", help="The service.", show_default="this machine's port 8000")
 ]
+Id = Annotated[str | None, typer.Argument(metavar="[ID]", help="Show this one.", show_default=False)]
+Limit = Annotated[int, typer.Option(min=1, help="How many to list, newest first.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
@@ -63,13 +97,95 @@ def up(context: typer.Context) -> None:
 
 
 @app.command()
-def settings(
-    markdown: Annotated[bool, typer.Option("--markdown", help="As the page docs/settings.md.")] = False,
+def certify(
+    model: Annotated[str, typer.Argument(help="An ONNX file, or the id of a model.")],
+    data: Annotated[
+        str, typer.Argument(help="A .npz file with x, and y if there are labels; or the id of a data set.")
+    ],
+    method: Annotated[Kind, typer.Option(help="How to certify.")] = Kind.SMOOTHING,
+    sigma: Annotated[float | None, _method("smoothing: standard deviation of the noise.")] = None,
+    alpha: Annotated[float | None, _method("smoothing: chance that a certificate is false.")] = None,
+    n0: Annotated[int | None, _method("smoothing: pilot samples.")] = None,
+    n: Annotated[int | None, _method("smoothing: samples an input.")] = None,
+    rtol: Annotated[float | None, _method("lipschitz: slack of a layer's bound.")] = None,
+    shape: Annotated[Any, _input("Of one input.", arguments.shape, "1,8,8", "that of the data")] = None,
+    range_: Annotated[Any, _input("Of its values.", arguments.numbers, "LOW,HIGH", "0,1", name="--range")] = None,
+    mean: Annotated[Any, _input("The network sees (x - mean) / std.", arguments.numbers, "NUMBERS", "0")] = None,
+    std: Annotated[Any, _input("One number, or one a channel.", arguments.numbers, "NUMBERS", "1")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the model.", show_default="the file's")] = None,
+    subset: Annotated[
+        Any,
+        typer.Option(
+            parser=arguments.subset, metavar="START:STOP[:STEP]", help="Inputs to certify.", show_default="all"
+        ),
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="File for the results: one line of JSON an input.")
+    ] = RESULTS,
+    url: Url = None,
+    as_json: AsJson = False,
 ) -> None:
-    """List the service's settings."""
-    from radii.cli.settings import print_help, print_markdown
+    """Upload a model and data, certify, and show how robust the model is."""
+    from radii.cli import certify
 
-    if markdown:
-        print_markdown()
+    question = {"kind": method.value, "sigma": sigma, "alpha": alpha, "n0": n0, "n": n, "rtol": rtol}
+    settings = {"shape": shape, "range": range_, "mean": mean, "std": std, "name": name}
+    certify.command(
+        model,
+        data,
+        _given(question),
+        settings=_given(settings),
+        subset=subset,
+        url=url,
+        output=output,
+        as_json=as_json,
+    )
+
+
+@app.command()
+def models(model_id: Id = None, limit: Limit = 20, url: Url = None, as_json: AsJson = False) -> None:
+    """List the models, or show one."""
+    from radii.cli import show
+
+    show.resources("models", model_id, limit=limit, url=url, as_json=as_json)
+
+
+@app.command()
+def datasets(dataset_id: Id = None, limit: Limit = 20, url: Url = None, as_json: AsJson = False) -> None:
+    """List the data sets, or show one."""
+    from radii.cli import show
+
+    show.resources("datasets", dataset_id, limit=limit, url=url, as_json=as_json)
+
+
+@app.command()
+def jobs(
+    job_id: Id = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Follow it to its end.")] = False,
+    cancel: Annotated[bool, typer.Option("--cancel", help="End it.")] = False,
+    limit: Limit = 20,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the certifications, or show, follow or cancel one."""
+    from radii.cli import show
+
+    if job_id is None:
+        if wait or cancel:
+            raise typer.BadParameter("name the certification: radii jobs cert_...")
+        show.resources("certifications", None, limit=limit, url=url, as_json=as_json)
     else:
-        print_help("radii up")
+        show.job(job_id, wait=wait, cancel=cancel, url=url, as_json=as_json)
+
+
+@app.command()
+def results(
+    job_id: Annotated[str, typer.Argument(metavar="ID", help="A certification (cert_...).")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="A file, one line of JSON an input.")] = None,
+    url: Url = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON an input.")] = False,
+) -> None:
+    """Show the results of a certification, or write them to a file."""
+    from radii.cli import show
+
+    show.results(job_id, output=output, url=url, as_json=as_json)

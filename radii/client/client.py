@@ -85,7 +85,7 @@ class Client:
         return self._object("POST", "/v1/models", json={key: value for key, value in question.items() if value})
 
     def create_dataset(self, file: Path | str, *, name: str | None = None, on_bytes: OnBytes | None = None) -> Json:
-        """Upload a .npz (x, optionally y) or .npy file and register it; intake then begins."""
+        """Upload a .npz file (x, optionally y) and register it; intake then begins."""
         file = Path(file)
         upload = self.upload(file, on_bytes=on_bytes)
         return self._object("POST", "/v1/datasets", json={"upload_id": upload["id"], "name": name or file.stem})

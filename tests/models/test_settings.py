@@ -15,6 +15,14 @@ def test_unset_urls_point_into_the_data_folder(tmp_path: Path) -> None:
     assert settings.broker == f"redis+socket://{settings.redis_socket}"
 
 
+def test_the_socket_has_a_path_that_systems_allow_however_long_the_data_folders(tmp_path: Path) -> None:
+    assert Settings(data_dir=tmp_path).redis_socket == tmp_path / "redis.sock"
+    long = Settings(data_dir=tmp_path / ("x" * 120)).redis_socket
+    assert len(bytes(long)) < 104
+    assert long == Settings(data_dir=tmp_path / ("x" * 120)).redis_socket
+    assert long != Settings(data_dir=tmp_path / ("y" * 120)).redis_socket
+
+
 def test_variables_are_read_and_handed_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("RADII_DATA_DIR", str(tmp_path))
     monkeypatch.setenv("RADII_PORT", "8123")

@@ -1,0 +1,129 @@
+"""`radii certify`: upload, wait for intake, certify, show and keep the results."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import typer
+from pydantic import BaseModel, ValidationError
+from rich.markup import escape
+
+from radii.cli.console import err, fail, out, print_json
+from radii.cli.npy import input_shape
+from radii.cli.progress import progress
+from radii.cli.report import print_report, save_results
+from radii.client import Client
+from radii.methods import parse_method
+
+Json = dict[str, Any]
+
+
+def command(
+    model: str,
+    data: str,
+    method: Json,
+    *,
+    settings: Json,
+    subset: slice | None,
+    url: str | None,
+    output: Path,
+    as_json: bool,
+) -> None:
+    """Do what the command line says. Ends with exit code 2 if that can't be right."""
+    question = checked(method)
+    for given in (model, data):
+        if not is_id(given) and not Path(given).is_file():
+            fail(f"there is no file {given}", code=2)
+    with Client(url) as client:
+        job = certify(client, model, data, question, settings=settings, subset=subset)
+        save_results(client, job["id"], output)
+        if as_json:
+            print_json({**job, "curve": client.curve(job["id"])})
+        else:
+            print_report(client, job)
+            out.print(f"Every input: {escape(str(output))}   The job: {job['id']}", soft_wrap=True)
+
+
+def certify(
+    client: Client,
+    model: str,
+    data: str,
+    method: BaseModel,
+    *,
+    settings: Mapping[str, Any],
+    subset: slice | None = None,
+) -> Json:
+    """Files or ids in, the certification that has ended out; progress on standard error.
+
+    ``settings`` are those of ``Client.create_model``; without a shape it is that of the data.
+    """
+    dataset = send_dataset(client, data)
+    if "shape" not in settings and not is_id(model):
+        shape = taken_in(client, dataset, "data set")["summary"]["shape"] if is_id(data) else input_shape(Path(data))
+        settings = {**settings, "shape": shape}
+    sent = send_model(client, model, **settings)
+    taken_in(client, sent, "model")
+    taken_in(client, dataset, "data set")
+    return follow(client, client.create_certification(sent["id"], dataset["id"], method, subset=subset))
+
+
+def is_id(text: str) -> bool:
+    """Whether ``text`` names something that the service has already."""
+    return text.startswith(("mdl_", "dat_")) and not Path(text).exists()
+
+
+def send_model(client: Client, file_or_id: str, **settings: Any) -> Json:
+    """The model of that id, or a new one of that file (``settings``: as ``Client.create_model``)."""
+    if is_id(file_or_id):
+        return client.get(file_or_id)
+    with progress(f"uploading {Path(file_or_id).name}", "bytes") as advance:
+        return client.create_model(file_or_id, **settings, on_bytes=advance)
+
+
+def send_dataset(client: Client, file_or_id: str) -> Json:
+    """The data set of that id, or a new one of that file."""
+    if is_id(file_or_id):
+        return client.get(file_or_id)
+    with progress(f"uploading {Path(file_or_id).name}", "bytes") as advance:
+        return client.create_dataset(file_or_id, on_bytes=advance)
+
+
+def taken_in(client: Client, resource: Json, noun: str) -> Json:
+    """The resource once intake has accepted it. Raises ``ProblemError`` if it was rejected."""
+    with err.status(f"checking the {noun}"):
+        return client.wait(resource)
+
+
+def follow(client: Client, job: Json) -> Json:
+    """The certification once it has ended, its progress shown. Raises ``ProblemError`` if it has failed.
+
+    Ctrl-C ends the command (exit code 130) and not the job.
+    """
+    try:
+        with progress(f"certifying ({job['method']['kind']})", job["progress"]["unit"]) as advance:
+            return client.wait(job, on_change=lambda now: advance(now["progress"]["done"], now["progress"]["total"]))
+    except KeyboardInterrupt:
+        err.print(
+            f"\nThe certification goes on. Follow it: radii jobs {job['id']} --wait; "
+            f"end it: radii jobs {job['id']} --cancel",
+            soft_wrap=True,
+        )
+        raise typer.Exit(130) from None
+
+
+def checked(question: Json) -> BaseModel:
+    """The method that ``question`` describes. Ends with exit code 2 if it can't be right."""
+    try:
+        return parse_method(question)
+    except ValidationError as error:
+        fail("\n".join(_in_words(question["kind"], one) for one in error.errors()), code=2)
+
+
+def _in_words(kind: str, error: Any) -> str:
+    flag = "--" + str(error["loc"][-1])
+    if error["type"] == "missing":
+        return f"{kind} needs {flag}"
+    if error["type"] == "extra_forbidden":
+        return f"{flag} does not belong to {kind}"
+    message = error["msg"].removeprefix("Value error, ")
+    return message if len(error["loc"]) == 1 else f"{flag}: {message}"

@@ -1,0 +1,78 @@
+"""What a certification found, for people: the table of figures, the results, the file."""
+
+import json
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from radii.cli.console import out
+from radii.cli.plot import certified_accuracy, largest_radius, ticks
+from radii.client import Client
+
+Json = dict[str, Any]
+
+
+def save_results(client: Client, job_id: str, file: Path) -> None:
+    """Write the results to ``file``, one line of JSON an input; the file is whole, or not there."""
+    draft = file.with_name(f".{file.name}.part")
+    try:
+        with draft.open("w") as stream:
+            for row in client.results(job_id):
+                stream.write(json.dumps(row) + "\n")
+        draft.replace(file)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def print_report(client: Client, job: Json) -> None:
+    """The figures of a certification that has ended."""
+    found = job["summary"]
+    table = Table(box=None, show_header=False, padding=(0, 1))
+    table.add_row("method", in_words(job["method"]))
+    table.add_row("inputs", f"{found['inputs']}" + (f", {found['abstained']} abstained" if found["abstained"] else ""))
+    if found["accuracy"] is not None:
+        table.add_row("accuracy", f"{found['accuracy']:.1%}")
+    if found["median_radius"] is not None:
+        table.add_row("median radius", f"{found['median_radius']:.4g}")
+    if (took := seconds(job)) is not None:
+        table.add_row("time", f"{took:.1f} s")
+    out.print(table)
+    curve = client.curve(job["id"])
+    marks = ticks(largest_radius({"": curve}), 6)
+    accuracies = Table("l2 radius", *(f"{mark:g}" for mark in marks), box=None, header_style="bold", padding=(0, 1))
+    what = "certified accuracy" if curve["labelled"] else "certified share"
+    accuracies.add_row(what, *(f"{certified_accuracy(curve, mark):.1%}" for mark in marks))
+    out.print(accuracies)
+
+
+def print_results(rows: Iterable[Json]) -> None:
+    """A row an input: index, label, prediction, radius."""
+    table = Table("index", "label", "prediction", "radius", header_style="bold")
+    for column in table.columns:
+        column.justify = "right"
+    for row in rows:
+        wrong = row["label"] is not None and row["prediction"] is not None and row["label"] != row["prediction"]
+        radius = "abstained" if row["abstained"] else f"{row['radius']:.4f}"
+        cells = (_text(row["index"]), _text(row["label"]), _text(row["prediction"]), radius)
+        table.add_row(*cells, style="red" if wrong else "dim" if row["abstained"] else None)
+    out.print(table)
+
+
+def in_words(method: Json) -> str:
+    """A method and its parameters on one line."""
+    return " ".join([method["kind"], *(f"{key} {value:,}" for key, value in method.items() if key != "kind")])
+
+
+def seconds(job: Json) -> float | None:
+    """How long a certification was at work."""
+    if not job.get("started_at") or not job.get("finished_at"):
+        return None
+    return (datetime.fromisoformat(job["finished_at"]) - datetime.fromisoformat(job["started_at"])).total_seconds()
+
+
+def _text(value: Any) -> str:
+    return "-" if value is None else escape(str(value))

@@ -1,0 +1,114 @@
+"""The real service for end-to-end tests: `radii up` in a subprocess, on SQLite and on PostgreSQL."""
+
+import os
+import secrets
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+from sqlalchemy import create_engine, text
+
+from radii.client import Client
+
+
+@dataclass(frozen=True)
+class Service:
+    """A service that is up and ready."""
+
+    url: str
+    data_dir: Path
+    process: subprocess.Popen[str]
+
+    @property
+    def key(self) -> str:
+        """Its first API key."""
+        return (self.data_dir / "api-key").read_text().strip()
+
+    def client(self) -> Client:
+        """A client of it."""
+        return Client(self.url, self.key)
+
+    def environment(self) -> dict[str, str]:
+        """What the command `radii` needs to find it."""
+        return {**clean_environment(), "RADII_URL": self.url, "RADII_DATA_DIR": str(self.data_dir)}
+
+    def family(self) -> list[psutil.Process]:
+        """Every process of it."""
+        leader = psutil.Process(self.process.pid)
+        return [leader, *leader.children(recursive=True)]
+
+
+def clean_environment() -> dict[str, str]:
+    """This process's environment without settings of radii, and with one thread a computation."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("RADII_")}
+    return {**kept, "OMP_NUM_THREADS": "1"}
+
+
+def start(data_dir: Path, *flags: str) -> Service:
+    """Start a service on a free port and wait until it says that it is ready."""
+    command = [sys.executable, "-m", "radii.cli", "up", "--port", "0", "--data-dir", str(data_dir), *flags]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=clean_environment()
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.split()[:1] == ["API"]:
+            return Service(line.split()[1], data_dir, process)
+    _, errors = process.communicate()
+    logs = "\n".join(f"{log}:\n{log.read_text()[-2000:]}" for log in sorted(data_dir.glob("logs/*.log")))
+    raise RuntimeError(f"radii up ended with {process.returncode}\n{errors}\n{logs}")
+
+
+def stop(service: Service, number: int = signal.SIGTERM) -> int:
+    """Send it a signal and wait until it has ended: its exit code."""
+    service.process.send_signal(number)
+    service.process.communicate()
+    return service.process.returncode
+
+
+@contextmanager
+def running(data_dir: Path, *flags: str) -> Iterator[Service]:
+    """A service, ended afterwards."""
+    service = start(data_dir, *flags)
+    try:
+        yield service
+    finally:
+        stop(service)
+
+
+@contextmanager
+def own_database(server_url: str) -> Iterator[str]:
+    """URL of a fresh, empty PostgreSQL database."""
+    server = create_engine(server_url, isolation_level="AUTOCOMMIT")
+    name = f"radii_test_{secrets.token_hex(6)}"
+    with server.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    try:
+        yield server.url.set(database=name).render_as_string(hide_password=False)
+    finally:
+        with server.connect() as connection:
+            connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+        server.dispose()
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service on SQLite, the same for the whole session: leave it up."""
+    with running(tmp_path_factory.mktemp("radii") / "data") as service:
+        yield service
+
+
+@pytest.fixture(scope="session")
+def postgresql_service(tmp_path_factory: pytest.TempPathFactory, postgresql_server: str) -> Iterator[Service]:
+    """A service on PostgreSQL, the same for the whole session: leave it up."""
+    with (
+        own_database(postgresql_server) as url,
+        running(tmp_path_factory.mktemp("radii") / "data", "--database-url", url) as service,
+    ):
+        yield service
