@@ -8,10 +8,11 @@ from radii.lipschitz.gram import gram_norm
 from radii.lipschitz.margin import Margin, margin_radius
 from radii.lipschitz.matrix import NormBound, matrix_norm
 from radii.lipschitz.network import LayerBound, NetworkBound, UnboundedModel, network_bound
-from radii.lipschitz.rounding import NonFiniteWeights
+from radii.lipschitz.rounding import LayerTooLarge, NonFiniteWeights
 
 __all__ = [
     "LayerBound",
+    "LayerTooLarge",
     "Margin",
     "NetworkBound",
     "NonFiniteWeights",

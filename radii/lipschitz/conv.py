@@ -18,6 +18,7 @@ from radii.lipschitz.geometry import Axis, Padding, axes
 from radii.lipschitz.matrix import ZERO, NormBound, check_rtol, gram_bound
 from radii.lipschitz.rounding import (
     UNIT,
+    LayerTooLarge,
     Lower,
     as_float64,
     certified_arithmetic,
@@ -37,6 +38,7 @@ EXPLICIT_WORK = 2**30  # multiply-adds for the Gram matrix of an explicit layer:
 EXPLICIT_WORK_IF_LOOSE = 2**33  # about a second, where the torus turns out loose
 LOOSE = 1.02
 EXPLICIT_ENTRIES = 2**24  # 128 MiB
+MOST_ENTRIES = 2**26  # of a spread kernel or its autocorrelation: 512 MiB
 CHUNK_BYTES = 2**26  # of Gram blocks held at a time; a few copies exist
 PHASE_ERROR = 64 * UNIT  # of a computed cos or sin of 2 pi (a sum of three fractions), absolute
 TORUS_SIZES = 2  # sizes tried, an even and an odd one; the smaller bound counts
@@ -181,6 +183,8 @@ def symbol(polyphase: Array, units: Sequence[int]) -> Symbol:
     groups, m, n = kernel.shape[:3]
     taps = kernel.shape[3:]
     stacked = torch.from_numpy(np.ascontiguousarray(np.moveaxis(kernel, 2, -1)))  # (groups, m, *taps, n)
+    if math.prod(2 * t - 1 for t in taps) * groups * n * n > 2 * MOST_ENTRIES:
+        raise LayerTooLarge("the autocorrelation of this kernel takes too much memory to bound")
     lags = list(np.ndindex(*(2 * t - 1 for t in taps)))
     steps = np.array(lags[len(lags) // 2 :]) - (np.array(taps) - 1)  # lexicographically >= 0, from d = 0 on
     even, odd = (torch.empty((len(steps), groups, n, n), dtype=torch.float64, device="cpu") for _ in range(2))
@@ -208,6 +212,8 @@ def polyphase(kernel: Array, layer: Sequence[Axis]) -> tuple[Array, tuple[int, .
         position, phase = np.divmod(axis.dilation * np.arange(axis.kernel), axis.stride)
         unit = int(np.gcd.reduce(position)) or 1
         phases, channel = np.unique(phase, return_inverse=True)
+        if kernel.size // axis.kernel * len(phases) * (int(position[-1]) // unit + 1) > MOST_ENTRIES:
+            raise LayerTooLarge("a dilated, strided kernel of this extent takes too much memory to bound")
         spread = np.zeros((*kernel.shape[: 3 + a], len(phases), int(position[-1]) // unit + 1, *kernel.shape[4 + a :]))
         spread[(slice(None),) * (3 + a) + (channel, position // unit)] = kernel
         kernel = np.moveaxis(spread, 3 + a, 3)

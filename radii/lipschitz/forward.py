@@ -23,7 +23,17 @@ from radii.graph import Graph, Node
 from radii.graph.rules import Convolution, Dense, Rule, Sum
 from radii.lipschitz.compose import compose
 from radii.lipschitz.matrix import NormBound
-from radii.lipschitz.rounding import Upper, as_float64, certified_arithmetic, gamma, product_up, sum_up, up
+from radii.lipschitz.rounding import (
+    Upper,
+    as_float64,
+    certified_arithmetic,
+    gamma,
+    ldexp_up,
+    product_up,
+    scaled,
+    sum_up,
+    up,
+)
 
 EXACT = frozenset(
     {
@@ -101,7 +111,8 @@ def _arithmetic(node: Node, rule: Rule, norm: NormBound) -> tuple[float, Upper]:
 
 
 def _frobenius(matrix: np.ndarray) -> Upper:
-    return up(float(np.linalg.norm(as_float64(matrix))) * (1 + gamma(matrix.size + 8)))
+    array, exponent = scaled(as_float64(matrix))
+    return ldexp_up(up(float(np.linalg.norm(array)) * (1 + gamma(matrix.size + 8))), exponent)
 
 
 def _norm_at_zero(graph: Graph, node: Node) -> Upper:

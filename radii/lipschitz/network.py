@@ -21,7 +21,7 @@ from radii.lipschitz.conv import conv_norm
 from radii.lipschitz.forward import ForwardError, forward_error
 from radii.lipschitz.matrix import ZERO, NormBound, check_rtol, matrix_norm
 from radii.lipschitz.pairs import pairwise_constants
-from radii.lipschitz.rounding import Lower, NonFiniteWeights, Upper, product_up, sum_up
+from radii.lipschitz.rounding import LayerTooLarge, Lower, NonFiniteWeights, Upper, product_up, sum_up
 
 GENEROUS_MARGIN = 16.0  # logits: the other class is e^16, ten million, times less likely
 USEFUL_RADIUS = 0.5 / 255  # half a step of an 8-bit pixel, inputs in [0, 1]
@@ -160,6 +160,8 @@ def _norms(graph: Graph, rules: list[Rule], rtol: float) -> list[NormBound]:
                 raise NonFiniteWeights("its norm is beyond the range of float64")
         except NonFiniteWeights as problem:
             obstacles.append(_obstacle(node, str(problem), "Find where training diverged and export again"))
+        except LayerTooLarge as problem:
+            obstacles.append(_obstacle(node, str(problem), "Use smoothing"))
         except _NoConstant as problem:
             obstacles.append(_obstacle(node, problem.rule.reason, problem.rule.remedy))
         else:

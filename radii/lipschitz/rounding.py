@@ -27,6 +27,10 @@ class NonFiniteWeights(ValueError):
     """A weight is NaN or infinite, so no bound exists. Find the layer whose training diverged and export again."""
 
 
+class LayerTooLarge(ValueError):
+    """A layer's bound would take more memory than is reasonable: use smoothing, or a smaller layer."""
+
+
 @contextmanager
 def certified_arithmetic() -> Iterator[None]:
     """Whatever the caller's torch settings: no gradients, the CPU by default, no autocast.

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from radii.lipschitz import NonFiniteWeights, conv, conv_norm
+from radii.lipschitz import LayerTooLarge, NonFiniteWeights, conv, conv_norm
 from tests.lipschitz.layers import explicit_matrix, random_layer
 
 TRUST = 1e-13  # of a float64 SVD, relative
@@ -126,6 +126,11 @@ def test_layers_that_do_not_exist_are_refused(changes, message):
     arguments = {"input_size": (8, 8), **changes}
     with pytest.raises(ValueError, match=message):
         conv_norm(np.ones((4, 2, 3, 3)), **arguments)
+
+
+def test_a_kernel_spread_over_a_million_pixels_is_refused_before_memory_is_taken():
+    with pytest.raises(LayerTooLarge, match="too much memory"):
+        conv_norm(np.ones((64, 64, 3)), 2**22, stride=2, dilation=2**20 + 1)
 
 
 def test_global_settings_do_not_matter(no_explicit):
