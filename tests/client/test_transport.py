@@ -1,0 +1,196 @@
+"""What a healthy service can't show: 503, broken connections, answers of somebody else."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+
+from radii.client import Client, ProblemError, Unreachable, transport
+from radii.client.client import external_data
+
+Answer = httpx.Response | type[httpx.TransportError]
+
+BUSY = {"type": "/problems/unavailable", "title": "A part is not reachable", "status": 503, "remedy": "Try again."}
+
+
+class Script:
+    """A service that answers what it was told to, in that order, and remembers what it was asked."""
+
+    def __init__(self, *answers: Answer) -> None:
+        self.answers = list(answers)
+        self.requests: list[httpx.Request] = []
+        self.bodies: list[bytes] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        self.bodies.append(request.read())
+        answer = self.answers.pop(0)
+        if not isinstance(answer, httpx.Response):
+            raise answer("as scripted", request=request)
+        return answer
+
+
+Scripted = Callable[..., tuple[Client, Script]]
+
+
+@pytest.fixture
+def scripted(monkeypatch: pytest.MonkeyPatch) -> Scripted:
+    """Makes a client of a ``Script``; its pauses are short."""
+    monkeypatch.setattr(transport, "FIRST_PAUSE", 0.001)
+
+    def make(*answers: Answer) -> tuple[Client, Script]:
+        script = Script(*answers)
+        return Client("http://radii.test", "key", transport=httpx.MockTransport(script)), script
+
+    return make
+
+
+def ok(document: object = None, **headers: str) -> httpx.Response:
+    return httpx.Response(200, json=document or {"id": "mdl_1", "state": "ready"}, headers=headers)
+
+
+def busy(**headers: str) -> httpx.Response:
+    return httpx.Response(503, json=BUSY, headers=headers)
+
+
+def test_what_was_answered_503_is_sent_again_whole(scripted: Scripted, tmp_path: Path) -> None:
+    file = tmp_path / "model.onnx"
+    file.write_bytes(bytes(range(256)) * 4096)
+    client, script = scripted(busy(), busy(), ok({"id": "upl_1"}))
+    seen: list[tuple[int, int]] = []
+    assert client.upload(file, on_bytes=lambda done, total: seen.append((done, total))) == {"id": "upl_1"}
+    assert script.bodies == [file.read_bytes()] * 3
+    assert {request.headers["Content-Length"] for request in script.requests} == {str(file.stat().st_size)}
+    assert seen[-1] == (file.stat().st_size, file.stat().st_size)
+
+
+def test_a_service_that_stays_busy_is_left_alone_after_some_tries(scripted: Scripted) -> None:
+    client, script = scripted(*[busy() for _ in range(transport.TRIES)])
+    with pytest.raises(ProblemError, match="A part is not reachable") as caught:
+        client.get("mdl_1")
+    assert caught.value.slug == "unavailable"
+    assert not script.answers
+
+
+def test_pauses_are_as_long_as_the_service_asks(scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(transport.time, "sleep", pauses.append)
+    client, _ = scripted(busy(**{"Retry-After": "7"}), busy(), ok())
+    client.get("mdl_1")
+    assert pauses == [7.0, 14.0]
+
+
+def test_a_get_survives_a_restart_of_the_service(scripted: Scripted) -> None:
+    client, _ = scripted(ok(), httpx.ReadError, httpx.ConnectError, ok())
+    client.get("mdl_1")
+    assert client.get("mdl_1")["id"] == "mdl_1"
+
+
+def test_a_post_whose_connection_broke_is_not_sent_again(scripted: Scripted) -> None:
+    client, script = scripted(ok(), httpx.ReadError)
+    client.get("mdl_1")
+    with pytest.raises(Unreachable, match="radii up"):
+        client.cancel("cert_1")
+    assert len(script.requests) == 2
+
+
+def test_nobody_there_is_said_at_once(scripted: Scripted) -> None:
+    client, script = scripted(httpx.ConnectError)
+    with pytest.raises(Unreachable, match=r"http://radii\.test does not answer .*radii up"):
+        client.get("mdl_1")
+    assert len(script.requests) == 1
+
+
+@pytest.mark.parametrize("answer", [httpx.Response(502, text="<h1>Bad Gateway</h1>"), httpx.Response(404, json=[1])])
+def test_an_answer_of_something_else_points_at_the_url(scripted: Scripted, answer: httpx.Response) -> None:
+    client, _ = scripted(answer)
+    with pytest.raises(ProblemError, match="RADII_URL") as caught:
+        client.get("mdl_1")
+    assert caught.value.document["status"] == answer.status_code
+
+
+def test_results_that_break_off_are_not_taken_for_all(scripted: Scripted) -> None:
+    class Broken(httpx.SyncByteStream):
+        def __iter__(self):  # type: ignore[no-untyped-def]
+            yield b'{"index": 0}\n{"ind'
+            raise httpx.RemoteProtocolError("peer closed connection")
+
+    client, _ = scripted(httpx.Response(200, stream=Broken()))
+    results = client.results("cert_1")
+    assert next(results) == {"index": 0}
+    with pytest.raises(Unreachable, match="broke off"):
+        next(results)
+
+
+def test_waiting_asks_only_for_what_changed(scripted: Scripted) -> None:
+    validating = {"id": "mdl_1", "state": "validating"}
+    client, script = scripted(
+        ok(validating, ETag='"a"', **{"Retry-After": "0"}),
+        httpx.Response(304, headers={"Retry-After": "0"}),
+        ok(ETag='"b"'),
+    )
+    seen: list[str] = []
+    assert client.wait("mdl_1", on_change=lambda document: seen.append(document["state"]))["state"] == "ready"
+    assert seen == ["validating", "ready"]
+    assert [request.headers.get("If-None-Match") for request in script.requests] == [None, '"a"', '"a"']
+
+
+def test_waiting_ends_with_the_problem_of_what_failed(scripted: Scripted) -> None:
+    problem = {"type": "/problems/worker-lost", "title": "Lost", "detail": "three times", "remedy": "Use less memory."}
+    client, _ = scripted(ok({"id": "cert_1", "state": "failed", "problem": problem}))
+    with pytest.raises(ProblemError) as caught:
+        client.wait("cert_1")
+    assert str(caught.value) == "Lost\nthree times\nUse less memory."
+
+
+def test_waiting_has_an_end(scripted: Scripted) -> None:
+    client, _ = scripted(*[ok({"id": "cert_1", "state": "running"}) for _ in range(2)])
+    with pytest.raises(TimeoutError, match=r"cert_1 is still running after 0\.01 seconds"):
+        client.wait("cert_1", timeout=0.01)
+
+
+def test_a_list_goes_on_to_the_next_page(scripted: Scripted) -> None:
+    pages = [ok({"items": [{"id": 1}, {"id": 2}], "next_cursor": "x"}), ok({"items": [{"id": 3}], "next_cursor": None})]
+    client, script = scripted(*pages)
+    assert [row["id"] for row in client.list("models")] == [1, 2, 3]
+    assert [request.url.query for request in script.requests] == [b"", b"cursor=x"]
+
+
+@pytest.mark.parametrize("text", ["digits.onnx", "mdl_../../keys", "upl_1", ""])
+def test_what_is_no_id_is_never_a_path(scripted: Scripted, text: str) -> None:
+    client, script = scripted()
+    with pytest.raises(ValueError, match="is no id"):
+        client.get(text)
+    assert not script.requests
+
+
+def test_weights_beside_the_model_go_with_it(scripted: Scripted, tmp_path: Path) -> None:
+    for name in ("m.onnx", "m.onnx.data", "m.onnx_data_1", "m.data", "m_data.npz", "other.onnx.data"):
+        (tmp_path / name).write_bytes(name.encode())
+    (tmp_path / "m.onnx.data.d").mkdir()
+    model = tmp_path / "m.onnx"
+    assert [path.name for path in external_data(model)] == ["m.data", "m.onnx.data", "m.onnx_data_1"]
+    client, script = scripted(*[ok({"id": f"upl_{i}"}) for i in range(4)], ok())
+    client.create_model(model, shape=[4])
+    assert script.bodies[:4] == [b"m.data", b"m.onnx.data", b"m.onnx_data_1", b"m.onnx"]
+    question = json.loads(script.bodies[4])
+    assert question["upload_id"] == "upl_3"
+    assert question["external_data"] == {"m.data": "upl_0", "m.onnx.data": "upl_1", "m.onnx_data_1": "upl_2"}
+
+
+def test_the_key_is_the_argument_the_variable_or_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def sent(key: str | None) -> str | None:
+        script = Script(ok())
+        Client("http://radii.test", key, transport=httpx.MockTransport(script)).get("mdl_1")
+        return script.requests[0].headers.get("Authorization")
+
+    monkeypatch.delenv("RADII_API_KEY", raising=False)
+    monkeypatch.setenv("RADII_DATA_DIR", str(tmp_path))
+    assert sent(None) is None
+    (tmp_path / "api-key").write_text("of-the-file\n")
+    assert sent(None) == "Bearer of-the-file"
+    monkeypatch.setenv("RADII_API_KEY", "of-the-variable")
+    assert sent(None) == "Bearer of-the-variable"
+    assert sent("of-the-argument") == "Bearer of-the-argument"
