@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from sqlalchemy.orm import Session
 
 from app.checks import chosen, refuse_unfit
-from app.errors import Refusal
+from app.errors import Refusal, invalid
 from app.parameters import PAGE, IdCursor, Limit, checked_id, missing
 from app.schema import Id, Input, represented
 from app.service import InService
@@ -101,8 +101,8 @@ def _progress(row: Certification) -> Progress:
 def create(request: Request, body: CertificationInput, service: InService) -> Response:
     """Model and data set must be `ready`. Follow `Location` until the state is terminal."""
     with service.database.write() as session:
-        model = _named(session, Model, body.model_id, "/model_id")
-        dataset = _named(session, Dataset, body.dataset_id, "/dataset_id")
+        model = _named(session, Model, body.model_id, "model_id")
+        dataset = _named(session, Dataset, body.dataset_id, "dataset_id")
         refuse_unfit(model, dataset, body.method)
         row = certifications.add(
             session,
@@ -162,11 +162,10 @@ def found(session: Session, certification_id: str, *, lock: bool = False) -> Cer
     return row
 
 
-def _named(session: Session, table: type[Intaken], row_id: str, pointer: str) -> Intaken:
+def _named(session: Session, table: type[Intaken], row_id: str, field: str) -> Intaken:
     row = intake.get(session, table, row_id)
     if row is None:
-        message = f"there is no {table.__name__.lower()} {row_id}"
-        raise Refusal(Problem.INVALID_REQUEST, message, errors=[{"pointer": pointer, "message": message}])
+        raise invalid(f"there is no {table.__name__.lower()} {row_id}", field)
     return row
 
 

@@ -66,6 +66,16 @@ def answer(problem: Problem, detail: str, headers: Mapping[str, str] | None = No
     return Response(body, problem.status, headers, media_type="application/problem+json")
 
 
+def invalid(message: str, *path: str) -> Refusal:
+    """The field at ``path`` of the body fits its schema, and still can't be."""
+    return Refusal(Problem.INVALID_REQUEST, message, errors=[{"pointer": pointer(*path), "message": message}])
+
+
+def pointer(*path: int | str) -> str:
+    """The JSON Pointer (RFC 6901) of ``path``, cut short where it is absurdly long."""
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)[:MOST_TEXT]
+
+
 def install(app: FastAPI) -> None:
     """Let ``app`` answer every exception with a problem (those nobody foresaw: ``middleware.RequestId``)."""
     app.add_exception_handler(HTTPException, _http)
@@ -118,8 +128,7 @@ def _described(location: tuple[int | str, ...], message: str) -> dict[str, str]:
         return {"parameter": ".".join(str(part) for part in path), "message": message}
     # pydantic puts the kind of a tagged union into the path; the JSON document has no such level
     steps = [part for before, part in zip([None, *path], path, strict=False) if (before, part) not in _TAGS]
-    pointer = "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in steps)
-    return {"pointer": pointer[:MOST_TEXT], "message": message}
+    return {"pointer": pointer(*steps), "message": message}
 
 
 _TAGS = {("method", kind) for kind in METHOD_KINDS}

@@ -8,12 +8,11 @@ from fastapi import APIRouter, Request, Response
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, StringConstraints, model_validator
 from sqlalchemy.orm import Session
 
-from app.errors import Refusal
+from app.errors import invalid
 from app.formats import refuse_other_models
 from app.parameters import PAGE, IdCursor, Limit, checked_id, missing
 from app.schema import Id, Input, Text, represented
 from app.service import InService
-from models.problems import Problem
 from models.repositories import intake, pages, uploads
 from models.states import IntakeState
 from models.tables import Model, Upload
@@ -121,10 +120,10 @@ def shown(row: Model) -> ModelOut:
 def create(request: Request, body: ModelInput, service: InService) -> Response:
     """Intake then reads the file: follow `Location` until `state` is `ready`, or `rejected` with a `problem`."""
     with service.database.write() as session:
-        upload = named_upload(session, body.upload_id, "/upload_id")
+        upload = named_upload(session, body.upload_id, "upload_id")
         refuse_other_models(service.blobs.path(upload.sha256))
         external = {
-            name: named_upload(session, upload_id, f"/external_data/{name}")
+            name: named_upload(session, upload_id, "external_data", name)
             for name, upload_id in body.external_data.items()
         }
         settings = body.model_dump(include={"input", "output", "labels"})
@@ -151,12 +150,11 @@ def show(request: Request, model_id: str, service: InService) -> Response:
     return represented(request, out, headers=patience(out.state))
 
 
-def named_upload(session: Session, upload_id: str, pointer: str) -> Upload:
-    """The upload that a body names at ``pointer``."""
+def named_upload(session: Session, upload_id: str, *path: str) -> Upload:
+    """The upload that a body names at ``path``."""
     row = uploads.get(session, upload_id)
     if row is None:
-        message = f"there is no upload {upload_id}"
-        raise Refusal(Problem.INVALID_REQUEST, message, errors=[{"pointer": pointer, "message": message}])
+        raise invalid(f"there is no upload {upload_id}", *path)
     return row
 
 
