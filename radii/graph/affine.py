@@ -5,6 +5,7 @@ integers; an `Affine` stands where the batch size enters. What isn't affine, or 
 batch size >= 1, is refused.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,17 +62,15 @@ class Affine:
     __radd__ = __add__
     __rmul__ = __mul__
 
-    def _sign(self, other: Any) -> int:
-        """The sign of ``self - other``, the same for every batch >= 1."""
+    def _compare(self, other: Any, holds: Callable[[int], bool]) -> bool:
+        """Whether ``self - other`` is on one side of zero, the same one for every batch >= 1."""
         difference = self - other
         if isinstance(difference, int):
-            return (difference > 0) - (difference < 0)
-        at_one = difference.slope + difference.offset
-        if difference.slope > 0 and at_one > 0:
-            return 1
-        if difference.slope < 0 and at_one < 0:
-            return -1
-        raise _refusal("a comparison of sizes")
+            return holds(difference)
+        first, last = holds(difference.slope + difference.offset), holds(difference.slope)  # at 1, at infinity
+        if first != last:
+            raise _refusal("a comparison of sizes")
+        return first
 
     def __eq__(self, other: object) -> bool:
         difference = self - other
@@ -86,16 +85,16 @@ class Affine:
         return not self == other
 
     def __lt__(self, other: Any) -> bool:
-        return self._sign(other) < 0
+        return self._compare(other, lambda difference: difference < 0)
 
     def __gt__(self, other: Any) -> bool:
-        return self._sign(other) > 0
+        return self._compare(other, lambda difference: difference > 0)
 
     def __le__(self, other: Any) -> bool:
-        return self._sign(other) <= 0
+        return self._compare(other, lambda difference: difference <= 0)
 
     def __ge__(self, other: Any) -> bool:
-        return self._sign(other) >= 0
+        return self._compare(other, lambda difference: difference >= 0)
 
     __hash__ = None  # type: ignore[assignment]  # equality may be undecidable
 

@@ -7,7 +7,7 @@ import numpy as np
 from radii.graph.errors import Refusal
 from radii.graph.rules import Slope, Unbounded
 
-MAX_TAPS = 2**24  # entries of one axis' window table
+MAX_TAPS = 2**20  # entries of one axis' window table
 
 
 def up(value: float) -> float:

@@ -3,7 +3,7 @@
 Everything here is numpy on small or already admitted arrays; whatever could grow asks the limits first.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,6 +47,11 @@ def _register(operator: str, **attributes: str) -> Callable[[Callable[[Call], Ar
         return function
 
     return decorate
+
+
+def _check_size(call: Call, shape: Iterable[int]) -> None:
+    given = max((value.size for value in call.inputs if isinstance(value, np.ndarray)), default=0)
+    call.limits.check_made(shape, given)
 
 
 def _given(call: Call, position: int) -> Array:
@@ -100,7 +105,7 @@ def _constant(call: Call) -> Array:
 @_register("ConstantOfShape", value="tensor")
 def _constant_of_shape(call: Call) -> Array:
     shape = _sizes(_given(call, 0))
-    call.limits.check_tensor(shape)
+    _check_size(call, shape)
     value = call.get("value", np.zeros(1, dtype=np.float32))
     if value.size != 1:
         raise Refusal("the value of ConstantOfShape must be one number", REMEDY)
@@ -116,7 +121,7 @@ def _range(call: Call) -> Array:
     if step == 0 or not all(np.isfinite([first, last, step])):
         raise Refusal("the bounds of Range must be finite and its step not 0", REMEDY)
     length = max(0, int(np.ceil((last - first) / step)))
-    call.limits.check_tensor((length,))
+    _check_size(call, (length,))
     return np.asarray(first + step * np.arange(length), dtype=start.dtype)
 
 
@@ -183,21 +188,21 @@ def _unsqueeze(call: Call) -> Array:
 def _expand(call: Call) -> Array:
     value, target = _given(call, 0), _sizes(_given(call, 1))
     shape = np.broadcast_shapes(value.shape, target)
-    call.limits.check_tensor(shape)
+    _check_size(call, shape)
     return np.broadcast_to(value, shape).copy()
 
 
 @_register("Tile")
 def _tile(call: Call) -> Array:
     value, repeats = _given(call, 0), _sizes(_given(call, 1))
-    call.limits.check_tensor(a * b for a, b in zip(value.shape, repeats, strict=True))
+    _check_size(call, a * b for a, b in zip(value.shape, repeats, strict=True))
     return np.tile(value, repeats)
 
 
 @_register("Concat", axis="int")
 def _concat(call: Call) -> Array:
     values = [_given(call, position) for position in range(len(call.inputs))]
-    call.limits.check_tensor((sum(value.size for value in values),))
+    _check_size(call, [sum(value.size for value in values)])
     return np.concatenate(values, axis=call.get("axis", 0))
 
 
@@ -206,7 +211,7 @@ def _gather(call: Call) -> Array:
     value, indices, axis = _given(call, 0), _given(call, 1), call.get("axis", 0)
     if indices.dtype.kind not in "iu":
         raise Refusal("an index depends on the batch size", "Export with a fixed batch of 1")
-    call.limits.check_tensor((indices.size, value.size // max(1, value.shape[axis])))
+    _check_size(call, (indices.size, value.size // max(1, value.shape[axis])))
     return np.take(value, indices, axis=axis)
 
 
@@ -230,7 +235,7 @@ def _bounds(start: int, end: int, step: int, size: int) -> tuple[int, int | None
 @_register("Where")
 def _where(call: Call) -> Array:
     condition, yes, no = (_given(call, position) for position in range(3))
-    call.limits.check_tensor(np.broadcast_shapes(condition.shape, yes.shape, no.shape))
+    _check_size(call, np.broadcast_shapes(condition.shape, yes.shape, no.shape))
     return np.where(condition.astype(bool), yes, no)
 
 
@@ -281,7 +286,7 @@ _BOOLEAN = {"Equal", "Less", "Greater", "LessOrEqual", "GreaterOrEqual", "And", 
 
 def _binary(call: Call) -> Array:
     a, b = _given(call, 0), _given(call, 1)
-    call.limits.check_tensor(np.broadcast_shapes(a.shape, b.shape))
+    _check_size(call, np.broadcast_shapes(a.shape, b.shape))
     result = np.asarray(_BINARY[call.operator](a, b))
     return result.astype(bool) if call.operator in _BOOLEAN else result
 
@@ -311,7 +316,7 @@ def _extreme(call: Call, choose: Callable[[Array, Array], Array]) -> Array:
     result = _given(call, 0)
     for position in range(1, len(call.inputs)):
         other = _given(call, position)
-        call.limits.check_tensor(np.broadcast_shapes(result.shape, other.shape))
+        _check_size(call, np.broadcast_shapes(result.shape, other.shape))
         result = np.asarray(choose(result, other))
     return result
 

@@ -15,17 +15,25 @@ class Limits:
     nodes: int = 20_000
     tensor_elements: int = 2**28  # 1 GiB of float32
     total_elements: int = 2**29  # all constants together, those computed at import included
+    made_elements: int = 2**24  # of a constant computed to be larger than what it is computed from
     activation_elements: int = 2**26  # alive at once, a sample: 256 MiB of float32
 
     def check_tensor(self, shape: Iterable[int]) -> int:
         """The number of elements of a tensor; `Refusal` where that is too many."""
-        elements = prod(int(size) for size in shape)
-        if elements > self.tensor_elements:
-            raise Refusal(
-                f"a tensor of {elements} elements is over the limit of {self.tensor_elements}",
-                "Use a smaller model or a smaller input",
-            )
-        return elements
+        return _checked(shape, self.tensor_elements)
+
+    def check_made(self, shape: Iterable[int], given: int) -> int:
+        """The same for a constant computed at import from at most ``given`` elements: it may not grow far."""
+        return _checked(shape, min(self.tensor_elements, max(given, self.made_elements)))
+
+
+def _checked(shape: Iterable[int], limit: int) -> int:
+    elements = prod(int(size) for size in shape)
+    if elements > limit:
+        raise Refusal(
+            f"a tensor of {elements} elements is over the limit of {limit}", "Use a smaller model or a smaller input"
+        )
+    return elements
 
 
 DEFAULTS = Limits()

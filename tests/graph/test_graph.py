@@ -1,0 +1,295 @@
+"""The graph itself: folding, recognised activations, immutability, digest, normalisation, methods, module."""
+
+import dataclasses
+import hashlib
+import json
+import subprocess
+import sys
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import helper
+
+from radii.graph import check_batch_independence, methods, normalized, operators, read_onnx, rules, to_module
+from radii.graph.ops.linear import Gemm
+from tests.graph.build import model, node, reference, relative_gap
+from tests.graph.export import export
+from tests.graph.networks import trained
+
+RNG = np.random.default_rng(9)
+
+
+def floats(*shape: int) -> np.ndarray:
+    return RNG.normal(size=shape).astype(np.float32)
+
+
+def norm_constants(channels: int) -> dict[str, np.ndarray]:
+    return {"g": floats(channels), "b": floats(channels), "m": floats(channels), "v": np.abs(floats(channels)) + 0.1}
+
+
+NORM = node("BatchNormalization", ["a", "g", "b", "m", "v"], "n", epsilon=0.01)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(
+    ("before", "weight", "channels", "shape"),
+    [
+        (("Conv", {"pads": [1, 1, 1, 1]}), floats(5, 3, 3, 3), 5, (3, 6, 6)),
+        (("Gemm", {}), floats(6, 5), 5, (6,)),
+        (("MatMul", {}), floats(6, 5), 5, (6,)),
+    ],
+)
+def test_batch_norm_is_folded_into_the_layer_before(
+    before: tuple[str, dict[str, list[int]]], weight: np.ndarray, channels: int, shape: tuple[int, ...], bias: bool
+) -> None:
+    name, attributes = before
+    constants = {**norm_constants(channels), "w": weight}
+    inputs = ["x", "w"]
+    if bias and name != "MatMul":
+        constants["c"] = floats(channels)
+        inputs.append("c")
+    nodes = [node(name, inputs, "a", **attributes), NORM, node("Flatten", ["n"])]
+    data = model(nodes, shape, constants)
+    graph = read_onnx(data)
+    assert "BatchNormalization" not in graph.summary()["operators"]
+    assert graph.nodes[0].operator.arrays()["weight"].dtype == np.float64
+    x = RNG.normal(size=(4, *shape)).astype(np.float32)
+    assert relative_gap(to_module(graph)(torch.from_numpy(x)).numpy(), reference(data, x)) < 1e-5
+
+
+def test_batch_norm_stays_where_the_layer_before_is_used_twice_or_has_other_axes() -> None:
+    shared = [node("Conv", ["x", "w"], "a"), NORM, node("Add", ["a", "n"], "s"), node("Flatten", ["s"])]
+    positions = [node("MatMul", ["x", "w"], "a"), NORM, node("Flatten", ["n"])]
+    for nodes, weight, channels, shape in (
+        (shared, floats(4, 2, 1, 1), 4, (2, 3, 3)),
+        (positions, floats(6, 5), 3, (3, 6)),
+    ):
+        data = model(nodes, shape, {**norm_constants(channels), "w": weight})
+        graph = read_onnx(data)
+        assert "BatchNormalization" in graph.summary()["operators"]
+        x = RNG.normal(size=(4, *shape)).astype(np.float32)
+        assert relative_gap(to_module(graph)(torch.from_numpy(x)).numpy(), reference(data, x)) < 1e-5
+
+
+ROOT = np.array(np.sqrt(2), np.float32)
+GELU = {
+    "erf, half last": [
+        node("Div", ["x", "root"], "d"),
+        node("Erf", ["d"], "e"),
+        node("Add", ["e", "one"], "p"),
+        node("Mul", ["x", "p"], "q"),
+        node("Mul", ["q", "half"]),
+    ],
+    "half first, factors": [
+        node("Mul", ["x", "half"], "h"),
+        node("Mul", ["x", "inverse"], "d"),
+        node("Erf", ["d"], "e"),
+        node("Add", ["one", "e"], "p"),
+        node("Mul", ["p", "h"]),
+    ],
+    "half on the gate": [
+        node("Div", ["x", "root"], "d"),
+        node("Erf", ["d"], "e"),
+        node("Add", ["e", "one"], "p"),
+        node("Mul", ["p", "half"], "q"),
+        node("Mul", ["x", "q"]),
+    ],
+}
+SILU = {
+    "silu": [node("Sigmoid", ["x"], "s"), node("Mul", ["x", "s"])],
+    "quick gelu": [node("Mul", ["x", "quick"], "k"), node("Sigmoid", ["k"], "s"), node("Mul", ["s", "x"])],
+}
+SCALARS = {
+    "root": ROOT,
+    "inverse": 1 / ROOT,
+    "half": np.array(0.5, np.float32),
+    "one": np.array([1], np.float32),
+    "quick": np.array(1.702, np.float32),
+    "minus": np.array(-1, np.float32),
+}
+
+
+@pytest.mark.parametrize(
+    ("nodes", "upper"),
+    [(nodes, 1.128904145186) for nodes in GELU.values()] + [(nodes, 1.09983932013) for nodes in SILU.values()],
+    ids=[*GELU, *SILU],
+)
+def test_activations_spelled_out_are_recognised(nodes: list[onnx.NodeProto], upper: float) -> None:
+    data = model(nodes, (6,), SCALARS)
+    graph = read_onnx(data)
+    constants = [entry.operator.lipschitz((6,)) for entry in graph.nodes]
+    assert all(isinstance(rule, rules.Slope) for rule in constants)
+    assert np.prod([rule.upper for rule in constants]) == pytest.approx(upper, rel=1e-11)  # type: ignore[union-attr]
+    x = RNG.normal(size=(50, 6)).astype(np.float32) * 3
+    assert relative_gap(to_module(graph)(torch.from_numpy(x)).numpy(), reference(data, x)) < 1e-5
+
+
+@pytest.mark.parametrize(
+    "nodes",
+    [
+        [node("Relu", ["x"], "r"), node("Sigmoid", ["r"], "s"), node("Mul", ["x", "s"])],
+        [node("Mul", ["x", "minus"], "k"), node("Sigmoid", ["k"], "s"), node("Mul", ["s", "x"])],
+        [node("Erf", ["x"], "e"), node("Add", ["e", "half"], "p"), node("Mul", ["p", "x"])],
+        [node("Tanh", ["x"], "e"), node("Mul", ["e", "x"])],
+    ],
+)
+def test_other_products_stay_products(nodes: list[onnx.NodeProto]) -> None:
+    graph = read_onnx(model(nodes, (6,), SCALARS))
+    smoothing, lipschitz = methods(graph)
+    assert smoothing == {"kind": "smoothing", "applies": True, "reasons": []}
+    assert not lipschitz["applies"]
+    (reason,) = lipschitz["reasons"]
+    assert (reason["node"], reason["operator"]) == (len(nodes) - 1, "Mul")
+    assert "two activations" in reason["reason"]
+    assert reason["remedy"]
+
+
+def lenet() -> bytes:
+    return export(trained("lenet"), (1, 28, 28), dynamo=False, opset=17, dynamic=True)
+
+
+def test_names_are_data() -> None:
+    """Whatever things are called, the graph is the same; labels keep the names for people."""
+    data = lenet()
+    proto = onnx.ModelProto.FromString(data)
+    names: dict[str, str] = {}
+
+    def renamed(name: str) -> str:
+        return names.setdefault(name, f"import os; {len(names)} '\"\n{{}}") if name else name
+
+    for value in (*proto.graph.initializer, *proto.graph.input, *proto.graph.output, *proto.graph.node):
+        value.name = renamed(value.name)
+    for entry in proto.graph.node:
+        entry.input[:] = [renamed(name) for name in entry.input]
+        entry.output[:] = [renamed(name) for name in entry.output]
+    first, second = read_onnx(data), read_onnx(proto.SerializeToString())
+    assert first.digest == second.digest
+    assert all(name.isdigit() for name in second.shapes)
+    assert "import os" in second.nodes[0].label
+    x = torch.randn(2, 1, 28, 28)
+    assert torch.equal(to_module(first)(x), to_module(second)(x))
+
+
+def test_digest_tells_functions_apart() -> None:
+    weight = floats(6, 3)
+    digests = {
+        read_onnx(data).digest
+        for data in (
+            model([node("Gemm", ["x", "w"])], (6,), {"w": weight}),
+            model([node("Gemm", ["x", "w"])], (6,), {"w": weight * np.float32(1.0000001)}),
+            model([node("Gemm", ["x", "w"])], (6,), {"w": weight.astype(np.float64)}),
+            model([node("Gemm", ["x", "w"], alpha=2.0)], (6,), {"w": weight}),
+            model([node("MatMul", ["x", "w"])], (6,), {"w": weight}),
+            model([node("Gemm", ["x", "w"], "g"), node("LeakyRelu", ["g"])], (6,), {"w": weight}),
+            model([node("Gemm", ["x", "w"], "g"), node("LeakyRelu", ["g"], alpha=0.2)], (6,), {"w": weight}),
+            model([node("Sub", ["x", "r"]), node("Relu", ["x"], "r")][::-1], (6,)),
+            model([node("Sub", ["r", "x"]), node("Relu", ["x"], "r")][::-1], (6,)),
+        )
+    }
+    assert len(digests) == 9
+    assert all(len(bytes.fromhex(digest)) == hashlib.sha256().digest_size for digest in digests)
+
+
+def test_dead_branches_and_no_ops_go() -> None:
+    nodes = [
+        node("Identity", ["x"], "i"),
+        node("Dropout", ["i"], "d"),
+        node("LSTM", ["x"], "dead"),
+        helper.make_node("ArgMax", ["y"], ["also_dead"]),
+        node("Gemm", ["d", "w"]),
+    ]
+    graph = read_onnx(model([nodes[0], nodes[1], nodes[2], nodes[4], nodes[3]], (6,), {"w": floats(6, 3)}))
+    assert [(entry.operator.name, entry.index) for entry in graph.nodes] == [("Gemm", 3)]
+
+
+def test_everything_is_immutable() -> None:
+    graph = read_onnx(lenet())
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        graph.input = "1"  # type: ignore[misc]
+    with pytest.raises(TypeError):
+        graph.shapes["0"] = ()  # type: ignore[index]
+    for entry in graph.nodes:
+        for array in entry.operator.arrays().values():
+            with pytest.raises(ValueError, match="read-only"):
+                array[...] = 0
+    module = to_module(graph)
+    for buffer in module.buffers():
+        buffer.zero_()  # the module has copies
+    assert float(np.abs(graph.nodes[0].operator.arrays()["weight"]).max()) > 0
+
+
+def test_summary_counts() -> None:
+    network = trained("lenet")
+    graph = read_onnx(lenet())
+    summary = graph.summary()
+    assert json.loads(json.dumps(summary)) == summary
+    assert summary["parameters"] == sum(parameter.numel() for parameter in network.parameters())
+    convolutions = 28 * 28 * 6 * 25 + 10 * 10 * 16 * 6 * 25
+    assert summary["multiply_adds"] == convolutions + 400 * 32 + 32 * 10
+    assert summary["activation_bytes"] == 4 * 2 * 6 * 28 * 28  # Tanh, in and out
+    assert [layer["operator"] for layer in summary["layers"]][:3] == ["Conv", "Tanh", "AveragePool"]
+    json.dumps(operators())
+
+
+def test_module_runs_in_both_precisions_and_checks_the_shape() -> None:
+    graph = read_onnx(lenet())
+    x = torch.randn(2, 1, 28, 28, dtype=torch.float64)
+    assert to_module(graph, dtype=torch.float64)(x).dtype == torch.float64
+    assert to_module(graph)(x.float()).dtype == torch.float32
+    assert not to_module(graph).training
+    with pytest.raises(ValueError, match="inputs have the shape"):
+        to_module(graph)(x.float()[:, :, :-1])
+
+
+@pytest.mark.parametrize(("mean", "std"), [(0.5, 0.25), ([0.1, 0.2, 0.3], [0.5, 1.0, 2.0]), ([0.4], 1.5)])
+def test_normalized(mean: float | list[float], std: float | list[float]) -> None:
+    data = model([node("GlobalAveragePool", ["x"], "p"), node("Flatten", ["p"])], (3, 4, 4))
+    graph = read_onnx(data)
+    front = normalized(graph, mean, std)
+    x = torch.rand(2, 3, 4, 4, dtype=torch.float64)
+    shift, scale = (torch.tensor(value, dtype=torch.float64).reshape(-1, 1, 1) for value in (mean, std))
+    expected = to_module(graph, dtype=torch.float64)((x - shift) / scale)
+    assert torch.allclose(to_module(front, dtype=torch.float64)(x), expected, rtol=1e-14)
+    assert front.digest != graph.digest
+    assert front.input_shape == graph.input_shape
+    rule = front.nodes[1].operator.lipschitz((3, 4, 4))
+    assert isinstance(rule, rules.Slope)
+    assert 1 / float(scale.min()) <= rule.upper <= 1 / float(scale.min()) * (1 + 1e-12)
+
+
+@pytest.mark.parametrize(("mean", "std"), [([0.0, 0.0], 1.0), (0.0, 0.0), (0.0, [1.0, -1.0, 1.0]), (np.nan, 1.0)])
+def test_normalized_refuses(mean: float | list[float], std: float | list[float]) -> None:
+    graph = read_onnx(model([node("Flatten", ["x"])], (3, 2, 2)))
+    with pytest.raises(ValueError, match=r"mean|std"):
+        normalized(graph, mean, std)
+
+
+def test_normalizing_a_graph_without_nodes() -> None:
+    graph = read_onnx(model([node("Identity", ["x"])], (3,)))
+    assert graph.nodes == ()
+    x = torch.rand(2, 3)
+    assert torch.equal(to_module(graph)(x), x)
+    assert torch.allclose(to_module(normalized(graph, 0.5, 2.0))(x), (x - 0.5) / 2)
+
+
+def test_batch_dependence_is_found() -> None:
+    assert check_batch_independence(torch.nn.Linear(4, 3), (4,))
+    assert not check_batch_independence(lambda x: x - x.mean(dim=0), (4,))
+    assert not check_batch_independence(lambda x: x.reshape(2, -1), (4,))
+
+
+def test_gemm_weights_stay_as_the_file_has_them() -> None:
+    weight = floats(6, 3)
+    operator = read_onnx(model([node("Gemm", ["x", "w"])], (6,), {"w": weight})).nodes[0].operator
+    assert isinstance(operator, Gemm)
+    assert operator.weight.dtype == np.float32
+    assert np.array_equal(operator.weight, weight.T)
+
+
+def test_importing_the_graph_needs_no_onnx() -> None:
+    unwanted = {"onnx", "google.protobuf", "pydantic", "onnxruntime"}
+    probe = f"import sys, radii.graph; print(sorted({unwanted} & set(sys.modules)))"
+    answer = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "[]"

@@ -1,0 +1,231 @@
+"""Shape arithmetic at import: affine integers, folding against onnxruntime, and the batch made free."""
+
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from radii.graph import UnsupportedModel, read_onnx, to_module
+from radii.graph.affine import BATCH, Affine, affine
+from radii.graph.call import Call
+from radii.graph.errors import Refusal
+from radii.graph.folding import FOLDS, fold
+from tests.graph.build import model, node, reference, relative_gap
+
+BATCHES = (1, 2, 3, 10)
+
+
+def at(value: Any, batch: int) -> int:
+    return value.slope * batch + value.offset if isinstance(value, Affine) else int(value)
+
+
+@pytest.mark.parametrize("a", [affine(2, 4), affine(-3, 1), BATCH])
+@pytest.mark.parametrize("b", [0, 2, -5, affine(1, 2), affine(-2, 7)])
+def test_affine_agrees_with_integers_at_every_batch(a: Affine, b: Any) -> None:
+    for batch in BATCHES:
+        assert at(a + b, batch) == at(a, batch) + at(b, batch)
+        assert at(b + a, batch) == at(b, batch) + at(a, batch)
+        assert at(a - b, batch) == at(a, batch) - at(b, batch)
+        assert at(b - a, batch) == at(b, batch) - at(a, batch)
+        assert at(-a, batch) == -at(a, batch)
+        if isinstance(b, int):
+            assert at(a * b, batch) == at(b * a, batch) == at(a, batch) * b
+
+
+@pytest.mark.parametrize("a", [affine(2, 4), affine(-3, 1), BATCH])
+@pytest.mark.parametrize("b", [-7, -2, -1, 0, 1, 2, 6, affine(1, 2), affine(2, 4)])
+def test_comparisons_are_decided_for_every_batch_or_refused(a: Affine, b: Any) -> None:
+    for compare in ("__eq__", "__ne__", "__lt__", "__gt__", "__le__", "__ge__"):
+        truths = {getattr(at(a, batch), compare)(at(b, batch)) for batch in range(1, 60)}
+        try:
+            assert truths == {getattr(a, compare)(b)}
+        except Refusal:
+            assert compare in ("__le__", "__ge__") or len(truths) == 2  # <= at equality at batch 1 may stay open
+
+
+def test_what_is_not_affine_is_refused() -> None:
+    assert affine(4, 8) // 2 == affine(2, 4)
+    assert affine(4, 8) // affine(1, 2) == 4
+    for attempt in (
+        lambda: BATCH * BATCH,
+        lambda: BATCH // 2,
+        lambda: affine(2, 1) // 2,
+        lambda: 4 // BATCH,
+        lambda: BATCH * 0.5,
+        lambda: BATCH // 0,
+        lambda: BATCH * 2**63,
+    ):
+        with pytest.raises(Refusal):
+            attempt()
+
+
+def i64(*values: int) -> np.ndarray:
+    return np.array(values, dtype=np.int64)
+
+
+F = np.random.default_rng(0).normal(size=(2, 3, 4)).astype(np.float32)
+FOLDED: list[tuple[str, dict[str, Any], tuple[np.ndarray, ...]]] = [
+    ("Shape", {}, (F,)),
+    ("Shape", {"start": -2, "end": 10}, (F,)),
+    ("Size", {}, (F,)),
+    ("ConstantOfShape", {}, (i64(2, 3),)),
+    ("Range", {}, (np.array(2), np.array(11), np.array(3))),
+    ("Range", {}, (np.array(5), np.array(-2), np.array(-2))),
+    ("Cast", {"to": 7}, (F * 3,)),
+    ("Cast", {"to": 1}, (i64(2, 3),)),
+    ("Identity", {}, (F,)),
+    ("Reshape", {}, (F, i64(0, -1))),
+    ("Reshape", {"allowzero": 1}, (F, i64(4, 6))),
+    ("Flatten", {"axis": 2}, (F,)),
+    ("Flatten", {"axis": -1}, (F,)),
+    ("Flatten", {"axis": 0}, (F,)),
+    ("Transpose", {}, (F,)),
+    ("Transpose", {"perm": [1, 2, 0]}, (F,)),
+    ("Squeeze", {}, (F[:1], i64(0))),
+    ("Unsqueeze", {}, (F, i64(0, -1))),
+    ("Expand", {}, (F[:, :1], i64(5, 1, 3, 1))),
+    ("Tile", {}, (F, i64(1, 2, 3))),
+    ("Concat", {"axis": -1}, (F, F)),
+    ("Gather", {"axis": 1}, (F, i64(-1, 0))),
+    ("Slice", {}, (F, i64(3, -3), i64(-(2**63), 2**63 - 1), i64(2, 1), i64(-1, 2))),
+    ("Slice", {}, (F, i64(1), i64(2))),
+    ("Where", {}, (F > 0, F, np.float32(0) * F[:1])),
+    ("Add", {}, (F, F[0])),
+    ("Sub", {}, (F, F[0])),
+    ("Mul", {}, (i64(2, -3), i64(5, 7))),
+    ("Div", {}, (i64(-7, 7, -6), i64(2, -2, 4))),
+    ("Div", {}, (F, np.abs(F) + 1)),
+    ("Pow", {}, (np.abs(F), np.array(0.5, np.float32))),
+    ("Neg", {}, (F,)),
+    ("Abs", {}, (F,)),
+    ("Not", {}, (F > 0,)),
+    ("Sqrt", {}, (np.abs(F),)),
+    ("Reciprocal", {}, (np.abs(F) + 1,)),
+    ("Exp", {}, (F,)),
+    ("Log", {}, (np.abs(F) + 1,)),
+    ("Floor", {}, (F * 3,)),
+    ("Ceil", {}, (F * 3,)),
+    ("Equal", {}, (i64(1, 2), i64(1, 3))),
+    ("Less", {}, (F, F[0])),
+    ("Greater", {}, (F, F[0])),
+    ("LessOrEqual", {}, (i64(1, 2), i64(1, 1))),
+    ("GreaterOrEqual", {}, (i64(1, 2), i64(1, 3))),
+    ("And", {}, (F > 0, F < 1)),
+    ("Or", {}, (F > 1, F < 0)),
+    ("Min", {}, (F, F[:1], F[1:])),
+    ("Max", {}, (F, F[:1])),
+    ("ReduceProd", {"keepdims": 0}, (i64(2, 3, 4), i64(0))),
+    ("ReduceProd", {}, (i64(2, 3, 4),)),
+]
+
+
+def test_every_fold_has_a_case() -> None:
+    assert {name for name, _, _ in FOLDED} | {"Constant"} == set(FOLDS)
+
+
+@pytest.mark.parametrize(("name", "attributes", "inputs"), FOLDED, ids=lambda value: value if value is str else None)
+def test_folding_equals_onnxruntime(name: str, attributes: dict[str, Any], inputs: tuple[np.ndarray, ...]) -> None:
+    """The folded value, and onnxruntime's, of the same node on the same constants."""
+    found = fold(Call(name, 18, attributes, inputs))
+    assert not found.flags.writeable
+    names = [f"c{i}" for i in range(len(inputs))]
+    proto = onnx.ModelProto.FromString(
+        model([node(name, names, **attributes)], (2,), dict(zip(names, map(np.asarray, inputs), strict=True)))
+    )
+    proto.graph.output[0].type.tensor_type.elem_type = onnx.helper.np_dtype_to_tensor_dtype(found.dtype)
+    expected = reference(proto.SerializeToString(), np.zeros((1, 2), np.float32))
+    assert found.dtype == expected.dtype
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    assert found.shape == expected.shape
+
+
+W = np.random.default_rng(4).normal(size=(24, 3)).astype(np.float32)
+
+
+def check(
+    nodes: list[onnx.NodeProto], constants: dict[str, np.ndarray], batches: tuple[int, ...] = (1, 5), **options: Any
+) -> None:
+    """Nodes from ``x`` (batch, 2, 3, 4) to ``flat``, then a Gemm: like onnxruntime at every batch size."""
+    data = model([*nodes, node("Gemm", ["flat", "w"])], (2, 3, 4), {**constants, "w": W})
+    graph = read_onnx(data)
+    assert [entry.operator.name for entry in graph.nodes] == ["Reshape", "Gemm"]
+    for batch in (1, 5):
+        x = np.random.default_rng(batch).normal(size=(batch, 2, 3, 4)).astype(np.float32)
+        assert relative_gap(to_module(graph)(torch.from_numpy(x)).numpy(), reference(data, x)) < 1e-5
+
+
+def test_view_by_the_size_of_the_batch() -> None:
+    nodes = [
+        node("Shape", ["x"], "s"),
+        node("Gather", ["s", "zero"], "b", axis=0),
+        node("Unsqueeze", ["b", "axes"], "b1"),
+        node("Concat", ["b1", "minus"], "t", axis=0),
+        node("Reshape", ["x", "t"], "flat"),
+    ]
+    check(nodes, {"zero": np.array(0), "axes": i64(0), "minus": i64(-1)})
+
+
+def test_a_size_computed_the_long_way_round() -> None:
+    """numel / batch, the batch through Where(Equal(...)) as Expand's idiom has it, Cast and Slice in between."""
+    nodes = [
+        node("Size", ["x"], "n"),
+        node("Shape", ["x"], "s"),
+        node("Cast", ["s"], "s32", to=7),
+        node("Slice", ["s32", "zero", "one"], "b"),
+        node("Div", ["n", "b"], "features"),
+        node("Equal", ["b", "minus"], "is_free"),
+        node("Where", ["is_free", "one", "b"], "head"),
+        node("Concat", ["head", "features"], "t", axis=0),
+        node("Reshape", ["x", "t"], "flat"),
+    ]
+    check(nodes, {"zero": i64(0), "one": i64(1), "minus": i64(-1)})
+
+
+def test_a_fixed_batch_of_one_is_made_free() -> None:
+    data = model(
+        [node("Reshape", ["x", "t"], "flat"), node("Gemm", ["flat", "w"])],
+        (2, 3, 4),
+        {"t": i64(1, -1), "w": W},
+        batch=1,
+    )
+    graph = read_onnx(data)
+    x = np.random.default_rng(0).normal(size=(5, 2, 3, 4)).astype(np.float32)
+    rows = np.concatenate([reference(data, row[None]) for row in x])
+    assert relative_gap(to_module(graph)(torch.from_numpy(x)).numpy(), rows) < 1e-5
+
+
+@pytest.mark.parametrize("target", [(-1, 12), (24, -1), (2, -1)])
+def test_samples_are_never_joined_nor_cut(target: tuple[int, ...]) -> None:
+    for batch in (1, "batch"):
+        data = model([node("Reshape", ["x", "t"])], (2, 3, 4), {"t": i64(*target)}, batch=batch)
+        with pytest.raises(UnsupportedModel, match="batch"):
+            read_onnx(data)
+
+
+def test_the_batch_size_is_no_number() -> None:
+    nodes = [
+        node("Shape", ["x"], "s"),
+        node("Cast", ["s"], "f", to=1),
+        node("Slice", ["f", "zero", "one"], "b"),
+        node("Div", ["x", "b"], "d"),
+        node("Flatten", ["d"]),
+    ]
+    with pytest.raises(UnsupportedModel, match="used as a number"):
+        read_onnx(model(nodes, (2, 3), {"zero": i64(0), "one": i64(1)}))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"value_floats": [1.5, 2.0]},
+        {"value_float": 2.5},
+        {"value": onnx.numpy_helper.from_array(np.ones(2, np.float32))},
+    ],
+    ids=str,
+)
+def test_constant_nodes(value: dict[str, Any]) -> None:
+    data = model([node("Constant", [], "c", **value), node("Mul", ["x", "c"])], (2,))
+    x = np.ones((2, 2), np.float32)
+    assert relative_gap(to_module(read_onnx(data))(torch.from_numpy(x)).numpy(), reference(data, x)) == 0
