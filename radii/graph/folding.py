@@ -195,7 +195,7 @@ def _expand(call: Call) -> Array:
 @_register("Tile")
 def _tile(call: Call) -> Array:
     value, repeats = _given(call, 0), _sizes(_given(call, 1))
-    _check_size(call, a * b for a, b in zip(value.shape, repeats, strict=True))
+    _check_size(call, [a * b for a, b in zip(value.shape, repeats, strict=True)])
     return np.tile(value, repeats)
 
 
