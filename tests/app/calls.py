@@ -56,9 +56,8 @@ def post_certification(
 
 def certification(client: Client, database: Database, inputs: int = 4, **fields: Any) -> str:
     """The id of a queued certification of the first ``inputs`` inputs."""
-    answer = post_certification(
-        client, ready_model(client, database), ready_dataset(client, database), subset={"stop": inputs}, **fields
-    )
+    ids = ready_model(client, database), ready_dataset(client, database, count=max(inputs, 100))
+    answer = post_certification(client, *ids, subset={"stop": inputs}, **fields)
     assert answer.status_code == 202, answer.text
     certification_id: str = answer.json()["id"]
     return certification_id

@@ -1,0 +1,200 @@
+from typing import Any
+
+import pytest
+from httpx import Client
+
+from models.bell import Bell
+from models.database import Database
+from models.problems import Problem
+from models.repositories.leases import LostClaim
+from tests.app import rows
+from tests.app.calls import (
+    NPZ,
+    ONNX,
+    certification,
+    post_certification,
+    post_dataset,
+    post_model,
+    problem,
+    ready_dataset,
+    ready_model,
+)
+
+COST = rows.SMOOTHING["n0"] + rows.SMOOTHING["n"]
+RESULTS = [rows.smoothed(0, 3, 3, 0.5), rows.smoothed(1, 3, None, None)]
+
+
+def test_from_queued_to_succeeded(client: Client, database: Database, bells: list[Bell]) -> None:
+    model_id, dataset_id = ready_model(client, database), ready_dataset(client, database)
+    answer = post_certification(client, model_id, dataset_id, subset={"start": 0, "stop": 4, "step": 3})
+    job = answer.json()
+    assert (answer.status_code, answer.headers["retry-after"]) == (202, "1")
+    assert answer.headers["location"] == f"/v1/certifications/{job['id']}"
+    assert (job["state"], job["model_id"], job["dataset_id"]) == ("queued", model_id, dataset_id)
+    assert (job["method"], job["subset"]) == (rows.SMOOTHING, {"start": 0, "stop": 4, "step": 3})
+    waiting = {"done": 0, "total": 2 * COST, "unit": "samples", "fraction": 0.0, "phase": "waiting", "eta_s": None}
+    assert job["progress"] == waiting
+    assert [bell.noun for bell in bells] == ["model", "dataset", "shard"]
+
+    claim = rows.begin(database, job["id"])
+    rows.record(database, claim, [rows.smoothed(0, 3, 3, 0.5)])
+    answer = client.get(answer.headers["location"])
+    job = answer.json()
+    assert job["state"] == "running"
+    assert int(answer.headers["retry-after"]) >= 1
+    assert (job["progress"]["done"], job["progress"]["fraction"]) == (COST, 0.5)
+    assert (job["progress"]["phase"], job["progress"]["eta_s"] >= 0) == ("certifying", True)
+
+    rows.record(database, claim, [rows.smoothed(3, 3, 5, 0.25)])
+    rows.finish(database, claim)
+    answer = client.get(f"/v1/certifications/{job['id']}")
+    job = answer.json()
+    assert "retry-after" not in answer.headers
+    assert (job["state"], job["problem"]) == ("succeeded", None)
+    assert (job["progress"]["fraction"], job["progress"]["phase"], job["progress"]["eta_s"]) == (1.0, "ended", None)
+    assert job["summary"]["inputs"] == 2
+    assert job["created_at"] <= job["started_at"] <= job["finished_at"]
+    assert job["finished_at"].endswith("Z")
+
+
+def test_the_whole_data_set_is_the_default(client: Client, database: Database, bells: list[Bell]) -> None:
+    ids = ready_model(client, database), ready_dataset(client, database, count=1000)
+    job = post_certification(client, *ids).json()
+    assert job["subset"] == {"start": 0, "stop": 1000, "step": 1}
+    assert sum(bell.noun == "shard" for bell in bells) == 6  # 181 inputs each
+    job = post_certification(client, *ids, method={"kind": "lipschitz"}).json()
+    assert (job["progress"]["total"], job["progress"]["unit"]) == (1000, "inputs")
+    assert job["method"] == {"kind": "lipschitz", "rtol": 1e-6}
+
+
+def test_a_failed_job_carries_its_problem(client: Client, database: Database) -> None:
+    job_id = certification(client, database)
+    why = Problem.OUT_OF_MEMORY.document("12 GiB were needed")
+    rows.fail(database, rows.begin(database, job_id), why)
+    answer = client.get(f"/v1/certifications/{job_id}")
+    assert (answer.json()["state"], answer.json()["problem"]) == ("failed", why)
+    assert "retry-after" not in answer.headers
+
+
+def test_etag(client: Client, database: Database) -> None:
+    path = f"/v1/certifications/{certification(client, database)}"
+    tag = client.get(path).headers["etag"]
+    assert tag.startswith('"')  # strong
+    for known in (tag, f'"other", {tag}', f"W/{tag}", "*"):
+        answer = client.get(path, headers={"If-None-Match": known})
+        assert (answer.status_code, answer.content, answer.headers["etag"]) == (304, b"", tag)
+        assert answer.headers["retry-after"] == "1"
+    assert client.get(path, headers={"If-None-Match": '"other"'}).status_code == 200
+    rows.begin(database, path.rpartition("/")[2])
+    answer = client.get(path, headers={"If-None-Match": tag})
+    assert (answer.status_code, answer.headers["etag"] != tag) == (200, True)
+
+
+def test_cancel(client: Client, database: Database) -> None:
+    path = f"/v1/certifications/{certification(client, database)}"
+    claim = rows.begin(database, path.rpartition("/")[2])
+    rows.record(database, claim, RESULTS)
+    answer = client.post(f"{path}/cancel")
+    assert (answer.status_code, answer.json()["state"]) == (202, "cancelled")
+    assert answer.json()["summary"]["inputs"] == 2
+    document = problem(client.post(f"{path}/cancel"), 409, "already-ended")
+    assert document["state"] == "cancelled"
+    assert client.get(path).json()["state"] == "cancelled"
+    assert len(client.get(f"{path}/results").json()["items"]) == 2
+    with pytest.raises(LostClaim):
+        rows.record(database, claim, [])
+
+
+def test_model_and_data_set_must_be_there_and_ready(client: Client, database: Database) -> None:
+    model_id, dataset_id = ready_model(client, database), ready_dataset(client, database)
+    waiting = post_model(client, ONNX + b"2").json()["id"], post_dataset(client, NPZ + b"2").json()["id"]
+    for ids in ((waiting[0], dataset_id), (model_id, waiting[1])):
+        answer = post_certification(client, *ids)
+        problem(answer, 409, "not-ready")
+        assert answer.headers["retry-after"] == "1"
+    why = Problem.UNSUPPORTED_MODEL.document("node 3")
+    for row_id in waiting:
+        rows.reject(database, row_id, why)
+    for ids in ((waiting[0], dataset_id), (model_id, waiting[1])):
+        assert problem(post_certification(client, *ids), 409, "rejected")["cause"] == why
+    nothing = "0" * 32
+    for pointer, ids in (("/model_id", ("mdl_" + nothing, dataset_id)), ("/dataset_id", (model_id, "dat_" + nothing))):
+        document = problem(post_certification(client, *ids), 422, "invalid-request")
+        assert document["errors"][0]["pointer"] == pointer
+
+
+def test_data_set_and_method_must_fit_the_model(client: Client, database: Database) -> None:
+    model_id = ready_model(client, database)
+    reasons = [{"node": 2, "operator": "Softmax", "reason": "no constant", "remedy": "use smoothing"}]
+    methods = [
+        {"kind": "smoothing", "applies": True, "reasons": []},
+        {"kind": "lipschitz", "applies": False, "reasons": reasons},
+    ]
+    other_id = ready_model(client, database, ONNX + b"2", methods=methods)
+    dataset_id = ready_dataset(client, database)
+
+    def refused(found: dict[str, Any], slug: str) -> str:
+        data = NPZ + repr(found).encode()
+        answer = post_certification(client, model_id, ready_dataset(client, database, data, **found))
+        return str(problem(answer, 422, slug)["detail"])
+
+    detail = refused({"shape": [8, 8]}, "shape-mismatch")
+    assert "(8, 8)" in detail and "(1, 8, 8)" in detail
+    assert "-0.5 to 1" in refused({"min": -0.5}, "range-mismatch")
+    assert "0 to 255" in refused({"max": 255.0}, "range-mismatch")
+    assert "label 10" in refused({"labels": {"2": 1, "10": 1}}, "labels-out-of-range")
+    no_labels = ready_dataset(client, database, NPZ + b"x alone", labels=None, num_labels=None)
+    assert post_certification(client, model_id, no_labels).status_code == 202
+
+    answer = post_certification(client, other_id, dataset_id, {"kind": "lipschitz"})
+    assert problem(answer, 422, "method-not-applicable")["reasons"] == reasons
+    assert post_certification(client, other_id, dataset_id).status_code == 202
+
+
+def test_subsets(client: Client, database: Database) -> None:
+    model_id, dataset_id = ready_model(client, database), ready_dataset(client, database)
+    for subset in ({"stop": 101}, {"start": 100}, {"start": 5, "stop": 5}, {"stop": 0}):
+        problem(post_certification(client, model_id, dataset_id, subset=subset), 422, "subset-out-of-range")
+    for subset in ({"start": -1}, {"step": 0}, {"stop": 2**31}, {"start": 2**64}, {"stop": 1.5}, {"end": 3}):
+        document = problem(post_certification(client, model_id, dataset_id, subset=subset), 422, "invalid-request")
+        assert document["errors"][0]["pointer"] == f"/subset/{next(iter(subset))}"
+    job = post_certification(client, model_id, dataset_id, subset={"start": 99}).json()
+    assert job["subset"] == {"start": 99, "stop": 100, "step": 1}
+    huge = ready_dataset(client, database, NPZ + b"huge", count=100_001)
+    answer = post_certification(client, model_id, huge, rows.SMOOTHING | {"n": 10**9})
+    assert "100000" in problem(answer, 422, "subset-too-large")["detail"]
+
+
+def test_methods_that_can_not_be(client: Client, database: Database) -> None:
+    ids = ready_model(client, database), ready_dataset(client, database)
+    smoothing = rows.SMOOTHING
+    for method, pointer in (
+        (smoothing | {"sigma": 0}, "/method/sigma"),
+        (smoothing | {"sigma": -1}, "/method/sigma"),
+        (smoothing | {"alpha": 0}, "/method/alpha"),
+        (smoothing | {"alpha": 1}, "/method/alpha"),
+        (smoothing | {"n": 0}, "/method/n"),
+        (smoothing | {"n0": 2**70}, "/method/n0"),
+        (smoothing | {"n": 9}, "/method"),
+        (smoothing | {"sgima": 1}, "/method/sgima"),
+        ({"kind": "smoothing"}, "/method/sigma"),
+        ({"kind": "x" * 10_000}, "/method"),
+        ({}, "/method"),
+        ([], "/method"),
+    ):
+        document = problem(post_certification(client, *ids, method=method), 422, "invalid-request")  # type: ignore[arg-type]
+        assert document["errors"][0]["pointer"] == pointer, method
+        assert len(str(document)) < 2000
+    # log2(1/0.001) = 9.97: nine samples can't certify, ten can; the text names the field and the remedy
+    detail = problem(post_certification(client, *ids, method=smoothing | {"n": 9}), 422, "invalid-request")["detail"]
+    assert "n = 9" in detail and "n >= 10" in detail
+    assert post_certification(client, *ids, method=smoothing | {"n": 10}).status_code == 202
+
+
+def test_certifications_are_listed_newest_first(client: Client, database: Database) -> None:
+    ids = ready_model(client, database), ready_dataset(client, database)
+    made = [post_certification(client, *ids, subset={"stop": stop}).json() for stop in (1, 2, 3)]
+    first = client.get("/v1/certifications?limit=2").json()
+    rest = client.get("/v1/certifications", params={"limit": 2, "cursor": first["next_cursor"]}).json()
+    assert sorted(job["id"] for job in first["items"] + rest["items"]) == sorted(job["id"] for job in made)
+    assert [len(first["items"]), len(rest["items"]), rest["next_cursor"]] == [2, 1, None]
