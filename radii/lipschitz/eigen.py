@@ -38,7 +38,8 @@ class LargestEigenvalue:
         if blocks.device.type != "cpu" or blocks.dtype not in (torch.float64, torch.complex128):
             raise TypeError(f"certified arithmetic is float64 on the CPU, not {blocks.dtype} on {blocks.device}")
         step = self.rtol
-        frobenius = torch.linalg.matrix_norm(blocks) * (1 + gamma(self.order**2 + 8))
+        entries = torch.view_as_real(blocks) if blocks.is_complex() else blocks
+        frobenius = torch.linalg.vector_norm(entries.flatten(1), dim=1) * (1 + gamma(2 * self.order**2 + 8))
         if not bool(torch.isfinite(frobenius).all()):
             raise ArithmeticError("a Gram block is not finite")
         # ||H||_F bounds the largest eigenvalue: the blocks it settles need no factorisation (all of them if n = 1)
@@ -46,11 +47,14 @@ class LargestEigenvalue:
         blocks = blocks[numbers]
         numbers += self.seen
         self.seen += len(frobenius)
+        proposed = self.found > 0  # else the level is the floor, and few blocks would pass
         while len(blocks):
-            open_ = ~self._verified(blocks)
-            blocks, numbers = blocks[open_], numbers[open_]
-            if not len(blocks):
-                return
+            if proposed:
+                open_ = ~self._verified(blocks)
+                blocks, numbers = blocks[open_], numbers[open_]
+                if not len(blocks):
+                    return
+            proposed = True
             candidate = _promising(blocks)
             witness = self._witness(blocks[candidate], int(numbers[candidate]), careful=step > self.rtol)
             if witness * (1 + self.rtol) > self.level:
