@@ -108,7 +108,7 @@ def test_what_ignores_sigterm_is_killed_after_its_time(
     group = pid(child)
     wait_until(supervisor, lambda: (tmp_path / "log").read_text() == "up\n")
     supervisor.stop()
-    assert psutil.wait_procs([psutil.Process(p) for p in in_group(group)], timeout=WAIT)[1] == []
+    wait_until(supervisor, lambda: in_group(group) == [])
 
 
 def test_a_command_run_once_gives_its_exit_code_and_a_fresh_log(supervisor: Supervisor, tmp_path: Path) -> None:

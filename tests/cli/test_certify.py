@@ -1,0 +1,188 @@
+"""`radii certify` and what shows its results, against the real service."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from radii.client import Client
+from tests.cli.conftest import DIGITS, Radii
+from tests.service import Service, clean_environment
+
+MODEL, LIPSCHITZ, DATA = (str(DIGITS / name) for name in ("digits.onnx", "digits-lipschitz.onnx", "digits.npz"))
+FAST = ("--sigma", "0.25", "--n", "200", "--subset", "0:5")
+
+
+def test_smoothing_from_files_to_figures(radii: Radii, tmp_path: Path) -> None:
+    done = radii("certify", MODEL, DATA, *FAST)
+    assert done.returncode == 0, done.stderr
+    for line in ("uploading digits.onnx: 100 %", "certifying (smoothing): 100 %"):
+        assert line in done.stderr
+    assert re.search(r"method +smoothing sigma 0\.25 alpha 0\.001 n0 100 n 200", done.stdout)
+    rows = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
+    labels = np.load(DATA)["y"]
+    assert [(row["index"], row["label"]) for row in rows] == [(i, int(labels[i])) for i in range(5)]
+    assert all(sum(row["counts"]) == 200 for row in rows)
+    radii_found = sorted(row["radius"] or 0.0 for row in rows)
+    assert re.search(rf"median radius +{radii_found[2]:.4g}", done.stdout)
+
+
+def test_lipschitz_as_json_and_again_by_id(radii: Radii, service: Service, tmp_path: Path) -> None:
+    first = radii("certify", LIPSCHITZ, DATA, "--method", "lipschitz", "--subset", "0:9:2", "--json", "-o", "a.jsonl")
+    assert first.returncode == 0, first.stderr
+    job = json.loads(first.stdout)
+    assert job["summary"]["inputs"] == 5
+    assert job["curve"]["inputs"] == 5
+    again = radii(
+        "certify", job["model_id"], job["dataset_id"], "--method", "lipschitz", "--subset", "0:9:2", "-o", "b.jsonl"
+    )
+    assert again.returncode == 0, again.stderr
+
+    def what(name: str) -> list[tuple[int, float]]:
+        rows = map(json.loads, (tmp_path / name).read_text().splitlines())
+        return [(row["index"], row["radius"]) for row in rows]
+
+    assert [index for index, _ in what("a.jsonl")] == [0, 2, 4, 6, 8]
+    assert what("a.jsonl") == what("b.jsonl")
+
+
+def test_the_service_on_postgresql_gives_the_same_answer(postgresql_service: Service, radii: Radii) -> None:
+    question = ("certify", LIPSCHITZ, DATA, "--method", "lipschitz", "--subset", "0:20", "--json")
+    here = radii(*question)
+    there = radii(*question, **postgresql_service.environment())
+    assert there.returncode == 0, there.stderr
+    assert json.loads(there.stdout)["summary"] == json.loads(here.stdout)["summary"]
+
+
+def test_a_model_that_cannot_be_certified_is_refused_with_remedies(radii: Radii, tmp_path: Path) -> None:
+    tensor = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [helper.make_node("Det", ["x"], ["d"]), helper.make_node("NonZero", ["d"], ["y"])],
+        "g",
+        [tensor("x", TensorProto.FLOAT, ["b", 8, 8])],
+        [tensor("y", TensorProto.INT64, ["b", "k"])],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), tmp_path / "bad.onnx")
+    np.savez(tmp_path / "x.npz", x=np.zeros((2, 8, 8), "f4"))
+    done = radii("certify", "bad.onnx", "x.npz", "--sigma", "1")
+    assert done.returncode == 1
+    assert "The model can't be certified" in done.stderr
+    assert "What to do: `obstacles` lists every offending node" in done.stderr
+    assert "Det" in done.stderr
+    assert "NonZero" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_pickle_is_refused_with_the_command_that_converts_it(radii: Radii, tmp_path: Path) -> None:
+    (tmp_path / "model.pt").write_bytes(b"\x80\x02}q\x00.")
+    done = radii("certify", "model.pt", DATA, "--sigma", "1")
+    assert done.returncode == 1
+    assert "This model format is not accepted" in done.stderr
+    assert "torch.onnx.export(" in done.stderr
+
+
+def test_data_out_of_range_names_the_remedy(radii: Radii, tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", x=np.full((2, 1, 8, 8), 7, "f4"))
+    done = radii("certify", MODEL, "x.npz", "--sigma", "1")
+    assert done.returncode == 1
+    assert "What to do: Scale x to the range" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("nowhere.onnx", DATA, "--sigma", "1"), "there is no file nowhere.onnx"),
+        ((MODEL, DATA), "smoothing needs --sigma"),
+        ((MODEL, DATA, "--sigma", "1", "--rtol", "0.1"), "--rtol does not belong to smoothing"),
+        ((MODEL, DATA, "--sigma", "-1"), "--sigma: Input should be greater than 0"),
+        ((MODEL, DATA, "--sigma", "1", "--n", "3"), "Use n >= 10, or a larger alpha"),
+        ((MODEL, DATA, "--sigma", "1", "--subset", "5"), "give START:STOP"),
+        ((MODEL, DATA, "--sigma", "1", "--shape", "1x8"), "give lengths"),
+        ((MODEL, DATA, "--sigma", "1", "--mean", "a"), "give numbers"),
+        ((MODEL, DATA, "--method", "magic"), "magic"),
+    ],
+)
+def test_what_cannot_be_right_is_refused_before_anything_is_sent(
+    arguments: tuple[str, ...], message: str, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "radii.cli", "certify", *arguments, "--url", "http://127.0.0.1:9"]
+    done = subprocess.run(command, env={**clean_environment(), "COLUMNS": "200"}, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert message in done.stderr
+
+
+def test_nobody_there_is_said_in_a_line(radii: Radii) -> None:
+    done = radii("models", "--url", "http://127.0.0.1:9")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: http://127.0.0.1:9 does not answer")
+    assert done.stderr.endswith("Is the service up? `radii up`\n")
+
+
+def test_a_wrong_key_says_where_the_right_one_is(radii: Radii) -> None:
+    done = radii("models", RADII_API_KEY="wrong")
+    assert done.returncode == 1
+    assert "DATA_DIR/api-key" in done.stderr
+
+
+@pytest.fixture
+def long_job(service: Service) -> str:
+    """A certification that takes minutes, just begun."""
+    with service.client() as client:
+        model = client.wait(client.create_model(MODEL, shape=[1, 8, 8]))
+        dataset = client.wait(client.create_dataset(DATA))
+        job = client.create_certification(model["id"], dataset["id"], {"kind": "smoothing", "sigma": 0.25, "n": 10**6})
+    return str(job["id"])
+
+
+def test_an_interrupted_command_leaves_the_job_and_says_how_to_end_it(
+    service: Service, radii: Radii, long_job: str
+) -> None:
+    command = [sys.executable, "-m", "radii.cli", "jobs", long_job, "--wait"]
+    process = subprocess.Popen(command, env=service.environment(), stderr=subprocess.PIPE, text=True)
+    assert process.stderr
+    assert process.stderr.readline() == "certifying (smoothing): 0 %\n"
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate()
+    assert process.returncode == 130
+    assert f"radii jobs {long_job} --wait" in said
+    assert "Traceback" not in said
+    cancelled = radii("jobs", long_job, "--cancel", "--json")
+    assert json.loads(cancelled.stdout)["state"] == "cancelled"
+    twice = radii("jobs", long_job, "--cancel")
+    assert twice.returncode == 1
+    assert "The certification has ended" in twice.stderr
+
+
+def test_everything_can_be_listed_and_shown(radii: Radii, service: Service) -> None:
+    job = json.loads(radii("certify", MODEL, DATA, *FAST, "--json").stdout)
+    for command, row_id in (("models", job["model_id"]), ("datasets", job["dataset_id"]), ("jobs", job["id"])):
+        listed = radii(command)
+        assert row_id in listed.stdout
+        assert row_id in [row["id"] for row in json.loads(radii(command, "--json").stdout)]
+        shown = radii(command, row_id)
+        assert shown.returncode == 0, shown.stderr
+        assert row_id in shown.stdout
+        assert json.loads(radii(command, row_id, "--json").stdout)["id"] == row_id
+    assert "certified accuracy" in radii("jobs", job["id"]).stdout
+
+
+def test_results_as_a_table_lines_and_a_file(radii: Radii, service: Service, tmp_path: Path) -> None:
+    job = json.loads(radii("certify", MODEL, DATA, *FAST, "--json").stdout)
+    lines = radii("results", job["id"], "--json").stdout
+    assert lines == (tmp_path / "results.jsonl").read_text()
+    assert radii("results", job["id"], "--output", "again.jsonl").returncode == 0
+    assert (tmp_path / "again.jsonl").read_text() == lines
+    table = radii("results", job["id"]).stdout
+    for row in map(json.loads, lines.splitlines()):
+        assert (f"{row['radius']:.4f}" if row["radius"] is not None else "abstained") in table
+    with service.client() as client:
+        assert isinstance(client, Client)
+        assert [row["index"] for row in client.results(job["id"])] == [0, 1, 2, 3, 4]
