@@ -14,17 +14,20 @@ from radii.graph.call import Activation, Call
 from radii.graph.errors import Refusal
 
 REMEDY = "Export the model again with constant folding on"
+MANY = 2**31  # inputs
 SYMBOLIC_ELEMENTS = 4096  # a list of sizes is short; an array of Python objects need not be long
 
 Array = np.ndarray[Any, np.dtype[Any]]
+Evaluate = Callable[[Call], Array]
 
 
 @dataclass(frozen=True, slots=True)
 class Fold:
     """How one ONNX operator is evaluated at import."""
 
+    most_inputs: int
     attributes: Mapping[str, str]
-    evaluate: Callable[[Call], Array]
+    evaluate: Evaluate
 
 
 FOLDS: dict[str, Fold] = {}
@@ -41,9 +44,11 @@ def fold(call: Call) -> Array:
     return result
 
 
-def _register(operator: str, **attributes: str) -> Callable[[Callable[[Call], Array]], Callable[[Call], Array]]:
+def _register(
+    operator: str, most_inputs: int = 1, **attributes: str
+) -> Callable[[Callable[[Call], Array]], Callable[[Call], Array]]:
     def decorate(function: Callable[[Call], Array]) -> Callable[[Call], Array]:
-        FOLDS[operator] = Fold(attributes, function)
+        FOLDS[operator] = Fold(most_inputs, attributes, function)
         return function
 
     return decorate
@@ -94,7 +99,9 @@ def _size(call: Call) -> Array:
     return total
 
 
-@_register("Constant", value="tensor", value_float="float", value_floats="floats", value_int="int", value_ints="ints")
+@_register(
+    "Constant", 0, value="tensor", value_float="float", value_floats="floats", value_int="int", value_ints="ints"
+)
 def _constant(call: Call) -> Array:
     if len(call.attributes) != 1:
         raise Refusal("a Constant must have exactly one value", REMEDY)
@@ -112,7 +119,7 @@ def _constant_of_shape(call: Call) -> Array:
     return np.full(shape, value.reshape(()))
 
 
-@_register("Range")
+@_register("Range", 3)
 def _range(call: Call) -> Array:
     start, limit, delta = (_given(call, position) for position in range(3))
     if any(bound.size != 1 or bound.dtype.kind not in "iuf" for bound in (start, limit, delta)):
@@ -150,7 +157,7 @@ def _identity(call: Call) -> Array:
     return _given(call, 0)
 
 
-@_register("Reshape", allowzero="int")
+@_register("Reshape", 2, allowzero="int")
 def _reshape(call: Call) -> Array:
     value, target = _given(call, 0), _given(call, 1)
     if target.dtype.kind not in "iu":
@@ -174,17 +181,17 @@ def _transpose(call: Call) -> Array:
     return np.transpose(_given(call, 0), call.get("perm"))
 
 
-@_register("Squeeze", axes="ints")
+@_register("Squeeze", 2, axes="ints")
 def _squeeze(call: Call) -> Array:
     return np.squeeze(_given(call, 0), call.integers(1, "axes"))
 
 
-@_register("Unsqueeze", axes="ints")
+@_register("Unsqueeze", 2, axes="ints")
 def _unsqueeze(call: Call) -> Array:
     return np.expand_dims(_given(call, 0), call.integers(1, "axes") or ())
 
 
-@_register("Expand")
+@_register("Expand", 2)
 def _expand(call: Call) -> Array:
     value, target = _given(call, 0), _sizes(_given(call, 1))
     shape = np.broadcast_shapes(value.shape, target)
@@ -192,21 +199,21 @@ def _expand(call: Call) -> Array:
     return np.broadcast_to(value, shape).copy()
 
 
-@_register("Tile")
+@_register("Tile", 2)
 def _tile(call: Call) -> Array:
     value, repeats = _given(call, 0), _sizes(_given(call, 1))
     _check_size(call, [a * b for a, b in zip(value.shape, repeats, strict=True)])
     return np.tile(value, repeats)
 
 
-@_register("Concat", axis="int")
+@_register("Concat", MANY, axis="int")
 def _concat(call: Call) -> Array:
     values = [_given(call, position) for position in range(len(call.inputs))]
     _check_size(call, [sum(value.size for value in values)])
     return np.concatenate(values, axis=call.get("axis", 0))
 
 
-@_register("Gather", axis="int")
+@_register("Gather", 2, axis="int")
 def _gather(call: Call) -> Array:
     value, indices, axis = _given(call, 0), _given(call, 1), call.get("axis", 0)
     if indices.dtype.kind not in "iu":
@@ -215,7 +222,7 @@ def _gather(call: Call) -> Array:
     return np.take(value, indices, axis=axis)
 
 
-@_register("Slice", starts="ints", ends="ints", axes="ints", steps="ints")
+@_register("Slice", 5, starts="ints", ends="ints", axes="ints", steps="ints")
 def _slice(call: Call) -> Array:
     value = _given(call, 0)
     starts, ends = call.integers(1, "starts") or (), call.integers(2, "ends") or ()
@@ -232,7 +239,7 @@ def _bounds(start: int, end: int, step: int, size: int) -> tuple[int, int | None
     return first, None if last < 0 else last, step
 
 
-@_register("Where")
+@_register("Where", 3)
 def _where(call: Call) -> Array:
     condition, yes, no = (_given(call, position) for position in range(3))
     _check_size(call, np.broadcast_shapes(condition.shape, yes.shape, no.shape))
@@ -297,17 +304,17 @@ def _unary(call: Call) -> Array:
 
 
 for _name in _BINARY:
-    FOLDS[_name] = Fold({}, _binary)
+    FOLDS[_name] = Fold(2, {}, _binary)
 for _name in _UNARY:
-    FOLDS[_name] = Fold({}, _unary)
+    FOLDS[_name] = Fold(1, {}, _unary)
 
 
-@_register("Min")
+@_register("Min", MANY)
 def _min(call: Call) -> Array:
     return _extreme(call, np.minimum)
 
 
-@_register("Max")
+@_register("Max", MANY)
 def _max(call: Call) -> Array:
     return _extreme(call, np.maximum)
 
@@ -321,7 +328,7 @@ def _extreme(call: Call, choose: Callable[[Array, Array], Array]) -> Array:
     return result
 
 
-@_register("ReduceProd", axes="ints", keepdims="int", noop_with_empty_axes="int")
+@_register("ReduceProd", 2, axes="ints", keepdims="int", noop_with_empty_axes="int")
 def _reduce_prod(call: Call) -> Array:
     value, axes = _given(call, 0), call.integers(1, "axes")
     if not axes and call.get("noop_with_empty_axes", 0):

@@ -31,6 +31,7 @@ class Operator:
     """
 
     attributes: ClassVar[Mapping[str, str]] = {}  # the ONNX attributes known: name -> kind (see `Call`)
+    most_inputs: ClassVar[int] = 1  # the inputs its node may have, constants included
     behaviour: ClassVar[str]  # its Lipschitz constant, in words
 
     def __post_init__(self) -> None:

@@ -338,11 +338,13 @@ class _Reader:
         if not call.activations() or call.operator in SHAPE_ONLY:
             if call.operator not in FOLDS:
                 raise Refusal("it works on constants alone", "Export the model again with constant folding on")
+            _check_inputs(call, FOLDS[call.operator].most_inputs)
             constant = fold(call)
             self.tensors.spend(constant.size)
             return constant
         if call.operator not in OPERATORS:
             raise Refusal("it is supported on constants and sizes only", "Express the layer by supported operators")
+        _check_inputs(call, OPERATORS[call.operator].most_inputs)
         operator = OPERATORS[call.operator].read(call)
         activations = call.activations()
         shape = operator.shape(*(value.shape for value in activations))
@@ -365,3 +367,8 @@ class _Reader:
 def _finite(operator: Operator) -> bool:
     numbers = (value for value in operator.settings().values() if isinstance(value, float))
     return all(np.isfinite(array).all() for array in operator.arrays().values()) and all(map(isfinite, numbers))
+
+
+def _check_inputs(call: Call, most: int) -> None:
+    if len(call.inputs) > most:
+        raise Refusal(f"it has {len(call.inputs)} inputs, and takes at most {most}", "Export the model again")

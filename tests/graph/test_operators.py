@@ -223,3 +223,13 @@ def test_refuses_attributes_it_does_not_know(name: str) -> None:
         node.attribute.extend([*kept, helper.make_attribute(attribute, [b"one", b"two"])])
         with pytest.raises(UnsupportedModel, match="attribute"):
             read_onnx(model.SerializeToString())
+
+
+@pytest.mark.parametrize("name", sorted(name for name, cls in OPERATORS.items() if cls.most_inputs < 100))
+def test_refuses_inputs_it_does_not_know(name: str) -> None:
+    case = next(case for case in GOOD if case.operator == name)
+    model = onnx.ModelProto.FromString(case.data())
+    (node,) = (node for node in model.graph.node if "z" in node.output)
+    node.input.extend([""] * (OPERATORS[name].most_inputs - len(node.input)) + ["x"])
+    with pytest.raises(UnsupportedModel, match="inputs, and takes at most"):
+        read_onnx(model.SerializeToString())

@@ -204,7 +204,7 @@ class Sqrt(Univariate):
         return Unbounded("the square root is infinitely steep at 0", "Use smoothing")
 
 
-@onnx_operator()
+@onnx_operator(inputs=2)
 @dataclass(frozen=True, eq=False)
 class Pow(Univariate):
     behaviour = "1 for the exponent 1, else unbounded: smoothing only"
@@ -342,7 +342,7 @@ class Gelu(Univariate):
         return Slope(GELU_ERF if self.approximate == "none" else GELU_TANH)
 
 
-@onnx_operator(min="float", max="float")
+@onnx_operator(inputs=3, min="float", max="float")
 @dataclass(frozen=True, eq=False)
 class Clip(Univariate):
     """Between two constants, given as attributes up to opset 10 and as inputs since."""
@@ -375,7 +375,7 @@ def _limit(call: Call, position: int, name: str, absent: float) -> float | None:
     return None if value == absent else value
 
 
-@onnx_operator()
+@onnx_operator(inputs=2)
 @dataclass(frozen=True, eq=False)
 class PRelu(Operator):
     behaviour = "max(1, |slope|)"

@@ -18,7 +18,7 @@ from radii.graph.rules import Convolution, Rule
 _CONVOLVE = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
 
-@onnx_operator(**ATTRIBUTES, group="int")
+@onnx_operator(inputs=3, **ATTRIBUTES, group="int")
 @dataclass(frozen=True, eq=False)
 class Conv(Operator):
     """Cross-correlation with zero padding in one, two or three axes; ``weight`` is (out, in/groups, *kernel)."""

@@ -14,7 +14,7 @@ from radii.graph.bounds import diagonal, slope, sqrt_up
 from radii.graph.call import Activation, Call
 from radii.graph.errors import Refusal
 from radii.graph.ir import Operator, Shape
-from radii.graph.ops.registry import onnx_operator
+from radii.graph.ops.registry import MANY, onnx_operator
 
 
 def per_sample(constant: np.ndarray, x: Activation) -> np.ndarray:
@@ -100,7 +100,7 @@ class Additive(Binary):
         return sum_rule(self.coefficients()[int(self.constant_first) :][:1], inputs, output)
 
 
-@onnx_operator()
+@onnx_operator(inputs=2)
 @dataclass(frozen=True, eq=False)
 class Add(Additive):
     behaviour = "sum of the inputs' constants; 1 for a constant"
@@ -112,7 +112,7 @@ class Add(Additive):
         return torch.add(*self.operands(inputs, arrays))
 
 
-@onnx_operator()
+@onnx_operator(inputs=2)
 @dataclass(frozen=True, eq=False)
 class Sub(Additive):
     behaviour = "sum of the inputs' constants; 1 for a constant"
@@ -124,7 +124,7 @@ class Sub(Additive):
         return torch.sub(*self.operands(inputs, arrays))
 
 
-@onnx_operator()
+@onnx_operator(inputs=2)
 @dataclass(frozen=True, eq=False)
 class Mul(Binary):
     behaviour = "largest |factor| for a constant; unbounded for two activations"
@@ -141,7 +141,7 @@ class Mul(Binary):
         return slope(diagonal(self.constant, inputs[0]))
 
 
-@onnx_operator()
+@onnx_operator(inputs=2)
 @dataclass(frozen=True, eq=False)
 class Div(Binary):
     behaviour = "1/(smallest |divisor|) for a constant; unbounded for an activation as the divisor"
@@ -167,7 +167,7 @@ class Div(Binary):
         return slope(diagonal(away, inputs[0])) if np.all(np.isfinite(away)) else slope(float("inf"))
 
 
-@onnx_operator()
+@onnx_operator(inputs=MANY)
 @dataclass(frozen=True, eq=False)
 class Sum(Operator):
     """Any number of operands; the constants among them are added up at import."""

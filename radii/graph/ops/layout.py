@@ -54,12 +54,13 @@ class Identity(Operator):
         return Slope(1.0)
 
 
-@onnx_operator(ratio="float", seed="int")
+@onnx_operator(inputs=3, ratio="float", seed="int")
 @dataclass(frozen=True, eq=False)
 class Dropout(Identity):
     @classmethod
     def read(cls, call: Call) -> Operator:
         training = call.constant(2)
+        call.constant(1)  # the ratio, without effect in eval mode
         if training is not None and training.any():
             raise Refusal("it is in training mode, so the model is random", "Call model.eval() before exporting")
         return super().read(call)
@@ -80,7 +81,7 @@ class Cast(Identity):
         return super().read(call)
 
 
-@onnx_operator(allowzero="int")
+@onnx_operator(inputs=2, allowzero="int")
 @dataclass(frozen=True, eq=False)
 class Reshape(Operator):
     """``target`` is the shape of one sample."""
@@ -160,7 +161,7 @@ class Flatten(Reshape):
         return reshape(cls, x, (prod(x.shape),))
 
 
-@onnx_operator(axes="ints")
+@onnx_operator(inputs=2, axes="ints")
 @dataclass(frozen=True, eq=False)
 class Squeeze(Reshape):
     """Axes as an attribute up to opset 12, as an input since."""
@@ -176,7 +177,7 @@ class Squeeze(Reshape):
         return reshape(cls, x, tuple(size for i, size in enumerate(x.shape) if i not in axes))
 
 
-@onnx_operator(axes="ints")
+@onnx_operator(inputs=2, axes="ints")
 @dataclass(frozen=True, eq=False)
 class Unsqueeze(Reshape):
     """Axes as an attribute up to opset 12, as an input since."""

@@ -49,7 +49,7 @@ class Linear(Operator):
         return type(self)(scale[:, None] * self.weight, bias)
 
 
-@onnx_operator(alpha="float", beta="float", transA="int", transB="int")
+@onnx_operator(inputs=3, alpha="float", beta="float", transA="int", transB="int")
 @dataclass(frozen=True, eq=False)
 class Gemm(Linear):
     """``alpha A B + beta C``, A the activation; alpha and beta go into the constants."""
@@ -79,7 +79,7 @@ def _scaled(array: np.ndarray, factor: float) -> np.ndarray:
     return array if factor == 1 else array.astype(np.float64) * factor
 
 
-@onnx_operator()
+@onnx_operator(inputs=2)
 @dataclass(frozen=True, eq=False)
 class MatMul(Linear):
     """An activation times a constant matrix. Left products and products of activations: the classes below."""

@@ -18,7 +18,7 @@ from radii.graph.ops.registry import onnx_operator
 from radii.graph.rules import Rule, Slope, Unbounded
 
 
-@onnx_operator(epsilon="float", momentum="float", spatial="int", training_mode="int")
+@onnx_operator(inputs=5, epsilon="float", momentum="float", spatial="int", training_mode="int")
 @dataclass(frozen=True, eq=False)
 class BatchNormalization(Operator):
     """``scale * x + offset`` a channel, from the running statistics; folded into the layer before where it can."""
@@ -58,7 +58,7 @@ class BatchNormalization(Operator):
         return slope(up(float(np.max(np.abs(self.scale)))))
 
 
-@onnx_operator(axis="int", epsilon="float", stash_type="int")
+@onnx_operator(inputs=3, axis="int", epsilon="float", stash_type="int")
 @dataclass(frozen=True, eq=False)
 class LayerNormalization(Operator):
     """Over the axes from ``axis`` of one sample on."""

@@ -49,7 +49,7 @@ class Pool(Operator):
         return (shape[0], *self.windows.outputs(shape[1:]))
 
 
-@onnx_operator(**ATTRIBUTES, ceil_mode="int", storage_order="int")
+@onnx_operator(inputs=1, **ATTRIBUTES, ceil_mode="int", storage_order="int")
 @dataclass(frozen=True, eq=False)
 class MaxPool(Pool):
     behaviour = "square root of the most windows that cover one pixel"
@@ -77,7 +77,7 @@ class MaxPool(Pool):
         return Slope(sqrt_up(prod(covers)))
 
 
-@onnx_operator(**ATTRIBUTES, ceil_mode="int", count_include_pad="int")
+@onnx_operator(inputs=1, **ATTRIBUTES, ceil_mode="int", count_include_pad="int")
 @dataclass(frozen=True, eq=False)
 class AveragePool(Pool):
     """``include_pad``: the divisor counts the padding inside the window (but nothing past the padded input)."""
@@ -139,7 +139,7 @@ class GlobalAveragePool(Operator):
         return Slope(up(1 / math.sqrt(prod(inputs[0][1:]))))
 
 
-@onnx_operator(axes="ints", keepdims="int", noop_with_empty_axes="int")
+@onnx_operator(inputs=2, axes="ints", keepdims="int", noop_with_empty_axes="int")
 @dataclass(frozen=True, eq=False)
 class ReduceMean(Operator):
     """The mean over ``axes`` (of one sample: 0 is the first after the batch)."""

@@ -10,11 +10,17 @@ OPERATORS: dict[str, type[Operator]] = {}
 Class = TypeVar("Class", bound=type[Operator])
 
 
-def onnx_operator(**attributes: str) -> Callable[[Class], Class]:
-    """Enter a class under its own name, which is its name in ONNX, with the attributes it knows (see `Call`)."""
+MANY = 2**31
+
+
+def onnx_operator(*, inputs: int = 1, **attributes: str) -> Callable[[Class], Class]:
+    """Enter a class under its own name, which is its name in ONNX.
+
+    ``inputs`` is the most inputs it takes; ``attributes`` are those it knows, each with its kind (see `Call`).
+    """
 
     def enter(cls: Class) -> Class:
-        cls.attributes = attributes
+        cls.attributes, cls.most_inputs = attributes, inputs
         OPERATORS[cls.__name__] = cls
         return cls
 

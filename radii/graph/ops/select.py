@@ -15,12 +15,12 @@ from radii.graph.call import Call
 from radii.graph.errors import Refusal
 from radii.graph.ir import Operator, Shape
 from radii.graph.ops.layout import KEEP_BATCH, Identity, sample_axis
-from radii.graph.ops.registry import onnx_operator
+from radii.graph.ops.registry import MANY, onnx_operator
 
 END = 2**31 - 1  # from here on a slice's end means "to the end"
 
 
-@onnx_operator(axis="int")
+@onnx_operator(inputs=2, axis="int")
 @dataclass(frozen=True, eq=False)
 class Gather(Operator):
     """Entries at constant ``indices`` along ``axis`` of one sample."""
@@ -54,7 +54,7 @@ class Gather(Operator):
         return rules.Slope(sqrt_up(multiplicity(self.indices, inputs[0][self.axis])))
 
 
-@onnx_operator(starts="ints", ends="ints", axes="ints")
+@onnx_operator(inputs=5, starts="ints", ends="ints", axes="ints")
 @dataclass(frozen=True, eq=False)
 class Slice(Operator):
     """``ranges`` (start, stop, step) along ``axes`` of one sample. Attributes up to opset 9, inputs since."""
@@ -101,7 +101,7 @@ class Slice(Operator):
         return rules.Slope(1.0)
 
 
-@onnx_operator(mode="string", pads="ints", value="float")
+@onnx_operator(inputs=4, mode="string", pads="ints", value="float")
 @dataclass(frozen=True, eq=False)
 class Pad(Operator):
     """``pads`` (before, after) per axis of one sample. Attributes up to opset 10, inputs since."""
@@ -170,7 +170,7 @@ class Pad(Operator):
         return rules.Slope(sqrt_up(prod(copies)))
 
 
-@onnx_operator(axis="int")
+@onnx_operator(inputs=MANY, axis="int")
 @dataclass(frozen=True, eq=False)
 class Concat(Operator):
     """Activations side by side along ``axis`` of one sample."""
