@@ -1,8 +1,7 @@
 """From logits to certified radii: how far the input may move before another class can win."""
 
 import sys
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +14,7 @@ from radii.lipschitz.rounding import product_up
 LogitsLike = npt.ArrayLike | torch.Tensor
 
 
-@dataclass(frozen=True, slots=True)
-class Margin:
+class Margin(NamedTuple):
     """A prediction and its certified l2 radius.
 
     Attributes:

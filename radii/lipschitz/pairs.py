@@ -51,7 +51,9 @@ def distances(weight: npt.NDArray[np.floating], factor: float) -> npt.NDArray[np
     """(K, K) Euclidean distances between the rows of a matrix (K, features) times ``factor``, rounded up."""
     rows, exponent = scaled(as_float64(weight))
     _, labels = np.unique(rows, axis=0, return_inverse=True)
-    norms = np.stack([np.linalg.norm(rows - row, axis=1) for row in rows])
+    norms = np.zeros((len(rows), len(rows)))
+    for y, row in enumerate(rows):
+        norms[y, y:] = norms[y:, y] = np.linalg.norm(rows[y:] - row, axis=1)
     norms += 2.0**-400  # more than the squares of tiny differences can lose by underflow
     bounds = np.ldexp(norms * up(factor * (1 + gamma(rows.shape[1] + 16))), exponent)
     return np.where(labels[:, np.newaxis] == labels, 0.0, np.nextafter(np.nextafter(bounds, np.inf), np.inf))
