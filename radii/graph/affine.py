@@ -17,7 +17,9 @@ INT64 = 2**63
 
 
 def _refusal(what: str) -> Refusal:
-    return Refusal(f"{what} depends on the batch size", "Export with a fixed batch of 1")
+    return Refusal(
+        f"{what} depends on the batch size", "Export with fixed sizes: nothing may be computed from the batch size"
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -78,12 +78,18 @@ class Call:
             raise Refusal(f"input {position} must be a constant of floats", "Export the model in float32")
         return value
 
+    def only_one(self, position: int, attribute: str) -> None:
+        """Refuse a value given twice: as an input, and as the attribute that older opsets have for it."""
+        if self.input(position) is not None and attribute in self.attributes:
+            raise Refusal(f"{attribute} is given twice, as an input and as an attribute", "Export the model again")
+
     def integers(self, position: int, attribute: str) -> tuple[int, ...] | None:
         """Plain integers given as an input (newer opsets) or as an attribute (older ones); None: neither."""
         value = self.constant(position)
         if value is None:
             given = self.get(attribute)
             return None if given is None else tuple(given)
+        self.only_one(position, attribute)
         if value.dtype.kind not in "iu":
             raise Refusal(
                 f"{attribute} must be constant integers that do not depend on the batch size",

@@ -38,7 +38,10 @@ def fold(call: Call) -> Array:
     with np.errstate(all="ignore"):  # what is not finite is refused where it is used
         result = np.asarray(FOLDS[call.operator].evaluate(call))
     if result.dtype == object and result.size > SYMBOLIC_ELEMENTS:
-        raise Refusal("too many sizes that depend on the batch size", "Export with a fixed batch of 1")
+        raise Refusal(
+            "too many sizes that depend on the batch size",
+            "Export with fixed sizes: nothing may be computed from the batch size",
+        )
     result = settle(result)
     result.flags.writeable = False
     return result
@@ -68,7 +71,10 @@ def _given(call: Call, position: int) -> Array:
 
 def _sizes(array: Array) -> tuple[int, ...]:
     if array.dtype.kind not in "iu":
-        raise Refusal("a constant's shape depends on the batch size", "Export with a fixed batch of 1")
+        raise Refusal(
+            "a constant's shape depends on the batch size",
+            "Export with fixed sizes: nothing may be computed from the batch size",
+        )
     sizes = tuple(int(size) for size in array.reshape(-1))
     if any(size < 0 for size in sizes):
         raise Refusal("a constant's shape has a negative size", REMEDY)
@@ -123,7 +129,10 @@ def _constant_of_shape(call: Call) -> Array:
 def _range(call: Call) -> Array:
     start, limit, delta = (_given(call, position) for position in range(3))
     if any(bound.size != 1 or bound.dtype.kind not in "iuf" for bound in (start, limit, delta)):
-        raise Refusal("the bounds of Range must be plain numbers", "Export with a fixed batch of 1")
+        raise Refusal(
+            "the bounds of Range must be plain numbers",
+            "Export with fixed sizes: nothing may be computed from the batch size",
+        )
     first, last, step = (bound.reshape(()).item() for bound in (start, limit, delta))
     if step == 0 or not all(np.isfinite([first, last, step])):
         raise Refusal("the bounds of Range must be finite and its step not 0", REMEDY)
@@ -142,7 +151,10 @@ def _cast(call: Call) -> Array:
         raise Refusal("a constant is cast to a type that is not supported", "Export the model in float32")
     if value.dtype == object:
         if to not in (np.int32, np.int64):
-            raise Refusal("the batch size is used as a number", "Export with a fixed batch of 1")
+            raise Refusal(
+                "the batch size is used as a number",
+                "Export with fixed sizes: nothing may be computed from the batch size",
+            )
         return value
     if value.dtype.kind == "f" and to in (np.int32, np.int64) and not np.all(np.abs(value) < 2**31):
         raise Refusal("a number too large for an integer is cast to one", REMEDY)
@@ -161,7 +173,10 @@ def _identity(call: Call) -> Array:
 def _reshape(call: Call) -> Array:
     value, target = _given(call, 0), _given(call, 1)
     if target.dtype.kind not in "iu":
-        raise Refusal("a constant's shape depends on the batch size", "Export with a fixed batch of 1")
+        raise Refusal(
+            "a constant's shape depends on the batch size",
+            "Export with fixed sizes: nothing may be computed from the batch size",
+        )
     shape = [int(size) for size in target.reshape(-1)]
     if not call.get("allowzero", 0):
         shape = [value.shape[i] if size == 0 else size for i, size in enumerate(shape)]
@@ -217,7 +232,9 @@ def _concat(call: Call) -> Array:
 def _gather(call: Call) -> Array:
     value, indices, axis = _given(call, 0), _given(call, 1), call.get("axis", 0)
     if indices.dtype.kind not in "iu":
-        raise Refusal("an index depends on the batch size", "Export with a fixed batch of 1")
+        raise Refusal(
+            "an index depends on the batch size", "Export with fixed sizes: nothing may be computed from the batch size"
+        )
     _check_size(call, (indices.size, value.size // max(1, value.shape[axis])))
     return np.take(value, indices, axis=axis)
 

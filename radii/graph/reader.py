@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from radii.graph.attributes import DEFAULT_DOMAIN, read_attributes
 from radii.graph.call import Activation, Call, Value
 from radii.graph.errors import Obstacle, Refusal, UnsupportedModel
 from radii.graph.folding import FOLDS, fold
@@ -14,25 +15,13 @@ from radii.graph.ir import Graph, Node, Operator
 from radii.graph.limits import DEFAULTS, Limits
 from radii.graph.ops import OPERATORS
 from radii.graph.ops.layout import Identity
-from radii.graph.remedies import remedy_for_bytes, remedy_for_domain, remedy_for_operator
+from radii.graph.remedies import quoted, remedy_for_bytes
 from radii.graph.simplify import simplify
 from radii.graph.tensors import MissingFile, Tensors
 
 OLDEST, NEWEST = 8, 23  # opsets of the default domain
-DEFAULT_DOMAIN = ("", "ai.onnx")
 FLOATS = (1, 11)  # TensorProto.FLOAT, DOUBLE
 SHAPE_ONLY = ("Shape", "Size")  # known at import even for an activation
-
-# AttributeProto.AttributeType: the kind's name in `Operator.attributes`, and the field that holds the value
-_KINDS = {
-    1: ("float", "f"),
-    2: ("int", "i"),
-    3: ("string", "s"),
-    4: ("tensor", "t"),
-    6: ("floats", "floats"),
-    7: ("ints", "ints"),
-}
-_SUBGRAPHS = (5, 10)
 
 # What a node that contradicts itself makes numpy or Python raise. Reading has no side effects, so all of them
 # mean the same: this node can't be read.
@@ -80,11 +69,6 @@ def _parse(data: bytes) -> Any:
     if not model.HasField("graph"):
         raise _refused("the file holds no graph", "Upload the file that torch.onnx.export wrote")
     return model
-
-
-def quoted(name: str) -> str:
-    """A name from the file for a message: escaped and cut."""
-    return ascii(name if len(name) <= 80 else name[:77] + "...")
 
 
 class _Reader:
@@ -255,7 +239,7 @@ class _Reader:
     def read_node(self, index: int, node: Any, needed: set[str]) -> None:
         self.values.update(dict.fromkeys(needed))
         try:
-            attributes = self.attributes(node)
+            attributes = read_attributes(node, self.tensors)
             unused = [name for name in node.output[1:] if name in needed]
             if unused:
                 raise Refusal("an output other than its first is used", "Use the first output only")
@@ -282,34 +266,6 @@ class _Reader:
                 "Export the model again",
                 index,
             )
-
-    def attributes(self, node: Any) -> dict[str, Any]:
-        """The node's attributes, every one of them known and of the declared kind."""
-        if node.domain not in DEFAULT_DOMAIN:
-            raise Refusal(*remedy_for_domain(quoted(node.domain)))
-        if any(attribute.type in _SUBGRAPHS for attribute in node.attribute):
-            raise Refusal("it holds a graph of its own (control flow)", "Export with control flow traced away")
-        if node.op_type not in OPERATORS and node.op_type not in FOLDS:
-            raise Refusal(*remedy_for_operator(node.op_type))
-        known = dict(FOLDS[node.op_type].attributes) if node.op_type in FOLDS else {}
-        if node.op_type in OPERATORS:
-            known |= OPERATORS[node.op_type].attributes
-        values: dict[str, Any] = {}
-        for attribute in node.attribute:
-            name = attribute.name
-            if name not in known or name in values or attribute.ref_attr_name:
-                raise Refusal(f"the attribute {quoted(name)} is not known", "Export with a supported opset")
-            kind, field = _KINDS.get(attribute.type, ("another kind", ""))
-            if kind != known[name]:
-                raise Refusal(f"the attribute {quoted(name)} must be of kind {known[name]}", "Export the model again")
-            value = getattr(attribute, field)
-            if kind == "tensor":
-                values[name] = self.tensors.read(value)
-            elif kind == "string":
-                values[name] = value.decode("ascii", "replace")
-            else:
-                values[name] = tuple(value) if kind in ("ints", "floats") else value
-        return values
 
     def input(self, name: str, index: int) -> Value | None:
         if name in self.values:

@@ -35,6 +35,11 @@ _FAMILIES: tuple[tuple[list[str], str, str], ...] = (
 )
 
 
+def quoted(name: str) -> str:
+    """A name from the file for a message: escaped and cut."""
+    return ascii(name if len(name) <= 80 else name[:77] + "...")
+
+
 def remedy_for_bytes(data: bytes) -> tuple[str, str] | None:
     """Reason and remedy for what is plainly some other format; None: it may be ONNX."""
     if not data:

@@ -1,5 +1,6 @@
 """The suite that every operator runs: onnxruntime, shapes, the Lipschitz rule, refusals."""
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -7,6 +8,7 @@ import onnx
 import pytest
 import torch
 from onnx import helper
+from onnxruntime.capi import onnxruntime_pybind11_state as runtime
 
 from radii.graph import OPERATORS, Graph, Node, UnsupportedModel, operators, read_onnx, rules, to_module
 from tests.graph.build import reference, relative_gap
@@ -89,6 +91,22 @@ def test_equals_onnxruntime(case: Case) -> None:
     in_double = to_module(graph, dtype=torch.float64)(torch.from_numpy(x).double())
     assert in_double.dtype == torch.float64
     assert relative_gap(in_double.numpy(), expected) < 1e-5
+
+
+@pytest.mark.parametrize("case", GOOD, ids=str)
+def test_equals_onnxruntime_at_every_opset_that_has_it(case: Case) -> None:
+    """Spellings change with the opset: wherever onnxruntime accepts the node, so do we, with the same answer."""
+    x = np.random.default_rng(2).normal(size=(2, *case.shape)).astype(np.float32)
+    compared = 0
+    for opset in (8, 9, 10, 11, 12, 13, 14, 17, 19, 20, 21, 22, 23):
+        data = dataclasses.replace(case, opset=opset).data()
+        try:
+            expected = reference(data, x)
+        except (runtime.InvalidArgument, runtime.InvalidGraph, runtime.Fail, runtime.NotImplemented):
+            continue
+        assert relative_gap(to_module(read_onnx(data))(torch.from_numpy(x)).numpy(), expected) < 1e-5
+        compared += 1
+    assert compared >= 2
 
 
 @pytest.mark.parametrize("case", GOOD, ids=str)

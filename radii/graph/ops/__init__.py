@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from radii.graph.ops import activation, conv, elementwise, layout, linear, normalization, pool, select
+from radii.graph.ops import activation, conv, elementwise, layout, linear, normalization, parametric, pool, select
 from radii.graph.ops.registry import OPERATORS
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "linear",
     "normalization",
     "operators",
+    "parametric",
     "pool",
     "select",
 ]

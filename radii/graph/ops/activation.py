@@ -1,11 +1,9 @@
 """Elementwise functions of one variable. Constants: the largest |f'|, rounded up (checked with mpmath in the tests)."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
@@ -14,7 +12,6 @@ from radii.graph.bounds import slope, up
 from radii.graph.call import Call
 from radii.graph.errors import Refusal
 from radii.graph.ir import Operator, Shape
-from radii.graph.ops.elementwise import per_sample
 from radii.graph.ops.registry import onnx_operator
 from radii.graph.rules import Rule, Slope, Unbounded
 
@@ -204,123 +201,6 @@ class Sqrt(Univariate):
         return Unbounded("the square root is infinitely steep at 0", "Use smoothing")
 
 
-@onnx_operator(inputs=2)
-@dataclass(frozen=True, eq=False)
-class Pow(Univariate):
-    behaviour = "1 for the exponent 1, else unbounded: smoothing only"
-    exponent: float = 1.0
-
-    @classmethod
-    def read(cls, call: Call) -> Operator:
-        call.activation()
-        exponent = call.constant(1)
-        if exponent is None or exponent.size != 1 or exponent.dtype.kind not in "iuf":
-            raise Refusal("the exponent must be one constant number", "Use a constant exponent")
-        if exponent.ndim > call.activation().rank:
-            raise Refusal("the exponent adds an axis", "Use a scalar exponent")
-        return cls(float(exponent.reshape(())))
-
-    def function(self, x: Tensor) -> Tensor:
-        return torch.pow(x, self.exponent)
-
-    def lipschitz(self, *inputs: Shape) -> Rule:
-        if self.exponent == 1:
-            return Slope(1.0)
-        return Unbounded(f"x^{self.exponent:g} is not Lipschitz on the real line", "Use smoothing")
-
-
-@onnx_operator(alpha="float")
-@dataclass(frozen=True, eq=False)
-class LeakyRelu(Univariate):
-    behaviour = "max(1, |alpha|)"
-    alpha: float = 0.01
-
-    @classmethod
-    def read(cls, call: Call) -> Operator:
-        call.activation()
-        return cls(call.get("alpha", 0.01))
-
-    def function(self, x: Tensor) -> Tensor:
-        return F.leaky_relu(x, self.alpha)
-
-    def lipschitz(self, *inputs: Shape) -> Rule:
-        return Slope(max(1.0, abs(self.alpha)))
-
-
-@onnx_operator(alpha="float")
-@dataclass(frozen=True, eq=False)
-class Elu(Univariate):
-    behaviour = "max(1, |alpha|)"
-    alpha: float = 1.0
-
-    @classmethod
-    def read(cls, call: Call) -> Operator:
-        call.activation()
-        return cls(call.get("alpha", 1.0))
-
-    def function(self, x: Tensor) -> Tensor:
-        return F.elu(x, self.alpha)
-
-    def lipschitz(self, *inputs: Shape) -> Rule:
-        return Slope(max(1.0, abs(self.alpha)))
-
-
-@onnx_operator(alpha="float", gamma="float")
-@dataclass(frozen=True, eq=False)
-class Selu(Univariate):
-    behaviour = "|gamma| max(1, |alpha|)"
-    alpha: float = 1.67326319217681884765625
-    gamma: float = 1.05070102214813232421875
-
-    @classmethod
-    def read(cls, call: Call) -> Operator:
-        call.activation()
-        return cls(call.get("alpha", cls.alpha), call.get("gamma", cls.gamma))
-
-    def function(self, x: Tensor) -> Tensor:
-        return self.gamma * F.elu(x, self.alpha)
-
-    def lipschitz(self, *inputs: Shape) -> Rule:
-        return Slope(up(abs(self.gamma) * max(1.0, abs(self.alpha))))
-
-
-@onnx_operator(alpha="float")
-@dataclass(frozen=True, eq=False)
-class Celu(Univariate):
-    behaviour = "1"
-    alpha: float = 1.0
-
-    @classmethod
-    def read(cls, call: Call) -> Operator:
-        call.activation()
-        alpha = call.get("alpha", 1.0)
-        if not alpha > 0:
-            raise Refusal("the alpha of Celu must be positive", "Use a positive alpha")
-        return cls(alpha)
-
-    def function(self, x: Tensor) -> Tensor:
-        return F.celu(x, self.alpha)
-
-
-@onnx_operator(alpha="float", beta="float")
-@dataclass(frozen=True, eq=False)
-class HardSigmoid(Univariate):
-    behaviour = "|alpha|"
-    alpha: float = 0.2
-    beta: float = 0.5
-
-    @classmethod
-    def read(cls, call: Call) -> Operator:
-        call.activation()
-        return cls(call.get("alpha", 0.2), call.get("beta", 0.5))
-
-    def function(self, x: Tensor) -> Tensor:
-        return torch.clamp(self.alpha * x + self.beta, 0.0, 1.0)
-
-    def lipschitz(self, *inputs: Shape) -> Rule:
-        return Slope(abs(self.alpha))
-
-
 @onnx_operator(approximate="string")
 @dataclass(frozen=True, eq=False)
 class Gelu(Univariate):
@@ -340,61 +220,3 @@ class Gelu(Univariate):
 
     def lipschitz(self, *inputs: Shape) -> Rule:
         return Slope(GELU_ERF if self.approximate == "none" else GELU_TANH)
-
-
-@onnx_operator(inputs=3, min="float", max="float")
-@dataclass(frozen=True, eq=False)
-class Clip(Univariate):
-    """Between two constants, given as attributes up to opset 10 and as inputs since."""
-
-    behaviour = "1"
-    low: float | None = None
-    high: float | None = None
-
-    @classmethod
-    def read(cls, call: Call) -> Operator:
-        call.activation()
-        return cls(_limit(call, 1, "min", -math.inf), _limit(call, 2, "max", math.inf))
-
-    def function(self, x: Tensor) -> Tensor:
-        if self.low is None and self.high is None:
-            return x
-        return torch.clamp(x, self.low, self.high)
-
-
-def _limit(call: Call, position: int, name: str, absent: float) -> float | None:
-    given = call.constant(position)
-    if given is None:
-        value = float(call.get(name, absent))
-    elif given.size == 1 and given.dtype.kind == "f":
-        value = float(given.reshape(()))
-    else:
-        raise Refusal(f"{name} must be one constant number", "Clip to constants")
-    if math.isnan(value):
-        raise Refusal(f"{name} is not a number", "Clip to constants")
-    return None if value == absent else value
-
-
-@onnx_operator(inputs=2)
-@dataclass(frozen=True, eq=False)
-class PRelu(Operator):
-    behaviour = "max(1, |slope|)"
-    slope: np.ndarray
-
-    @classmethod
-    def read(cls, call: Call) -> Operator:
-        x = call.activation()
-        slope = per_sample(call.weight(1), x)
-        if np.broadcast_shapes(slope.shape, x.shape) != x.shape:
-            raise Refusal("the slope of PRelu is larger than its input", "Use one slope a channel")
-        return cls(slope)
-
-    def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
-        (x,) = inputs
-        return torch.where(x < 0, arrays["slope"] * x, x)
-
-    def shape(self, *inputs: Shape) -> Shape:
-        return inputs[0]
-
-    def lipschitz(self, *inputs: Shape) -> Rule:
-        return Slope(max(1.0, float(np.max(np.abs(self.slope)))))

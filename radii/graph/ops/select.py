@@ -137,6 +137,7 @@ class Pad(Operator):
             if max(low, high) > size - (mode == "reflect") and mode in ("reflect", "wrap"):
                 raise Refusal(f"a pad is longer than the input, whose size is {size}", "Use a smaller pad")
         value = call.constant(2)
+        call.only_one(2, "value")
         if value is not None and (value.size != 1 or value.dtype.kind != "f"):
             raise Refusal("the padding value must be one number", "Export the model again")
         number = call.get("value", 0.0) if value is None else float(value.reshape(()))

@@ -1,0 +1,54 @@
+"""The attributes of a node: declared by its operator, or refused. None is ever skipped."""
+
+from typing import Any
+
+from radii.graph.errors import Refusal
+from radii.graph.folding import FOLDS
+from radii.graph.ops import OPERATORS
+from radii.graph.remedies import quoted, remedy_for_domain, remedy_for_operator
+from radii.graph.tensors import Tensors
+
+DEFAULT_DOMAIN = ("", "ai.onnx")
+
+# AttributeProto.AttributeType: the kind's name in `Operator.attributes`, and the field that holds the value
+_KINDS = {
+    1: ("float", "f"),
+    2: ("int", "i"),
+    3: ("string", "s"),
+    4: ("tensor", "t"),
+    6: ("floats", "floats"),
+    7: ("ints", "ints"),
+}
+_SUBGRAPHS = (5, 10)
+
+
+def read_attributes(node: Any, tensors: Tensors) -> dict[str, Any]:
+    """The attributes of a NodeProto, every one of them known and of the declared kind.
+
+    Raises `Refusal` for those that are not, and for a node of another domain, with a graph of its own, or unknown.
+    """
+    if node.domain not in DEFAULT_DOMAIN:
+        raise Refusal(*remedy_for_domain(quoted(node.domain)))
+    if any(attribute.type in _SUBGRAPHS for attribute in node.attribute):
+        raise Refusal("it holds a graph of its own (control flow)", "Export with control flow traced away")
+    if node.op_type not in OPERATORS and node.op_type not in FOLDS:
+        raise Refusal(*remedy_for_operator(node.op_type))
+    known = dict(FOLDS[node.op_type].attributes) if node.op_type in FOLDS else {}
+    if node.op_type in OPERATORS:
+        known |= OPERATORS[node.op_type].attributes
+    values: dict[str, Any] = {}
+    for attribute in node.attribute:
+        name = attribute.name
+        if name not in known or name in values or attribute.ref_attr_name:
+            raise Refusal(f"the attribute {quoted(name)} is not known", "Export with a supported opset")
+        kind, field = _KINDS.get(attribute.type, ("another kind", ""))
+        if kind != known[name]:
+            raise Refusal(f"the attribute {quoted(name)} must be of kind {known[name]}", "Export the model again")
+        value = getattr(attribute, field)
+        if kind == "tensor":
+            values[name] = tensors.read(value)
+        elif kind == "string":
+            values[name] = value.decode("ascii", "replace")
+        else:
+            values[name] = tuple(value) if kind in ("ints", "floats") else value
+    return values
