@@ -251,7 +251,8 @@ def _torus_bound(kernel: Array, layer: Sequence[Axis], rtol: float) -> NormBound
 def _largest_block(gram: Symbol, torus: Sequence[int], rtol: float, *, beyond: float) -> LargestEigenvalue | None:
     """The largest eigenvalue of all blocks on a torus; None as soon as it is known to lie beyond what is of use."""
     order = gram.even.shape[-1]
-    # the mean over frequencies of trace H(f) / n is ||K||_F^2 / n, and the largest entry of K is at least 1/2
+    # the mean over frequencies of trace H(f) / n is ||K||_F^2 / n (where K does not wrap onto itself), and K's largest
+    # entry is at least 1/2: no level below that is worth a try
     largest = LargestEigenvalue(order, rtol=rtol, floor=0.25 / order)
     for blocks in gram.blocks(torus):
         largest.add(blocks)

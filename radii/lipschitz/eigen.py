@@ -21,7 +21,7 @@ class LargestEigenvalue:
     Args:
         order: n, the size of every block.
         rtol: how far above the largest eigenvalue the verified level may lie, relative. A hundredth of it is aimed at.
-        floor: a positive level that the largest eigenvalue over all blocks is known to reach.
+        floor: a positive level to start from: the bound is sound wherever it lies, and never below it.
     """
 
     def __init__(self, order: int, *, rtol: float, floor: float) -> None:
