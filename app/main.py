@@ -29,6 +29,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """The API on ``settings`` (default: ``RADII_*`` variables). The database must be bootstrapped."""
     settings = settings or Settings()
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # /readyz asks it each time
     celery = celery_app(settings)
     ringer = Ringer(celery_ring(celery))
     service = Service(
