@@ -14,12 +14,11 @@ import numpy as np
 from radii.graph.errors import Refusal
 
 INT64 = 2**63
+FIXED_SIZES = "Export with fixed sizes: nothing may be computed from the batch size"
 
 
 def _refusal(what: str) -> Refusal:
-    return Refusal(
-        f"{what} depends on the batch size", "Export with fixed sizes: nothing may be computed from the batch size"
-    )
+    return Refusal(f"{what} depends on the batch size", FIXED_SIZES)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from radii.graph.affine import BATCH, settle
+from radii.graph.affine import BATCH, FIXED_SIZES, settle
 from radii.graph.call import Activation, Call
 from radii.graph.errors import Refusal
 
@@ -40,7 +40,7 @@ def fold(call: Call) -> Array:
     if result.dtype == object and result.size > SYMBOLIC_ELEMENTS:
         raise Refusal(
             "too many sizes that depend on the batch size",
-            "Export with fixed sizes: nothing may be computed from the batch size",
+            FIXED_SIZES,
         )
     result = settle(result)
     result.flags.writeable = False
@@ -73,7 +73,7 @@ def _sizes(array: Array) -> tuple[int, ...]:
     if array.dtype.kind not in "iu":
         raise Refusal(
             "a constant's shape depends on the batch size",
-            "Export with fixed sizes: nothing may be computed from the batch size",
+            FIXED_SIZES,
         )
     sizes = tuple(int(size) for size in array.reshape(-1))
     if any(size < 0 for size in sizes):
@@ -131,7 +131,7 @@ def _range(call: Call) -> Array:
     if any(bound.size != 1 or bound.dtype.kind not in "iuf" for bound in (start, limit, delta)):
         raise Refusal(
             "the bounds of Range must be plain numbers",
-            "Export with fixed sizes: nothing may be computed from the batch size",
+            FIXED_SIZES,
         )
     first, last, step = (bound.reshape(()).item() for bound in (start, limit, delta))
     if step == 0 or not all(np.isfinite([first, last, step])):
@@ -153,7 +153,7 @@ def _cast(call: Call) -> Array:
         if to not in (np.int32, np.int64):
             raise Refusal(
                 "the batch size is used as a number",
-                "Export with fixed sizes: nothing may be computed from the batch size",
+                FIXED_SIZES,
             )
         return value
     if value.dtype.kind == "f" and to in (np.int32, np.int64) and not np.all(np.abs(value) < 2**31):
@@ -175,7 +175,7 @@ def _reshape(call: Call) -> Array:
     if target.dtype.kind not in "iu":
         raise Refusal(
             "a constant's shape depends on the batch size",
-            "Export with fixed sizes: nothing may be computed from the batch size",
+            FIXED_SIZES,
         )
     shape = [int(size) for size in target.reshape(-1)]
     if not call.get("allowzero", 0):
@@ -232,9 +232,7 @@ def _concat(call: Call) -> Array:
 def _gather(call: Call) -> Array:
     value, indices, axis = _given(call, 0), _given(call, 1), call.get("axis", 0)
     if indices.dtype.kind not in "iu":
-        raise Refusal(
-            "an index depends on the batch size", "Export with fixed sizes: nothing may be computed from the batch size"
-        )
+        raise Refusal("an index depends on the batch size", FIXED_SIZES)
     _check_size(call, (indices.size, value.size // max(1, value.shape[axis])))
     return np.take(value, indices, axis=axis)
 

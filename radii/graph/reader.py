@@ -243,10 +243,10 @@ class _Reader:
             unused = [name for name in node.output[1:] if name in needed]
             if unused:
                 raise Refusal("an output other than its first is used", "Use the first output only")
-            inputs = tuple(self.input(name, index) if name else None for name in node.input)
-            while inputs and inputs[-1] is None and not node.input[len(inputs) - 1]:
-                inputs = inputs[:-1]
-            if any(value is None and name for value, name in zip(inputs, node.input, strict=False)):
+            given = max((i for i, name in enumerate(node.input, start=1) if name), default=0)
+            names = node.input[:given]
+            inputs = tuple(self.input(name, index) if name else None for name in names)
+            if any(value is None and name for value, name in zip(inputs, names, strict=True)):
                 return  # an obstacle upstream has been reported
             call = Call(
                 node.op_type,
@@ -260,6 +260,8 @@ class _Reader:
             self.values[node.output[0]] = self.value(call, index, node.name)
         except Refusal as refusal:
             self.obstacle(refusal.reason, refusal.remedy, index)
+        except MissingFile as missing:
+            self.missing[missing.name] += 1
         except _MALFORMED as error:
             self.obstacle(
                 f"its inputs and attributes contradict each other ({type(error).__name__})",

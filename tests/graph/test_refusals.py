@@ -264,6 +264,16 @@ def test_weights_beside_the_file() -> None:
         assert "as a number" in reasons(external(offset=offset), external_data={"f.onnx.data": content})
 
 
+def test_a_constant_node_may_lie_elsewhere_too() -> None:
+    value = numpy_helper.from_array(WEIGHT)
+    value.ClearField("raw_data")
+    value.data_location = TensorProto.EXTERNAL
+    value.external_data.add(key="location", value="big.bin")
+    data = model([node("Constant", [], "w", value=value), GEMM], (6,))
+    assert "weights of 1 tensors lie in the file 'big.bin'" in reasons(data)
+    assert read_onnx(data, external_data={"big.bin": WEIGHT.tobytes()}).num_classes == 3
+
+
 @pytest.mark.parametrize("name", ["../../etc/passwd", "/etc/passwd", "", "f.onnx.data\0", "./f.onnx.data"])
 def test_a_name_that_does_not_match_is_only_a_name(name: str) -> None:
     assert "is not here" in reasons(external(name), external_data={"f.onnx.data": b"\0" * 200})
