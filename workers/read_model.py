@@ -121,12 +121,10 @@ def _onnxruntime(data: bytes, external: dict[str, bytes], output: str | None, x:
         session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
         source = session.get_inputs()[0]
         name = output or session.get_outputs()[0].name
-        batch = source.shape[0] if isinstance(source.shape[0], int) else 1  # a fixed batch size is honoured
         x = x.astype(TYPES[source.type])
-        padded = np.concatenate([x, np.repeat(x[-1:], -len(x) % batch, axis=0)])
-        logits = [session.run([name], {source.name: padded[i : i + batch]})[0] for i in range(0, len(padded), batch)]
+        logits = [session.run([name], {source.name: row[None]})[0] for row in x]  # the batch may be fixed to 1
     except Exception as error:  # onnxruntime's exceptions have no base of their own
         raise unsupported(
             f"onnxruntime can't run it: {str(error)[:300]}", "Export it again, for opset 23 or below"
         ) from None
-    return np.concatenate(logits)[: len(x)]
+    return np.concatenate(logits)

@@ -137,3 +137,19 @@ def test_the_same_bytes_and_settings_are_one_model_even_when_asked_for_at_once(d
             session, factories.upload(session, b"same"), name="x", settings={"input": {"mean": [0.5]}}, external={}
         )
         assert other[1]
+
+
+def test_abandoned_is_what_a_lost_worker_left_not_what_was_given_back(database: Database, model_id: str) -> None:
+    def abandoned() -> str | None:
+        with database.read() as session:
+            return leases.abandoned(session, "model")
+
+    assert abandoned() is None  # never taken
+    claim = take(database, model_id)
+    assert claim is not None and abandoned() is None
+    with database.write() as session:
+        leases.renew(session, claim, seconds=-1)
+    assert abandoned() == model_id
+    with database.write() as session:
+        leases.release(session, claim, blameless=True)
+    assert abandoned() is None

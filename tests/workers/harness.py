@@ -1,0 +1,129 @@
+"""An installation for tests: real workers, and helpers that wait for what they do."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+import redis
+
+from models.bell import Bell, celery_app, celery_ring
+from models.blobs import Blobs
+from models.database import Database
+from models.repositories import certifications, intake, uploads
+from models.settings import Settings
+from models.tables import Certification, Dataset, Model
+from radii.methods import parse_method
+from tests import factories
+
+ROOT = Path(__file__).parent.parent.parent
+EXAMPLES = ROOT / "examples" / "digits"
+SECRET = "5e" * 32
+PATIENCE = 30.0  # seconds; a busy machine is slow, a broken service never arrives
+
+
+def wait_for(what: Callable[[], Any], *, seconds: float = PATIENCE) -> Any:
+    """The first true answer of ``what``."""
+    deadline = time.monotonic() + seconds
+    while not (found := what()):
+        assert time.monotonic() < deadline, f"waited {seconds} s in vain"
+        time.sleep(0.02)
+    return found
+
+
+class Service:
+    """An installation: a database, blobs, a broker, and whichever workers the test starts."""
+
+    def __init__(self, settings: Settings, broker: redis.Redis) -> None:
+        self.settings = settings
+        self.broker = broker
+        self.blobs = Blobs(settings.blob_dir)
+        self.database = Database(settings.database, ring=celery_ring(celery_app(settings)))
+        self.workers: list[subprocess.Popen[bytes]] = []
+        self.seen: set[psutil.Process] = set()
+
+    def start(self) -> subprocess.Popen[bytes]:
+        """A worker for all queues, in a session of its own, like one that ``radii up`` or a terminal starts."""
+        command = [sys.executable, "-m", "celery", "-A", "workers.main", "worker", "--queues", "intake,certify"]
+        command += ["--concurrency", "1", "--without-gossip", "--without-mingle"]
+        environment = {**os.environ, **self.settings.environment(), "OMP_NUM_THREADS": "1"}
+        worker = subprocess.Popen(command, env=environment, cwd=ROOT, start_new_session=True)
+        self.workers.append(worker)
+        return worker
+
+    def family(self) -> set[psutil.Process]:
+        """All processes that any worker of this test ever had and that still live."""
+        for worker in self.workers:
+            with suppress(psutil.NoSuchProcess):
+                process = psutil.Process(worker.pid)
+                self.seen |= {process, *process.children(recursive=True)}
+        return {p for p in self.seen if p.is_running() and p.status() != psutil.STATUS_ZOMBIE}
+
+    def child(self, module: str) -> psutil.Process | None:
+        """The process that runs ``module``, if there is one now."""
+        for process in self.family():
+            with suppress(psutil.NoSuchProcess):
+                if module in process.cmdline() and process.status() != psutil.STATUS_ZOMBIE:
+                    return process
+        return None
+
+    def close(self) -> None:
+        for process in self.family():
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        for worker in self.workers:
+            worker.wait()
+        self.database.close()
+
+    def upload(self, session: Any, content: bytes) -> Any:
+        """An upload whose blob exists."""
+        draft = self.blobs.draft()
+        draft.write_bytes(content)
+        return uploads.add(session, sha256=self.blobs.adopt(draft), size=len(content))
+
+    def add_model(self, content: bytes, **settings: Any) -> str:
+        settings = {"input": factories.INPUT, "output": None, "labels": None} | settings
+        with self.database.write() as session:
+            upload = self.upload(session, content)
+            return intake.add_model(session, upload, name="m", settings=settings, external={})[0].id
+
+    def add_dataset(self, content: bytes) -> str:
+        with self.database.write() as session:
+            return intake.add_dataset(session, self.upload(session, content), name="d")[0].id
+
+    def certify(self, model: str, dataset: str, inputs: int, **method: Any) -> str:
+        parsed = parse_method(method)
+        with self.database.write() as session:
+            row = certifications.add(
+                session,
+                intake.get(session, Model, model),
+                intake.get(session, Dataset, dataset),
+                method=parsed.model_dump(),
+                indices=range(inputs),
+                cost=parsed.cost,
+                shard_inputs=parsed.shard_inputs,
+            )
+            return row.id
+
+    def get(self, table: type[Any], row_id: str) -> Any:
+        with self.database.read() as session:
+            return session.get(table, row_id)
+
+    def wait(self, table: type[Any], row_id: str, *states: str) -> Any:
+        """The row, once it is in one of ``states``."""
+        wait_for(lambda: self.get(table, row_id).state in states)
+        return self.get(table, row_id)
+
+    def halfway(self, certification: str) -> None:
+        """Until some of its samples are counted, and not all."""
+        wait_for(lambda: self.get(Certification, certification).done)
+        row = self.get(Certification, certification)
+        assert row.state == "running" and row.done < row.total
+
+    def ring(self, noun: str, row_id: str) -> None:
+        self.database.ring(Bell(noun, row_id))

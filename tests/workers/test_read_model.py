@@ -1,0 +1,188 @@
+"""What becomes of models, good and hostile, and of the sandbox that reads them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from models.settings import Settings
+from tests import factories
+from tests.workers.harness import EXAMPLES
+from workers.child import bare_environment
+from workers.read_model import read_model
+from workers.rejected import Rejected
+from workers.sandbox import Sandbox
+
+DIGITS = (EXAMPLES / "digits.onnx").read_bytes()
+GIB = 2**30
+
+
+def order(file: Path, external: dict[str, Path] | None = None, **settings: Any) -> dict[str, Any]:
+    return {
+        "noun": "model",
+        "file": str(file),
+        "external_data": {name: str(path) for name, path in (external or {}).items()},
+        "settings": {"input": factories.INPUT, "output": None, "labels": None} | settings,
+    }
+
+
+def written(content: bytes, folder: Path) -> Path:
+    file = folder / "upload"
+    file.write_bytes(content)
+    return file
+
+
+def network(nodes: list[Any], weights: dict[str, Any], shape: list[Any], classes: int) -> bytes:
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [shape[0], classes])],
+        [numpy_helper.from_array(value, name) for name, value in weights.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    content: bytes = model.SerializeToString()
+    return content
+
+
+def dense(weight: Any, batch: Any = "N") -> bytes:
+    nodes = [helper.make_node("Gemm", ["x", "w"], ["y"], transB=1)]
+    return network(nodes, {"w": weight.astype(np.float32)}, [batch, weight.shape[1]], len(weight))
+
+
+FLAT = {"shape": [6], "range": [-1.0, 1.0], "mean": [0.5], "std": [0.25]}
+WEIGHT = np.random.default_rng(0).standard_normal((3, 6))
+
+
+def test_the_summary_of_a_good_model(tmp_path: Path) -> None:
+    summary = read_model(order(EXAMPLES / "digits.onnx", labels=[str(i) for i in range(10)]))
+    assert json.loads(json.dumps(summary)) == summary
+    assert (summary["input_shape"], summary["num_classes"]) == ([1, 8, 8], 10)
+    assert {method["kind"]: method["applies"] for method in summary["methods"]} == {
+        "smoothing": True,
+        "lipschitz": True,
+    }
+    assert summary["checked"]["max_relative_difference"] < 1e-5
+    assert summary["checked"]["against"].startswith("onnxruntime ")
+    scaled = read_model(order(EXAMPLES / "digits.onnx", input=factories.INPUT | {"std": [0.5]}))
+    assert scaled["digest"] != summary["digest"]  # another function of the client's input
+
+
+@pytest.mark.parametrize("batch", ["N", 1])
+def test_a_fixed_batch_size_is_compared_too(batch: Any, tmp_path: Path) -> None:
+    summary = read_model(order(written(dense(WEIGHT, batch), tmp_path), input=FLAT))
+    assert summary["checked"]["max_relative_difference"] < 1e-5
+
+
+def test_weights_may_lie_in_a_second_file(tmp_path: Path) -> None:
+    model = onnx.load_from_string(dense(WEIGHT))
+    onnx.save(model, tmp_path / "m.onnx", save_as_external_data=True, location="m.data", size_threshold=0)
+    blob = (tmp_path / "m.data").rename(tmp_path / "blob")  # found by the name it is given, never as a path
+    summary = read_model(order(tmp_path / "m.onnx", {"m.data": blob}, input=FLAT))
+    assert summary["digest"] == read_model(order(written(dense(WEIGHT), tmp_path), input=FLAT))["digest"]
+    with pytest.raises(Rejected) as refusal:
+        read_model(order(tmp_path / "m.onnx", input=FLAT))
+    assert "m.data" in refusal.value.document["detail"]
+
+
+NAN = np.where(np.eye(3, 6) > 0, np.nan, WEIGHT)
+SINE = network([helper.make_node("Celu", ["x"], ["y"]), helper.make_node("Unknown", ["y"], ["z"])], {}, ["N", 6], 6)
+
+
+@pytest.mark.parametrize(
+    ("content", "settings", "words"),
+    [
+        (b"", {}, ["file"]),
+        (b"\x80\x04\x95pickle", {}, ["torch.onnx.export"]),
+        (b"PK\x03\x04", {}, ["torch.onnx.export"]),
+        (os.urandom(500), {}, []),
+        (DIGITS[: len(DIGITS) // 2], {}, []),
+        (DIGITS, {"labels": ["a", "b"]}, ["10 classes", "2 labels"]),
+        (DIGITS, {"input": factories.INPUT | {"shape": [3, 32, 32]}}, ["[1, 8, 8]", "[3, 32, 32]"]),
+        (DIGITS, {"input": factories.INPUT | {"mean": [0.5, 0.5, 0.5]}}, ["mean"]),
+        (DIGITS, {"output": "nothing"}, ["logits"]),
+        (dense(NAN), {"input": FLAT}, ["finite"]),
+        (dense(1e38 * np.sign(WEIGHT)), {"input": FLAT}, ["not finite", "[-1.0, 1.0]"]),
+    ],
+)
+def test_what_is_wrong_is_refused_in_words(
+    content: bytes, settings: dict[str, Any], words: list[str], tmp_path: Path
+) -> None:
+    with pytest.raises(Rejected) as refusal:
+        read_model(order(written(content, tmp_path), **settings))
+    document = refusal.value.document
+    assert document["type"] == "/problems/unsupported-model"
+    assert document["obstacles"] and all(o["reason"] and o["remedy"] for o in document["obstacles"])
+    for word in words:
+        assert word in json.dumps(document)
+
+
+def run(order: dict[str, Any], folder: Path, settings: Settings) -> tuple[dict[str, Any] | None, int]:
+    """The sandbox's answer and exit status."""
+    folder.mkdir()
+    sandbox = Sandbox(folder, order, settings)
+    try:
+        sandbox.inbox.get(timeout=60)
+    finally:
+        sandbox.kill()
+    return sandbox.answer(late=False), sandbox.process.returncode
+
+
+def slow_network() -> bytes:
+    """A file of 150 kB that takes a minute of computing."""
+    weight = np.random.default_rng(0).standard_normal((64, 64, 3, 3)).astype(np.float32) / 24
+    nodes = [helper.make_node("Conv", [f"h{i}" if i else "x", "w"], [f"h{i + 1}"], pads=[1] * 4) for i in range(40)]
+    nodes += [helper.make_node("GlobalAveragePool", ["h40"], ["p"]), helper.make_node("Flatten", ["p"], ["y"])]
+    return network(nodes, {"w": weight}, ["N", 64, 128, 128], 64)
+
+
+def test_computing_without_end_meets_the_cpu_limit(tmp_path: Path) -> None:
+    content = slow_network()
+    inputs = {"shape": [64, 128, 128], "range": [0.0, 1.0], "mean": [0.0], "std": [1.0]}
+    answer, status = run(order(written(content, tmp_path), input=inputs), tmp_path / "s", Settings(intake_seconds=2))
+    assert status == -signal.SIGXCPU
+    assert answer is not None and answer["problem"]["type"] == "/problems/intake-limit"
+
+
+def test_a_file_that_needs_more_memory_than_allowed_meets_that_limit(tmp_path: Path) -> None:
+    np.savez_compressed(tmp_path / "d.npz", x=np.zeros((1, 300 * 2**20), np.uint8))
+    what = {"noun": "dataset", "file": str(tmp_path / "d.npz"), "max_dataset_bytes": 4 * GIB}
+    answer, status = run(what, tmp_path / "s", Settings(intake_memory_bytes=GIB))
+    assert status == 0
+    assert answer is not None and answer["problem"]["type"] == "/problems/intake-limit"
+
+
+def test_a_limit_can_not_be_raised_again_and_no_secret_is_in_reach() -> None:
+    code = """
+import os, resource, sys
+from workers.confine import confine
+confine(cpu_seconds=9, memory_bytes=2**30, file_bytes=1000)
+assert resource.getrlimit(resource.RLIMIT_CORE) == (0, 0)
+assert resource.getrlimit(resource.RLIMIT_AS) == (2**30, 2**30)
+assert resource.getrlimit(resource.RLIMIT_FSIZE) == (1000, 1000)
+assert not [name for name in os.environ if name.startswith("RADII_")]
+"""
+    os.environ["RADII_NOISE_SECRET"] = "5e" * 32
+    try:
+        subprocess.run([sys.executable, "-c", code], env=bare_environment(), check=True)
+    finally:
+        del os.environ["RADII_NOISE_SECRET"]
+
+
+def test_what_crashes_has_no_answer(tmp_path: Path) -> None:
+    (tmp_path / "s").mkdir()
+    os.mkfifo(tmp_path / "fifo")  # nobody writes: it waits until it is killed
+    sandbox = Sandbox(tmp_path / "s", order(tmp_path / "fifo"), Settings())
+    os.kill(sandbox.process.pid, signal.SIGSEGV)
+    sandbox.inbox.get(timeout=60)
+    assert sandbox.answer(late=False) is None
+    answer = sandbox.answer(late=True)
+    assert answer is not None and answer["problem"]["type"] == "/problems/intake-limit"

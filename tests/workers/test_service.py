@@ -1,0 +1,218 @@
+"""Real workers on a real Redis: what comes out is what the library computes, whatever happens to the processes."""
+
+import io
+import os
+import signal
+from functools import cache
+
+import numpy as np
+import psutil
+import pytest
+import torch
+from sqlalchemy import select
+
+from models.repositories import certifications
+from models.states import TERMINAL
+from models.tables import Certification, Dataset, Model, Result, Shard
+from radii.graph import normalized, read_onnx, to_module
+from radii.lipschitz import margin_radius, network_bound
+from radii.smoothing import certify, input_digest, noise_key, noise_source
+from tests.workers.harness import EXAMPLES, SECRET, Service, wait_for
+
+LONG = {"kind": "smoothing", "sigma": 0.25, "n": 300_000}  # an input is a shard of about a second
+RUNNER, READER = "workers.runner", "workers.read_upload"
+DIGITS = np.load(EXAMPLES / "digits.npz")
+
+
+def results(service: Service, certification: str) -> list[Result]:
+    with service.database.read() as session:
+        query = select(Result).where(Result.certification_id == certification).order_by(Result.index)
+        return list(session.scalars(query))
+
+
+def shards(service: Service, certification: str) -> list[Shard]:
+    with service.database.read() as session:
+        return list(session.scalars(select(Shard).where(Shard.certification_id == certification).order_by(Shard.start)))
+
+
+@cache
+def truth(inputs: int, n: int) -> list[tuple[object, ...]]:
+    """(prediction, radius, pilot counts, counts) of the first digits, by the library in this process."""
+    graph = normalized(read_onnx((EXAMPLES / "digits.onnx").read_bytes()), [0.0], [1.0])
+    found = []
+    for x in DIGITS["x"][:inputs]:
+        key = noise_key(
+            bytes.fromhex(SECRET),
+            model_digest=graph.digest,
+            input_digest=input_digest(x),
+            noise=noise_source("cpu").name,
+            sigma=0.25,
+        )
+        p = certify(
+            to_module(graph),
+            torch.from_numpy(x),
+            num_classes=10,
+            sigma=0.25,
+            alpha=0.001,
+            n0=100,
+            n=n,
+            key=key,
+            batch_size=250,
+        )
+        found.append((p.prediction, p.radius, list(p.pilot_counts), list(p.counts)))
+    return found
+
+
+def said(service: Service, certification: str) -> list[tuple[object, ...]]:
+    """The same of a certification that has succeeded."""
+    row = service.get(Certification, certification)
+    assert (row.state, row.done) == ("succeeded", row.total), row.problem
+    return [
+        (r.prediction, r.radius, r.detail["pilot_counts"], r.detail["counts"]) for r in results(service, certification)
+    ]
+
+
+def done(service: Service, certification: str) -> None:
+    service.wait(Certification, certification, *TERMINAL)
+
+
+def test_from_bytes_to_radii(service: Service) -> None:
+    service.start()
+    good, bound = (service.add_model((EXAMPLES / f"{n}.onnx").read_bytes()) for n in ("digits", "digits-lipschitz"))
+    bad = service.add_model(b"not a model", labels=["a"])
+    file = io.BytesIO()
+    np.savez(file, x=DIGITS["x"][:7, 0], y=np.full(7, -1))
+    data = service.add_dataset((EXAMPLES / "digits.npz").read_bytes())
+    bad_data = service.add_dataset(file.getvalue())
+
+    rejected = service.wait(Model, bad, "ready", "rejected")
+    assert (rejected.state, rejected.problem["type"]) == ("rejected", "/problems/unsupported-model")
+    rejected = service.wait(Dataset, bad_data, "ready", "rejected")
+    assert rejected.problem["type"] == "/problems/invalid-dataset" and "-1" in rejected.problem["detail"]
+    model = service.wait(Model, good, "ready", "rejected")
+    assert model.state == "ready", model.problem
+    assert model.summary["num_classes"] == 10
+    assert model.summary["checked"]["max_relative_difference"] < 1e-5
+    dataset = service.wait(Dataset, data, "ready", "rejected")
+    x = np.load(service.blobs.path(dataset.summary["x_blob"]))
+    assert x.dtype == np.float32 and np.array_equal(x, DIGITS["x"])
+    assert np.array_equal(np.load(service.blobs.path(dataset.summary["y_blob"])), DIGITS["y"])
+    service.wait(Model, bound, "ready")
+    assert not list(service.blobs.drafts.iterdir())
+
+    smooth = service.certify(good, data, 3, kind="smoothing", sigma=0.25, n=2500)
+    margins = service.certify(bound, data, 450, kind="lipschitz")
+    done(service, smooth)
+    assert said(service, smooth) == truth(3, 2500)
+    assert [r.label for r in results(service, smooth)] == DIGITS["y"][:3].tolist()
+
+    done(service, margins)
+    graph = normalized(read_onnx((EXAMPLES / "digits-lipschitz.onnx").read_bytes()), [0.0], [1.0])
+    inputs = torch.from_numpy(DIGITS["x"]).double()
+    logits = to_module(graph, dtype=torch.float64)(inputs)
+    expected = margin_radius(logits, network_bound(graph), norms=inputs.flatten(1).norm(dim=1))
+    found = results(service, margins)
+    assert [(r.prediction, r.detail["runner_up"]) for r in found] == [(m.prediction, m.runner_up) for m in expected]
+    # BLAS sums in an order of its own for each batch size
+    assert [r.radius for r in found] == pytest.approx([m.radius for m in expected], rel=1e-9)
+    for r in found:
+        if r.radius is not None:
+            assert 0 < r.radius <= r.detail["margin"] / r.detail["lipschitz"]
+
+    # A bell that comes again, and one about nothing, do nothing.
+    fences = [s.fence for s in shards(service, smooth)]
+    for noun, row_id in (("shard", shards(service, smooth)[0].id), ("model", good), ("dataset", "dat_" + "0" * 32)):
+        service.ring(noun, row_id)
+    last = service.certify(good, data, 1, kind="smoothing", sigma=0.25, n=20)
+    done(service, last)  # rung after the others, answered after them
+    assert [s.fence for s in shards(service, smooth)] == fences
+    assert service.get(Model, good).fence == 1
+
+
+def test_kill_9_of_a_worker_and_the_loss_of_all_messages_change_no_count(
+    service: Service, digits: tuple[str, str]
+) -> None:
+    job = service.certify(*digits, 2, **LONG)
+    worker = service.start()
+    service.halfway(job)
+    assert service.child(RUNNER)
+    os.kill(worker.pid, signal.SIGKILL)
+    wait_for(lambda: not service.family())  # the pool process and the runner die with it
+    worker.wait()
+    service.broker.flushall()
+    before = service.get(Certification, job).done
+
+    service.start()
+    done(service, job)
+    assert said(service, job) == truth(2, LONG["n"])
+    assert before > 0
+
+
+def test_kill_9_of_a_runner_costs_an_attempt_and_no_count(service: Service, digits: tuple[str, str]) -> None:
+    service.start()
+    job = service.certify(*digits, 2, **LONG)
+    service.halfway(job)
+    runner = service.child(RUNNER)
+    assert runner is not None
+    runner.kill()
+    done(service, job)
+    assert said(service, job) == truth(2, LONG["n"])
+    assert max(shard.fence for shard in shards(service, job)) >= 2
+
+
+def kill_all(service: Service, module: str, table: type, row_id: str) -> None:
+    """Kill whatever runs ``module`` until the row has ended."""
+
+    def ended() -> bool:
+        if child := service.child(module):
+            child.send_signal(signal.SIGABRT)  # as native code that ends itself
+        return service.get(table, row_id).state in TERMINAL
+
+    wait_for(ended)
+
+
+def test_what_kills_its_process_every_time_is_given_up(service: Service, digits: tuple[str, str]) -> None:
+    service.start()
+    job = service.certify(*digits, 1, **LONG)
+    kill_all(service, RUNNER, Certification, job)
+    row = service.get(Certification, job)
+    assert (row.state, row.problem["type"]) == ("failed", "/problems/worker-lost")
+    assert [s.fence for s in shards(service, job)] == [service.settings.max_attempts + 1]
+
+    model = service.add_model((EXAMPLES / "digits-lipschitz.onnx").read_bytes())
+    kill_all(service, READER, Model, model)
+    assert service.get(Model, model).problem["type"] == "/problems/worker-lost"
+
+
+def test_cancelling_ends_the_runner_and_the_worker_goes_on(service: Service, digits: tuple[str, str]) -> None:
+    service.start()
+    job = service.certify(*digits, 3, **LONG)
+    service.halfway(job)
+    runner = service.child(RUNNER)
+    with service.database.write() as session:
+        certifications.cancel(session, certifications.get(session, job, lock=True))
+    assert runner is not None
+    wait_for(lambda: not runner.is_running() or runner.status() == psutil.STATUS_ZOMBIE)
+    following = service.certify(*digits, 1, kind="smoothing", sigma=0.25, n=2500)
+    done(service, following)
+    assert said(service, following) == truth(3, 2500)[:1]
+    assert service.get(Certification, job).state == "cancelled"
+    assert {str(s.state) for s in shards(service, job)} <= {"cancelled", "succeeded"}
+
+
+@pytest.mark.parametrize(
+    ("sig", "group"), [(signal.SIGTERM, False), (signal.SIGTERM, True), (signal.SIGINT, True)], ids=str
+)
+def test_a_shutdown_gives_the_shard_back_at_once(
+    service: Service, digits: tuple[str, str], sig: signal.Signals, group: bool
+) -> None:
+    worker = service.start()
+    job = service.certify(*digits, 2, **LONG)
+    service.halfway(job)
+    assert len(service.family()) >= 3
+    (os.killpg if group else os.kill)(worker.pid, sig)
+    worker.wait(timeout=20)
+    left = [shard for shard in shards(service, job) if shard.state != "succeeded"]
+    assert left
+    assert all((shard.lease_expires_at, shard.attempts) == (None, 0) for shard in left)
+    wait_for(lambda: not service.family())

@@ -1,0 +1,25 @@
+"""The sweeper brings every lost bell back, and never floods a queue."""
+
+from models.bell import celery_app
+from tests.workers.harness import Service
+from workers.sweeper import sweep, waiting
+
+
+def test_an_empty_queue_is_rung_full_and_a_waiting_one_left_alone(service: Service, digits: tuple[str, str]) -> None:
+    app = celery_app(service.settings)
+    with app.connection_for_write() as connection:
+
+        def messages() -> tuple[int, int]:
+            return tuple(waiting(connection.default_channel, queue) for queue in ("certify", "intake"))  # type: ignore[return-value]
+
+        service.certify(*digits, 3, kind="smoothing", sigma=0.25, n=200_000)
+        assert messages() == (3, 0)
+        for _ in range(3):
+            sweep(app, service.database, {"certify", "intake"})
+        assert messages() == (3, 0)
+        service.broker.flushall()
+        sweep(app, service.database, {"intake"})  # a worker looks after its own queues
+        assert messages() == (0, 0)
+        for _ in range(3):
+            sweep(app, service.database, {"certify", "intake"})
+        assert messages() == (3, 0)
