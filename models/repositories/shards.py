@@ -101,9 +101,10 @@ def begin(session: Session, claim: Claim) -> WorkOrder:
 
 def external_blobs(session: Session, model: Model) -> dict[str, str]:
     """The blobs of the model's external weight files, by the name that the model file calls them."""
-    names = {upload_id: name for name, upload_id in model.settings["external_data"].items()}
-    uploads = session.scalars(select(Upload).where(Upload.id.in_(names)))
-    return {names[upload.id]: upload.sha256 for upload in uploads}
+    named = model.settings["external_data"]  # two names may be one upload
+    uploads = session.scalars(select(Upload).where(Upload.id.in_(named.values())))
+    sha256 = {upload.id: upload.sha256 for upload in uploads}
+    return {name: sha256[upload_id] for name, upload_id in named.items()}
 
 
 def record(

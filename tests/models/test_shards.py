@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 
 from models.bell import Bell
 from models.database import Database
-from models.repositories import certifications, leases, results, shards
+from models.repositories import certifications, intake, leases, results, shards
 from models.repositories.leases import Claim, LostClaim
 from models.repositories.shards import ChunkCounts, CountsMismatch, InputResult
 from models.states import IllegalMove, JobState
@@ -212,3 +212,10 @@ def test_pages_of_results(database: Database, job: str) -> None:
         last, end = results.page(session, job, after=cursor, limit=3)
     assert ([r.index for r in first], cursor) == ([0, 1, 2], 2)
     assert ([r.index for r in last], end) == ([3, 4], None)
+
+
+def test_two_external_files_may_be_one_upload(database: Database) -> None:
+    with database.write() as session:
+        model, weights = factories.upload(session, b"model"), factories.upload(session, b"weights")
+        row, _ = intake.add_model(session, model, name="x", settings={}, external={"a": weights, "b": weights})
+        assert shards.external_blobs(session, row) == {"a": weights.sha256, "b": weights.sha256}
