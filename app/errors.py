@@ -100,7 +100,7 @@ def _http(request: Request, error: Exception) -> Response:
 def _allowed(request: Request) -> Iterator[str]:
     """Methods that the path answers. (The router knows those of the first route alone.)"""
     for route in iter_route_contexts(request.app.routes):
-        matched = route._effective_route.matches(request.scope)[0] if route.methods else Match.NONE
+        matched = route.matches(request.scope)[0] if route.methods else Match.NONE
         if matched is not Match.NONE:
             yield from route.methods or ()
             if "GET" in (route.methods or ()):
