@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, insert, select
 from sqlalchemy.orm import Session
 
 from models.base import Json, now
@@ -170,15 +170,24 @@ def _results(session: Session, shard: Shard) -> Sequence[int]:
 
 
 def _add_chunks(session: Session, shard: Shard, chunks: Sequence[ChunkCounts]) -> int:
-    """Insert the chunks that are not there yet; how many samples they hold."""
-    samples = 0
-    for chunk in chunks:
-        key = (shard.certification_id, chunk.index, chunk.stage, chunk.number)
-        if session.get(Chunk, key) is None and session.get(Result, key[:2]) is None:
-            session.add(Chunk(certification_id=key[0], index=key[1], stage=key[2], number=key[3], counts=chunk.counts))
-            samples += sum(chunk.counts)
-    session.flush()
-    return samples
+    """Insert the chunks that are not there yet, in three statements however many; how many samples they hold."""
+    if not chunks:
+        return 0
+    job = shard.certification_id
+    indices, numbers = {chunk.index for chunk in chunks}, [chunk.number for chunk in chunks]
+    keys = select(Chunk.index, Chunk.stage, Chunk.number).where(
+        Chunk.certification_id == job, Chunk.index.in_(indices), Chunk.number.between(min(numbers), max(numbers))
+    )
+    there = {tuple(key) for key in session.execute(keys)}
+    over = set(session.scalars(select(Result.index).where(Result.certification_id == job, Result.index.in_(indices))))
+    new = {
+        (chunk.index, chunk.stage, chunk.number): asdict(chunk)
+        for chunk in chunks
+        if chunk.index not in over and (chunk.index, chunk.stage, chunk.number) not in there
+    }
+    if new:
+        session.execute(insert(Chunk), [{"certification_id": job, **row} for row in new.values()])
+    return sum(sum(row["counts"]) for row in new.values())
 
 
 def _add_result(session: Session, shard: Shard, result: InputResult) -> int:
