@@ -1,6 +1,7 @@
 """What can be done with a graph: which certification methods apply, and normalising its input."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -44,22 +45,17 @@ def normalized(graph: Graph, mean: float | Sequence[float], std: float | Sequenc
             raise ValueError(f"{name} must be finite")
     if not np.all(scale > 0):
         raise ValueError("std must be positive")
-    centred, first = f"{graph.input}.centred", f"{graph.input}.normalized"
-    front = [
-        Node(Sub(_per_channel(shift, axes)), (graph.input,), centred, -1),
-        Node(Div(_per_channel(scale, axes)), (centred,), first, -1),
-    ]
+    source, front = graph.input, []
+    for step, value, nothing in ((Sub, shift, 0), (Div, scale, 1)):
+        if np.any(value != nothing):  # an idle step would cost time on every noisy sample
+            made = f"{graph.input}.{step.__name__.lower()}"
+            front.append(Node(step(_per_channel(value, axes)), (source,), made, -1))
+            source = made
     rest = [
-        Node(
-            node.operator,
-            tuple(first if name == graph.input else name for name in node.inputs),
-            node.output,
-            node.index,
-            node.label,
-        )
+        replace(node, inputs=tuple(source if name == graph.input else name for name in node.inputs))
         for node in graph.nodes
     ]
-    output = first if graph.output == graph.input else graph.output
+    output = source if graph.output == graph.input else graph.output
     return Graph.build(graph.input, graph.input_shape, output, [*front, *rest])
 
 
