@@ -6,6 +6,7 @@ It starts `radii up` on a free port with its data in radii-demo/, and ends it ag
 `radii certify` does, with the same code.
 """
 
+import signal
 import subprocess
 import sys
 import time
@@ -13,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from radii.cli.certify import certify
+from radii.cli.certify import follow, start
 from radii.cli.console import err, out, print_problem
 from radii.cli.plot import plot
 from radii.cli.report import print_report, print_results, save_results
@@ -34,8 +35,7 @@ RUNS = {
 def service() -> Iterator[str]:
     """The URL of a service of our own."""
     command = [sys.executable, "-m", "radii.cli", "up", "--port", "0", "--data-dir", str(FOLDER)]
-    # A session of its own: Ctrl-C comes to this process, which ends the service in its own good order.
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
         for line in process.stdout:
@@ -54,9 +54,8 @@ def main() -> None:
     began = time.monotonic()
     with service() as url, Client(url, key=(FOLDER / "api-key").read_text().strip()) as client:
         for name, (model, method) in RUNS.items():
-            job = certify(
-                client, str(DIGITS / model), str(DIGITS / "digits.npz"), method, settings={"name": name}, subset=INPUTS
-            )
+            files = (str(DIGITS / model), str(DIGITS / "digits.npz"))
+            job = follow(client, start(client, *files, method, settings={"name": name}, subset=INPUTS))
             save_results(client, job["id"], FOLDER / f"results-{name}.jsonl")
             curves[name] = client.curve(job["id"])
             out.rule(f"{model}, {name}")
@@ -71,6 +70,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # by way of every `finally`
     try:
         main()
     except KeyboardInterrupt:

@@ -5,16 +5,22 @@ import secrets
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import psutil
 import pytest
 from sqlalchemy import create_engine, text
 
 from radii.client import Client
+
+PATIENCE = 60.0  # seconds; far above what a condition takes, so that a busy machine is no failure
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,20 @@ class Service:
         return [leader, *leader.children(recursive=True)]
 
 
+def command_line(process: psutil.Process) -> str:
+    """What a process was started as; nothing if it has ended meanwhile."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return ""
+
+
+def left(family: list[psutil.Process]) -> list[str]:
+    """Command lines of those that don't end soon."""
+    _, alive = psutil.wait_procs(family, timeout=10)
+    return [command_line(process) for process in alive]
+
+
 def clean_environment() -> dict[str, str]:
     """This process's environment without settings of radii, and with one thread a computation."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("RADII_")}
@@ -70,6 +90,15 @@ def stop(service: Service, number: int = signal.SIGTERM) -> int:
     service.process.send_signal(number)
     service.process.communicate()
     return service.process.returncode
+
+
+def until(look: Callable[[], T], holds: Callable[[T], bool] = bool) -> T:
+    """What ``look`` sees, once ``holds`` is true of it."""
+    deadline = time.monotonic() + PATIENCE
+    while not holds(seen := look()):
+        assert time.monotonic() < deadline, f"still {seen} after {PATIENCE:g} seconds"
+        time.sleep(0.05)
+    return seen
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """`radii certify`: upload, wait for intake, certify, show and keep the results."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,9 @@ def command(
         if not is_id(given) and not Path(given).is_file():
             fail(f"there is no file {given}", code=2)
     with Client(url) as client:
-        job = certify(client, model, data, question, settings=settings, subset=subset)
+        job = start(client, model, data, question, settings=settings, subset=subset)
+        with outliving_us(job["id"]):
+            job = follow(client, job)
         save_results(client, job["id"], output)
         if as_json:
             print_json({**job, "curve": client.curve(job["id"])})
@@ -44,7 +47,7 @@ def command(
             out.print(f"Every input: {escape(str(output))}   The job: {job['id']}", soft_wrap=True)
 
 
-def certify(
+def start(
     client: Client,
     model: str,
     data: str,
@@ -53,7 +56,7 @@ def certify(
     settings: Mapping[str, Any],
     subset: slice | None = None,
 ) -> Json:
-    """Files or ids in, the certification that has ended out; progress on standard error.
+    """Files or ids in, a certification that has been started out.
 
     ``settings`` are those of ``Client.create_model``; without a shape it is that of the data.
     """
@@ -64,7 +67,7 @@ def certify(
     sent = send_model(client, model, **settings)
     taken_in(client, sent, "model")
     taken_in(client, dataset, "data set")
-    return follow(client, client.create_certification(sent["id"], dataset["id"], method, subset=subset))
+    return client.create_certification(sent["id"], dataset["id"], method, subset=subset)
 
 
 def is_id(text: str) -> bool:
@@ -95,19 +98,21 @@ def taken_in(client: Client, resource: Json, noun: str) -> Json:
 
 
 def follow(client: Client, job: Json) -> Json:
-    """The certification once it has ended, its progress shown. Raises ``ProblemError`` if it has failed.
+    """The certification once it has ended, its progress shown. Raises ``ProblemError`` if it has failed."""
+    with progress(f"certifying ({job['method']['kind']})", job["progress"]["unit"]) as advance:
+        return client.wait(job, on_change=lambda now: advance(now["progress"]["done"], now["progress"]["total"]))
 
-    Ctrl-C ends the command (exit code 130) and not the job.
-    """
+
+@contextmanager
+def outliving_us(job_id: str) -> Iterator[None]:
+    """Ctrl-C ends the command (exit code 130) and not the job; say so."""
     try:
-        with progress(f"certifying ({job['method']['kind']})", job["progress"]["unit"]) as advance:
-            return client.wait(job, on_change=lambda now: advance(now["progress"]["done"], now["progress"]["total"]))
+        yield
     except KeyboardInterrupt:
-        err.print(
-            f"\nThe certification goes on. Follow it: radii jobs {job['id']} --wait; "
-            f"end it: radii jobs {job['id']} --cancel",
-            soft_wrap=True,
+        goes_on = (
+            f"The certification goes on. Follow it: radii jobs {job_id} --wait; end it: radii jobs {job_id} --cancel"
         )
+        err.print(f"\n{goes_on}", soft_wrap=True)
         raise typer.Exit(130) from None
 
 

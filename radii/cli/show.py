@@ -9,7 +9,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from radii.cli.certify import follow
+from radii.cli.certify import follow, outliving_us
 from radii.cli.console import out, print_json, print_problem
 from radii.cli.report import in_words, print_report, print_results, save_results
 from radii.client import Client, ProblemError
@@ -38,7 +38,8 @@ def job(job_id: str, *, wait: bool, cancel: bool, url: str | None, as_json: bool
     with Client(url) as client:
         document = client.cancel(job_id) if cancel else client.get(job_id)
         if wait:
-            document = follow(client, document)
+            with outliving_us(job_id):
+                document = follow(client, document)
         if as_json:
             print_json(document)
             return

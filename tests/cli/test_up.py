@@ -1,0 +1,139 @@
+"""`radii up`: what it starts, tends and ends."""
+
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from radii.client import Client
+from tests.cli.conftest import DIGITS
+from tests.service import PATIENCE, Service, clean_environment, command_line, left, running, start, stop, until
+
+PARTS = ("redis-server", "app.main:create_app", "--queues intake", "--queues certify", "workers.runner", "watchdog.py")
+
+
+def up(*flags: str) -> subprocess.CompletedProcess[str]:
+    """A `radii up` that is expected to end by itself."""
+    command = [sys.executable, "-m", "radii.cli", "up", *flags]
+    environment = {**clean_environment(), "COLUMNS": "200"}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE)
+
+
+def busy(client: Client) -> dict[str, Any]:
+    """A certification that takes minutes and has begun."""
+    model = client.wait(client.create_model(DIGITS / "digits.onnx", shape=[1, 8, 8]))
+    dataset = client.wait(client.create_dataset(DIGITS / "digits.npz"))
+    job = client.create_certification(model["id"], dataset["id"], {"kind": "smoothing", "sigma": 0.25, "n": 10**6})
+    return until(lambda: client.get(job["id"]), lambda job: job["progress"]["done"] > 0)
+
+
+def part(service: Service, name: str) -> psutil.Process | None:
+    """The process whose command line says ``name``, nearest to the top."""
+    return next((process for process in service.family() if name in command_line(process)), None)
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service whose parts may be killed."""
+    with running(tmp_path_factory.mktemp("up") / "data") as service:
+        yield service
+
+
+def test_ctrl_c_ends_all_of_it(tmp_path: Path) -> None:
+    service = start(tmp_path / "data")
+    family = service.family()
+    assert stop(service, signal.SIGINT) == 0
+    assert left(family) == []
+
+
+def test_sigterm_in_the_midst_of_work_ends_all_of_it(tmp_path: Path) -> None:
+    service = start(tmp_path / "data")
+    with service.client() as client:
+        busy(client)
+    assert [name for name in PARTS if part(service, name) is None] == []
+    family = service.family()
+    assert stop(service, signal.SIGTERM) == 0
+    assert left(family) == []
+
+
+def test_killed_in_the_midst_of_work_it_leaves_nothing_and_later_goes_on(tmp_path: Path) -> None:
+    service = start(tmp_path / "data")
+    with service.client() as client:
+        before = busy(client)
+    family = service.family()
+    assert len(family) > len(PARTS)
+    assert stop(service, signal.SIGKILL) == -signal.SIGKILL
+    assert left(family) == []
+    with running(tmp_path / "data") as service, service.client() as client:
+        done = before["progress"]["done"]
+        assert client.get(before["id"])["progress"]["done"] >= done
+        until(lambda: client.get(before["id"])["progress"]["done"], lambda now: now > done)
+
+
+def test_what_is_secret_is_private(own: Service) -> None:
+    for name in ("api-key", "noise-secret", "redis.sock"):
+        assert stat.S_IMODE((own.data_dir / name).stat().st_mode) == 0o600
+    for name in ("", "logs"):
+        assert stat.S_IMODE((own.data_dir / name).stat().st_mode) == 0o700
+
+
+def test_a_second_one_on_the_same_folder_is_refused(own: Service) -> None:
+    done = up("--port", "0", "--data-dir", str(own.data_dir))
+    assert done.returncode == 1
+    assert f"radii is already up on {own.data_dir} (process {own.process.pid}, {own.url})" in done.stderr
+
+
+def test_a_port_that_is_taken_is_said_before_anything_starts(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = up("--port", str(port), "--data-dir", str(tmp_path / "data"))
+    assert done.returncode == 1
+    assert f"port {port} of 127.0.0.1 is taken by another program" in done.stderr
+    assert not (tmp_path / "data" / "logs").exists()
+
+
+def test_an_address_of_another_machine_is_said(tmp_path: Path) -> None:
+    done = up("--host", "192.0.2.1", "--port", "0", "--data-dir", str(tmp_path / "data"))
+    assert done.returncode == 1
+    assert "can't listen on 192.0.2.1" in done.stderr
+
+
+def test_why_the_service_cannot_start_is_said(tmp_path: Path) -> None:
+    with running(tmp_path / "data"):
+        pass
+    done = up("--port", "0", "--data-dir", str(tmp_path / "data"), "--noise-secret", "ab" * 32)
+    assert done.returncode == 1
+    assert "The noise secret is not the one" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_api_that_is_killed_comes_back(own: Service) -> None:
+    with own.client() as client:
+        client.ready()
+        killed = part(own, "app.main:create_app")
+        assert killed
+        killed.kill()
+        killed.wait()
+        assert client.ready()["status"] == "ok"
+    assert part(own, "app.main:create_app") != killed
+
+
+def test_a_worker_that_is_killed_comes_back_and_takes_up_its_work(own: Service) -> None:
+    with own.client() as client:
+        job = busy(client)
+        killed = part(own, "--queues certify")
+        assert killed
+        group = [killed, *killed.children(recursive=True)]
+        killed.kill()
+        assert left(group) == []
+        done = client.get(job["id"])["progress"]["done"]
+        until(lambda: client.get(job["id"])["progress"]["done"], lambda now: now > done)
+        client.cancel(job["id"])
+    assert part(own, "--queues certify") != killed
