@@ -88,3 +88,5 @@ def _end(
         raise TypeError(f"{claim.noun} has no intake")
     row.state = IntakeState(guard(row.state, state))
     row.summary, row.problem, row.finished_at, row.lease_expires_at = summary, problem, now(), None
+    if state is IntakeState.REJECTED:  # the same bytes may be fine tomorrow: a limit raised, an operator learnt
+        row.fingerprint = f"{row.fingerprint}:{row.id}"

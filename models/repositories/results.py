@@ -1,6 +1,6 @@
 """Results of a certification, one row an input."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -18,12 +18,6 @@ def page(
         query = query.where(Result.index > after)
     rows = session.scalars(query).all()
     return rows[:limit], rows[limit - 1].index if len(rows) > limit else None
-
-
-def each(session: Session, certification_id: str) -> Iterator[Result]:
-    """All results in order, fetched a thousand at a time."""
-    query = select(Result).where(Result.certification_id == certification_id).order_by(Result.index)
-    yield from session.scalars(query.execution_options(yield_per=1000))
 
 
 def outcomes(session: Session, certification_id: str) -> list[Outcome]:

@@ -153,3 +153,13 @@ def test_abandoned_is_what_a_lost_worker_left_not_what_was_given_back(database: 
     with database.write() as session:
         leases.release(session, claim, blameless=True)
     assert abandoned() is None
+
+
+def test_what_was_rejected_can_be_registered_anew(database: Database, model_id: str) -> None:
+    claim = taken(database, model_id)
+    with database.write() as session:
+        intake.reject(session, claim, {"title": "over the limit"})
+    with database.write() as session:
+        again = factories.validating_model(session)
+        assert again.id != model_id
+        assert again.state is IntakeState.VALIDATING
