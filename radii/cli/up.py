@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import shlex
 import signal
 import socket
 import sys
@@ -19,6 +20,7 @@ from rich.markup import escape
 from radii.cli import redis, settings
 from radii.cli.console import err, fail, out
 from radii.cli.supervisor import Child, GaveUp, Stopped, Supervisor, tail
+from radii.client.client import DEFAULT_DATA_DIR, DEFAULT_URL
 
 PATIENCE = 120.0  # seconds in which the service gets ready, on a slow and busy machine too
 
@@ -155,10 +157,20 @@ def _banner(chosen: Any, seconds: float) -> None:
         ("docs", f"{url}/docs"),
         ("API key", f"in {chosen.key_file}"),
         ("logs", f"in {chosen.data_dir / 'logs'}"),
-        ("try", "radii certify MODEL.onnx DATA.npz --sigma 0.25"),
+        ("try", f"{_variables(chosen, url)}radii certify MODEL.onnx DATA.npz --sigma 0.25"),
         ("stop", "Ctrl-C"),
     ):
         out.print(f"  [bold]{name:8}[/] {escape(value)}", soft_wrap=True)
+
+
+def _variables(chosen: Any, url: str) -> str:
+    """What another terminal must set so that the client finds this service and its key."""
+    variables = {}
+    if url != DEFAULT_URL:
+        variables["RADII_URL"] = url
+    if chosen.data_dir != Path(DEFAULT_DATA_DIR).expanduser():
+        variables["RADII_DATA_DIR"] = str(chosen.data_dir)
+    return "".join(f"{name}={shlex.quote(value)} " for name, value in variables.items())
 
 
 def _say(message: str) -> None:

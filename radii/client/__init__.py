@@ -8,7 +8,7 @@
 >>> client.wait(job)["summary"]  # doctest: +SKIP
 """
 
-from radii.client.client import Client, default_data_dir
+from radii.client.client import Client
 from radii.client.errors import ClientError, ProblemError, Unreachable
 
-__all__ = ["Client", "ClientError", "ProblemError", "Unreachable", "default_data_dir"]
+__all__ = ["Client", "ClientError", "ProblemError", "Unreachable"]

@@ -19,6 +19,7 @@ OnBytes = Callable[[int, int], None]  # bytes sent so far, bytes in all
 OnChange = Callable[[Json], None]
 
 DEFAULT_URL = "http://127.0.0.1:8000"
+DEFAULT_DATA_DIR = "~/.radii"
 BLOCK = 1 << 18  # bytes; small enough for a progress bar to move
 POLL = 1.0  # seconds between polls, where the service doesn't say
 COLLECTIONS = {"mdl": "models", "dat": "datasets", "cert": "certifications"}
@@ -171,11 +172,6 @@ class Client:
         return document
 
 
-def default_data_dir() -> Path:
-    """The data folder of this machine's installation: RADII_DATA_DIR, else ~/.radii."""
-    return Path(os.environ.get("RADII_DATA_DIR") or "~/.radii").expanduser()
-
-
 def external_data(file: Path) -> list[Path]:
     """The files beside an ONNX file that hold its weights, by the names that exporters give them.
 
@@ -190,8 +186,9 @@ def external_data(file: Path) -> list[Path]:
 
 
 def _kept_key() -> str | None:
+    folder = Path(os.environ.get("RADII_DATA_DIR") or DEFAULT_DATA_DIR).expanduser()
     try:
-        return (default_data_dir() / "api-key").read_text().strip() or None
+        return (folder / "api-key").read_text().strip() or None
     except OSError:
         return None
 

@@ -12,21 +12,32 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from radii.client import Client
 from tests.cli.conftest import DIGITS, Radii
 from tests.service import Service, clean_environment
 
 MODEL, LIPSCHITZ, DATA = (str(DIGITS / name) for name in ("digits.onnx", "digits-lipschitz.onnx", "digits.npz"))
-FAST = ("--sigma", "0.25", "--n", "200", "--subset", "0:5")
 
 
-def test_smoothing_from_files_to_figures(radii: Radii, tmp_path: Path) -> None:
-    done = radii("certify", MODEL, DATA, *FAST)
+@pytest.fixture(scope="module")
+def certified(radii: Radii, folder: Path) -> subprocess.CompletedProcess[str]:
+    """A smoothing certification of five digits, from the command line; results in smoothing.jsonl."""
+    done = radii("certify", MODEL, DATA, "--sigma", "0.25", "--n", "200", "--subset", "0:5", "-o", "smoothing.jsonl")
     assert done.returncode == 0, done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def job_id(certified: subprocess.CompletedProcess[str]) -> str:
+    """The id that it told."""
+    return re.search(r"The job: (cert_\w+)", certified.stdout)[1]  # type: ignore[index]
+
+
+def test_smoothing_from_files_to_figures(certified: subprocess.CompletedProcess[str], folder: Path) -> None:
+    done = certified
     for line in ("uploading digits.onnx: 100 %", "certifying (smoothing): 100 %"):
         assert line in done.stderr
     assert re.search(r"method +smoothing sigma 0\.25 alpha 0\.001 n0 100 n 200", done.stdout)
-    rows = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (folder / "smoothing.jsonl").read_text().splitlines()]
     labels = np.load(DATA)["y"]
     assert [(row["index"], row["label"]) for row in rows] == [(i, int(labels[i])) for i in range(5)]
     assert all(sum(row["counts"]) == 200 for row in rows)
@@ -34,7 +45,7 @@ def test_smoothing_from_files_to_figures(radii: Radii, tmp_path: Path) -> None:
     assert re.search(rf"median radius +{radii_found[2]:.4g}", done.stdout)
 
 
-def test_lipschitz_as_json_and_again_by_id(radii: Radii, service: Service, tmp_path: Path) -> None:
+def test_lipschitz_as_json_and_again_by_id(radii: Radii, folder: Path) -> None:
     first = radii("certify", LIPSCHITZ, DATA, "--method", "lipschitz", "--subset", "0:9:2", "--json", "-o", "a.jsonl")
     assert first.returncode == 0, first.stderr
     job = json.loads(first.stdout)
@@ -46,7 +57,7 @@ def test_lipschitz_as_json_and_again_by_id(radii: Radii, service: Service, tmp_p
     assert again.returncode == 0, again.stderr
 
     def what(name: str) -> list[tuple[int, float]]:
-        rows = map(json.loads, (tmp_path / name).read_text().splitlines())
+        rows = map(json.loads, (folder / name).read_text().splitlines())
         return [(row["index"], row["radius"]) for row in rows]
 
     assert [index for index, _ in what("a.jsonl")] == [0, 2, 4, 6, 8]
@@ -61,7 +72,7 @@ def test_the_service_on_postgresql_gives_the_same_answer(postgresql_service: Ser
     assert json.loads(there.stdout)["summary"] == json.loads(here.stdout)["summary"]
 
 
-def test_a_model_that_cannot_be_certified_is_refused_with_remedies(radii: Radii, tmp_path: Path) -> None:
+def test_a_model_that_cannot_be_certified_is_refused_with_remedies(radii: Radii, folder: Path) -> None:
     tensor = helper.make_tensor_value_info
     graph = helper.make_graph(
         [helper.make_node("Det", ["x"], ["d"]), helper.make_node("NonZero", ["d"], ["y"])],
@@ -69,8 +80,8 @@ def test_a_model_that_cannot_be_certified_is_refused_with_remedies(radii: Radii,
         [tensor("x", TensorProto.FLOAT, ["b", 8, 8])],
         [tensor("y", TensorProto.INT64, ["b", "k"])],
     )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), tmp_path / "bad.onnx")
-    np.savez(tmp_path / "x.npz", x=np.zeros((2, 8, 8), "f4"))
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), folder / "bad.onnx")
+    np.savez(folder / "x.npz", x=np.zeros((2, 8, 8), "f4"))
     done = radii("certify", "bad.onnx", "x.npz", "--sigma", "1")
     assert done.returncode == 1
     assert "The model can't be certified" in done.stderr
@@ -81,16 +92,16 @@ def test_a_model_that_cannot_be_certified_is_refused_with_remedies(radii: Radii,
     assert done.stdout == ""
 
 
-def test_a_pickle_is_refused_with_the_command_that_converts_it(radii: Radii, tmp_path: Path) -> None:
-    (tmp_path / "model.pt").write_bytes(b"\x80\x02}q\x00.")
+def test_a_pickle_is_refused_with_the_command_that_converts_it(radii: Radii, folder: Path) -> None:
+    (folder / "model.pt").write_bytes(b"\x80\x02}q\x00.")
     done = radii("certify", "model.pt", DATA, "--sigma", "1")
     assert done.returncode == 1
     assert "This model format is not accepted" in done.stderr
     assert "torch.onnx.export(" in done.stderr
 
 
-def test_data_out_of_range_names_the_remedy(radii: Radii, tmp_path: Path) -> None:
-    np.savez(tmp_path / "x.npz", x=np.full((2, 1, 8, 8), 7, "f4"))
+def test_data_out_of_range_names_the_remedy(radii: Radii, folder: Path) -> None:
+    np.savez(folder / "x.npz", x=np.full((2, 1, 8, 8), 7, "f4"))
     done = radii("certify", MODEL, "x.npz", "--sigma", "1")
     assert done.returncode == 1
     assert "What to do: Scale x to the range" in done.stderr
@@ -110,9 +121,7 @@ def test_data_out_of_range_names_the_remedy(radii: Radii, tmp_path: Path) -> Non
         ((MODEL, DATA, "--method", "magic"), "magic"),
     ],
 )
-def test_what_cannot_be_right_is_refused_before_anything_is_sent(
-    arguments: tuple[str, ...], message: str, tmp_path: Path
-) -> None:
+def test_what_cannot_be_right_is_refused_before_anything_is_sent(arguments: tuple[str, ...], message: str) -> None:
     command = [sys.executable, "-m", "radii.cli", "certify", *arguments, "--url", "http://127.0.0.1:9"]
     done = subprocess.run(command, env={**clean_environment(), "COLUMNS": "200"}, capture_output=True, text=True)
     assert done.returncode == 2
@@ -161,28 +170,25 @@ def test_an_interrupted_command_leaves_the_job_and_says_how_to_end_it(
     assert "The certification has ended" in twice.stderr
 
 
-def test_everything_can_be_listed_and_shown(radii: Radii, service: Service) -> None:
-    job = json.loads(radii("certify", MODEL, DATA, *FAST, "--json").stdout)
-    for command, row_id in (("models", job["model_id"]), ("datasets", job["dataset_id"]), ("jobs", job["id"])):
+def test_everything_can_be_listed_and_shown(radii: Radii, job_id: str) -> None:
+    job = json.loads(radii("jobs", job_id, "--json").stdout)
+    for command, row_id in (("models", job["model_id"]), ("datasets", job["dataset_id"]), ("jobs", job_id)):
         listed = radii(command)
         assert row_id in listed.stdout
         assert row_id in [row["id"] for row in json.loads(radii(command, "--json").stdout)]
         shown = radii(command, row_id)
         assert shown.returncode == 0, shown.stderr
         assert row_id in shown.stdout
-        assert json.loads(radii(command, row_id, "--json").stdout)["id"] == row_id
-    assert "certified accuracy" in radii("jobs", job["id"]).stdout
+    assert "certified accuracy" in radii("jobs", job_id).stdout
 
 
-def test_results_as_a_table_lines_and_a_file(radii: Radii, service: Service, tmp_path: Path) -> None:
-    job = json.loads(radii("certify", MODEL, DATA, *FAST, "--json").stdout)
-    lines = radii("results", job["id"], "--json").stdout
-    assert lines == (tmp_path / "results.jsonl").read_text()
-    assert radii("results", job["id"], "--output", "again.jsonl").returncode == 0
-    assert (tmp_path / "again.jsonl").read_text() == lines
-    table = radii("results", job["id"]).stdout
+def test_results_as_a_table_lines_and_a_file(radii: Radii, service: Service, job_id: str, folder: Path) -> None:
+    lines = radii("results", job_id, "--json").stdout
+    assert lines == (folder / "smoothing.jsonl").read_text()
+    assert radii("results", job_id, "--output", "again.jsonl").returncode == 0
+    assert (folder / "again.jsonl").read_text() == lines
+    table = radii("results", job_id).stdout
     for row in map(json.loads, lines.splitlines()):
         assert (f"{row['radius']:.4f}" if row["radius"] is not None else "abstained") in table
     with service.client() as client:
-        assert isinstance(client, Client)
-        assert [row["index"] for row in client.results(job["id"])] == [0, 1, 2, 3, 4]
+        assert [row["index"] for row in client.results(job_id)] == [0, 1, 2, 3, 4]
