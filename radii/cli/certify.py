@@ -7,9 +7,8 @@ from typing import Any
 
 import typer
 from pydantic import BaseModel, ValidationError
-from rich.markup import escape
 
-from radii.cli.console import err, fail, out, print_json
+from radii.cli.console import err, fail, out, plain, print_json
 from radii.cli.npy import input_shape
 from radii.cli.progress import progress
 from radii.cli.report import print_report, save_results
@@ -44,7 +43,7 @@ def command(
             print_json({**job, "curve": client.curve(job["id"])})
         else:
             print_report(client, job)
-            out.print(f"Every input: {escape(str(output))}   The job: {job['id']}", soft_wrap=True)
+            out.print(f"Every input: {plain(str(output))}   The job: {job['id']}", soft_wrap=True)
 
 
 def start(

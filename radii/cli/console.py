@@ -2,7 +2,7 @@
 
 import json
 import sys
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeGuard
 
 import typer
 from rich.console import Console
@@ -15,9 +15,14 @@ out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
 
+def plain(text: str) -> str:
+    """Text for rich markup. What came over the network must not move the cursor, nor colour anything."""
+    return escape("".join(letter if letter.isprintable() or letter == "\n" else "\ufffd" for letter in text))
+
+
 def fail(message: str, *, code: int = 1) -> NoReturn:
     """Say what is wrong, and end with exit code ``code``."""
-    err.print(f"[bold red]error:[/] {escape(message)}", soft_wrap=True)
+    err.print(f"[bold red]error:[/] {plain(message)}", soft_wrap=True)
     raise typer.Exit(code)
 
 
@@ -28,26 +33,33 @@ def print_json(document: Any) -> None:
 
 def print_problem(problem: ProblemError) -> None:
     """Title, detail and remedy, then what else the problem lists: obstacles, reasons, errors."""
-    err.print(f"[bold red]{escape(problem.title)}[/]", soft_wrap=True)
+    err.print(f"[bold red]{plain(problem.title)}[/]", soft_wrap=True)
     if problem.detail:
-        err.print(escape(problem.detail), soft_wrap=True)
+        err.print(plain(problem.detail), soft_wrap=True)
     for name in ("obstacles", "reasons", "errors"):
         rows = problem.document.get(name)
-        if isinstance(rows, list) and rows and all(isinstance(row, dict) for row in rows):
-            err.print(_table(rows))
+        if is_table(rows):
+            err.print(table_of(rows))
     if problem.remedy:
-        err.print(f"[bold]What to do:[/] {escape(problem.remedy)}", soft_wrap=True)
+        err.print(f"[bold]What to do:[/] {plain(problem.remedy)}", soft_wrap=True)
 
 
-def _table(rows: list[dict[str, Any]]) -> Table:
+def is_table(value: Any) -> TypeGuard[list[dict[str, Any]]]:
+    """Whether a value is a list of documents."""
+    return isinstance(value, list) and bool(value) and all(isinstance(row, dict) for row in value)
+
+
+def table_of(rows: list[dict[str, Any]]) -> Table:
+    """A table of documents that have much the same fields."""
     columns = list(dict.fromkeys(column for row in rows for column in row))
     table = Table(*columns, header_style="bold")
     for row in rows:
-        table.add_row(*(escape(_text(row.get(column))) for column in columns))
+        table.add_row(*(plain(text_of(row.get(column))) for column in columns))
     return table
 
 
-def _text(value: Any) -> str:
-    if value is None:
+def text_of(value: Any) -> str:
+    """A value in print."""
+    if value is None or value == []:
         return "-"
     return value if isinstance(value, str) else json.dumps(value)

@@ -64,13 +64,13 @@ def main() -> None:
         sys.stderr.close()
         sys.exit(141)
     except Exception as error:
-        from radii.cli.console import err, print_problem
+        from radii.cli.console import err, plain, print_problem
         from radii.client.errors import ClientError, ProblemError
 
         if isinstance(error, ProblemError):
             print_problem(error)
         elif isinstance(error, ClientError | OSError | ValueError):
-            err.print(f"[bold red]error:[/] {error}", soft_wrap=True, markup=True)
+            err.print(f"[bold red]error:[/] {plain(str(error))}", soft_wrap=True)
         else:
             raise
         sys.exit(1)

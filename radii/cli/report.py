@@ -3,13 +3,13 @@
 import json
 from collections.abc import Iterable
 from datetime import datetime
+from decimal import ROUND_DOWN, Decimal
 from pathlib import Path
 from typing import Any
 
-from rich.markup import escape
 from rich.table import Table
 
-from radii.cli.console import out
+from radii.cli.console import out, plain
 from radii.cli.plot import certified_accuracy, largest_radius, ticks
 from radii.client import Client
 
@@ -35,9 +35,9 @@ def print_report(client: Client, job: Json) -> None:
     table.add_row("method", in_words(job["method"]))
     table.add_row("inputs", f"{found['inputs']}" + (f", {found['abstained']} abstained" if found["abstained"] else ""))
     if found["accuracy"] is not None:
-        table.add_row("accuracy", f"{found['accuracy']:.1%}")
+        table.add_row("accuracy", percent(found["accuracy"]))
     if found["median_radius"] is not None:
-        table.add_row("median radius", f"{found['median_radius']:.4g}")
+        table.add_row("median radius", down(found["median_radius"], 4))
     if (took := seconds(job)) is not None:
         table.add_row("time", f"{took:.1f} s")
     out.print(table)
@@ -45,7 +45,7 @@ def print_report(client: Client, job: Json) -> None:
     marks = ticks(largest_radius({"": curve}), 6)
     accuracies = Table("l2 radius", *(f"{mark:g}" for mark in marks), box=None, header_style="bold", padding=(0, 1))
     what = "certified accuracy" if curve["labelled"] else "certified share"
-    accuracies.add_row(what, *(f"{certified_accuracy(curve, mark):.1%}" for mark in marks))
+    accuracies.add_row(what, *(percent(certified_accuracy(curve, mark)) for mark in marks))
     out.print(accuracies)
 
 
@@ -56,7 +56,7 @@ def print_results(rows: Iterable[Json]) -> None:
         column.justify = "right"
     for row in rows:
         wrong = row["label"] is not None and row["prediction"] is not None and row["label"] != row["prediction"]
-        radius = "abstained" if row["abstained"] else f"{row['radius']:.4f}"
+        radius = "abstained" if row["abstained"] else down(row["radius"], 4)
         cells = (_text(row["index"]), _text(row["label"]), _text(row["prediction"]), radius)
         table.add_row(*cells, style="red" if wrong else "dim" if row["abstained"] else None)
     out.print(table)
@@ -67,6 +67,16 @@ def in_words(method: Json) -> str:
     return " ".join([method["kind"], *(f"{key} {value:,}" for key, value in method.items() if key != "kind")])
 
 
+def down(number: float, decimals: int) -> str:
+    """A certified figure in print: rounded toward zero, so that print never says more than was certified."""
+    return str(Decimal(repr(number)).quantize(Decimal(1).scaleb(-decimals), ROUND_DOWN))
+
+
+def percent(share: float) -> str:
+    """A share in print, rounded toward zero."""
+    return f"{(Decimal(repr(share)) * 100).quantize(Decimal('0.1'), ROUND_DOWN)}%"
+
+
 def seconds(job: Json) -> float | None:
     """How long a certification was at work."""
     if not job.get("started_at") or not job.get("finished_at"):
@@ -75,4 +85,4 @@ def seconds(job: Json) -> float | None:
 
 
 def _text(value: Any) -> str:
-    return "-" if value is None else escape(str(value))
+    return "-" if value is None else plain(str(value))

@@ -2,15 +2,15 @@
 
 import json
 import sys
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from rich.markup import escape
 from rich.table import Table
 
 from radii.cli.certify import follow, outliving_us
-from radii.cli.console import out, print_json, print_problem
+from radii.cli.console import is_table, out, plain, print_json, print_problem, table_of, text_of
 from radii.cli.report import in_words, print_report, print_results, save_results
 from radii.client import Client, ProblemError
 
@@ -43,9 +43,11 @@ def job(job_id: str, *, wait: bool, cancel: bool, url: str | None, as_json: bool
         if as_json:
             print_json(document)
             return
-        _show(document)
         if document["state"] == "succeeded":
+            _show({key: value for key, value in document.items() if key not in ("method", "progress", "summary")})
             print_report(client, document)
+        else:
+            _show(document)
 
 
 def results(job_id: str, *, output: Path | None, url: str | None, as_json: bool) -> None:
@@ -64,20 +66,34 @@ def print_list(documents: list[Json]) -> None:
     """One row a resource."""
     table = Table("id", "state", "what", "created", box=None, header_style="bold", padding=(0, 1))
     for document in documents:
-        table.add_row(document["id"], _state(document), escape(_what(document)), document["created_at"][:19])
+        table.add_row(document["id"], _state(document), plain(_what(document)), document["created_at"][:19])
     out.print(table)
 
 
 def _show(document: Json) -> None:
-    table = Table(box=None, show_header=False, padding=(0, 1))
-    for key, value in document.items():
-        if value is not None and key not in ("problem", "state"):
-            table.add_row(key, escape(value if isinstance(value, str) else json.dumps(value)))
-        elif key == "state":
-            table.add_row(key, _state(document))
-    out.print(table)
+    facts = Table(box=None, show_header=False, padding=(0, 1))
+    tables = {}
+    for key, value in _flat({key: value for key, value in document.items() if key != "problem"}):
+        if key == "state":
+            facts.add_row(key, _state(document))
+        elif is_table(value):
+            tables[key] = value
+        elif value is not None:
+            facts.add_row(key, plain(text_of(value)))
+    out.print(facts)
+    for key, rows in tables.items():
+        out.print(f"\n [bold]{key}[/]")
+        out.print(table_of(rows))
     if document.get("problem"):
         print_problem(ProblemError(document["problem"]))
+
+
+def _flat(document: Json, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in document.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def _what(document: Json) -> str:

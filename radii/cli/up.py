@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import IO, Any, NoReturn
 
 import httpx
-from rich.markup import escape
 
 from radii.cli import redis, settings
-from radii.cli.console import err, fail, out
+from radii.cli.console import err, fail, out, plain
 from radii.cli.supervisor import Child, GaveUp, Stopped, Supervisor, tail
 from radii.client.client import DEFAULT_DATA_DIR, DEFAULT_URL
 
@@ -160,7 +159,7 @@ def _banner(chosen: Any, seconds: float) -> None:
         ("try", f"{_variables(chosen, url)}radii certify MODEL.onnx DATA.npz --sigma 0.25"),
         ("stop", "Ctrl-C"),
     ):
-        out.print(f"  [bold]{name:8}[/] {escape(value)}", soft_wrap=True)
+        out.print(f"  [bold]{name:8}[/] {plain(value)}", soft_wrap=True)
 
 
 def _variables(chosen: Any, url: str) -> str:
@@ -174,4 +173,4 @@ def _variables(chosen: Any, url: str) -> str:
 
 
 def _say(message: str) -> None:
-    err.print(f"radii: {escape(message)}", soft_wrap=True)
+    err.print(f"radii: {plain(message)}", soft_wrap=True)

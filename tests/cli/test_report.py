@@ -1,0 +1,26 @@
+import math
+import random
+
+import pytest
+
+from radii.cli.report import down, percent
+
+
+@pytest.mark.parametrize(
+    ("number", "text"), [(0.30157, "0.3015"), (0.29, "0.2900"), (1e-5, "0.0000"), (12.0, "12.0000"), (0.0, "0.0000")]
+)
+def test_a_radius_in_print_is_never_above_the_certified_one(number: float, text: str) -> None:
+    assert down(number, 4) == text
+
+
+def test_rounding_goes_toward_zero_everywhere() -> None:
+    rng = random.Random(0)
+    for _ in range(2000):
+        radius = rng.expovariate(1.0) * 10.0 ** rng.randint(-6, 4)
+        shown = float(down(radius, 4))
+        assert radius - 1e-4 < shown <= radius or math.isclose(shown, radius, rel_tol=1e-15)
+
+
+@pytest.mark.parametrize(("share", "text"), [(1.0, "100.0%"), (0.9999, "99.9%"), (0.29, "29.0%"), (0.0, "0.0%")])
+def test_a_share_in_print_is_never_above_the_true_one(share: float, text: str) -> None:
+    assert percent(share) == text
