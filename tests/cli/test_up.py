@@ -16,6 +16,7 @@ from radii.client import Client
 from tests.cli.conftest import DIGITS
 from tests.service import PATIENCE, Service, clean_environment, command_line, left, running, start, stop, until
 
+SHORT_LEASE = ("--lease-seconds", "4")  # work of a killed worker is taken up by the next one after that
 PARTS = ("redis-server", "app.main:create_app", "--queues intake", "--queues certify", "workers.runner", "watchdog.py")
 
 
@@ -42,7 +43,7 @@ def part(service: Service, name: str) -> psutil.Process | None:
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A service whose parts may be killed."""
-    with running(tmp_path_factory.mktemp("up") / "data") as service:
+    with running(tmp_path_factory.mktemp("up") / "data", *SHORT_LEASE) as service:
         yield service
 
 
@@ -64,14 +65,14 @@ def test_sigterm_in_the_midst_of_work_ends_all_of_it(tmp_path: Path) -> None:
 
 
 def test_killed_in_the_midst_of_work_it_leaves_nothing_and_later_goes_on(tmp_path: Path) -> None:
-    service = start(tmp_path / "data")
+    service = start(tmp_path / "data", *SHORT_LEASE)
     with service.client() as client:
         before = busy(client)
     family = service.family()
     assert len(family) > len(PARTS)
     assert stop(service, signal.SIGKILL) == -signal.SIGKILL
     assert left(family) == []
-    with running(tmp_path / "data") as service, service.client() as client:
+    with running(tmp_path / "data", *SHORT_LEASE) as service, service.client() as client:
         done = before["progress"]["done"]
         assert client.get(before["id"])["progress"]["done"] >= done
         until(lambda: client.get(before["id"])["progress"]["done"], lambda now: now > done)
