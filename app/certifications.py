@@ -170,4 +170,9 @@ def _named(session: Session, table: type[Intaken], row_id: str, field: str) -> I
 
 
 def _patience(out: CertificationOut) -> dict[str, str]:
-    return {} if out.state in TERMINAL else {"Retry-After": str(min(10, max(1, (out.progress.eta_s or 0) // 10)))}
+    """Ask again after a tenth of the time it has taken so far, or of the time left if that is less: the first batches
+    wait for a process to start, so an early estimate is far too long, and must not cost its reader that."""
+    if out.state in TERMINAL:
+        return {}
+    taken = (now() - out.started_at).total_seconds() if out.started_at else 0.0
+    return {"Retry-After": str(min(10, max(1, int(min(taken, out.progress.eta_s or 0) / 10))))}

@@ -1,12 +1,15 @@
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from httpx import Client
 
+from models.base import now
 from models.bell import Bell
 from models.database import Database
 from models.problems import Problem
 from models.repositories.leases import LostClaim
+from models.tables import Certification
 from tests.app import rows
 from tests.app.calls import (
     NPZ,
@@ -88,6 +91,20 @@ def test_etag(client: Client, database: Database) -> None:
     rows.begin(database, path.rpartition("/")[2])
     answer = client.get(path, headers={"If-None-Match": tag})
     assert (answer.status_code, answer.headers["etag"] != tag) == (200, True)
+
+
+@pytest.mark.parametrize(
+    ("taken", "done", "asked"), [(3, 0.01, "1"), (30, 0.01, "3"), (30, 0.75, "1"), (900, 0.1, "10")]
+)
+def test_an_early_estimate_costs_its_reader_a_tenth_of_the_time_taken_at_most(
+    client: Client, database: Database, taken: int, done: float, asked: str
+) -> None:
+    row_id = certification(client, database)
+    rows.begin(database, row_id)
+    with database.write() as session:
+        row = session.get_one(Certification, row_id)
+        row.started_at, row.done = now() - timedelta(seconds=taken), int(row.total * done)
+    assert client.get(f"/v1/certifications/{row_id}").headers["retry-after"] == asked
 
 
 def test_cancel(client: Client, database: Database) -> None:
