@@ -21,6 +21,8 @@ Array = npt.NDArray[Any]
 
 BLOCK = 1 << 20
 MAX_CLASSES = 100_000
+# Noiseless digits in float64 pack 40 times; DEFLATE of one repeated byte 1,000 times. No data set lies beyond this.
+MAX_RATIO, RATIO_FROM = 200, 2**26
 HOW = "Write it with numpy.savez('data.npz', x=x, y=y)."
 
 
@@ -39,8 +41,9 @@ def read_dataset(file: Path, folder: Path, *, max_bytes: int) -> Json:
         try:
             with zipfile.ZipFile(stream) as archive:
                 members = _members(archive)
-                x = _unpack(archive, members["x"], folder / "x.raw", 2 * max_bytes)
-                y = _unpack(archive, members["y"], folder / "y.raw", max_bytes) if "y" in members else None
+                packed = file.stat().st_size
+                x = _unpack(archive, members["x"], folder / "x.raw", 2 * max_bytes, packed)
+                y = _unpack(archive, members["y"], folder / "y.raw", max_bytes, packed) if "y" in members else None
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
             raise invalid(f"The .npz is damaged or cut off: {error}. {HOW}") from None
     return {**_inputs(x, folder / "x.npy", max_bytes), **_labels(y, len(x), folder / "y.npy")}
@@ -63,7 +66,7 @@ def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     return members
 
 
-def _unpack(archive: zipfile.ZipFile, info: zipfile.ZipInfo, raw: Path, max_bytes: int) -> Array:
+def _unpack(archive: zipfile.ZipFile, info: zipfile.ZipInfo, raw: Path, max_bytes: int, packed: int) -> Array:
     """The member's array, mapped from the file ``raw``; checked before its bytes are unpacked, and after."""
     with archive.open(info) as stream:
         dtype, shape, fortran = _header(stream, info.filename)
@@ -73,6 +76,8 @@ def _unpack(archive: zipfile.ZipFile, info: zipfile.ZipInfo, raw: Path, max_byte
                 f"{info.filename} has {size} bytes, over the limit of {max_bytes} (RADII_MAX_DATASET_BYTES). "
                 "Certify it in parts."
             )
+        if size > max(RATIO_FROM, MAX_RATIO * packed):
+            raise invalid(f"{info.filename} unpacks to {size // packed} times the size of the file: a zip bomb. {HOW}")
         missing = size
         with raw.open("xb") as file:
             while block := stream.read(min(BLOCK, missing)) if missing else b"":

@@ -141,7 +141,9 @@ def _resolve(x: Activation, target: list[int | Affine], allowzero: bool, fixed_b
             raise Refusal(f"a sample of shape {list(x.shape)} does not fit the new shape", KEEP_BATCH)
         sizes[sizes.index(-1)] = elements // known
     if prod(sizes) != elements:
-        raise Refusal("samples of the batch are joined or cut", KEEP_BATCH)
+        raise Refusal(
+            f"a sample of shape {list(x.shape)} is made {sizes}: samples of the batch are joined or cut", KEEP_BATCH
+        )
     return tuple(sizes)
 
 
