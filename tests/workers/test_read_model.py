@@ -153,7 +153,9 @@ def test_computing_without_end_meets_the_cpu_limit(tmp_path: Path) -> None:
 
 
 def test_a_file_that_needs_more_memory_than_allowed_meets_that_limit(tmp_path: Path) -> None:
-    np.savez_compressed(tmp_path / "d.npz", x=np.zeros((1, 300 * 2**20), np.uint8))
+    noise = np.random.default_rng(0).integers(0, 256, 2**21, dtype=np.uint8)
+    x = np.concatenate([noise, np.zeros(298 * 2**20, np.uint8)])  # one input; zeros alone would be a zip bomb
+    np.savez_compressed(tmp_path / "d.npz", x=x[None])
     what = {"noun": "dataset", "file": str(tmp_path / "d.npz"), "max_dataset_bytes": 4 * GIB}
     answer, status = run(what, tmp_path / "s", Settings(intake_memory_bytes=GIB))
     assert status == 0
