@@ -4,7 +4,10 @@ import asyncio
 import hashlib
 import os
 import secrets
+import shutil
+import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 BLOCK = 1 << 20
@@ -61,6 +64,13 @@ class Blobs:
     def draft(self) -> Path:
         """A fresh path for a file that ``adopt`` may take over."""
         return self.drafts / secrets.token_hex(16)
+
+    def forget_drafts(self, *, older_than: float) -> None:
+        """Remove drafts that nobody has touched for ``older_than`` seconds: their writers were killed."""
+        for draft in self.drafts.iterdir():
+            with suppress(FileNotFoundError):  # its writer has just finished after all
+                if time.time() - draft.stat().st_mtime > older_than:
+                    shutil.rmtree(draft) if draft.is_dir() else draft.unlink()
 
     def adopt(self, file: Path) -> str:
         """Move ``file`` (in the same file system) into the store; its sha256."""

@@ -18,12 +18,14 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 from sqlalchemy.orm import Session
 
+from models.blobs import Blobs
 from models.database import Database
 from models.repositories import keys
 from models.settings import Settings, keep
 from models.tables import Fact
 
 ROOT = Path(__file__).parent.parent
+DRAFT_SECONDS = 86_400.0  # no upload and no intake takes a day
 LOCK = 0x7261646969  # "radii": PostgreSQL's advisory lock, so that two starts at once migrate one after the other
 
 
@@ -44,6 +46,7 @@ def bootstrap(settings: Settings) -> None:
             migrate(session.connection())
             check_secret(session, settings)
             keys.add(session, "first", keep(settings.key_file, keys.fresh_text()))
+        Blobs(settings.blob_dir).forget_drafts(older_than=DRAFT_SECONDS)
     finally:
         database.close()
 

@@ -14,7 +14,7 @@ from models.blobs import Blobs
 from models.database import Database
 from models.settings import Settings
 from models.tables import Certification  # noqa: F401 (registers all tables)
-from tests.service import own_database, postgresql_service, service  # noqa: F401 (the last two are fixtures)
+from tests.service import own_database, service  # noqa: F401 (the last is a fixture)
 
 POSTGRESQL = os.environ.get("RADII_TEST_POSTGRESQL", "postgresql+psycopg://postgres@127.0.0.1:5432/postgres")
 

@@ -126,18 +126,14 @@ def own_database(server_url: str) -> Iterator[str]:
         server.dispose()
 
 
-@pytest.fixture(scope="session")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A service on SQLite, the same for the whole session: leave it up."""
-    with running(tmp_path_factory.mktemp("radii") / "data") as service:
-        yield service
-
-
-@pytest.fixture(scope="session")
-def postgresql_service(tmp_path_factory: pytest.TempPathFactory, postgresql_server: str) -> Iterator[Service]:
-    """A service on PostgreSQL, the same for the whole session: leave it up."""
-    with (
-        own_database(postgresql_server) as url,
-        running(tmp_path_factory.mktemp("radii") / "data", "--database-url", url) as service,
-    ):
+@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
+def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service on SQLite, then one on PostgreSQL; each the same for all tests: leave it up."""
+    data_dir = tmp_path_factory.mktemp("radii") / "data"
+    if request.param == "sqlite":
+        with running(data_dir) as service:
+            yield service
+        return
+    server_url = request.getfixturevalue("postgresql_server")
+    with own_database(server_url) as url, running(data_dir, "--database-url", url) as service:
         yield service

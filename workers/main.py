@@ -7,12 +7,15 @@ process has threads and connections that a fork would copy in an unknown state.
 
 import functools
 import logging
+import sys
 from collections.abc import Callable
 from typing import Any
 
 from celery import signals
 
 from models.bell import TASKS, celery_app, celery_ring
+from models.bootstrap import WrongSecretError, check_secret
+from models.database import Database
 from models.repositories import leases
 from models.settings import Settings
 from workers.desk import Desk
@@ -64,6 +67,18 @@ def _log(**_: Any) -> None:
     logging.basicConfig(level=SETTINGS.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
 
 
+def _check_secret(**_: Any) -> None:
+    """A worker whose noise secret is another one would give another answer to the same question."""
+    database = Database(SETTINGS.database)
+    try:
+        with database.write() as session:
+            check_secret(session, SETTINGS)
+    except WrongSecretError as error:
+        sys.exit(f"radii: {error}")
+    finally:
+        database.close()
+
+
 def _start_pool_process(**_: Any) -> None:
     supervisor()  # from now on this process hears of a shutdown
 
@@ -75,5 +90,6 @@ def _start_sweeper(sender: Any, **_: Any) -> None:
 
 
 signals.setup_logging.connect(_log)
+signals.worker_init.connect(_check_secret)
 signals.worker_process_init.connect(_start_pool_process)
 signals.worker_ready.connect(_start_sweeper)

@@ -1,4 +1,3 @@
-import pytest
 from fastapi import FastAPI
 from httpx import Client
 
@@ -9,7 +8,6 @@ from tests.app.calls import problem
 from tests.app.conftest import KEY
 
 # Nothing here asks more of the database than the other tests do on both.
-pytestmark = pytest.mark.parametrize("empty_database_url", ["sqlite"], indirect=True)
 
 
 def test_every_call_under_v1_wants_a_key(app: FastAPI, anonymous: Client) -> None:

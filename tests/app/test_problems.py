@@ -12,7 +12,6 @@ from models.repositories import intake
 from tests.app.calls import post_model, problem
 
 # Nothing here asks more of the database than the other tests do on both.
-pytestmark = pytest.mark.parametrize("empty_database_url", ["sqlite"], indirect=True)
 
 JSON = {"Content-Type": "application/json"}
 

@@ -10,7 +10,6 @@ from models.settings import Settings
 from tests.app.calls import problem
 
 # Nothing here asks more of the database than the other tests do on both.
-pytestmark = pytest.mark.parametrize("empty_database_url", ["sqlite"], indirect=True)
 
 LIMIT = 2**20 + 2**19  # over the limit of JSON bodies
 

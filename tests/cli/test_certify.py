@@ -65,14 +65,6 @@ def test_lipschitz_as_json_and_again_by_id(radii: Radii, folder: Path) -> None:
     assert what("a.jsonl") == what("b.jsonl")
 
 
-def test_the_service_on_postgresql_gives_the_same_answer(postgresql_service: Service, radii: Radii) -> None:
-    question = ("certify", LIPSCHITZ, DATA, "--method", "lipschitz", "--subset", "0:20", "--json")
-    here = radii(*question)
-    there = radii(*question, **postgresql_service.environment())
-    assert there.returncode == 0, there.stderr
-    assert json.loads(there.stdout)["summary"] == json.loads(here.stdout)["summary"]
-
-
 def test_a_model_that_cannot_be_certified_is_refused_with_remedies(radii: Radii, folder: Path) -> None:
     tensor = helper.make_tensor_value_info
     graph = helper.make_graph(

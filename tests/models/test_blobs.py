@@ -1,5 +1,6 @@
 import asyncio
 import hashlib
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -54,6 +55,19 @@ def test_the_same_bytes_twice_are_one_blob(tmp_path: Path) -> None:
     draft.write_bytes(b"abc")
     assert blobs.adopt(draft) == first[0]
     assert len(files(tmp_path)) == 1
+
+
+def test_drafts_of_the_dead_are_forgotten_and_no_others(tmp_path: Path) -> None:
+    blobs = Blobs(tmp_path)
+    old, old_folder, fresh = (blobs.draft() for _ in range(3))
+    old.write_bytes(b"half")
+    old_folder.mkdir()
+    (old_folder / "x.raw").write_bytes(b"half")
+    fresh.write_bytes(b"coming")
+    for path in (old, old_folder):
+        os.utime(path, (0, 0))
+    blobs.forget_drafts(older_than=60)
+    assert list(blobs.drafts.iterdir()) == [fresh]
 
 
 @pytest.mark.parametrize("name", ["", "../../etc/passwd", "A" * 64, "0" * 63, "/" * 64])
