@@ -1,6 +1,7 @@
 """Fixtures that more than one folder of tests needs: real databases, settings, a blob store."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from models.database import Database
 from models.settings import Settings
 from models.tables import Certification  # noqa: F401 (registers all tables)
 from tests.service import own_database, service  # noqa: F401 (the last is a fixture)
+
+# Started in the background of a shell, this process and all that it starts would ignore Ctrl-C, which tests send.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 POSTGRESQL = os.environ.get("RADII_TEST_POSTGRESQL", "postgresql+psycopg://postgres@127.0.0.1:5432/postgres")
 
