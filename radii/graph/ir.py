@@ -21,6 +21,8 @@ from radii.graph.rules import Rule
 
 Shape = tuple[int, ...]
 
+FORMAT = 1  # of the canonical form; another one means other digests
+
 
 @dataclass(frozen=True, eq=False)
 class Operator:
@@ -121,24 +123,44 @@ class Graph:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of operators, attributes, constants and wiring, whatever the exporter calls things."""
-        position = {self.input: 0} | {node.output: i for i, node in enumerate(self.nodes, start=1)}
+        """SHA-256 of `canonical`: operators, attributes, constants and wiring, whatever the exporter calls things."""
+        return hashlib.sha256(self.canonical()).hexdigest()
+
+    def canonical(self) -> bytes:
+        """The bytes of ``graph.json`` (docs/graph-format.md): all but the arrays, which it has by hash."""
+        ordered = self.ordered()
+        position = {self.input: 0} | {node.output: i for i, node in enumerate(ordered, start=1)}
         form = {
-            "format": 1,
+            "format": FORMAT,
             "input_shape": self.input_shape,
             "output": position[self.output],
             "nodes": [
                 {
-                    "operator": node.operator.name,
+                    "operator": type(node.operator).__name__,
                     "attributes": node.operator.settings(),
-                    "arrays": {name: _array_digest(array) for name, array in node.operator.arrays().items()},
+                    "arrays": {name: array_digest(array) for name, array in node.operator.arrays().items()},
                     "inputs": [position[name] for name in node.inputs],
                 }
-                for node in self.nodes
+                for node in ordered
             ],
         }
-        canonical = json.dumps(form, sort_keys=True, separators=(",", ":"), allow_nan=True)
-        return hashlib.sha256(canonical.encode()).hexdigest()
+        return json.dumps(form, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+
+    def ordered(self) -> list[Node]:
+        """The nodes that the output needs, each behind its inputs, in an order that the wiring alone decides."""
+        maker = {node.output: node for node in self.nodes}
+        ordered: dict[str, Node] = {}
+        todo = [(self.output, False)]
+        while todo:
+            name, ready = todo.pop()
+            if name in ordered or name not in maker:
+                continue
+            if ready:
+                ordered[name] = maker[name]
+            else:
+                todo.append((name, True))
+                todo.extend((source, False) for source in reversed(maker[name].inputs))
+        return list(ordered.values())
 
     def input_shapes(self, node: Node) -> tuple[Shape, ...]:
         """The shapes a sample of ``node``'s inputs."""
@@ -192,6 +214,11 @@ def _parameters(operator: Operator) -> int:
     return sum(array.size for array in operator.arrays().values() if array.dtype.kind == "f")
 
 
-def _array_digest(array: np.ndarray) -> list[Any]:
-    little_endian = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
-    return [array.dtype.str.lstrip("<=|"), array.shape, hashlib.sha256(little_endian.tobytes()).hexdigest()]
+def array_digest(array: np.ndarray) -> list[Any]:
+    """What ``graph.json`` says of an array: type, shape, SHA-256 of its entries (little-endian, C order)."""
+    return [array.dtype.str.lstrip("<=|"), list(array.shape), hashlib.sha256(little_endian(array)).hexdigest()]
+
+
+def little_endian(array: np.ndarray) -> bytes:
+    """The entries in C order."""
+    return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).tobytes()
