@@ -117,6 +117,9 @@ class Graph:
             numbered.append(Node(node.operator, inputs, str(i), node.index, node.label))
         return cls("0", input_shape, ids[output], tuple(numbered), MappingProxyType(shapes))
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Graph":
+        return self  # immutable: its own copy, so that a module which holds it can be copied
+
     @property
     def num_classes(self) -> int:
         return self.shapes[self.output][0]
@@ -187,7 +190,7 @@ class Graph:
 
     def summary(self) -> dict[str, Any]:
         """What a person wants to know at a glance: JSON values."""
-        layers = [
+        layers: list[dict[str, Any]] = [
             {
                 "node": node.index,
                 "label": node.label,
@@ -203,7 +206,8 @@ class Graph:
             "num_classes": self.num_classes,
             "digest": self.digest,
             "parameters": sum(_parameters(node.operator) for node in self.nodes),
-            "multiply_adds": sum(node.operator.multiply_adds(*self.input_shapes(node)) for node in self.nodes),
+            "multiply_adds": (multiply_adds := sum(layer["multiply_adds"] for layer in layers)),
+            "flops": 2 * multiply_adds,
             "activation_bytes": 4 * self.peak_elements(),
             "operators": dict(sorted(Counter(node.operator.name for node in self.nodes).items())),
             "layers": layers,
