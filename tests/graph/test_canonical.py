@@ -3,6 +3,7 @@
 import hashlib
 import json
 import random
+import re
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,45 @@ def test_the_order_of_independent_nodes_does_not_count() -> None:
     first, second = (read_onnx(model([nodes[i], nodes[1 - i], nodes[2]], (6,))) for i in (0, 1))
     assert first.digest == second.digest
     assert to_canonical(first) == to_canonical(second)
+
+
+def conforms(value: Any, schema: dict[str, Any], root: dict[str, Any]) -> bool:
+    """Whether ``value`` fits, by the few words of JSON Schema that ours uses."""
+    if "$ref" in schema:
+        schema = root["$defs"][schema["$ref"].rpartition("/")[2]]
+    kinds = {"object": dict, "array": list, "integer": int, "string": str}
+    if "type" in schema and type(value) is not kinds[schema["type"]]:
+        return False
+    if "const" in schema or "enum" in schema:
+        return value in schema.get("enum", [schema.get("const")])
+    if isinstance(value, dict):
+        known, more = schema.get("properties", {}), schema.get("additionalProperties", True)
+        fits = all(
+            conforms(entry, known[key], root)
+            if key in known
+            else more is True or (more and conforms(entry, more, root))
+            for key, entry in value.items()
+        )
+        return fits and set(schema.get("required", [])) <= set(value)
+    if isinstance(value, list):
+        parts = schema.get("prefixItems", [schema.get("items", {})] * len(value))
+        within = schema.get("minItems", 0) <= len(value) <= schema.get("maxItems", len(value))
+        return within and all(conforms(entry, part, root) for entry, part in zip(value, parts, strict=True))
+    if isinstance(value, int):
+        return value >= schema.get("minimum", value)
+    return re.search(schema.get("pattern", ""), value) is not None
+
+
+def test_what_is_written_fits_the_schema() -> None:
+    schema = json.loads((DIGITS.parents[1] / "docs" / "graph.schema.json").read_text())
+    for data in [case.data() for case in GOOD] + [(DIGITS / "digits.onnx").read_bytes()]:
+        assert conforms(json.loads(to_canonical(read_onnx(data))[0]), schema, schema)
+    document, weights = canonical()
+    shape = {"input_shape": [0]}
+    array = {"nodes": [document["nodes"][0] | {"arrays": {"weight": ["f2", [1], "0" * 64]}}]}
+    for wrong in ({"format": 2}, shape, {"more": 1}, {"output": -1}, {"nodes": [{}]}, array):
+        assert not conforms(document | wrong, schema, schema)
+        refused(document | wrong, weights)
 
 
 def canonical() -> tuple[dict[str, Any], bytes]:
