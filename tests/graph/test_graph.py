@@ -289,7 +289,7 @@ def test_gemm_weights_stay_as_the_file_has_them() -> None:
 
 
 def test_importing_the_graph_needs_no_onnx() -> None:
-    unwanted = {"onnx", "google.protobuf", "pydantic", "onnxruntime"}
+    unwanted = {"onnx", "google.protobuf", "pydantic", "onnxruntime", "safetensors"}
     probe = f"import sys, radii.graph; print(sorted({unwanted} & set(sys.modules)))"
     answer = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"
