@@ -7,6 +7,7 @@ Needs torch and numpy; ``read_onnx`` imports onnx when it is called.
 """
 
 from radii.graph import rules
+from radii.graph.cone import with_cones
 from radii.graph.errors import Obstacle, UnsupportedModel
 from radii.graph.ir import Graph, Node, Operator
 from radii.graph.limits import Limits
@@ -30,4 +31,5 @@ __all__ = [
     "read_onnx",
     "rules",
     "to_module",
+    "with_cones",
 ]
