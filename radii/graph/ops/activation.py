@@ -163,6 +163,48 @@ class Sqrt(Univariate):
         return Unbounded("the square root is infinitely steep at 0", "Use smoothing")
 
 
+@onnx_operator()
+@dataclass(frozen=True, eq=False)
+class Log(Univariate):
+    behaviour = "unbounded: smoothing only"
+
+    def function(self, x: Tensor) -> Tensor:
+        return torch.log(x)
+
+    def lipschitz(self, *inputs: Shape) -> Rule:
+        return Unbounded("the logarithm is infinitely steep at 0", "Use smoothing")
+
+
+@onnx_operator()
+@dataclass(frozen=True, eq=False)
+class Reciprocal(Univariate):
+    behaviour = "unbounded: smoothing only"
+
+    def function(self, x: Tensor) -> Tensor:
+        return torch.reciprocal(x)
+
+    def lipschitz(self, *inputs: Shape) -> Rule:
+        return Unbounded("the reciprocal is infinitely steep at 0", "Use smoothing, or divide by a constant")
+
+
+@onnx_operator()
+@dataclass(frozen=True, eq=False)
+class Sin(Univariate):
+    behaviour = "1"
+
+    def function(self, x: Tensor) -> Tensor:
+        return torch.sin(x)
+
+
+@onnx_operator()
+@dataclass(frozen=True, eq=False)
+class Cos(Univariate):
+    behaviour = "1"
+
+    def function(self, x: Tensor) -> Tensor:
+        return torch.cos(x)
+
+
 @onnx_operator(approximate="string")
 @dataclass(frozen=True, eq=False)
 class Gelu(Univariate):

@@ -14,6 +14,7 @@ from radii.graph.bounds import multiplicity, sqrt_up
 from radii.graph.call import Call
 from radii.graph.errors import Refusal
 from radii.graph.ir import Operator, Shape
+from radii.graph.lengths import split_lengths
 from radii.graph.ops.layout import KEEP_BATCH, Identity, sample_axis
 from radii.graph.ops.registry import MANY, onnx_operator
 
@@ -101,6 +102,24 @@ class Slice(Operator):
         return rules.Slope(1.0)
 
 
+@onnx_operator(inputs=2, axis="int", split="ints", num_outputs="int")
+@dataclass(frozen=True, eq=False)
+class Split(Operator):
+    """Read as one Slice for every output that is used. Lengths as an attribute up to opset 12, an input since."""
+
+    many_outputs = True
+    behaviour = "1 (read as a Slice for each output)"
+
+    @classmethod
+    def read(cls, call: Call) -> Operator:
+        x = call.activation()
+        axis = sample_axis(call.get("axis", 0), x.rank)
+        size, lengths = x.shape[axis], split_lengths(call, x.shape[axis])
+        start = sum(lengths[: call.output])
+        stop = start + lengths[call.output]
+        return Identity() if (start, stop) == (0, size) else Slice((axis,), ((start, stop, 1),))
+
+
 @onnx_operator(inputs=4, mode="string", pads="ints", value="float")
 @dataclass(frozen=True, eq=False)
 class Pad(Operator):
@@ -174,8 +193,9 @@ class Pad(Operator):
 @onnx_operator(inputs=MANY, axis="int")
 @dataclass(frozen=True, eq=False)
 class Concat(Operator):
-    """Activations side by side along ``axis`` of one sample."""
+    """Activations side by side along ``axis`` of one sample; the reader makes activations of constants."""
 
+    lifts_constants = True
     behaviour = "square root of the sum of the squares of the inputs' constants"
     axis: int
 
@@ -183,7 +203,7 @@ class Concat(Operator):
     def read(cls, call: Call) -> Operator:
         activations = call.activations()
         if len(activations) != len(call.inputs):
-            raise Refusal("a constant is joined to an activation", "Join activations only")
+            raise Refusal("an input is missing", "Export the model again")
         axis = sample_axis(call.get("axis", 0), activations[0].rank)
         return cls(axis) if len(activations) > 1 else Identity()
 
