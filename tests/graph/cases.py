@@ -190,6 +190,7 @@ CORE_BAD: list[Case] = [
     Case("MaxPool", {"strides": [2, 2]}),
     Case("MaxPool", {"kernel_shape": [2, 2], "pads": [2, 0, 0, 0]}),
     Case("MaxPool", {"kernel_shape": [20, 2]}),
+    Case("MaxPool", {"kernel_shape": [2, 2], "dilations": [1, 2], "auto_pad": "SAME_UPPER"}),
     Case("MaxPool", {"kernel_shape": [2, 2], "ceil_mode": 2}),
     Case("AveragePool", {"kernel_shape": [2, 2], "dilations": [2, 2]}, opset=19),
     Case("AveragePool", {"kernel_shape": [2]}),

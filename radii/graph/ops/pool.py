@@ -37,6 +37,9 @@ class Pool(Operator):
         ceil = call.get("ceil_mode", 0)
         if ceil not in (0, 1):
             raise Refusal("ceil_mode must be 0 or 1", "Export the model again")
+        if call.get("auto_pad", "NOTSET").startswith("SAME") and any(d != 1 for d in call.get("dilations", ())):
+            # the specification and onnxruntime disagree on the size that this makes
+            raise Refusal("auto_pad on a dilated pooling is ambiguous", "Give pads instead")
         windows = replace(read_windows(call, x, tuple(kernel)), ceil=bool(ceil))
         for taps, size in zip(windows.taps(x.shape[1:]), x.shape[1:], strict=True):
             if not ((taps >= 0) & (taps < size)).any(axis=1).all():
