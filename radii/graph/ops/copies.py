@@ -51,9 +51,11 @@ def repeated(call: Call) -> Parameter | None:
     rest = tuple(int(size) for size in sizes[1:])
     if any(size < 1 for size in rest):
         raise Refusal("a constant's shape has an impossible size", "Export the model again")
-    value = call.get("value", np.zeros(1, np.float32)) if call.operator == "ConstantOfShape" else call.weight(0)
-    if value.dtype.kind != "f":
-        raise Refusal("a constant of every sample must be floats", "Export the model in float32")
+    value = call.get("value", np.zeros(1, np.float32)) if call.operator == "ConstantOfShape" else call.constant(0)
+    if value is None or value.dtype.kind not in "fb":
+        raise Refusal("a constant of every sample must be floats or truth values", "Export the model in float32")
+    if value.dtype.kind == "b":
+        value = value.astype(np.float32)  # an attention mask: truth values of activations are 0 and 1
     if call.operator == "Tile" and value.ndim != len(sizes):
         raise Refusal("the repeats do not fit the axes", "Export the model again")
     if call.operator == "ConstantOfShape":
