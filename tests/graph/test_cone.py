@@ -1,9 +1,6 @@
 """The rule for functions spelled out in several nodes: proved slopes against dense evaluation and known constants."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import mpmath
 import numpy as np
@@ -11,7 +8,6 @@ import pytest
 import torch
 from mpmath import mp, mpf
 from scipy.special import erf, expit
-from torch import Tensor
 
 from radii.graph import methods, read_onnx, to_module, with_cones
 from radii.graph.cone import Cone
@@ -20,10 +16,11 @@ from radii.graph.cone.growth import Growth
 from radii.graph.cone.interval import BELL, LIBRARY
 from radii.graph.cone.jet import variable
 from radii.graph.cone.search import steepness
-from radii.graph.ir import Operator, Shape
+from radii.graph.ir import Operator
 from radii.graph.ops import activation as act
 from radii.graph.ops import elementwise as arithmetic
 from radii.graph.ops import parametric as par
+from radii.graph.ops import threshold as thresholds
 from radii.lipschitz import network_bound
 from tests.graph.build import model, node, reference, relative_gap
 
@@ -39,6 +36,7 @@ def mul(value: float) -> Operator:
 
 
 ADD, MUL, SUB, DIV = arithmetic.Add(), arithmetic.Mul(), arithmetic.Sub(), arithmetic.Div()
+CHOICE = thresholds.Where(None, None, None)
 ROOT = math.sqrt(2)
 
 KNOWN: dict[str, tuple[Steps, float]] = {  # design constants, all rounded up at the last digit
@@ -254,38 +252,15 @@ def test_library_functions_err_less_than_allowed() -> None:
                 assert abs(mpf(float(y)) - true) <= abs(true) * allowed / 4 + mpf(1e-292)
 
 
-# Thresholds: operators of the graph's own kind, as far as the interval rules look at them
-
-
-@dataclass(frozen=True, eq=False)
-class Greater(arithmetic.Binary):
-    def run(self, inputs: Sequence[Tensor], arrays: Any) -> Tensor:
-        a, b = self.operands(inputs, arrays)
-        return (a > b).to(inputs[0].dtype)
-
-
-@dataclass(frozen=True, eq=False)
-class Where(Operator):
-    condition: np.ndarray | None = None
-    yes: np.ndarray | None = None
-    no: np.ndarray | None = None
-
-    def run(self, inputs: Sequence[Tensor], arrays: Any) -> Tensor:
-        return torch.where(inputs[0].bool(), inputs[1], inputs[2])
-
-    def shape(self, *inputs: Shape) -> Shape:
-        return inputs[0]
-
-
 def test_softplus_with_a_guard_jumps_a_little() -> None:
     """torch's softplus is x beyond 20: there it falls by log(1 + e^-20), which the loss counts twice."""
     jump = math.log1p(math.exp(-20))
     for inner in (
         [(act.Softplus(), (0,))],
-        [(act.Exp(), (0,)), (add(1.0), (1,)), (act.Log(), (2,))] if hasattr(act, "Log") else [(act.Softplus(), (0,))],
+        [(act.Exp(), (0,)), (add(1.0), (1,)), (act.Log(), (2,))],
     ):
         last = len(inner)
-        steps: Steps = [*inner, (Greater(np.array(20.0)), (0,)), (Where(), (last + 1, 0, last))]
+        steps: Steps = [*inner, (thresholds.Greater(np.array(20.0)), (0,)), (CHOICE, (last + 1, 0, last))]
         found = steepness(cone(steps).steps)
         assert found is not None
         assert 1.0 <= found.upper <= 1 + 1e-11
@@ -294,7 +269,12 @@ def test_softplus_with_a_guard_jumps_a_little() -> None:
 
 def test_a_continuous_choice_does_not_jump() -> None:
     """ELU by hand: x where it is positive, else exp(x) - 1."""
-    steps: Steps = [(act.Exp(), (0,)), (add(-1.0), (1,)), (Greater(np.array(0.0)), (0,)), (Where(), (3, 0, 2))]
+    steps: Steps = [
+        (act.Exp(), (0,)),
+        (add(-1.0), (1,)),
+        (thresholds.Greater(np.array(0.0)), (0,)),
+        (CHOICE, (3, 0, 2)),
+    ]
     found = steepness(cone(steps).steps)
     assert found is not None
     assert 1.0 <= found.upper <= 1 + 1e-11
@@ -303,14 +283,14 @@ def test_a_continuous_choice_does_not_jump() -> None:
 
 def test_thresholds_that_matter_are_refused() -> None:
     zero = mul(0.0)
-    step: Steps = [(Greater(np.array(0.5)), (0,))]
+    step: Steps = [(thresholds.Greater(np.array(0.5)), (0,))]
     masked: Steps = [*step, (MUL, (0, 1))]
     wavy: Steps = [
         (MUL, (0, 0)),
-        (Greater(np.array(0.0)), (1,)),
+        (thresholds.Greater(np.array(0.0)), (1,)),
         (act.Tanh(), (0,)),
         (zero, (0,)),
-        (Where(), (2, 3, 4)),
+        (CHOICE, (2, 3, 4)),
     ]
     for steps in (step, masked, wavy):
         assert steepness(cone(steps).steps) is None
@@ -368,7 +348,7 @@ def test_what_is_used_outside_the_cone_must_have_a_constant_itself() -> None:
 
 def test_loss_enters_the_forward_error() -> None:
     """A guard's jump is subtracted from every margin, times what follows."""
-    steps: Steps = [(act.Softplus(), (0,)), (Greater(np.array(20.0)), (0,)), (Where(), (2, 0, 1))]
+    steps: Steps = [(act.Softplus(), (0,)), (thresholds.Greater(np.array(20.0)), (0,)), (CHOICE, (2, 0, 1))]
     weight = np.eye(6, 3, dtype=np.float32) * 2
     graph = read_onnx(model([node("Relu", ["x"], "r"), node("Gemm", ["r", "w"])], (6,), {"w": weight}))
     relu, gemm = graph.nodes

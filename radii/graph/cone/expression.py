@@ -5,7 +5,7 @@ An expression is a tuple of `Step`; the value 0 is its variable, the value i wha
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -60,9 +60,35 @@ def evaluate(steps: Sequence[Step], x: Jet) -> Jet:
         inputs = [values[i] for i in step.inputs]
         if step.operator.name not in DECIDED:  # a truth value is a number, 0 or 1
             inputs = [value.between(one, zero) if isinstance(value, Decision) else value for value in inputs]
-        values.append(RULES[step.operator.name](step.operator, inputs))
+        made = RULES[step.operator.name](step.operator, inputs)
+        argument = _softplus_argument(steps, step)
+        if argument is not None:  # tighter, its own rounding and overflow aside
+            u, spelled = values[argument], made
+            assert isinstance(u, Jet) and isinstance(spelled, Jet)
+            made = replace(jet.softplus(u), error=spelled.error, jump=spelled.jump)
+        values.append(made)
     result = values[-1]
     return result.between(one, zero) if isinstance(result, Decision) else result
+
+
+def _softplus_argument(steps: Sequence[Step], step: Step) -> int | None:
+    """The u of ``log(exp(u) + 1)``, whose derivative intervals can't see to be a sigmoid."""
+    path = [step]
+    for name in ("Log", "Add", "Exp"):
+        last = path[-1]
+        if last.operator.name != name or len(last.inputs) != 1 or (name == "Add" and _constant(last.operator) != 1):
+            return None
+        (position,) = last.inputs
+        if name == "Exp":
+            return position
+        if position == 0:
+            return None
+        path.append(steps[position - 1])
+    return None
+
+
+def _constant(operator: Any) -> float:
+    return float(operator.constant.reshape(()))
 
 
 def is_scalar(operator: Operator) -> bool:
@@ -73,7 +99,7 @@ def is_scalar(operator: Operator) -> bool:
 def _operands(operator: Any, inputs: Sequence[Jet]) -> tuple[Jet, Jet]:
     if operator.constant is None:
         return inputs[0], inputs[1]
-    constant = inputs[0].constant(float(operator.constant.reshape(())))
+    constant = inputs[0].constant(_constant(operator))
     return (constant, inputs[0]) if operator.constant_first else (inputs[0], constant)
 
 

@@ -14,7 +14,8 @@ TOLERANCE = 2e-12
 FARTHEST = (2.0**12, 2.0**24, 2.0**48, 2.0**96)  # where the line is cut, in turn
 NEAREST = -10  # the cells around 0 are 2^-10 long at first
 LEVELS = 80
-MOST_CELLS = 4096
+NOTHING = 1e-200  # a slope like this is none
+MOST_CELLS = 2048
 NARROW = 2.0**-46  # of a cell that changes over: not split any further
 RELATIVE_LOSS = 2.0**-37  # of L |x|: rounding that `radii.lipschitz.forward` allows for anyway, and half of it
 WORST_LOSS = 1e-4
@@ -64,7 +65,7 @@ def _search(steps: Sequence[Step], far: list[Jet], end: float) -> tuple[Steepnes
     edges = np.concatenate([-halves[::-1], [0.0], halves])
     lo, hi = edges[:-1], edges[1:]
     farther = max(float(_most(part)[0]) for part in far)
-    least, beaten, loss, jumps = 0.0, farther, 0.0, 0.0
+    least, beaten, loss, jumps, tolerance = 0.0, farther, 0.0, 0.0, TOLERANCE
     for level in range(LEVELS):
         middle = lo / 2 + hi / 2
         cells, points = evaluate(steps, variable(lo, hi)), evaluate(steps, variable(middle, middle))
@@ -73,9 +74,14 @@ def _search(steps: Sequence[Step], far: list[Jet], end: float) -> tuple[Steepnes
         near_zero = np.minimum(np.abs(lo), np.abs(hi))
         lost = np.maximum(0.0, cells.error.hi - RELATIVE_LOSS * least * near_zero)
         narrow = hi - lo <= NARROW * np.maximum(1.0, np.abs(middle))
-        open_ = ~(most <= least * (1 + TOLERANCE)) | ~(lost <= WORST_LOSS) | ((cells.jump > 0) & ~narrow)
-        more = level < LEVELS - 1 and len(lo) <= MOST_CELLS
-        split = open_ & (middle > lo) & (middle < hi) & more
+        other = ~(lost <= WORST_LOSS) | ((cells.jump > 0) & ~narrow)
+        can = (middle > lo) & (middle < hi) & (level < LEVELS - 1)
+        split = can & (other | ~(most <= least * (1 + tolerance) + NOTHING))
+        while np.count_nonzero(split) > MOST_CELLS and tolerance < 1:
+            tolerance *= 8  # a plateau: as tight as the budget gives
+            split = can & (other | ~(most <= least * (1 + tolerance) + NOTHING))
+        if np.count_nonzero(split) > MOST_CELLS:
+            return None, True
         done = ~split
         beaten = max(beaten, float(np.max(most[done], initial=0.0)))
         loss = max(loss, float(np.max(lost[done], initial=0.0)))
