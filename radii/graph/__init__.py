@@ -9,6 +9,7 @@ Needs torch and numpy; ``read_onnx`` imports onnx when it is called.
 from radii.graph import rules
 from radii.graph.architectures import from_weights
 from radii.graph.canonical import from_canonical, to_canonical
+from radii.graph.cone import with_cones
 from radii.graph.errors import Obstacle, UnsupportedModel
 from radii.graph.ir import Graph, Node, Operator
 from radii.graph.limits import Limits
@@ -37,4 +38,5 @@ __all__ = [
     "rules",
     "to_canonical",
     "to_module",
+    "with_cones",
 ]

@@ -15,7 +15,18 @@ from radii.graph.errors import Obstacle, Refusal, UnsupportedModel
 from radii.graph.ir import Graph, Operator, Shape
 from radii.graph.limits import Limits
 from radii.graph.ops import activation as act
-from radii.graph.ops import conv, elementwise, layout, linear, normalization, parametric, pool, select
+from radii.graph.ops import (
+    conv,
+    elementwise,
+    layout,
+    linear,
+    normalization,
+    parametric,
+    pool,
+    reduce,
+    select,
+    threshold,
+)
 from radii.graph.ops.windows import LARGEST, Windows
 
 REMEDY = "Write the operator as radii.graph writes it (docs/graph-format.md)"
@@ -91,7 +102,8 @@ def _rule(*classes: type[Operator], fewest: float = 1, most: float = 1) -> Calla
 
 @_rule(
     *(act.Relu, act.Tanh, act.Softplus, act.Softsign, act.Abs, act.Neg, act.Sigmoid, act.HardSwish, act.Mish, act.Erf),
-    *(act.Silu, act.ErfGate, act.Exp, act.Sqrt),
+    *(act.Exp, act.Sqrt, act.Log, act.Reciprocal, act.Sin, act.Cos),
+    *(threshold.Not, threshold.IsNaN, threshold.Sign, layout.Truth),
     *(parametric.Pow, parametric.LeakyRelu, parametric.Elu, parametric.Selu, parametric.HardSigmoid, parametric.Clip),
 )
 def _anything(operator: Any, inputs: Sequence[Shape]) -> None:
@@ -113,7 +125,11 @@ def _prelu(operator: parametric.PRelu, inputs: Sequence[Shape]) -> None:
     _hold(np.broadcast_shapes(operator.slope.shape, inputs[0]) == inputs[0], "the slope is larger than its input")
 
 
-@_rule(elementwise.Add, elementwise.Sub, elementwise.Mul, elementwise.Div, most=2)
+@_rule(
+    *(elementwise.Add, elementwise.Sub, elementwise.Mul, elementwise.Div),
+    *(threshold.Greater, threshold.GreaterOrEqual, threshold.Less, threshold.LessOrEqual, threshold.Equal),
+    most=2,
+)
 def _binary(operator: elementwise.Binary, inputs: Sequence[Shape]) -> None:
     _hold(len(inputs) == 1 + (operator.constant is None), "it needs two operands, one of them may be its constant")
     _constant(operator.constant, inputs)
@@ -181,9 +197,12 @@ def _global_pool(operator: pool.GlobalAveragePool, inputs: Sequence[Shape]) -> N
     _hold(len(inputs[0]) >= 2, "its input has no spatial axes")
 
 
-@_rule(pool.ReduceMean)
-def _mean(operator: pool.ReduceMean, inputs: Sequence[Shape]) -> None:
-    _hold(bool(operator.axes), "the mean is over no axis")
+@_rule(
+    *(reduce.ReduceMean, reduce.ReduceSum, reduce.ReduceMax, reduce.ReduceMin, reduce.ReduceL1, reduce.ReduceL2),
+    *(reduce.ReduceLogSumExp, reduce.ReduceSumSquare),
+)
+def _reduction(operator: reduce.Reduction, inputs: Sequence[Shape]) -> None:
+    _hold(bool(operator.axes), "the reduction is over no axis")
     _axes(operator.axes, inputs[0])
 
 
@@ -224,7 +243,7 @@ def _layer_norm(operator: normalization.LayerNormalization, inputs: Sequence[Sha
     _hold(operator.epsilon >= 0, "epsilon is negative")
 
 
-@_rule(normalization.Softmax)
+@_rule(normalization.Softmax, normalization.LogSoftmax)
 def _softmax(operator: normalization.Softmax, inputs: Sequence[Shape]) -> None:
     _axes((operator.axis,), inputs[0])
 

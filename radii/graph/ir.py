@@ -34,6 +34,8 @@ class Operator:
 
     attributes: ClassVar[Mapping[str, str]] = {}  # the ONNX attributes known: name -> kind (see `Call`)
     most_inputs: ClassVar[int] = 1  # the inputs its node may have, constants included
+    many_outputs: ClassVar[bool] = False  # whether others than the first may be read, each as an operator of its own
+    lifts_constants: ClassVar[bool] = False  # whether constants among its inputs become activations
     behaviour: ClassVar[str]  # its Lipschitz constant, in words
 
     def __post_init__(self) -> None:
