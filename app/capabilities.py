@@ -5,13 +5,16 @@ from importlib.resources import files
 from typing import Any
 
 from fastapi import APIRouter
+from pydantic import TypeAdapter
 
 from app.checks import MOST_SHARDS
+from app.formats import CANONICAL, CANONICAL_WEIGHTS, SAFETENSORS
 from app.middleware import JSON_LIMIT
 from app.models import MOST_ELEMENTS
 from app.parameters import LARGEST_PAGE
 from app.service import InService
 from radii import __version__
+from radii.architectures import ARCHITECTURES
 from radii.methods import METHODS
 
 router = APIRouter(tags=["service"])
@@ -33,7 +36,21 @@ def show(service: InService) -> dict[str, Any]:
             {"kind": method.model_fields["kind"].default, "schema": method.model_json_schema()} for method in METHODS
         ],
         "formats": {
-            "models": [{"format": "onnx", "media_type": "application/octet-stream", "suffix": ".onnx"}],
+            "models": [
+                {"format": "onnx", "media_type": "application/octet-stream", "suffix": ".onnx"},
+                {
+                    "format": CANONICAL,
+                    "media_type": "application/json",
+                    "suffix": ".json",
+                    "needs": [CANONICAL_WEIGHTS],
+                },
+                {
+                    "format": SAFETENSORS,
+                    "media_type": "application/octet-stream",
+                    "suffix": ".safetensors",
+                    "needs": ["architecture"],
+                },
+            ],
             "datasets": [{"format": "npz", "media_type": "application/zip", "suffix": ".npz", "arrays": ["x", "y"]}],
             "results": ["application/json", "application/jsonl", "application/x-ndjson"],
         },
@@ -44,5 +61,8 @@ def show(service: InService) -> dict[str, Any]:
             "input_elements": MOST_ELEMENTS,
             "shards": MOST_SHARDS,
         },
+        "architectures": [
+            {"name": name, "schema": TypeAdapter(cls).json_schema()} for name, cls in ARCHITECTURES.items()
+        ],
         "operators": service.operators,
     }

@@ -15,6 +15,10 @@ KERAS = "keras.models.load_model('model.keras').export('model.onnx', format='onn
 TFLITE = "python -m tf2onnx.convert --tflite model.tflite --output model.onnx"
 
 
+ONNX, CANONICAL, SAFETENSORS = "onnx", "graph.json", "safetensors"
+CANONICAL_WEIGHTS = "weights.safetensors"  # the name of the second file of a graph.json
+
+
 class Format(NamedTuple):
     """How a format begins, and the one line that turns it into ONNX on the owner's machine."""
 
@@ -29,22 +33,27 @@ NOT_ONNX = (
     Format("a pickle (torch.save)", rb"\x80[\x02-\x05]", TORCH),
     Format("HDF5 (Keras)", rb"\x89HDF\r\n\x1a\n", KERAS.replace(".keras", ".h5")),
     Format("TensorFlow Lite", rb".{4}TFL3", TFLITE),
-    Format("safetensors, which holds weights and no network", rb".{3}\x00{5}\{", TORCH),
     Format("a NumPy array", rb"\x93NUMPY", TORCH),
     Format("gzip", rb"\x1f\x8b", "gunzip model.onnx.gz"),
 )
 
 
-def refuse_other_models(file: Path) -> None:
-    """Refuse ``file`` (415) if it begins as something that is surely no ONNX."""
+def model_format(file: Path) -> str:
+    """Which of the three formats ``file`` is in. Refuses (415) what is surely none of them."""
     head = _head(file)
+    if re.match(rb".{3}\x00{5}\{", head, re.DOTALL):
+        return SAFETENSORS
+    if head.lstrip().startswith(b"{"):
+        return CANONICAL
     for kind in NOT_ONNX:
         if re.match(kind.begins, head, re.DOTALL):
             raise Refusal(
                 Problem.UNSUPPORTED_MODEL_FORMAT,
-                f"the upload is {kind.name}; only ONNX is accepted. Convert it on your machine: {kind.convert}",
+                f"the upload is {kind.name}; accepted are ONNX, safetensors and graph.json. "
+                f"Convert it on your machine: {kind.convert}",
                 convert=kind.convert,
             )
+    return ONNX
 
 
 def refuse_other_datasets(file: Path) -> None:

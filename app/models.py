@@ -8,8 +8,9 @@ from fastapi import APIRouter, Request, Response
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, StringConstraints, model_validator
 from sqlalchemy.orm import Session
 
+from app.architectures import Architecture
 from app.errors import invalid
-from app.formats import refuse_other_models
+from app.formats import CANONICAL, CANONICAL_WEIGHTS, ONNX, SAFETENSORS, model_format
 from app.parameters import PAGE, IdCursor, Limit, checked_id, missing
 from app.schema import Id, Input, Text, represented
 from app.service import InService
@@ -67,7 +68,8 @@ class InputSpace(Input):
 
 
 class ModelInput(Input):
-    """A network to certify: an ONNX upload and what its file does not say."""
+    """A network to certify: its file (ONNX, a `graph.json`, or safetensors with an `architecture`) and what that does
+    not say."""
 
     upload_id: Id = Field(examples=["upl_0198f3c2d4e57a6b8c9d0e1f2a3b4c5d"])
     name: Text = Field(examples=["digits"])
@@ -76,6 +78,9 @@ class ModelInput(Input):
     labels: list[Text] | None = Field(default=None, max_length=100_000, description="Names of the classes, in order.")
     external_data: dict[FileName, Id] = Field(
         default={}, max_length=100, description="Uploads of weight files, by the name that the model file calls them."
+    )
+    architecture: Architecture | None = Field(
+        default=None, description="Of a safetensors upload, which holds weights alone: what network they belong to."
     )
 
 
@@ -92,6 +97,7 @@ class ModelOut(BaseModel):
     output: str | None
     labels: list[str] | None
     external_data: dict[str, str]
+    architecture: dict[str, Any] | None = None
     summary: dict[str, Any] | None
     problem: dict[str, Any] | None
     created_at: datetime
@@ -121,12 +127,14 @@ def create(request: Request, body: ModelInput, service: InService) -> Response:
     """Intake then reads the file: follow `Location` until `state` is `ready`, or `rejected` with a `problem`."""
     with service.database.write() as session:
         upload = named_upload(session, body.upload_id, "upload_id")
-        refuse_other_models(service.blobs.path(upload.sha256))
+        _refuse_unfit(body, model_format(service.blobs.path(upload.sha256)))
         external = {
             name: named_upload(session, upload_id, "external_data", name)
             for name, upload_id in body.external_data.items()
         }
         settings = body.model_dump(include={"input", "output", "labels"})
+        if body.architecture is not None:
+            settings["architecture"] = body.architecture.model_dump()
         row, new = intake.add_model(session, upload, name=body.name, settings=settings, external=external)
         out = shown(row)
     headers = {"Location": f"/v1/models/{out.id}"} | patience(out.state)
@@ -148,6 +156,22 @@ def show(request: Request, model_id: str, service: InService) -> Response:
             raise missing("model", model_id)
         out = shown(row)
     return represented(request, out, headers=patience(out.state))
+
+
+def _refuse_unfit(body: ModelInput, kind: str) -> None:
+    """Refuse a body that says what a file of its ``kind`` does not have, or leaves out what it needs."""
+    if kind == SAFETENSORS and body.architecture is None:
+        raise invalid(
+            "the upload is safetensors, which holds weights and no network: name their network", "architecture"
+        )
+    if kind != SAFETENSORS and body.architecture is not None:
+        raise invalid(f"the upload is {kind} and holds its network itself; leave it out", "architecture")
+    if kind != ONNX and body.output is not None:
+        raise invalid(f"the upload is {kind}, which has one output; leave it out", "output")
+    needed = {CANONICAL_WEIGHTS} if kind == CANONICAL else set()
+    if kind != ONNX and set(body.external_data) != needed:
+        what = f"name {CANONICAL_WEIGHTS}, and nothing else" if needed else "leave it out"
+        raise invalid(f"the upload is {kind}: {what}", "external_data")
 
 
 def named_upload(session: Session, upload_id: str, *path: str) -> Upload:

@@ -5,7 +5,6 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,10 +12,11 @@ import numpy.typing as npt
 import torch
 
 from models.problems import Problem
-from radii.graph import Graph, Obstacle, UnsupportedModel, normalized, read_onnx, to_module
+from radii.graph import Graph, Obstacle, UnsupportedModel, normalized, to_module
 from radii.lipschitz import NetworkBound, UnboundedModel, margin_radius, network_bound
 from radii.methods import Lipschitz, Smoothing, parse_method
 from radii.smoothing import certificate, chunk_size, chunks, count_chunk, input_digest, noise_key, noise_source
+from workers.network import read_graph
 
 log = logging.getLogger(__name__)
 
@@ -92,9 +92,7 @@ def device(name: str) -> torch.device:
 def read_model(order: Json) -> Graph:
     """The graph that was certified fit at intake. Raises ``ValueError`` if the bytes now give another one."""
     declared = order["settings"]["input"]
-    external = {name: Path(file).read_bytes() for name, file in order["external_data"].items()}
-    graph = read_onnx(Path(order["file"]).read_bytes(), external_data=external, output=order["settings"]["output"])
-    graph = normalized(graph, declared["mean"], declared["std"])
+    graph = normalized(read_graph(order), declared["mean"], declared["std"])
     if graph.digest != order["digest"]:
         raise ValueError(f"the model's bytes give the graph {graph.digest}, intake found {order['digest']}")
     return graph

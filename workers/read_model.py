@@ -1,4 +1,5 @@
-"""Reads a model from a stranger: bytes to a checked graph, compared with what onnxruntime makes of the same bytes."""
+"""Reads a model from a stranger: bytes to a checked graph, which runs, keeps the samples of a batch apart, and, where
+the bytes are ONNX, makes the logits that onnxruntime makes of them."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,9 @@ import onnxruntime
 import torch
 
 from models.problems import Problem
-from radii.graph import Graph, UnsupportedModel, check_batch_independence, methods, normalized, read_onnx, to_module
+from radii.graph import Graph, UnsupportedModel, check_batch_independence, methods, normalized, to_module
+from radii.graph.network import is_canonical
+from workers.network import external_data, read_graph
 from workers.rejected import Json, Rejected
 
 Floats = npt.NDArray[np.floating[Any]]
@@ -23,11 +26,9 @@ def read_model(order: Json) -> Json:
     """The summary of the model that the order names. Raises ``Rejected``."""
     settings = order["settings"]
     declared = settings["input"]
-    data = Path(order["file"]).read_bytes()
-    external = {name: Path(file).read_bytes() for name, file in order["external_data"].items()}
     torch.set_num_threads(1)
     try:
-        graph = read_onnx(data, external_data=external, output=settings["output"])
+        graph = read_graph(order)
     except UnsupportedModel as error:
         obstacles = [
             {"node": o.node, "operator": o.operator, "reason": o.reason, "remedy": o.remedy} for o in error.obstacles
@@ -38,18 +39,20 @@ def read_model(order: Json) -> Json:
         graph = normalized(graph, declared["mean"], declared["std"])
     except ValueError as error:
         raise unsupported(str(error), "Correct input.mean and input.std") from None
-    difference = _compare(graph, data, external, settings)
+    x, logits = _run(graph, settings)
+    checked: Json = {"against": "batch independence and finite logits", "max_relative_difference": None}
+    if is_onnx(order):
+        checked = {
+            "against": f"onnxruntime {onnxruntime.__version__}",
+            "max_relative_difference": _compare(order, x, logits),
+        }
     return {
         "digest": graph.digest,
         "input_shape": list(graph.input_shape),
         "num_classes": graph.num_classes,
         "graph": graph.summary(),
         "methods": methods(graph),
-        "checked": {
-            "against": f"onnxruntime {onnxruntime.__version__}",
-            "max_relative_difference": difference,
-            "inputs": SAMPLES,
-        },
+        "checked": {**checked, "inputs": SAMPLES},
     }
 
 
@@ -75,10 +78,15 @@ def _check_declared(graph: Graph, settings: Json) -> None:
         )
 
 
-def _compare(graph: Graph, data: bytes, external: dict[str, bytes], settings: Json) -> float:
-    """The largest difference from onnxruntime's logits, relative to the largest logit. Raises ``Rejected``."""
-    declared = settings["input"]
-    low, high = declared["range"]
+def is_onnx(order: Json) -> bool:
+    """Whether there is another program to ask: onnxruntime reads ONNX alone."""
+    with Path(order["file"]).open("rb") as file:
+        return not order["settings"].get("architecture") and not is_canonical(file.read(64))
+
+
+def _run(graph: Graph, settings: Json) -> tuple[Floats, Floats]:
+    """Inputs of the declared range, and their logits. Raises ``Rejected`` where those can't be certified."""
+    low, high = settings["input"]["range"]
     rng = np.random.default_rng(0)
     x = rng.uniform(low, high, (SAMPLES, *graph.input_shape)).astype(np.float32)
     module = to_module(graph)
@@ -93,9 +101,16 @@ def _compare(graph: Graph, data: bytes, external: dict[str, bytes], settings: Js
         raise unsupported(
             "an input's logits depend on the other inputs of its batch", "Export it in evaluation mode: model.eval()"
         )
-    channels = (-1, *[1] * (len(graph.input_shape) - 1))
+    return x, ours
+
+
+def _compare(order: Json, x: Floats, ours: Floats) -> float:
+    """The largest difference from onnxruntime's logits, relative to the largest logit. Raises ``Rejected``."""
+    settings, data = order["settings"], Path(order["file"]).read_bytes()
+    declared = settings["input"]
+    channels = (-1, *[1] * (x.ndim - 2))
     mean, std = (np.asarray(declared[key], np.float32).reshape(channels) for key in ("mean", "std"))
-    theirs = _onnxruntime(data, external, settings["output"], (x - mean) / std)
+    theirs = _onnxruntime(data, external_data(order), settings["output"], (x - mean) / std)
     if theirs.shape != ours.shape:
         raise unsupported(f"onnxruntime makes logits of shape {theirs.shape} of it, radii {ours.shape}", REPORT)
     scale = float(np.abs(theirs).max()) or 1.0

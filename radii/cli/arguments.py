@@ -1,5 +1,8 @@
 """How arguments are written, where typer has no word for it."""
 
+import json
+from typing import Any
+
 import typer
 
 
@@ -25,3 +28,16 @@ def subset(text: str) -> slice:
     if len(parts) not in (2, 3) or not all(part.isascii() and part.isdigit() for part in parts):
         raise typer.BadParameter("give START:STOP or START:STOP:STEP, e.g. 0:50")
     return slice(*(int(part) for part in parts))
+
+
+def architecture(text: str) -> dict[str, Any]:
+    """``resnet`` or ``resnet:{"layers": [3, 4, 6, 3]}`` as the API has it."""
+    from radii.architectures import parse_architecture
+
+    name, _, parameters = text.partition(":")
+    try:
+        document = {"name": name, "parameters": json.loads(parameters or "{}")}
+        parse_architecture(document)
+    except ValueError as error:
+        raise typer.BadParameter(f'{error}; e.g. resnet or resnet:{{"layers": [3, 4, 6, 3]}}') from None
+    return document

@@ -51,6 +51,15 @@ Url = Annotated[
 ]
 Id = Annotated[str | None, typer.Argument(metavar="[ID]", help="Show this one.", show_default=False)]
 Limit = Annotated[int, typer.Option(min=1, help="How many to list, newest first.")]
+ArchitectureOption = Annotated[
+    Any,
+    typer.Option(
+        parser=arguments.architecture,
+        metavar="NAME[:JSON]",
+        help="Of a safetensors file: mlp, resnet, wide_resnet, vgg or convnext, and its parameters.",
+        show_default=False,
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
@@ -98,7 +107,7 @@ def up(context: typer.Context) -> None:
 
 @app.command()
 def certify(
-    model: Annotated[str, typer.Argument(help="An ONNX file, or the id of a model.")],
+    model: Annotated[str, typer.Argument(help="An ONNX, graph.json or safetensors file, or the id of a model.")],
     data: Annotated[
         str, typer.Argument(help="A .npz file with x, and y if there are labels; or the id of a data set.")
     ],
@@ -113,6 +122,7 @@ def certify(
     mean: Annotated[Any, _input("The network sees (x - mean) / std.", arguments.numbers, "NUMBERS", "0")] = None,
     std: Annotated[Any, _input("One number, or one a channel.", arguments.numbers, "NUMBERS", "1")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the model.", show_default="the file's")] = None,
+    architecture: ArchitectureOption = None,
     subset: Annotated[
         Any,
         typer.Option(
@@ -129,7 +139,7 @@ def certify(
     from radii.cli import certify
 
     question = {"kind": method.value, "sigma": sigma, "alpha": alpha, "n0": n0, "n": n, "rtol": rtol}
-    settings = {"shape": shape, "range": range_, "mean": mean, "std": std, "name": name}
+    settings = {"shape": shape, "range": range_, "mean": mean, "std": std, "name": name, "architecture": architecture}
     certify.command(
         model,
         data,
@@ -140,6 +150,26 @@ def certify(
         output=output,
         as_json=as_json,
     )
+
+
+@app.command()
+def inspect(
+    file: Annotated[Path, typer.Argument(help="An ONNX, graph.json or safetensors file.", exists=True, dir_okay=False)],
+    external_data: Annotated[
+        list[Path] | None,
+        typer.Option(help="A file of its weights; those that lie beside it are found.", exists=True, dir_okay=False),
+    ] = None,
+    output: Annotated[str | None, typer.Option(help="Name of the output, of several.", show_default=False)] = None,
+    architecture: ArchitectureOption = None,
+    shape: Annotated[
+        Any, typer.Option(parser=arguments.shape, metavar="1,8,8", help="Of one input, with --architecture.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what is in a network, and which methods can certify it. Works without the service."""
+    from radii.cli import inspect
+
+    inspect.command(file, external_data or [], output=output, architecture=architecture, shape=shape, as_json=as_json)
 
 
 @app.command()

@@ -67,9 +67,11 @@ class Client:
         name: str | None = None,
         labels: Sequence[str] | None = None,
         output: str | None = None,
+        architecture: Mapping[str, Any] | None = None,
         on_bytes: OnBytes | None = None,
     ) -> Json:
-        """Upload an ONNX file, with its weights where they lie beside it, and register it; intake then begins.
+        """Upload an ONNX file or a graph.json, with its weights where they lie beside it, and register it; intake then
+        begins. A safetensors file needs its ``architecture``: {"name": ..., "parameters": {...}}.
 
         ``shape`` is that of one input, without the batch; ``range`` its values before (x - ``mean``) / ``std``.
         """
@@ -81,6 +83,7 @@ class Client:
             "input": {"shape": list(shape), "range": list(range), "mean": mean, "std": std},
             "labels": labels,
             "output": output,
+            "architecture": architecture,
             "external_data": external,
         }
         return self._object("POST", "/v1/models", json={key: value for key, value in question.items() if value})
@@ -173,10 +176,15 @@ class Client:
 
 
 def external_data(file: Path) -> list[Path]:
-    """The files beside an ONNX file that hold its weights, by the names that exporters give them.
+    """The files beside an ONNX file that hold its weights, by the names that exporters give them; of a graph.json, its
+    weights.safetensors.
 
     The file's own bytes would say it too, but the client has no protobuf parser; a file too many does no harm.
     """
+    if file.suffix == ".safetensors":
+        return []
+    if file.suffix == ".json":
+        return [path for path in (file.with_name("weights.safetensors"),) if path.is_file()]
     prefixes = (f"{file.name}.data", f"{file.name}_data")
     return sorted(
         path

@@ -7,11 +7,15 @@ Needs torch and numpy; ``read_onnx`` imports onnx when it is called.
 """
 
 from radii.graph import rules
+from radii.graph.architectures import from_weights
+from radii.graph.canonical import from_canonical, to_canonical
+from radii.graph.cone import with_cones
 from radii.graph.errors import Obstacle, UnsupportedModel
 from radii.graph.ir import Graph, Node, Operator
 from radii.graph.limits import Limits
 from radii.graph.methods import methods, normalized
 from radii.graph.module import check_batch_independence, to_module
+from radii.graph.network import read_network
 from radii.graph.ops import OPERATORS, operators
 from radii.graph.reader import read_onnx
 
@@ -24,10 +28,15 @@ __all__ = [
     "Operator",
     "UnsupportedModel",
     "check_batch_independence",
+    "from_canonical",
+    "from_weights",
     "methods",
     "normalized",
     "operators",
+    "read_network",
     "read_onnx",
     "rules",
+    "to_canonical",
     "to_module",
+    "with_cones",
 ]

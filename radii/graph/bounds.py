@@ -66,23 +66,31 @@ def window_taps(count: int, kernel: int, stride: int, dilation: int, low: int) -
 
 
 def averaging_norm(taps: np.ndarray, divisors: np.ndarray, size: int) -> float:
-    """Upper bound on the l2 norm of the averages along one axis, ``y_i = sum_j x[taps[i, j]] / divisors[i]``.
+    """Upper bound on the l2 norm of the averages along one axis, ``y_i = sum_j x[taps[i, j]] / divisors[i]``."""
+    inside = (taps >= 0) & (taps < size)
+    return weighting_norm(np.where(inside, taps, 0), inside / divisors[:, None], size)
+
+
+def weighting_norm(taps: np.ndarray, weight: np.ndarray, size: int) -> float:
+    """Upper bound on the l2 norm of ``y_i = sum_j weight[i, j] x[taps[i, j]]``, no weight negative.
 
     The matrix A is nonnegative, so for every positive v, ``||A||^2 <= max_i (A^T A v)_i / v_i``
     (Collatz-Wielandt); power iteration makes v better, and every iterate is a bound.
     """
-    inside = (taps >= 0) & (taps < size)
-    clipped = np.where(inside, taps, 0)
-    weight = inside / divisors[:, None]
 
     def gram(v: np.ndarray) -> np.ndarray:
-        y = (weight * v[clipped]).sum(axis=1)
-        return np.bincount(clipped.reshape(-1), (weight * y[:, None]).reshape(-1), minlength=size)
+        y = (weight * v[taps]).sum(axis=1)
+        return np.bincount(taps.reshape(-1), (weight * y[:, None]).reshape(-1), minlength=size)
 
     v, best = np.ones(size), math.inf
-    for _ in range(200):
+    for _ in range(max(20, min(1000, 2**24 // max(1, taps.size)))):  # a second, at most
         image = gram(v)
-        best = min(best, float(np.max(image / v)))
+        ratio = image / v
+        best = min(best, float(np.max(ratio)))
+        if not best:
+            return 0.0
+        if best <= np.min(ratio, where=image > 0, initial=best) * (1 + 1e-9):
+            break  # the least of them is a lower bound
         v = np.maximum(image / image.max(), 1e-9)
     rounding = 1 + 2.0**-52 * (2 * taps.shape[1] + taps.size / taps.shape[0] + size + 16)
     return up(math.sqrt(best * rounding))

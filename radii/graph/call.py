@@ -38,7 +38,8 @@ class Call:
     opset: int
     attributes: Mapping[str, Any]
     inputs: tuple[Value | None, ...]
-    outputs: int = 1  # how many of its outputs have names
+    outputs: int = 1  # how many outputs it has, up to the last that has a name
+    output: int = 0  # which of them is read
     limits: Limits = DEFAULTS
     fixed_batch: bool = False  # the file fixes the batch to 1: a leading literal 1 means the batch
 

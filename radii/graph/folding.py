@@ -12,6 +12,7 @@ import numpy as np
 from radii.graph.affine import BATCH, FIXED_SIZES, settle
 from radii.graph.call import Activation, Call
 from radii.graph.errors import Refusal
+from radii.graph.lengths import split_lengths
 
 REMEDY = "Export the model again with constant folding on"
 MANY = 2**31  # inputs
@@ -147,6 +148,8 @@ _CASTS = {1: np.float32, 11: np.float64, 6: np.int32, 7: np.int64, 9: np.bool_} 
 @_register("Cast", to="int", saturate="int")
 def _cast(call: Call) -> Array:
     value, to = _given(call, 0), _CASTS.get(call.get("to", 0))
+    if call.get("to") == 10 and value.dtype.kind in "fiub":  # TensorProto.FLOAT16: rounded to it, and held in float32
+        return value.astype(np.float16).astype(np.float32)
     if to is None:
         raise Refusal("a constant is cast to a type that is not supported", "Export the model in float32")
     if value.dtype == object:
@@ -252,6 +255,13 @@ def _slice(call: Call) -> Array:
 def _bounds(start: int, end: int, step: int, size: int) -> tuple[int, int | None, int]:
     first, last, step = slice(start, end, step).indices(size)
     return first, None if last < 0 else last, step
+
+
+@_register("Split", 2, axis="int", split="ints", num_outputs="int")
+def _split(call: Call) -> Array:
+    value, axis = _given(call, 0), call.get("axis", 0)
+    lengths = split_lengths(call, value.shape[axis])
+    return np.split(value, np.cumsum(lengths)[:-1], axis=axis)[call.output]
 
 
 @_register("Where", 3)

@@ -21,6 +21,8 @@ from radii.graph.rules import Rule
 
 Shape = tuple[int, ...]
 
+FORMAT = 1  # of the canonical form; another one means other digests
+
 
 @dataclass(frozen=True, eq=False)
 class Operator:
@@ -32,6 +34,8 @@ class Operator:
 
     attributes: ClassVar[Mapping[str, str]] = {}  # the ONNX attributes known: name -> kind (see `Call`)
     most_inputs: ClassVar[int] = 1  # the inputs its node may have, constants included
+    many_outputs: ClassVar[bool] = False  # whether others than the first may be read, each as an operator of its own
+    lifts_constants: ClassVar[bool] = False  # whether constants among its inputs become activations
     behaviour: ClassVar[str]  # its Lipschitz constant, in words
 
     def __post_init__(self) -> None:
@@ -115,30 +119,53 @@ class Graph:
             numbered.append(Node(node.operator, inputs, str(i), node.index, node.label))
         return cls("0", input_shape, ids[output], tuple(numbered), MappingProxyType(shapes))
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Graph":
+        return self  # immutable: its own copy, so that a module which holds it can be copied
+
     @property
     def num_classes(self) -> int:
         return self.shapes[self.output][0]
 
     @property
     def digest(self) -> str:
-        """SHA-256 of operators, attributes, constants and wiring, whatever the exporter calls things."""
-        position = {self.input: 0} | {node.output: i for i, node in enumerate(self.nodes, start=1)}
+        """SHA-256 of `canonical`: operators, attributes, constants and wiring, whatever the exporter calls things."""
+        return hashlib.sha256(self.canonical()).hexdigest()
+
+    def canonical(self) -> bytes:
+        """The bytes of ``graph.json`` (docs/graph-format.md): all but the arrays, which it has by hash."""
+        ordered = self.ordered()
+        position = {self.input: 0} | {node.output: i for i, node in enumerate(ordered, start=1)}
         form = {
-            "format": 1,
+            "format": FORMAT,
             "input_shape": self.input_shape,
             "output": position[self.output],
             "nodes": [
                 {
-                    "operator": node.operator.name,
+                    "operator": type(node.operator).__name__,
                     "attributes": node.operator.settings(),
-                    "arrays": {name: _array_digest(array) for name, array in node.operator.arrays().items()},
+                    "arrays": {name: array_digest(array) for name, array in node.operator.arrays().items()},
                     "inputs": [position[name] for name in node.inputs],
                 }
-                for node in self.nodes
+                for node in ordered
             ],
         }
-        canonical = json.dumps(form, sort_keys=True, separators=(",", ":"), allow_nan=True)
-        return hashlib.sha256(canonical.encode()).hexdigest()
+        return json.dumps(form, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+
+    def ordered(self) -> list[Node]:
+        """The nodes that the output needs, each behind its inputs, in an order that the wiring alone decides."""
+        maker = {node.output: node for node in self.nodes}
+        ordered: dict[str, Node] = {}
+        todo = [(self.output, False)]
+        while todo:
+            name, ready = todo.pop()
+            if name in ordered or name not in maker:
+                continue
+            if ready:
+                ordered[name] = maker[name]
+            else:
+                todo.append((name, True))
+                todo.extend((source, False) for source in reversed(maker[name].inputs))
+        return list(ordered.values())
 
     def input_shapes(self, node: Node) -> tuple[Shape, ...]:
         """The shapes a sample of ``node``'s inputs."""
@@ -165,7 +192,7 @@ class Graph:
 
     def summary(self) -> dict[str, Any]:
         """What a person wants to know at a glance: JSON values."""
-        layers = [
+        layers: list[dict[str, Any]] = [
             {
                 "node": node.index,
                 "label": node.label,
@@ -181,7 +208,8 @@ class Graph:
             "num_classes": self.num_classes,
             "digest": self.digest,
             "parameters": sum(_parameters(node.operator) for node in self.nodes),
-            "multiply_adds": sum(node.operator.multiply_adds(*self.input_shapes(node)) for node in self.nodes),
+            "multiply_adds": (multiply_adds := sum(layer["multiply_adds"] for layer in layers)),
+            "flops": 2 * multiply_adds,
             "activation_bytes": 4 * self.peak_elements(),
             "operators": dict(sorted(Counter(node.operator.name for node in self.nodes).items())),
             "layers": layers,
@@ -192,6 +220,11 @@ def _parameters(operator: Operator) -> int:
     return sum(array.size for array in operator.arrays().values() if array.dtype.kind == "f")
 
 
-def _array_digest(array: np.ndarray) -> list[Any]:
-    little_endian = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
-    return [array.dtype.str.lstrip("<=|"), array.shape, hashlib.sha256(little_endian.tobytes()).hexdigest()]
+def array_digest(array: np.ndarray) -> list[Any]:
+    """What ``graph.json`` says of an array: type, shape, SHA-256 of its entries (little-endian, C order)."""
+    return [array.dtype.str.lstrip("<=|"), list(array.shape), hashlib.sha256(little_endian(array)).hexdigest()]
+
+
+def little_endian(array: np.ndarray) -> bytes:
+    """The entries in C order."""
+    return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).tobytes()

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from radii.graph.cone import with_cones
 from radii.graph.ir import Graph, Node
 from radii.graph.ops.elementwise import Div, Sub
 from radii.graph.rules import Unbounded
@@ -14,6 +15,7 @@ from radii.graph.rules import Unbounded
 def methods(graph: Graph) -> list[dict[str, Any]]:
     """Per method whether it applies, and each node that stands against it, as JSON values."""
     reasons = []
+    graph = with_cones(graph)
     for node in graph.nodes:
         rule = node.operator.lipschitz(*graph.input_shapes(node))
         if isinstance(rule, Unbounded):

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from math import isfinite, prod
 from typing import Any
 
@@ -14,13 +15,14 @@ from radii.graph.folding import FOLDS, fold
 from radii.graph.ir import Graph, Node, Operator
 from radii.graph.limits import DEFAULTS, Limits
 from radii.graph.ops import OPERATORS
+from radii.graph.ops.copies import Parameter, repeated
 from radii.graph.ops.layout import Identity
 from radii.graph.remedies import quoted, remedy_for_bytes
 from radii.graph.simplify import simplify
 from radii.graph.tensors import MissingFile, Tensors
 
 OLDEST, NEWEST = 8, 23  # opsets of the default domain
-FLOATS = (1, 11)  # TensorProto.FLOAT, DOUBLE
+FLOATS = (1, 10, 11)  # TensorProto.FLOAT, FLOAT16, DOUBLE: all run in what `to_module` is asked for
 SHAPE_ONLY = ("Shape", "Size")  # known at import even for an activation
 
 # What a node that contradicts itself makes numpy or Python raise. Reading has no side effects, so all of them
@@ -83,6 +85,7 @@ class _Reader:
         self.nodes: list[Node] = []
         self.initializers: dict[str, Any] = {}
         self.fixed_batch = False
+        self.source: tuple[Activation, ...] = ()  # the input: what a constant of every sample takes its batch from
         self.opset = 0
 
     def obstacle(self, reason: str, remedy: str, node: int | None = None) -> None:
@@ -187,6 +190,7 @@ class _Reader:
         self.fixed_batch = sizes[0] == 1
         source = Activation("input", shape)
         self.values[value.name] = source
+        self.source = (source,)
         return source
 
     def choose_output(self, wanted: str | None) -> str | None:
@@ -240,8 +244,8 @@ class _Reader:
         self.values.update(dict.fromkeys(needed))
         try:
             attributes = read_attributes(node, self.tensors)
-            unused = [name for name in node.output[1:] if name in needed]
-            if unused:
+            many = node.op_type in OPERATORS and OPERATORS[node.op_type].many_outputs
+            if not many and any(name in needed for name in node.output[1:]):
                 raise Refusal("an output other than its first is used", "Use the first output only")
             given = max((i for i, name in enumerate(node.input, start=1) if name), default=0)
             names = node.input[:given]
@@ -253,11 +257,13 @@ class _Reader:
                 self.opset,
                 attributes,
                 inputs,
-                outputs=len([name for name in node.output if name]),
+                outputs=max((i for i, name in enumerate(node.output, start=1) if name), default=0),
                 limits=self.limits,
                 fixed_batch=self.fixed_batch,
             )
-            self.values[node.output[0]] = self.value(call, index, node.name)
+            for position, name in enumerate(node.output):
+                if name in needed:
+                    self.values[name] = self.value(replace(call, output=position), index, node.name)
         except Refusal as refusal:
             self.obstacle(refusal.reason, refusal.remedy, index)
         except MissingFile as missing:
@@ -294,6 +300,10 @@ class _Reader:
     def value(self, call: Call, index: int, label: str) -> Value:
         """What a node makes: a constant, or an activation and the node for it."""
         if not call.activations() or call.operator in SHAPE_ONLY:
+            parameter = repeated(call)
+            if parameter is not None:
+                self.tensors.spend(parameter.value.size)
+                return self.made(parameter, self.source, index, label)
             if call.operator not in FOLDS:
                 raise Refusal("it works on constants alone", "Export the model again with constant folding on")
             _check_inputs(call, FOLDS[call.operator].most_inputs)
@@ -303,8 +313,23 @@ class _Reader:
         if call.operator not in OPERATORS:
             raise Refusal("it is supported on constants and sizes only", "Express the layer by supported operators")
         _check_inputs(call, OPERATORS[call.operator].most_inputs)
-        operator = OPERATORS[call.operator].read(call)
-        activations = call.activations()
+        if OPERATORS[call.operator].lifts_constants:
+            inputs = (self.lifted(value, call, index, label) for value in call.inputs)
+            call = replace(call, inputs=tuple(inputs))
+        return self.made(OPERATORS[call.operator].read(call), call.activations(), index, label)
+
+    def lifted(self, value: Value | None, call: Call, index: int, label: str) -> Value | None:
+        """A constant as an activation that is the same for every sample."""
+        if not isinstance(value, np.ndarray):
+            return value
+        if value.dtype.kind != "f":
+            raise Refusal("a constant that meets an activation must be floats", "Export the model in float32")
+        if value.ndim != call.activations()[0].rank or value.shape[0] != 1:
+            raise Refusal("a constant does not have the axes of an activation", "Give it a batch axis of size 1")
+        return self.made(Parameter(value[0]), self.source, index, label)
+
+    def made(self, operator: Operator, activations: tuple[Activation, ...], index: int, label: str) -> Activation:
+        """The node for an operator, checked, and the activation that it makes."""
         shape = operator.shape(*(value.shape for value in activations))
         if prod(shape) > self.limits.activation_elements:
             raise Refusal(
@@ -317,7 +342,7 @@ class _Reader:
             raise Refusal("a weight is infinite or not a number", "Train the model again, or repair that weight")
         if isinstance(operator, Identity):
             return activations[0]
-        made = Activation(f"node{index}", shape)
+        made = Activation(f"node{len(self.nodes)}", shape)
         self.nodes.append(Node(operator, tuple(value.id for value in activations), made.id, index, label))
         return made
 

@@ -12,9 +12,13 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True)
 class Slope:
-    """One input; the l2 Lipschitz constant is at most ``upper`` (already rounded up)."""
+    """One input; the l2 Lipschitz constant is at most ``upper`` (already rounded up).
+
+    ``loss`` is what each entry may be off: by small jumps, and by more rounding in float64 than its size explains.
+    """
 
     upper: float
+    loss: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

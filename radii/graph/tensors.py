@@ -21,7 +21,7 @@ _TYPES: dict[int, tuple[type[np.generic], str]] = {
     9: (np.bool_, "int32_data"),
     11: (np.float64, "double_data"),
 }
-_LOW_PRECISION = {10: "float16", 16: "bfloat16"}
+_HALVES = {10: "float16", 16: "bfloat16"}  # two bytes an entry; read exactly, and held as float32
 
 
 class MissingFile(Exception):
@@ -53,10 +53,12 @@ class Tensors:
         if any(size < 0 for size in shape) or len(shape) > 16:
             raise Refusal("a tensor has an impossible shape", SEGMENT_REMEDY)
         elements = self._limits.check_tensor(shape)
-        if tensor.data_type not in _TYPES:
-            kind = _LOW_PRECISION.get(tensor.data_type, f"of the type number {tensor.data_type}")
-            raise Refusal(f"a tensor is {kind}, which is not supported", "Export the model in float32")
-        dtype, field = _TYPES[tensor.data_type]
+        if tensor.data_type not in _TYPES and tensor.data_type not in _HALVES:
+            raise Refusal(
+                f"a tensor is of the type number {tensor.data_type}, which is not supported",
+                "Export the model in float32",
+            )
+        dtype, field = _TYPES.get(tensor.data_type, (np.uint16, "int32_data"))
         if tensor.HasField("segment"):
             raise Refusal("a tensor is stored in segments", SEGMENT_REMEDY)
         if tensor.data_location == EXTERNAL:
@@ -68,14 +70,15 @@ class Tensors:
             if len(entries) != elements:
                 raise Refusal("a tensor's data does not have the size of its shape", SEGMENT_REMEDY)
             self.spend(elements)
-            return _frozen(np.array(entries, dtype=dtype).reshape(shape))
+            return _frozen(_widened(np.array(entries, dtype=dtype).reshape(shape), tensor.data_type))
         little_endian = np.dtype(dtype).newbyteorder("<")
         if len(raw) != elements * little_endian.itemsize:
             raise Refusal("a tensor's data does not have the size of its shape", SEGMENT_REMEDY)
         self.spend(elements)
         if dtype is np.bool_:
             return _frozen(np.frombuffer(raw, dtype=np.uint8).astype(np.bool_).reshape(shape))
-        return _frozen(np.frombuffer(raw, dtype=little_endian).astype(dtype, copy=True).reshape(shape))
+        stored = np.frombuffer(raw, dtype=little_endian).astype(dtype, copy=True).reshape(shape)
+        return _frozen(_widened(stored, tensor.data_type))
 
     def _elsewhere(self, tensor: Any, size: int) -> memoryview:
         entries = {entry.key: entry.value for entry in tensor.external_data}
@@ -89,6 +92,17 @@ class Tensors:
                 "a tensor lies outside the file its weights are in", "Upload the two files of one and the same export"
             )
         return content[offset : offset + length]
+
+
+def _widened(stored: np.ndarray, data_type: int) -> np.ndarray:
+    """The numbers whose bits are ``stored``; float32 holds every number of two bytes."""
+    match _HALVES.get(data_type):
+        case "float16":
+            return stored.view(np.float16).astype(np.float32)
+        case "bfloat16":
+            return (stored.astype(np.uint32) << 16).view(np.float32)
+        case _:
+            return stored
 
 
 def _natural(text: str) -> int:

@@ -7,12 +7,14 @@ own arithmetic loses:
 * dense layers and convolutions: ``gamma_{k+4} (|| |W| || ||a|| + ||b||)``, k products a sum, summed in any order;
 * sums: a few roundings; copies, comparisons and ReLU: nothing;
 * all else (smooth activations, average pools, softmax): ``2^-36`` of ``L ||a|| + ||op(0)||``, which bounds the norm
-  of the output.
+  of the output;
+* a function spelled out in several nodes (:mod:`radii.graph.cone`) states itself what it loses beyond that.
 
 The last is the one assumption: it holds for averages of up to 100,000 terms and for elementary functions that err by
 less than 100,000 ulp, which those of PyTorch are far from.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,7 +22,7 @@ import numpy as np
 import torch
 
 from radii.graph import Graph, Node
-from radii.graph.rules import Convolution, Dense, Rule, Sum
+from radii.graph.rules import Convolution, Dense, Rule, Slope, Sum
 from radii.lipschitz.compose import compose
 from radii.lipschitz.matrix import NormBound
 from radii.lipschitz.rounding import (
@@ -81,6 +83,9 @@ def forward_error(graph: Graph, rules: Sequence[Rule], norms: Sequence[NormBound
                 sum_up((product_up((loss, sum_up((product_up((gain, total[1])), at_zero)))), UNDERFLOW)),
             )
             passed = (sum_up((passed[0], own[0])), sum_up((passed[1], own[1])))
+        if isinstance(rule, Slope) and rule.loss:
+            entries = math.prod(graph.shapes[node.output])
+            passed = (passed[0], sum_up((passed[1], product_up((up(math.sqrt(entries)), rule.loss)))))
         error[node.output] = passed
     return ForwardError(*error[graph.output])
 

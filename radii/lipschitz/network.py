@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from radii.graph import Graph, Node, Obstacle
+from radii.graph import Graph, Node, Obstacle, with_cones
 from radii.graph.rules import Concat, Convolution, Dense, Rule, Slope, Sum, Unbounded
 from radii.lipschitz.compose import SQRT2, compose
 from radii.lipschitz.conv import conv_norm
@@ -130,6 +130,7 @@ def network_bound(graph: Graph, *, rtol: float = 1e-6) -> NetworkBound:
     """
     started = time.perf_counter()
     check_rtol(rtol)
+    graph = with_cones(graph)
     rules = [node.operator.lipschitz(*graph.input_shapes(node)) for node in graph.nodes]
     norms = _norms(graph, rules, rtol)
     constants: dict[str, Upper] = {graph.input: Upper(1.0)}

@@ -74,7 +74,6 @@ OTHER_FORMATS = [
     (b"\x80\x04\x95", "torch.onnx.export"),
     (b"\x89HDF\r\n\x1a\n", "keras"),
     (b"\x1c\0\0\0TFL3", "tflite"),
-    (b'\x40\0\0\0\0\0\0\0{"a":', "torch.onnx.export"),
     (b"\x93NUMPY\x01", "torch.onnx.export"),
     (b"\x1f\x8b\x08", "gunzip"),
 ]
@@ -85,6 +84,54 @@ def test_other_formats_are_refused_with_the_line_that_converts_them(client: Clie
         document = problem(post_model(client, data), 415, "unsupported-model-format")
         assert what in document["convert"] and document["convert"] in document["detail"]
     assert bells == []
+
+
+SAFETENSORS = b'\x40\0\0\0\0\0\0\0{"a":'
+MLP = {"name": "mlp", "parameters": {"hidden": [16]}}
+
+
+def test_weights_need_an_architecture_and_keep_it(client: Client) -> None:
+    model = post_model(client, SAFETENSORS, architecture=MLP).json()
+    whole = {"name": "mlp", "parameters": MLP["parameters"] | {"activation": "relu", "batch_norm": False}}  # type: ignore[operator]
+    whole["parameters"]["num_classes"] = 10  # type: ignore[index]
+    assert model["architecture"] == whole
+    assert client.get(f"/v1/models/{model['id']}").json() == model
+    again = post_model(client, SAFETENSORS, architecture=whole)
+    assert (again.status_code, again.json()["id"]) == (200, model["id"])
+    assert post_model(client, SAFETENSORS, architecture={"name": "resnet"}).json()["id"] != model["id"]
+    assert post_model(client).json()["architecture"] is None
+
+
+def test_a_graph_json_needs_its_weights(client: Client) -> None:
+    weights = upload(client, b"weights")
+    for data in (b'{"format":1}', b'\n {"format":1}'):
+        answer = post_model(client, data, external_data={"weights.safetensors": weights})
+        assert answer.status_code == 202
+        assert answer.json()["external_data"] == {"weights.safetensors": weights}
+
+
+def test_what_a_format_has_not_or_needs_is_named(client: Client) -> None:
+    weights = upload(client, b"weights")
+    unfit: list[tuple[bytes, dict[str, Any], str]] = [
+        (SAFETENSORS, {}, "/architecture"),
+        (SAFETENSORS, {"architecture": MLP, "output": "y"}, "/output"),
+        (SAFETENSORS, {"architecture": MLP, "external_data": {"a": weights}}, "/external_data"),
+        (ONNX, {"architecture": MLP}, "/architecture"),
+        (b"{}", {}, "/external_data"),
+        (b"{}", {"external_data": {"a": weights}}, "/external_data"),
+        (b"{}", {"external_data": {"weights.safetensors": weights}, "output": "y"}, "/output"),
+        (b"{}", {"architecture": MLP}, "/architecture"),
+        (SAFETENSORS, {"architecture": {"name": "lenet"}}, "/architecture"),
+        (
+            SAFETENSORS,
+            {"architecture": {"name": "mlp", "parameters": {"hidden": ["9"]}}},
+            "/architecture/mlp/parameters",
+        ),
+        (SAFETENSORS, {"architecture": {"name": "mlp", "depth": 3}}, "/architecture/mlp/depth"),
+    ]
+    for data, fields, pointer in unfit:
+        document = problem(post_model(client, data, **fields), 422, "invalid-request")
+        assert [error["pointer"] for error in document["errors"]] == [pointer]
 
 
 def test_what_may_be_onnx_is_left_to_intake(client: Client) -> None:

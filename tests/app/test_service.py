@@ -22,6 +22,7 @@ from app.main import create_app
 from models.bell import CERTIFY, INTAKE
 from models.bootstrap import ROOT, bootstrap
 from models.settings import Settings
+from radii.architectures import ARCHITECTURES
 from radii.methods import METHODS
 from tests.app.calls import certification, problem
 from tests.conftest import missing
@@ -35,6 +36,14 @@ def test_capabilities(client: Client, settings: Settings) -> None:
     assert able["methods"][0]["schema"] == METHODS[0].model_json_schema()
     assert able["limits"]["upload_bytes"] == settings.max_upload_bytes
     assert able["versions"]["api"] == "v1"
+    assert [one["format"] for one in able["formats"]["models"]] == ["onnx", "graph.json", "safetensors"]
+    assert [one["name"] for one in able["architectures"]] == list(ARCHITECTURES)
+    assert set(able["architectures"][0]["schema"]["properties"]) == {
+        "hidden",
+        "activation",
+        "batch_norm",
+        "num_classes",
+    }
     file = ROOT / "radii" / "operators.json"
     assert able["operators"] == (json.loads(file.read_text()) if file.exists() else [])
 

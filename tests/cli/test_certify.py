@@ -12,7 +12,10 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
+from safetensors.torch import save_file
+from torch import nn
 
+from radii.graph import read_onnx, to_canonical
 from tests.cli.conftest import DIGITS, Radii
 from tests.service import Service, clean_environment
 
@@ -63,6 +66,31 @@ def test_lipschitz_as_json_and_again_by_id(radii: Radii, folder: Path) -> None:
 
     assert [index for index, _ in what("a.jsonl")] == [0, 2, 4, 6, 8]
     assert what("a.jsonl") == what("b.jsonl")
+
+
+def test_the_canonical_form_is_the_same_model(radii: Radii, folder: Path) -> None:
+    form, weights = to_canonical(read_onnx(Path(LIPSCHITZ).read_bytes()))
+    (folder / "graph.json").write_bytes(form)
+    (folder / "weights.safetensors").write_bytes(weights)
+    rows = []
+    for model in (LIPSCHITZ, "graph.json"):
+        done = radii("certify", model, DATA, "--sigma", "0.5", "--n", "500", "--subset", "0:3", "-o", "form.jsonl")
+        assert done.returncode == 0, done.stderr
+        found = map(json.loads, (folder / "form.jsonl").read_text().splitlines())
+        rows.append([(row["counts"], row["pilot_counts"]) for row in found])
+    assert rows[0] == rows[1]  # the same digest, so the same noise
+
+
+def test_weights_of_a_named_architecture(radii: Radii, folder: Path) -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 10))
+    save_file(network.state_dict(), folder / "mlp.safetensors")
+    mlp = ("mlp.safetensors", DATA, "--method", "lipschitz", "--subset", "0:3", "-o", "mlp.jsonl")
+    done = radii("certify", *mlp, "--architecture", 'mlp:{"hidden": [16]}')
+    assert done.returncode == 0, done.stderr
+    done = radii("certify", *mlp)
+    assert done.returncode == 1 and "name their network" in done.stderr
+    done = radii("certify", *mlp, "--architecture", "mlp")
+    assert done.returncode == 1 and "'3.weight'" in done.stderr
 
 
 def test_a_model_that_cannot_be_certified_is_refused_with_remedies(radii: Radii, folder: Path) -> None:

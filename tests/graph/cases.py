@@ -1,60 +1,11 @@
 """One table: for every operator, files that must be read exactly and files that must be refused."""
 
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from tests.graph.build import model, node
-
-RNG = np.random.default_rng(20)
-IMAGE = (4, 9, 8)
-VECTOR = (6,)
-HELPERS = {"r": node("Relu", ["x"], "r"), "m": node("GlobalAveragePool", ["x"], "m")}
-
-
-@dataclass(frozen=True)
-class Case:
-    """One node on ``x`` (batch, *shape). Inputs: "x", "r" (relu of x), "m" (spatial mean of x), or constants."""
-
-    operator: str
-    attributes: dict[str, Any] = field(default_factory=dict)
-    inputs: tuple[Any, ...] = ("x",)
-    shape: tuple[int, ...] = IMAGE
-    opset: int = 18
-
-    def data(self) -> bytes:
-        """The file: helpers before the node, a Flatten behind it."""
-        names, constants = [], {}
-        for i, value in enumerate(self.inputs):
-            if isinstance(value, str):
-                names.append(value)
-            else:
-                names.append(f"c{i}")
-                constants[f"c{i}"] = np.asarray(value)
-        nodes = [HELPERS[name] for name in self.helpers()]
-        nodes += [node(self.operator, names, "z", **self.attributes), node("Flatten", ["z"], "y", axis=1)]
-        return model(nodes, self.shape, constants, opset=self.opset)
-
-    def helpers(self) -> list[str]:
-        """The values made before the node, whose position in the file is their number."""
-        return [name for name in HELPERS if any(isinstance(value, str) and value == name for value in self.inputs)]
-
-    def __str__(self) -> str:
-        given = "-".join(f"{name}={value}" for name, value in self.attributes.items())
-        return f"{self.operator}-{self.opset}-{given}-{len(self.inputs)}"
-
-
-def floats(*shape: int) -> np.ndarray:
-    return RNG.normal(size=shape).astype(np.float32)
-
-
-def ints(*values: int) -> np.ndarray:
-    return np.array(values, dtype=np.int64)
-
-
-def number(value: float) -> np.ndarray:
-    return np.array(value, dtype=np.float32)
+from tests.graph import cases_arithmetic, cases_spatial
+from tests.graph.case import VECTOR, Case, floats, ints, number
 
 
 def _norm(channels: int, **attributes: Any) -> tuple[Any, ...]:
@@ -64,7 +15,7 @@ def _norm(channels: int, **attributes: Any) -> tuple[Any, ...]:
 KERNEL = floats(5, 4, 3, 3)
 SIMPLE = ["Relu", "Tanh", "Softplus", "Softsign", "Abs", "Neg", "Sigmoid", "HardSwish", "Mish", "Erf", "Exp"]
 
-GOOD: list[Case] = [
+CORE: list[Case] = [
     *(Case(name) for name in SIMPLE),
     Case("Identity"),
     Case("Dropout"),
@@ -193,7 +144,7 @@ GOOD: list[Case] = [
     Case("Concat", {"axis": -1}, ("x", "r"), opset=8),
 ]
 
-BAD: list[Case] = [
+CORE_BAD: list[Case] = [
     Case("Celu", {"alpha": -1.0}),
     Case("Gelu", {"approximate": "cubic"}, opset=20),
     Case("Clip", inputs=("x", number(np.nan), number(1.0))),
@@ -239,6 +190,7 @@ BAD: list[Case] = [
     Case("MaxPool", {"strides": [2, 2]}),
     Case("MaxPool", {"kernel_shape": [2, 2], "pads": [2, 0, 0, 0]}),
     Case("MaxPool", {"kernel_shape": [20, 2]}),
+    Case("MaxPool", {"kernel_shape": [2, 2], "dilations": [1, 2], "auto_pad": "SAME_UPPER"}),
     Case("MaxPool", {"kernel_shape": [2, 2], "ceil_mode": 2}),
     Case("AveragePool", {"kernel_shape": [2, 2], "dilations": [2, 2]}, opset=19),
     Case("AveragePool", {"kernel_shape": [2]}),
@@ -293,6 +245,11 @@ BAD: list[Case] = [
     Case("Pad", {"mode": "edge"}, ("x", ints(0, 0, -1, 0, 0, 0, 0, 0))),
     Case("Pad", {"mode": "mirror"}, ("x", ints(0, 0, 1, 0, 0, 0, 0, 0))),
     Case("Concat", {"axis": 0}, ("x", "r")),
-    Case("Concat", {"axis": 1}, ("x", floats(1, 4, 9, 8))),
+    Case("Concat", {"axis": 1}, ("x", floats(3, 4, 9, 8))),
+    Case("Concat", {"axis": 1}, ("x", floats(4, 9, 8))),
+    Case("Concat", {"axis": 1}, ("x", np.ones((1, 4, 9, 8), np.int64))),
     Case("Concat", {"axis": 2}, ("x", "m")),
 ]
+
+GOOD: list[Case] = [*CORE, *cases_arithmetic.GOOD, *cases_spatial.GOOD]
+BAD: list[Case] = [*CORE_BAD, *cases_arithmetic.BAD, *cases_spatial.BAD]

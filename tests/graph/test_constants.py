@@ -21,7 +21,6 @@ def gelu_tanh(x: mpf) -> mpf:
 FUNCTIONS: dict[str, tuple[Callable[[mpf], mpf], Callable[[Tensor], Tensor], float, float]] = {
     "gelu": (lambda x: x / 2 * (1 + mpmath.erf(x / mpmath.sqrt(2))), F.gelu, activation.GELU_ERF, 1.4),
     "gelu_tanh": (gelu_tanh, lambda x: F.gelu(x, approximate="tanh"), activation.GELU_TANH, 1.4),
-    "silu": (lambda x: x / (1 + mpmath.exp(-x)), F.silu, activation.SILU, 2.4),
     "mish": (lambda x: x * mpmath.tanh(mpmath.log(1 + mpmath.exp(x))), F.mish, activation.MISH, 1.5),
     "erf": (mpmath.erf, torch.erf, activation.ERF, 0.0),
 }

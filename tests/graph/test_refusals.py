@@ -279,9 +279,36 @@ def test_a_name_that_does_not_match_is_only_a_name(name: str) -> None:
     assert "is not here" in reasons(external(name), external_data={"f.onnx.data": b"\0" * 200})
 
 
-def test_half_precision() -> None:
-    half = {"w": WEIGHT.astype(np.float16)}
-    assert "float16" in reasons(model([GEMM], (6,), half))
+def test_other_weights_than_float32() -> None:
+    """Two-byte weights are widened exactly, doubles are kept; integers of a quantised model are refused."""
+    half = model([GEMM], (6,), {"w": WEIGHT.astype(np.float16)})
+    (read,) = read_onnx(half).nodes
+    assert np.array_equal(read.operator.arrays()["weight"], WEIGHT.astype(np.float16).astype(np.float64).T)
+    proto = onnx.ModelProto.FromString(model([GEMM], (6,), {"w": WEIGHT}))
+    for raw in (True, False):
+        bits = WEIGHT.view(np.uint32) >> 16
+        tensor = onnx.TensorProto(name="w", data_type=TensorProto.BFLOAT16, dims=[6, 3])
+        if raw:
+            tensor.raw_data = bits.astype("<u2").tobytes()
+        else:
+            tensor.int32_data.extend(bits.reshape(-1).tolist())
+        proto.graph.initializer[0].CopyFrom(tensor)
+        (read,) = read_onnx(proto.SerializeToString()).nodes
+        assert np.array_equal(read.operator.arrays()["weight"], (bits << 16).view(np.float32).T)
+    (read,) = read_onnx(model([GEMM], (6,), {"w": WEIGHT.astype(np.float64)})).nodes
+    assert read.operator.arrays()["weight"].dtype == np.float64
+    quantised = node("ConvInteger", ["x", "w"])
+    assert "quantised" in reasons(model([quantised], (6,), {"w": WEIGHT.astype(np.int8)}))
+
+
+def test_a_float16_model_runs_in_float32() -> None:
+    proto = onnx.ModelProto.FromString(model([GEMM], (6,), {"w": WEIGHT.astype(np.float16)}))
+    for value in (*proto.graph.input, *proto.graph.output):
+        value.type.tensor_type.elem_type = TensorProto.FLOAT16
+    data = proto.SerializeToString()
+    x = np.random.default_rng(4).normal(size=(3, 6)).astype(np.float16)
+    found = to_module(read_onnx(data))(torch.from_numpy(x.astype(np.float32))).numpy()
+    assert relative_gap(found, reference(data, x).astype(np.float32)) < 2e-3  # the rounding of float16, at most
 
 
 def test_sparse_and_segmented_weights() -> None:

@@ -91,6 +91,7 @@ FOLDED: list[tuple[str, dict[str, Any], tuple[np.ndarray, ...]]] = [
     ("Gather", {"axis": 1}, (F, i64(-1, 0))),
     ("Slice", {}, (F, i64(3, -3), i64(-(2**63), 2**63 - 1), i64(2, 1), i64(-1, 2))),
     ("Slice", {}, (F, i64(1), i64(2))),
+    ("Split", {"axis": 1, "num_outputs": 1}, (F,)),
     ("Where", {}, (F > 0, F, np.float32(0) * F[:1])),
     ("Add", {}, (F, F[0])),
     ("Sub", {}, (F, F[0])),

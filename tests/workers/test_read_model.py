@@ -11,11 +11,15 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import TensorProto, helper, numpy_helper
+from safetensors.torch import save
 
 from models.settings import Settings
+from radii.graph import read_onnx, to_canonical
 from tests import factories
 from tests.workers.harness import EXAMPLES
+from workers import compute
 from workers.child import bare_environment
 from workers.read_model import read_model
 from workers.rejected import Rejected
@@ -91,6 +95,39 @@ def test_weights_may_lie_in_a_second_file(tmp_path: Path) -> None:
     with pytest.raises(Rejected) as refusal:
         read_model(order(tmp_path / "m.onnx", input=FLAT))
     assert "m.data" in refusal.value.document["detail"]
+
+
+CHECKED = {"against": "batch independence and finite logits", "max_relative_difference": None, "inputs": 8}
+
+
+def test_a_graph_json_is_the_model_it_was_written_from(tmp_path: Path) -> None:
+    form, weights = to_canonical(read_onnx(DIGITS))
+    (tmp_path / "weights").write_bytes(weights)
+    what = order(written(form, tmp_path), {"weights.safetensors": tmp_path / "weights"})
+    summary = read_model(what)
+    assert summary["digest"] == read_model(order(EXAMPLES / "digits.onnx"))["digest"]
+    assert summary["checked"] == CHECKED
+    assert compute.read_model({**what, "digest": summary["digest"]}).digest == summary["digest"]
+    with pytest.raises(Rejected) as refusal:
+        read_model(order(written(form, tmp_path)))
+    assert "weights.safetensors" in refusal.value.document["detail"]
+
+
+def test_weights_of_a_named_architecture(tmp_path: Path) -> None:
+    content = save({"1.weight": torch.from_numpy(WEIGHT.astype(np.float32)), "1.bias": torch.zeros(3)})
+    mlp = {"name": "mlp", "parameters": {"hidden": [3], "num_classes": 2}}
+    with pytest.raises(Rejected) as refusal:
+        read_model(order(written(content, tmp_path), input=FLAT, architecture=mlp))
+    missing = [obstacle["reason"] for obstacle in refusal.value.document["obstacles"]]
+    assert missing == [
+        "the tensor '3.weight' of shape [2, 3] is missing",
+        "the tensor '3.bias' of shape [2] is missing",
+    ]
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(6, 3), torch.nn.ReLU(), torch.nn.Linear(3, 2))
+    what = order(written(save(network.state_dict()), tmp_path), input=FLAT, architecture=mlp)
+    summary = read_model(what)
+    assert (summary["num_classes"], summary["checked"]) == (2, CHECKED)
+    assert compute.read_model({**what, "digest": summary["digest"]}).digest == summary["digest"]
 
 
 NAN = np.where(np.eye(3, 6) > 0, np.nan, WEIGHT)

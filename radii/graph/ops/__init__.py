@@ -2,21 +2,47 @@
 
 from typing import Any
 
-from radii.graph.ops import activation, conv, elementwise, layout, linear, normalization, parametric, pool, select
+from radii.graph.ops import (
+    activation,
+    attention,
+    blocks,
+    conv,
+    copies,
+    elementwise,
+    groupnorm,
+    layout,
+    linear,
+    normalization,
+    parametric,
+    pool,
+    reduce,
+    resize,
+    select,
+    threshold,
+    transposed,
+)
 from radii.graph.ops.registry import OPERATORS
 
 __all__ = [
     "OPERATORS",
     "activation",
+    "attention",
+    "blocks",
     "conv",
+    "copies",
     "elementwise",
+    "groupnorm",
     "layout",
     "linear",
     "normalization",
     "operators",
     "parametric",
     "pool",
+    "reduce",
+    "resize",
     "select",
+    "threshold",
+    "transposed",
 ]
 
 

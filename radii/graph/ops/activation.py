@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from radii.graph.bounds import slope, up
 from radii.graph.call import Call
 from radii.graph.errors import Refusal
 from radii.graph.ir import Operator, Shape
@@ -18,7 +17,6 @@ from radii.graph.rules import Rule, Slope, Unbounded
 ERF = 1.1283791670955128  # 2/sqrt(pi)
 GELU_ERF = 1.128904145186
 GELU_TANH = 1.128993068660
-SILU = 1.099839320130
 MISH = 1.088498161253
 
 
@@ -141,42 +139,6 @@ class Erf(Univariate):
         return torch.erf(x)
 
 
-@dataclass(frozen=True, eq=False)
-class Gated(Univariate):
-    """``gain x g(factor x)``: a gate that files spell out in several nodes (see `radii.graph.simplify`).
-
-    Its steepness is ``|gain|`` times that of ``u g(u)``, whatever the factor: substitute u = factor x.
-    """
-
-    factor: float
-    gain: float
-
-    def lipschitz(self, *inputs: Shape) -> Rule:
-        return slope(up(abs(self.gain) * self.steepest))
-
-
-@dataclass(frozen=True, eq=False)
-class Silu(Gated):
-    """``gain x sigmoid(factor x)``: SiLU, and QuickGELU with a factor of 1.702."""
-
-    behaviour = f"{SILU}"
-    steepest = SILU
-
-    def function(self, x: Tensor) -> Tensor:
-        return self.gain * x * torch.sigmoid(self.factor * x)
-
-
-@dataclass(frozen=True, eq=False)
-class ErfGate(Gated):
-    """``gain x (1 + erf(factor x))``: GELU with a gain of 1/2 and a factor of sqrt(1/2)."""
-
-    behaviour = f"{2 * GELU_ERF}"
-    steepest = 2 * GELU_ERF
-
-    def function(self, x: Tensor) -> Tensor:
-        return self.gain * x * (1 + torch.erf(self.factor * x))
-
-
 @onnx_operator()
 @dataclass(frozen=True, eq=False)
 class Exp(Univariate):
@@ -199,6 +161,48 @@ class Sqrt(Univariate):
 
     def lipschitz(self, *inputs: Shape) -> Rule:
         return Unbounded("the square root is infinitely steep at 0", "Use smoothing")
+
+
+@onnx_operator()
+@dataclass(frozen=True, eq=False)
+class Log(Univariate):
+    behaviour = "unbounded: smoothing only"
+
+    def function(self, x: Tensor) -> Tensor:
+        return torch.log(x)
+
+    def lipschitz(self, *inputs: Shape) -> Rule:
+        return Unbounded("the logarithm is infinitely steep at 0", "Use smoothing")
+
+
+@onnx_operator()
+@dataclass(frozen=True, eq=False)
+class Reciprocal(Univariate):
+    behaviour = "unbounded: smoothing only"
+
+    def function(self, x: Tensor) -> Tensor:
+        return torch.reciprocal(x)
+
+    def lipschitz(self, *inputs: Shape) -> Rule:
+        return Unbounded("the reciprocal is infinitely steep at 0", "Use smoothing, or divide by a constant")
+
+
+@onnx_operator()
+@dataclass(frozen=True, eq=False)
+class Sin(Univariate):
+    behaviour = "1"
+
+    def function(self, x: Tensor) -> Tensor:
+        return torch.sin(x)
+
+
+@onnx_operator()
+@dataclass(frozen=True, eq=False)
+class Cos(Univariate):
+    behaviour = "1"
+
+    def function(self, x: Tensor) -> Tensor:
+        return torch.cos(x)
 
 
 @onnx_operator(approximate="string")

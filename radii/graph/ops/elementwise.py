@@ -14,6 +14,7 @@ from radii.graph.bounds import diagonal, slope, sqrt_up
 from radii.graph.call import Activation, Call
 from radii.graph.errors import Refusal
 from radii.graph.ir import Operator, Shape
+from radii.graph.ops.layout import Identity
 from radii.graph.ops.registry import MANY, onnx_operator
 
 
@@ -24,6 +25,11 @@ def per_sample(constant: np.ndarray, x: Activation) -> np.ndarray:
     """
     if constant.dtype.kind != "f":
         raise Refusal("a constant that meets an activation must be floats", "Export the model in float32")
+    return without_batch(constant, x)
+
+
+def without_batch(constant: np.ndarray, x: Activation) -> np.ndarray:
+    """The same for a constant of any type."""
     if constant.ndim > x.rank or (constant.ndim == x.rank and constant.shape[0] != 1):
         raise Refusal(
             "a constant has a batch axis of its own, so samples would be treated differently",
@@ -49,6 +55,17 @@ def sum_rule(coefficients: Sequence[float], inputs: Sequence[Shape], output: Sha
         return rules.Sum(tuple(coefficients))
     bounds = (c * sqrt_up(count) for c, count in zip(coefficients, copies, strict=True))
     return rules.Sum(tuple(bounds), exact=False)
+
+
+def choice_rule(inputs: Sequence[Shape], output: Shape) -> rules.Rule:
+    """Where each entry of the output moves no more than some one of its operands' entries does.
+
+    So its square is at most the sum of their squares; an input that is broadcast counts once a copy.
+    """
+    copies = [sqrt_up(prod(output) // prod(shape)) for shape in inputs]
+    if len(copies) == 1:
+        return rules.Slope(copies[0])
+    return rules.Concat() if set(copies) == {1.0} else rules.Sum(tuple(copies), exact=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,3 +219,74 @@ class Sum(Operator):
 
     def lipschitz(self, *inputs: Shape) -> rules.Rule:
         return sum_rule([1.0] * len(inputs), inputs, self.shape(*inputs))
+
+
+@dataclass(frozen=True, eq=False)
+class Extreme(Operator):
+    """The largest or smallest of any number of operands; of the constants among them one is left at import."""
+
+    behaviour = "square root of the sum of the squares of the inputs' constants; 1 for one activation"
+    constant: np.ndarray | None = None
+
+    @classmethod
+    def read(cls, call: Call) -> Operator:
+        activations = call.activations()
+        if not activations or any(value is None for value in call.inputs):
+            raise Refusal("an operand is missing", "Export the model again")
+        if len(call.inputs) == 1:
+            return Identity()
+        constant = None
+        for position, value in enumerate(call.inputs):
+            if not isinstance(value, Activation):
+                other = per_sample(call.weight(position), activations[0])
+                if constant is not None:
+                    call.limits.check_tensor(np.broadcast_shapes(constant.shape, other.shape))
+                constant = other if constant is None else cls.of_constants(constant, other)
+        return cls(constant)
+
+    @staticmethod
+    def of_constants(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """The larger or smaller, entry by entry."""
+        raise NotImplementedError
+
+    @staticmethod
+    def of_tensors(a: Tensor, b: Tensor) -> Tensor:
+        """The same of tensors."""
+        raise NotImplementedError
+
+    def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
+        result, *others = [*inputs, arrays["constant"]] if self.constant is not None else inputs
+        for other in others:
+            result = self.of_tensors(result, other)
+        return result
+
+    def shape(self, *inputs: Shape) -> Shape:
+        together = broadcast(*inputs)
+        return together if self.constant is None else np.broadcast_shapes(self.constant.shape, together)
+
+    def lipschitz(self, *inputs: Shape) -> rules.Rule:
+        return choice_rule(inputs, self.shape(*inputs))
+
+
+@onnx_operator(inputs=MANY)
+@dataclass(frozen=True, eq=False)
+class Max(Extreme):
+    @staticmethod
+    def of_constants(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        return np.asarray(np.maximum(a, b))
+
+    @staticmethod
+    def of_tensors(a: Tensor, b: Tensor) -> Tensor:
+        return torch.maximum(a, b)
+
+
+@onnx_operator(inputs=MANY)
+@dataclass(frozen=True, eq=False)
+class Min(Extreme):
+    @staticmethod
+    def of_constants(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        return np.asarray(np.minimum(a, b))
+
+    @staticmethod
+    def of_tensors(a: Tensor, b: Tensor) -> Tensor:
+        return torch.minimum(a, b)

@@ -12,7 +12,7 @@ from radii.graph.call import Activation, Call
 from radii.graph.errors import Refusal
 from radii.graph.ir import Operator, Shape
 from radii.graph.ops.registry import onnx_operator
-from radii.graph.rules import Rule, Slope
+from radii.graph.rules import Rule, Slope, Unbounded
 
 KEEP_BATCH = "Keep the batch as the first axis, and out of the operation"
 
@@ -69,16 +69,40 @@ class Dropout(Identity):
 @onnx_operator(to="int", saturate="int")
 @dataclass(frozen=True, eq=False)
 class Cast(Identity):
-    """Between float32 and float64, which is nothing in real arithmetic."""
+    """Between float32 and float64, which is nothing in real arithmetic. To a boolean: `Truth`."""
 
     @classmethod
     def read(cls, call: Call) -> Operator:
+        if call.get("to") == 9:  # TensorProto.BOOL
+            call.activation()
+            return Truth()
         if call.get("to") not in (1, 11):  # TensorProto.FLOAT, DOUBLE
             raise Refusal(
                 "an activation is cast to a type that rounds, which is not a continuous function",
                 "Export the model in float32",
             )
         return super().read(call)
+
+
+@dataclass(frozen=True, eq=False)
+class Truth(Operator):
+    """Whether a number is not 0; a truth value is a float, 0 or 1, like everything else."""
+
+    behaviour = "unbounded: smoothing only"
+
+    @property
+    def name(self) -> str:
+        return "Cast"
+
+    def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
+        (x,) = inputs
+        return (x != 0).to(x.dtype)
+
+    def shape(self, *inputs: Shape) -> Shape:
+        return inputs[0]
+
+    def lipschitz(self, *inputs: Shape) -> Rule:
+        return Unbounded("a cast to a truth value jumps", "Use smoothing")
 
 
 @onnx_operator(inputs=2, allowzero="int")

@@ -112,9 +112,6 @@ class LeftMatMul(Operator):
     def name(self) -> str:
         return "MatMul"
 
-    def settings(self) -> dict[str, object]:
-        return {"side": "left"}
-
     def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
         return torch.matmul(arrays["weight"], inputs[0])
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from radii.graph.bounds import slope, up
+from radii.graph.bounds import slope, sqrt_up, up
 from radii.graph.call import Call
 from radii.graph.errors import Refusal
 from radii.graph.ir import Operator, Shape
@@ -123,3 +123,20 @@ class Softmax(Operator):
     def lipschitz(self, *inputs: Shape) -> Rule:
         # diag(p) - p p^T has norm at most 1/2; along an axis of size 1 softmax is constant.
         return Slope(0.5)
+
+
+@onnx_operator(axis="int")
+@dataclass(frozen=True, eq=False)
+class LogSoftmax(Softmax):
+    behaviour = "square root of the number of entries"
+
+    def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
+        (x,) = inputs
+        if not self.trailing:
+            return torch.log_softmax(x, dim=self.axis + 1)
+        return torch.log_softmax(x.flatten(self.axis + 1), dim=-1).reshape(x.shape)
+
+    def lipschitz(self, *inputs: Shape) -> Rule:
+        # I - 1 p^T projects along 1 onto the complement of p; so its norm is that of 1 p^T, at most sqrt(n)
+        (shape,) = inputs
+        return Slope(sqrt_up(math.prod(shape[self.axis :]) if self.trailing else shape[self.axis]))

@@ -1,4 +1,4 @@
-"""Pooling and means."""
+"""Pooling."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,11 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from radii.graph.bounds import averaging_norm, multiplicity, sqrt_up, up
+from radii.graph.bounds import averaging_norm, sqrt_up, up
 from radii.graph.call import Call
 from radii.graph.errors import Refusal
 from radii.graph.ir import Operator, Shape
-from radii.graph.ops.layout import sample_axes
 from radii.graph.ops.registry import onnx_operator
 from radii.graph.ops.windows import ATTRIBUTES, Windows, read_windows
 from radii.graph.rules import Rule, Slope
@@ -38,6 +37,9 @@ class Pool(Operator):
         ceil = call.get("ceil_mode", 0)
         if ceil not in (0, 1):
             raise Refusal("ceil_mode must be 0 or 1", "Export the model again")
+        if call.get("auto_pad", "NOTSET").startswith("SAME") and any(d != 1 for d in call.get("dilations", ())):
+            # the specification and onnxruntime disagree on the size that this makes
+            raise Refusal("auto_pad on a dilated pooling is ambiguous", "Give pads instead")
         windows = replace(read_windows(call, x, tuple(kernel)), ceil=bool(ceil))
         for taps, size in zip(windows.taps(x.shape[1:]), x.shape[1:], strict=True):
             if not ((taps >= 0) & (taps < size)).any(axis=1).all():
@@ -69,12 +71,7 @@ class MaxPool(Pool):
 
     def lipschitz(self, *inputs: Shape) -> Rule:
         # |max_j a_j - max_j b_j|^2 <= sum_j |a_j - b_j|^2 over the window, and each pixel is in so many windows.
-        sizes = inputs[0][1:]
-        covers = (
-            multiplicity(taps[(taps >= 0) & (taps < size)], size)
-            for taps, size in zip(self.windows.taps(sizes), sizes, strict=True)
-        )
-        return Slope(sqrt_up(prod(covers)))
+        return Slope(sqrt_up(prod(self.windows.covers(inputs[0][1:]))))
 
 
 @onnx_operator(inputs=1, **ATTRIBUTES, ceil_mode="int", count_include_pad="int")
@@ -137,32 +134,3 @@ class GlobalAveragePool(Operator):
 
     def lipschitz(self, *inputs: Shape) -> Rule:
         return Slope(up(1 / math.sqrt(prod(inputs[0][1:]))))
-
-
-@onnx_operator(inputs=2, axes="ints", keepdims="int", noop_with_empty_axes="int")
-@dataclass(frozen=True, eq=False)
-class ReduceMean(Operator):
-    """The mean over ``axes`` (of one sample: 0 is the first after the batch)."""
-
-    behaviour = "1/sqrt(number of entries averaged)"
-    axes: tuple[int, ...]
-    keepdims: bool
-
-    @classmethod
-    def read(cls, call: Call) -> Operator:
-        x, given = call.activation(), call.integers(1, "axes")
-        if not given:
-            raise Refusal("the mean is taken over all axes, the batch included", "Name the axes of the mean")
-        return cls(sample_axes(given, x.rank), bool(call.get("keepdims", 1)))
-
-    def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
-        return inputs[0].mean(dim=tuple(axis + 1 for axis in self.axes), keepdim=self.keepdims)
-
-    def shape(self, *inputs: Shape) -> Shape:
-        (shape,) = inputs
-        if self.keepdims:
-            return tuple(1 if i in self.axes else size for i, size in enumerate(shape))
-        return tuple(size for i, size in enumerate(shape) if i not in self.axes)
-
-    def lipschitz(self, *inputs: Shape) -> Rule:
-        return Slope(up(1 / math.sqrt(prod(inputs[0][axis] for axis in self.axes))))

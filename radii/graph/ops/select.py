@@ -14,6 +14,7 @@ from radii.graph.bounds import multiplicity, sqrt_up
 from radii.graph.call import Call
 from radii.graph.errors import Refusal
 from radii.graph.ir import Operator, Shape
+from radii.graph.lengths import split_lengths
 from radii.graph.ops.layout import KEEP_BATCH, Identity, sample_axis
 from radii.graph.ops.registry import MANY, onnx_operator
 
@@ -78,7 +79,7 @@ class Slice(Operator):
         start, end, step = given.pop(0, (0, END, 1))
         if (start, step) != (0, 1) or end < END:
             raise Refusal("it picks samples of the batch", KEEP_BATCH)
-        ranges = {axis - 1: slice(*given[axis]).indices(x.shape[axis - 1]) for axis in sorted(given)}
+        ranges = {axis - 1: _range(*given[axis], x.shape[axis - 1]) for axis in sorted(given)}
         kept = {axis: r for axis, r in ranges.items() if r != (0, x.shape[axis], 1)}
         return cls(tuple(kept), tuple(kept.values())) if kept else Identity()
 
@@ -99,6 +100,29 @@ class Slice(Operator):
 
     def lipschitz(self, *inputs: Shape) -> rules.Rule:
         return rules.Slope(1.0)
+
+
+def _range(start: int, end: int, step: int, size: int) -> tuple[int, int, int]:
+    """As Python has it, but that a start before the first entry is the first, for negative steps too."""
+    return slice(max(start, -size), end, step).indices(size)
+
+
+@onnx_operator(inputs=2, axis="int", split="ints", num_outputs="int")
+@dataclass(frozen=True, eq=False)
+class Split(Operator):
+    """Read as one Slice for every output that is used. Lengths as an attribute up to opset 12, an input since."""
+
+    many_outputs = True
+    behaviour = "1 (read as a Slice for each output)"
+
+    @classmethod
+    def read(cls, call: Call) -> Operator:
+        x = call.activation()
+        axis = sample_axis(call.get("axis", 0), x.rank)
+        size, lengths = x.shape[axis], split_lengths(call, x.shape[axis])
+        start = sum(lengths[: call.output])
+        stop = start + lengths[call.output]
+        return Identity() if (start, stop) == (0, size) else Slice((axis,), ((start, stop, 1),))
 
 
 @onnx_operator(inputs=4, mode="string", pads="ints", value="float")
@@ -174,8 +198,9 @@ class Pad(Operator):
 @onnx_operator(inputs=MANY, axis="int")
 @dataclass(frozen=True, eq=False)
 class Concat(Operator):
-    """Activations side by side along ``axis`` of one sample."""
+    """Activations side by side along ``axis`` of one sample; the reader makes activations of constants."""
 
+    lifts_constants = True
     behaviour = "square root of the sum of the squares of the inputs' constants"
     axis: int
 
@@ -183,7 +208,7 @@ class Concat(Operator):
     def read(cls, call: Call) -> Operator:
         activations = call.activations()
         if len(activations) != len(call.inputs):
-            raise Refusal("a constant is joined to an activation", "Join activations only")
+            raise Refusal("an input is missing", "Export the model again")
         axis = sample_axis(call.get("axis", 0), activations[0].rank)
         return cls(axis) if len(activations) > 1 else Identity()
 

@@ -6,7 +6,7 @@ import numpy as np
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from radii.graph.bounds import output_size, window_taps
+from radii.graph.bounds import multiplicity, output_size, window_taps
 from radii.graph.call import Activation, Call
 from radii.graph.errors import Refusal
 
@@ -52,6 +52,13 @@ class Windows:
             for count, k, s, d, (low, _) in zip(
                 self.outputs(sizes), self.kernel, self.strides, self.dilations, self.pads, strict=True
             )
+        ]
+
+    def covers(self, sizes: tuple[int, ...]) -> list[int]:
+        """Per axis, how many windows cover the entry that most of them cover."""
+        return [
+            multiplicity(taps[(taps >= 0) & (taps < size)], size)
+            for taps, size in zip(self.taps(sizes), sizes, strict=True)
         ]
 
     def padded(self, x: Tensor, value: float) -> Tensor:

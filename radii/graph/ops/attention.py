@@ -1,0 +1,205 @@
+"""Attention (opset 23) and Einsum."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from radii.graph.bounds import slope, up
+from radii.graph.call import Activation, Call
+from radii.graph.errors import Refusal
+from radii.graph.ir import Operator, Shape
+from radii.graph.ops.registry import onnx_operator
+from radii.graph.rules import Rule, Slope, Unbounded
+
+PRODUCT = Unbounded("it multiplies two activations, which has no global Lipschitz constant", "Use smoothing")
+
+
+@onnx_operator(
+    inputs=4,
+    is_causal="int",
+    kv_num_heads="int",
+    q_num_heads="int",
+    qk_matmul_output_mode="int",
+    scale="float",
+    softcap="float",
+    softmax_precision="int",
+)
+@dataclass(frozen=True, eq=False)
+class Attention(Operator):
+    """``softmax(scale Q K^T + mask) V`` a head; a sample of Q is (heads, length, size) or (length, heads * size)."""
+
+    behaviour = "unbounded: smoothing only"
+    mask: np.ndarray | None  # added to the scores, or truth values: where they may be looked at
+    heads: int
+    groups: int  # heads of K and V
+    scale: float
+    causal: bool
+
+    @classmethod
+    def read(cls, call: Call) -> Operator:
+        q, k, v = (call.activation(i) for i in range(3))
+        mask = call.constant(3)
+        if call.get("softcap", 0.0) or call.get("qk_matmul_output_mode", 0) or call.get("is_causal", 0) not in (0, 1):
+            raise Refusal("softcap and outputs of the scores are not supported", "Write the attention out")
+        if not q.rank == k.rank == v.rank or q.rank not in (3, 4):
+            raise Refusal("Q, K and V must all have 3 axes, or all 4", "Export the model again")
+        if q.rank == 4:
+            heads, groups = q.shape[0], k.shape[0]
+        else:
+            heads, groups = call.get("q_num_heads", 0), call.get("kv_num_heads", 0)
+        if heads < 1 or groups < 1 or heads % groups or (q.rank == 3 and q.shape[1] % heads):
+            raise Refusal(f"{heads} heads meet keys and values of {groups}", "Export the model again")
+        size = q.shape[2] if q.rank == 4 else q.shape[1] // heads
+        scale = float(call.get("scale", 1 / math.sqrt(size)))
+        if mask is not None:
+            if mask.dtype.kind not in "fb" or (mask.ndim == 4 and mask.shape[0] != 1):
+                raise Refusal("the mask must be floats or truth values, the same for every sample", "Use such a mask")
+            mask = mask[0] if mask.ndim == 4 else mask
+        operator = cls(mask, heads, groups, scale, bool(call.get("is_causal", 0)))
+        scores = (heads, operator.split(q.shape, heads)[1], operator.split(k.shape, groups)[1])
+        if math.prod(scores) > call.limits.activation_elements:
+            raise Refusal(f"its scores are {math.prod(scores)} entries a sample", "Use a smaller input")
+        if mask is not None and np.broadcast_shapes(mask.shape, scores) != scores:
+            raise Refusal("the mask does not fit the scores", "Export the model again")
+        return operator
+
+    @staticmethod
+    def split(shape: Shape, heads: int) -> Shape:
+        """(heads, length, size) of a sample of Q, K or V."""
+        if len(shape) == 3:
+            return shape
+        return (heads, shape[0], shape[1] // heads)
+
+    def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
+        flat = inputs[0].ndim == 3
+        q, k, v = inputs
+        if flat:
+            q, k, v = (
+                x.reshape(*x.shape[:2], heads, -1).transpose(1, 2)
+                for x, heads in zip(inputs, (self.heads, self.groups, self.groups), strict=True)
+            )
+        if self.groups != self.heads:
+            k, v = (x.repeat_interleave(self.heads // self.groups, dim=1) for x in (k, v))
+        scores = self.scale * (q @ k.transpose(-1, -2))
+        if self.mask is not None:
+            mask = arrays["mask"]
+            scores = scores + mask if self.mask.dtype.kind == "f" else scores.masked_fill(~mask.bool(), -math.inf)
+        if self.causal:
+            later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
+            scores = scores.masked_fill(later, -math.inf)
+        y = torch.softmax(scores, dim=-1) @ v
+        return y.transpose(1, 2).flatten(2) if flat else y
+
+    def shape(self, *inputs: Shape) -> Shape:
+        q, k, v = (self.split(x, n) for x, n in zip(inputs, (self.heads, self.groups, self.groups), strict=True))
+        if q[2] != k[2] or k[1] != v[1] or k[0] != v[0]:
+            raise Refusal("the shapes of Q, K and V do not fit", "Export the model again")
+        return (*q[:2], v[2]) if len(inputs[0]) == 3 else (q[1], q[0] * v[2])
+
+    def lipschitz(self, *inputs: Shape) -> Rule:
+        return PRODUCT
+
+    def multiply_adds(self, *inputs: Shape) -> int:
+        q, k, v = (self.split(x, n) for x, n in zip(inputs, (self.heads, self.groups, self.groups), strict=True))
+        return q[0] * q[1] * k[1] * (q[2] + v[2])
+
+
+@onnx_operator(inputs=2, equation="string")
+@dataclass(frozen=True, eq=False)
+class Einsum(Operator):
+    """One activation, two, or one and a constant; the letter of the batch stands first in each and in the output."""
+
+    behaviour = "1 for a permutation, a bound of the matrix norm for a constant; unbounded for two activations"
+    equation: str
+    constant: np.ndarray | None = None
+    constant_first: bool = False
+
+    @classmethod
+    def read(cls, call: Call) -> Operator:
+        equation = call.get("equation", "").replace(" ", "")
+        left, arrow, output = equation.partition("->")
+        terms = left.split(",")
+        letters = "".join(terms) + output
+        if not arrow or not letters.isascii() or not letters.isalpha() or len(terms) != len(call.inputs):
+            raise Refusal("the equation must name every axis and the output's, by letters", "Write it out in full")
+        if any(len(set(term)) != len(term) for term in (*terms, output)):
+            raise Refusal("the equation takes a diagonal", "Write it without repeated letters")
+        batch = {term[0] for term, value in zip(terms, call.inputs, strict=True) if isinstance(value, Activation)}
+        constants = "".join(t for t, value in zip(terms, call.inputs, strict=True) if isinstance(value, np.ndarray))
+        if batch != {output[:1]} or output[0] in constants:
+            raise Refusal("the batch is not the first letter of every activation and of the output", "Keep it there")
+        if any(sum(letter in part for part in (*terms, output)) < 2 for letter in letters):
+            raise Refusal("an axis is summed over one operand alone", "Use ReduceSum")
+        if not set(output) <= set("".join(terms)):
+            raise Refusal("the output has an axis that no operand has", "Export the model again")
+        operator = cls(equation)
+        for i, value in enumerate(call.inputs):
+            if isinstance(value, np.ndarray):
+                operator = cls(equation, call.weight(i), i == 0)
+        if any(
+            len(term) != (value.rank if isinstance(value, Activation) else np.ndim(value))
+            for term, value in zip(terms, call.inputs, strict=True)
+            if value is not None
+        ):
+            raise Refusal("the letters do not fit the axes", "Export the model again")
+        operator.shape(*(value.shape for value in call.activations()))
+        return operator
+
+    def terms(self) -> tuple[list[str], str]:
+        """The letters of the activations, and of the output."""
+        left, _, output = self.equation.partition("->")
+        terms = left.split(",")
+        if self.constant is not None:
+            terms.pop(0 if self.constant_first else 1)
+        return terms, output
+
+    def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
+        operands = list(inputs)
+        if self.constant is not None:
+            operands.insert(0 if self.constant_first else 1, arrays["constant"])
+        return torch.einsum(self.equation, *operands)
+
+    def sizes(self, *inputs: Shape) -> dict[str, int]:
+        """The size of every axis but the batch."""
+        terms, _ = self.terms()
+        named = [*zip(terms, ((0, *shape) for shape in inputs), strict=True)]
+        if self.constant is not None:
+            left = self.equation.partition("->")[0].split(",")
+            named.append((left[0 if self.constant_first else 1], self.constant.shape))
+        sizes: dict[str, int] = {}
+        for term, shape in named:
+            for letter, size in zip(term, shape, strict=True):
+                if sizes.setdefault(letter, size) != size:
+                    raise Refusal(f"the axis {letter} has two sizes", "Export the model again")
+        return sizes
+
+    def shape(self, *inputs: Shape) -> Shape:
+        sizes = self.sizes(*inputs)
+        return tuple(sizes[letter] for letter in self.terms()[1][1:])
+
+    def lipschitz(self, *inputs: Shape) -> Rule:
+        if len(inputs) == 2:
+            return PRODUCT
+        if self.constant is None:
+            return Slope(1.0)
+        # Per index that input, constant and output share a matrix; ||W||^2 <= ||W||_1 ||W||_inf
+        (term,), output = self.terms()
+        left = self.equation.partition("->")[0].split(",")
+        letters = left[0 if self.constant_first else 1]
+        weight = np.abs(self.constant.astype(np.float64))
+        made = tuple(i for i, letter in enumerate(letters) if letter not in term)
+        read = tuple(i for i, letter in enumerate(letters) if letter not in output)
+        columns, rows = weight.sum(axis=made, keepdims=True), weight.sum(axis=read, keepdims=True)
+        squares = columns.max(axis=made + read) * rows.max(axis=made + read)
+        return slope(up(float(np.sqrt(squares.max())) * (1 + weight.size * 2.0**-52)))
+
+    def multiply_adds(self, *inputs: Shape) -> int:
+        if len(inputs) == 1 and self.constant is None:
+            return 0
+        sizes = self.sizes(*inputs)
+        batch = self.terms()[1][0]
+        return math.prod(size for letter, size in sizes.items() if letter != batch)

@@ -1,0 +1,154 @@
+"""Normalisation by a sample's own statistics, of groups of channels or of neighbours: all vacuous but LRN."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from radii.graph.bounds import slope, up
+from radii.graph.call import Call
+from radii.graph.errors import Refusal
+from radii.graph.ir import Operator, Shape
+from radii.graph.ops.layout import sample_axis
+from radii.graph.ops.registry import onnx_operator
+from radii.graph.rules import Rule, Unbounded
+
+
+def read_epsilon(call: Call) -> float:
+    """The epsilon of a normalisation, whose statistics are taken in float32 or better."""
+    if call.get("stash_type", 1) not in (1, 11):  # TensorProto.FLOAT, DOUBLE
+        raise Refusal("statistics in low precision are not supported", "Export the model in float32")
+    epsilon = float(call.get("epsilon", 1e-5))
+    if not epsilon >= 0:
+        raise Refusal("epsilon is negative", "Use a positive epsilon")
+    return epsilon
+
+
+def statistics_rule(scale: np.ndarray, epsilon: float) -> Rule:
+    """Around a constant sample, ``x -> scale x / sqrt(epsilon)``, is where these are steepest."""
+    if not epsilon:
+        return Unbounded("a normalisation without epsilon is infinitely steep", "Use smoothing")
+    return slope(up(float(np.max(np.abs(scale))) / math.sqrt(epsilon)))
+
+
+@onnx_operator(inputs=3, epsilon="float", num_groups="int", stash_type="int")
+@dataclass(frozen=True, eq=False)
+class GroupNormalization(Operator):
+    """By the mean and variance of ``groups`` groups of channels. One scale a group at opset 18, a channel since 21."""
+
+    behaviour = "max |gamma|/sqrt(epsilon): sound, and vacuous in practice"
+    scale: np.ndarray  # (channels,)
+    bias: np.ndarray
+    groups: int
+    epsilon: float
+
+    @classmethod
+    def read(cls, call: Call) -> Operator:
+        x, groups = call.activation(), call.get("num_groups", 0)
+        if x.rank < 3 or groups < 1 or x.shape[0] % groups:
+            raise Refusal(f"{x.shape[0]} channels do not fall into {groups} groups", "Export the model again")
+        scale, bias = call.weight(1), call.weight(2)
+        entries = groups if call.opset < 21 else x.shape[0]
+        if scale.shape != (entries,) or bias.shape != (entries,):
+            raise Refusal(f"scale and bias do not have {entries} entries", "Export the model again")
+        copies = x.shape[0] // entries
+        return cls(np.repeat(scale, copies), np.repeat(bias, copies), groups, read_epsilon(call))
+
+    def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
+        return torch.group_norm(inputs[0], self.groups, arrays["scale"], arrays["bias"], self.epsilon)
+
+    def shape(self, *inputs: Shape) -> Shape:
+        return inputs[0]
+
+    def lipschitz(self, *inputs: Shape) -> Rule:
+        return statistics_rule(self.scale, self.epsilon)
+
+
+@onnx_operator(inputs=3, epsilon="float")
+@dataclass(frozen=True, eq=False)
+class InstanceNormalization(GroupNormalization):
+    """Every channel is a group."""
+
+    @classmethod
+    def read(cls, call: Call) -> Operator:
+        x, scale, bias = call.activation(), call.weight(1), call.weight(2)
+        if x.rank < 3 or scale.shape != x.shape[:1] or bias.shape != x.shape[:1]:
+            raise Refusal("scale and bias do not have one entry a channel", "Export the model again")
+        return cls(scale, bias, x.shape[0], read_epsilon(call))
+
+
+@onnx_operator(inputs=2, axis="int", epsilon="float", stash_type="int")
+@dataclass(frozen=True, eq=False)
+class RMSNormalization(Operator):
+    """``scale x / sqrt(mean(x^2) + epsilon)`` over the axes from ``axis`` of one sample on."""
+
+    behaviour = "max |gamma|/sqrt(epsilon): sound, and vacuous in practice"
+    scale: np.ndarray  # of the normalised axes' shape
+    axis: int
+    epsilon: float
+
+    @classmethod
+    def read(cls, call: Call) -> Operator:
+        x, scale = call.activation(), call.weight(1)
+        axis = sample_axis(call.get("axis", -1), x.rank)
+        inner = x.shape[axis:]
+        return cls(np.broadcast_to(scale, inner).copy(), axis, read_epsilon(call))
+
+    def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
+        (x,) = inputs
+        squares = x.square().mean(dim=tuple(range(self.axis + 1, x.ndim)), keepdim=True)
+        return x * torch.rsqrt(squares + self.epsilon) * arrays["scale"]
+
+    def shape(self, *inputs: Shape) -> Shape:
+        return inputs[0]
+
+    def lipschitz(self, *inputs: Shape) -> Rule:
+        return statistics_rule(self.scale, self.epsilon)
+
+
+@onnx_operator(alpha="float", beta="float", bias="float", size="int")
+@dataclass(frozen=True, eq=False)
+class LRN(Operator):
+    """``x / s^beta``, s = bias + alpha/size times the sum of the squares of the ``size`` channels around."""
+
+    behaviour = "bias^-beta (max(1, 2 beta - 1) + (size - 1) beta^(beta + 1)/(beta + 1)^(beta + 1))"
+    alpha: float
+    beta: float
+    bias: float
+    size: int
+
+    @classmethod
+    def read(cls, call: Call) -> Operator:
+        x, size = call.activation(), call.get("size", 0)
+        alpha, beta, bias = call.get("alpha", 1e-4), call.get("beta", 0.75), call.get("bias", 1.0)
+        if x.rank < 3 or not (1 <= size < 2**20) or size % 2 == 0:
+            raise Refusal("its size must be odd, on an input with channels and pixels", "Use an odd size")
+        if not (alpha >= 0 and beta >= 0 and bias > 0):
+            raise Refusal("alpha and beta must not be negative, and bias must be positive", "Train again with those")
+        return cls(alpha, beta, bias, size)
+
+    def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
+        (x,) = inputs
+        squares = x.square().flatten(2).transpose(1, 2)
+        half = self.size // 2
+        means = F.avg_pool1d(F.pad(squares, (half, half)), self.size, stride=1)  # the padding counts
+        return x * (self.bias + self.alpha * means.transpose(1, 2).reshape(x.shape)) ** -self.beta
+
+    def shape(self, *inputs: Shape) -> Shape:
+        return inputs[0]
+
+    def lipschitz(self, *inputs: Shape) -> Rule:
+        # With q = alpha/size, d y_i/d x_j = s^-beta [i = j] - 2 q beta x_i x_j s^(-beta-1) for j in the window of i.
+        # 2 q |x_i x_j| <= s - bias for i != j, and 2 q x_i^2 <= 2 (s - bias), so on the diagonal at most
+        # bias^-beta max(1, 2 beta - 1), and off it beta (s - bias)/s^(beta+1), largest at s = bias (beta + 1)/beta.
+        # Rows and columns have size - 1 of those.
+        off = self.beta * self.beta**self.beta / (self.beta + 1) ** (self.beta + 1) if self.beta else 0.0
+        try:
+            steepest = self.bias**-self.beta * (max(1.0, 2 * self.beta - 1) + (self.size - 1) * off)
+        except OverflowError:
+            steepest = math.inf
+        return slope(up(steepest * (1 + 2.0**-45)))  # three powers

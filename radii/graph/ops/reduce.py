@@ -1,0 +1,196 @@
+"""Reductions along axes of one sample: means, sums, norms, extremes."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod, sqrt
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from radii.graph.bounds import sqrt_up, up
+from radii.graph.call import Call
+from radii.graph.errors import Refusal
+from radii.graph.ir import Operator, Shape
+from radii.graph.ops.layout import Identity, sample_axes, sample_axis
+from radii.graph.ops.registry import onnx_operator
+from radii.graph.rules import Rule, Slope, Unbounded
+
+AXES = {"axes": "ints", "keepdims": "int", "noop_with_empty_axes": "int"}
+
+
+@dataclass(frozen=True, eq=False)
+class Reduction(Operator):
+    """Over ``axes`` (of one sample: 0 is the first after the batch). An attribute in older opsets, an input since."""
+
+    idempotent: ClassVar[bool] = True  # over no axes at all it is nothing
+    axes: tuple[int, ...]
+    keepdims: bool
+
+    @classmethod
+    def read(cls, call: Call) -> Operator:
+        x, given = call.activation(), call.integers(1, "axes")
+        if not given and call.get("noop_with_empty_axes", 0) and cls.idempotent:
+            return Identity()
+        if not given:
+            raise Refusal("it is taken over all axes, the batch included", "Name the axes of the reduction")
+        if call.get("keepdims", 1) not in (0, 1):
+            raise Refusal("keepdims must be 0 or 1", "Export the model again")
+        return cls(sample_axes(given, x.rank), bool(call.get("keepdims", 1)))
+
+    def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
+        return self.reduced(inputs[0], tuple(axis + 1 for axis in self.axes))
+
+    def reduced(self, x: Tensor, axes: tuple[int, ...]) -> Tensor:
+        """The reduction of a batch over ``axes``."""
+        raise NotImplementedError
+
+    def shape(self, *inputs: Shape) -> Shape:
+        (shape,) = inputs
+        if self.keepdims:
+            return tuple(1 if i in self.axes else size for i, size in enumerate(shape))
+        return tuple(size for i, size in enumerate(shape) if i not in self.axes)
+
+    def lipschitz(self, *inputs: Shape) -> Rule:
+        return Slope(1.0)  # of every group of entries it is a 1-Lipschitz function
+
+    def count(self, shape: Shape) -> int:
+        """How many entries make one."""
+        return prod(shape[axis] for axis in self.axes)
+
+
+@onnx_operator(inputs=2, **AXES)
+@dataclass(frozen=True, eq=False)
+class ReduceMean(Reduction):
+    behaviour = "1/sqrt(number of entries averaged)"
+
+    def reduced(self, x: Tensor, axes: tuple[int, ...]) -> Tensor:
+        return x.mean(dim=axes, keepdim=self.keepdims)
+
+    def lipschitz(self, *inputs: Shape) -> Rule:
+        return Slope(up(1 / sqrt(self.count(inputs[0]))))
+
+
+@onnx_operator(inputs=2, **AXES)
+@dataclass(frozen=True, eq=False)
+class ReduceSum(Reduction):
+    behaviour = "square root of the number of entries added"
+
+    def reduced(self, x: Tensor, axes: tuple[int, ...]) -> Tensor:
+        return x.sum(dim=axes, keepdim=self.keepdims)
+
+    def lipschitz(self, *inputs: Shape) -> Rule:
+        return Slope(sqrt_up(self.count(inputs[0])))
+
+
+@onnx_operator(inputs=2, **AXES)
+@dataclass(frozen=True, eq=False)
+class ReduceMax(Reduction):
+    behaviour = "1"
+
+    def reduced(self, x: Tensor, axes: tuple[int, ...]) -> Tensor:
+        return x.amax(dim=axes, keepdim=self.keepdims)
+
+
+@onnx_operator(inputs=2, **AXES)
+@dataclass(frozen=True, eq=False)
+class ReduceMin(Reduction):
+    behaviour = "1"
+
+    def reduced(self, x: Tensor, axes: tuple[int, ...]) -> Tensor:
+        return x.amin(dim=axes, keepdim=self.keepdims)
+
+
+@onnx_operator(inputs=2, **AXES)
+@dataclass(frozen=True, eq=False)
+class ReduceL1(Reduction):
+    behaviour = "square root of the number of entries added"
+    idempotent = False
+
+    def reduced(self, x: Tensor, axes: tuple[int, ...]) -> Tensor:
+        return x.abs().sum(dim=axes, keepdim=self.keepdims)
+
+    def lipschitz(self, *inputs: Shape) -> Rule:
+        return Slope(sqrt_up(self.count(inputs[0])))
+
+
+@onnx_operator(inputs=2, **AXES)
+@dataclass(frozen=True, eq=False)
+class ReduceL2(Reduction):
+    behaviour = "1"
+    idempotent = False
+
+    def reduced(self, x: Tensor, axes: tuple[int, ...]) -> Tensor:
+        norm: Tensor = torch.linalg.vector_norm(x, dim=axes, keepdim=self.keepdims)
+        return norm
+
+
+@onnx_operator(inputs=2, **AXES)
+@dataclass(frozen=True, eq=False)
+class ReduceLogSumExp(Reduction):
+    behaviour = "1"
+    idempotent = False
+
+    def reduced(self, x: Tensor, axes: tuple[int, ...]) -> Tensor:
+        return torch.logsumexp(x, dim=axes, keepdim=self.keepdims)
+
+
+@onnx_operator(inputs=2, **AXES)
+@dataclass(frozen=True, eq=False)
+class ReduceSumSquare(Reduction):
+    behaviour = "unbounded: smoothing only"
+    idempotent = False
+
+    def reduced(self, x: Tensor, axes: tuple[int, ...]) -> Tensor:
+        return x.square().sum(dim=axes, keepdim=self.keepdims)
+
+    def lipschitz(self, *inputs: Shape) -> Rule:
+        return Unbounded("a sum of squares grows faster than its input", "Use smoothing, or ReduceL2")
+
+
+@onnx_operator()
+@dataclass(frozen=True, eq=False)
+class GlobalMaxPool(Operator):
+    behaviour = "1"
+
+    @classmethod
+    def read(cls, call: Call) -> Operator:
+        rank = call.activation().rank
+        if rank < 3:
+            raise Refusal("its input has no spatial axes", "Remove the layer")
+        return ReduceMax(tuple(range(1, rank - 1)), keepdims=True)
+
+
+@onnx_operator(inputs=2, axis="int", k="int", largest="int", sorted="int")
+@dataclass(frozen=True, eq=False)
+class TopK(Operator):
+    """The ``k`` largest (or smallest) entries along ``axis`` of one sample, in order."""
+
+    behaviour = "1"
+    k: int
+    axis: int
+    largest: bool
+
+    @classmethod
+    def read(cls, call: Call) -> Operator:
+        x, given = call.activation(), call.constant(1)
+        call.only_one(1, "k")
+        if given is not None and (given.size != 1 or given.dtype.kind not in "iu"):
+            raise Refusal("k must be one constant integer", "Use a constant k")
+        k = call.get("k", 0) if given is None else int(given.reshape(()))
+        axis = sample_axis(call.get("axis", -1), x.rank)
+        if not 1 <= k <= x.shape[axis]:
+            raise Refusal(f"k is {k}, on an axis of size {x.shape[axis]}", "Export the model again")
+        if call.get("largest", 1) not in (0, 1) or call.get("sorted", 1) != 1:
+            raise Refusal("its order is left open (sorted=0)", "Use sorted=1")
+        return cls(k, axis, bool(call.get("largest", 1)))
+
+    def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
+        return torch.topk(inputs[0], self.k, dim=self.axis + 1, largest=self.largest).values
+
+    def shape(self, *inputs: Shape) -> Shape:
+        (shape,) = inputs
+        return (*shape[: self.axis], self.k, *shape[self.axis + 1 :])
+
+    def lipschitz(self, *inputs: Shape) -> Rule:
+        return Slope(1.0)  # sorting both of two vectors the same way brings them no further apart

@@ -1,0 +1,190 @@
+"""What decides: comparisons, choices, thresholds. A truth value is a float, 0 or 1, like everything else here."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from radii.graph.call import Activation, Call
+from radii.graph.errors import Refusal
+from radii.graph.ir import Operator, Shape
+from radii.graph.ops.activation import Univariate
+from radii.graph.ops.elementwise import Binary, broadcast, choice_rule, per_sample, without_batch
+from radii.graph.ops.registry import onnx_operator
+from radii.graph.rules import Rule, Slope, Unbounded
+
+JUMPS = "unbounded: smoothing only"
+REMEDY = "Use smoothing, or replace the threshold by a continuous function"
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison(Binary):
+    """1 where it holds, else 0."""
+
+    behaviour = JUMPS
+
+    def holds(self, a: Tensor, b: Tensor) -> Tensor:
+        """Where it holds, as booleans."""
+        raise NotImplementedError
+
+    def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
+        return self.holds(*self.operands(inputs, arrays)).to(inputs[0].dtype)
+
+    def lipschitz(self, *inputs: Shape) -> Rule:
+        return Unbounded("a comparison jumps from 0 to 1", REMEDY)
+
+
+@onnx_operator(inputs=2)
+@dataclass(frozen=True, eq=False)
+class Greater(Comparison):
+    def holds(self, a: Tensor, b: Tensor) -> Tensor:
+        return a > b
+
+
+@onnx_operator(inputs=2)
+@dataclass(frozen=True, eq=False)
+class GreaterOrEqual(Comparison):
+    def holds(self, a: Tensor, b: Tensor) -> Tensor:
+        return a >= b
+
+
+@onnx_operator(inputs=2)
+@dataclass(frozen=True, eq=False)
+class Less(Comparison):
+    def holds(self, a: Tensor, b: Tensor) -> Tensor:
+        return a < b
+
+
+@onnx_operator(inputs=2)
+@dataclass(frozen=True, eq=False)
+class LessOrEqual(Comparison):
+    def holds(self, a: Tensor, b: Tensor) -> Tensor:
+        return a <= b
+
+
+@onnx_operator(inputs=2)
+@dataclass(frozen=True, eq=False)
+class Equal(Comparison):
+    def holds(self, a: Tensor, b: Tensor) -> Tensor:
+        return a == b
+
+
+@onnx_operator()
+@dataclass(frozen=True, eq=False)
+class Not(Univariate):
+    behaviour = JUMPS
+
+    def function(self, x: Tensor) -> Tensor:
+        return (x == 0).to(x.dtype)
+
+    def lipschitz(self, *inputs: Shape) -> Rule:
+        return Unbounded("a truth value jumps from 0 to 1", REMEDY)
+
+
+@onnx_operator()
+@dataclass(frozen=True, eq=False)
+class IsNaN(Univariate):
+    """Exporters guard softmax by it. No real number is one, so it is constant: 0."""
+
+    behaviour = "0"
+    steepest = 0.0
+
+    def function(self, x: Tensor) -> Tensor:
+        return torch.isnan(x).to(x.dtype)
+
+
+@onnx_operator()
+@dataclass(frozen=True, eq=False)
+class Sign(Univariate):
+    behaviour = JUMPS
+
+    def function(self, x: Tensor) -> Tensor:
+        return torch.sign(x)
+
+    def lipschitz(self, *inputs: Shape) -> Rule:
+        return Unbounded("the sign jumps at 0", REMEDY)
+
+
+@onnx_operator(alpha="float")
+@dataclass(frozen=True, eq=False)
+class ThresholdedRelu(Univariate):
+    """x where it is above ``alpha``, else 0."""
+
+    behaviour = "1 for alpha 0, else it jumps: smoothing only"
+    alpha: float = 1.0
+
+    @classmethod
+    def read(cls, call: Call) -> Operator:
+        call.activation()
+        return cls(call.get("alpha", 1.0))
+
+    def function(self, x: Tensor) -> Tensor:
+        return torch.where(x > self.alpha, x, 0.0)
+
+    def lipschitz(self, *inputs: Shape) -> Rule:
+        return Unbounded(f"it jumps at {self.alpha:g}", REMEDY) if self.alpha else Slope(1.0)
+
+
+@onnx_operator(lambd="float", bias="float")
+@dataclass(frozen=True, eq=False)
+class Shrink(Univariate):
+    """``x + bias`` below ``-lambd``, ``x - bias`` above ``lambd``, else 0."""
+
+    behaviour = "1 for bias = lambd >= 0 (soft shrinkage), else it jumps: smoothing only"
+    lambd: float = 0.5
+    bias: float = 0.0
+
+    @classmethod
+    def read(cls, call: Call) -> Operator:
+        call.activation()
+        return cls(call.get("lambd", 0.5), call.get("bias", 0.0))
+
+    def function(self, x: Tensor) -> Tensor:
+        above = torch.where(x > self.lambd, x - self.bias, 0.0)
+        return torch.where(x < -self.lambd, x + self.bias, above)
+
+    def lipschitz(self, *inputs: Shape) -> Rule:
+        if self.bias == self.lambd >= 0:
+            return Slope(1.0)
+        return Unbounded(f"it jumps at {self.lambd:g}", REMEDY)
+
+
+@onnx_operator(inputs=3)
+@dataclass(frozen=True, eq=False)
+class Where(Operator):
+    """``yes`` where ``condition`` holds, else ``no``; each of the three is an activation where it is None here."""
+
+    behaviour = "as Concat for a constant condition; else it jumps: smoothing only"
+    condition: np.ndarray | None
+    yes: np.ndarray | None
+    no: np.ndarray | None
+
+    @classmethod
+    def read(cls, call: Call) -> Operator:
+        if len(call.inputs) != 3 or any(value is None for value in call.inputs):
+            raise Refusal("an operand is missing", "Export the model again")
+        x, condition = call.activations()[0], call.inputs[0]
+        if isinstance(condition, np.ndarray):
+            if condition.dtype.kind != "b":
+                raise Refusal("the condition must be truth values", "Export the model again")
+            condition = without_batch(condition, x)
+        yes, no = (None if isinstance(call.inputs[i], Activation) else per_sample(call.weight(i), x) for i in (1, 2))
+        return cls(None if isinstance(condition, Activation) else condition, yes, no)
+
+    def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
+        values: Iterator[Tensor] = iter(inputs)
+        condition, yes, no = (
+            next(values) if getattr(self, name) is None else arrays[name] for name in ("condition", "yes", "no")
+        )
+        return torch.where(condition.bool(), yes, no)
+
+    def shape(self, *inputs: Shape) -> Shape:
+        constants = (array.shape for array in self.arrays().values())
+        return np.broadcast_shapes(broadcast(*inputs), *constants)
+
+    def lipschitz(self, *inputs: Shape) -> Rule:
+        if self.condition is None:
+            return Unbounded("it chooses by a comparison, where it jumps", REMEDY)
+        return choice_rule(inputs, self.shape(*inputs))

@@ -1,0 +1,81 @@
+"""The module is a plain one: torch.compile, vmap, autograd, other types, moved and copied."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from radii.graph import read_onnx, to_module
+from tests.graph import plain
+from tests.graph.build import model, node, relative_gap
+from tests.graph.export import export
+
+
+@pytest.fixture(scope="module")
+def pair() -> tuple[nn.Module, nn.Module]:
+    """A small ResNet and its graph as a module, both in float64."""
+    network = plain.shaken(plain.ResNet(plain.BasicBlock, [1, 1], 4, cifar=False))
+    data = export(network, (3, 32, 32), dynamo=False, opset=17, dynamic=True)
+    return network.double(), to_module(read_onnx(data), dtype=torch.float64)
+
+
+def sample(batch: int) -> torch.Tensor:
+    return torch.rand(batch, 3, 32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+
+def test_autograd(pair: tuple[nn.Module, nn.Module]) -> None:
+    gradients = []
+    for module in pair:
+        x = sample(2).requires_grad_()
+        module(x)[:, 3].sum().backward()
+        gradients.append(x.grad.numpy())  # type: ignore[union-attr]
+    assert relative_gap(gradients[1], gradients[0]) < 1e-5
+
+
+def test_vmap_and_jacobian(pair: tuple[nn.Module, nn.Module]) -> None:
+    x = sample(3)
+    rows = torch.func.vmap(lambda row: pair[1](row[None])[0])(x)
+    assert torch.allclose(rows, pair[1](x), rtol=1e-12)
+    theirs, ours = (torch.func.jacrev(lambda row, module=module: module(row[None])[0])(x[0]) for module in pair)
+    assert relative_gap(ours.detach().numpy(), theirs.detach().numpy()) < 1e-5
+
+
+def test_compile_and_functional_call(pair: tuple[nn.Module, nn.Module]) -> None:
+    x, module = sample(2), pair[1]
+    torch._dynamo.reset()
+    compiled = torch.compile(module, backend="eager", fullgraph=True)
+    assert torch.equal(compiled(x), module(x))
+    zeros = {name: torch.zeros_like(buffer) for name, buffer in module.named_buffers()}
+    assert torch.equal(torch.func.functional_call(module, zeros, (x,)), torch.zeros(2, 10, dtype=torch.float64))
+
+
+def test_copies_states_and_types(pair: tuple[nn.Module, nn.Module]) -> None:
+    x, module = sample(2), pair[1]
+    again = copy.deepcopy(module)
+    again.load_state_dict(module.state_dict())
+    assert torch.equal(again(x), module(x))
+    expected = module(x).numpy()
+    assert relative_gap(again.float()(x.float()).double().numpy(), expected) < 1e-5
+    assert relative_gap(again.bfloat16()(x.bfloat16()).double().numpy(), expected) < 0.1
+    assert list(module.parameters()) == []
+
+
+def test_memory_layout_of_the_weights_does_not_count() -> None:
+    weight = np.random.default_rng(0).normal(size=(300, 70)).astype(np.float32)
+    x = torch.rand(9, 300)
+    outputs = [
+        to_module(read_onnx(model([node("Gemm", ["x", "w"], transB=given.shape == (70, 300))], (300,), {"w": given})))(
+            x
+        )
+        for given in (weight, np.ascontiguousarray(weight.T))
+    ]
+    assert torch.equal(*outputs)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+def test_on_a_gpu(pair: tuple[nn.Module, nn.Module]) -> None:
+    module = copy.deepcopy(pair[1])
+    x = sample(4)
+    assert relative_gap(module.cuda()(x.cuda()).cpu().numpy(), pair[1](x).numpy()) < 1e-9
