@@ -83,7 +83,7 @@ def weighting_norm(taps: np.ndarray, weight: np.ndarray, size: int) -> float:
         return np.bincount(taps.reshape(-1), (weight * y[:, None]).reshape(-1), minlength=size)
 
     v, best = np.ones(size), math.inf
-    for _ in range(1000):
+    for _ in range(max(20, min(1000, 2**24 // max(1, taps.size)))):  # a second, at most
         image = gram(v)
         ratio = image / v
         best = min(best, float(np.max(ratio)))

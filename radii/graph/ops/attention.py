@@ -61,7 +61,8 @@ class Attention(Operator):
             mask = mask[0] if mask.ndim == 4 else mask
         operator = cls(mask, heads, groups, scale, bool(call.get("is_causal", 0)))
         scores = (heads, operator.split(q.shape, heads)[1], operator.split(k.shape, groups)[1])
-        call.limits.check_tensor(scores)
+        if math.prod(scores) > call.limits.activation_elements:
+            raise Refusal(f"its scores are {math.prod(scores)} entries a sample", "Use a smaller input")
         if mask is not None and np.broadcast_shapes(mask.shape, scores) != scores:
             raise Refusal("the mask does not fit the scores", "Export the model again")
         return operator

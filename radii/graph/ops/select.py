@@ -79,7 +79,7 @@ class Slice(Operator):
         start, end, step = given.pop(0, (0, END, 1))
         if (start, step) != (0, 1) or end < END:
             raise Refusal("it picks samples of the batch", KEEP_BATCH)
-        ranges = {axis - 1: slice(*given[axis]).indices(x.shape[axis - 1]) for axis in sorted(given)}
+        ranges = {axis - 1: _range(*given[axis], x.shape[axis - 1]) for axis in sorted(given)}
         kept = {axis: r for axis, r in ranges.items() if r != (0, x.shape[axis], 1)}
         return cls(tuple(kept), tuple(kept.values())) if kept else Identity()
 
@@ -100,6 +100,11 @@ class Slice(Operator):
 
     def lipschitz(self, *inputs: Shape) -> rules.Rule:
         return rules.Slope(1.0)
+
+
+def _range(start: int, end: int, step: int, size: int) -> tuple[int, int, int]:
+    """As Python has it, but that a start before the first entry is the first, for negative steps too."""
+    return slice(max(start, -size), end, step).indices(size)
 
 
 @onnx_operator(inputs=2, axis="int", split="ints", num_outputs="int")
