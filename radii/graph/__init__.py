@@ -13,7 +13,7 @@ from radii.graph.cone import with_cones
 from radii.graph.errors import Obstacle, UnsupportedModel
 from radii.graph.ir import Graph, Node, Operator
 from radii.graph.limits import Limits
-from radii.graph.methods import methods, normalized
+from radii.graph.methods import methods, normalized, undecorated
 from radii.graph.module import check_batch_independence, to_module
 from radii.graph.network import read_network
 from radii.graph.ops import OPERATORS, operators
@@ -38,5 +38,6 @@ __all__ = [
     "rules",
     "to_canonical",
     "to_module",
+    "undecorated",
     "with_cones",
 ]
