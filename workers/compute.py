@@ -5,6 +5,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy.typing as npt
 import torch
 
 from models.problems import Problem
-from radii.graph import Graph, Obstacle, UnsupportedModel, normalized, to_module
+from radii.graph import Graph, Obstacle, UnsupportedModel, normalized, to_module, undecorated
 from radii.lipschitz import NetworkBound, UnboundedModel, margin_radius, network_bound
 from radii.methods import Lipschitz, Smoothing, parse_method
 from radii.smoothing import certificate, chunk_size, chunks, count_chunk, input_digest, noise_key, noise_source
@@ -69,18 +70,22 @@ class _Prepared:
         self.key = key
         self.graph = graph
         self.device = device
-        self._modules: dict[torch.dtype, torch.nn.Module] = {}
+        self._logits = undecorated(graph)  # the same classifier; a final softmax only hides its margins
         self._bounds: dict[float, NetworkBound] = {}
 
-    def module(self, dtype: torch.dtype) -> torch.nn.Module:
-        if dtype not in self._modules:
-            where = self.device if dtype == torch.float32 else torch.device("cpu")
-            self._modules[dtype] = to_module(self.graph, dtype=dtype).to(where)
-        return self._modules[dtype]
+    @cached_property
+    def classifier(self) -> torch.nn.Module:
+        """In float32, on the device."""
+        return to_module(self.graph).to(self.device)
+
+    @cached_property
+    def logits(self) -> torch.nn.Module:
+        """In float64, on the CPU: what `bound` is a bound of."""
+        return to_module(self._logits, dtype=torch.float64)
 
     def bound(self, rtol: float) -> NetworkBound:
         if rtol not in self._bounds:
-            self._bounds[rtol] = network_bound(self.graph, rtol=rtol)
+            self._bounds[rtol] = network_bound(self._logits, rtol=rtol)
         return self._bounds[rtol]
 
 
@@ -117,7 +122,7 @@ def _inputs(order: Json, graph: Graph) -> tuple[npt.NDArray[np.float32], npt.NDA
 
 def _smooth(method: Smoothing, model: _Prepared, order: Json, emit: Emit) -> None:
     """CERTIFY, chunk by chunk; the chunks that the order brings are not counted again."""
-    module, classes = model.module(torch.float32), model.graph.num_classes
+    module, classes = model.classifier, model.graph.num_classes
     noise = noise_source(model.device)
     xs, ys = _inputs(order, model.graph)
     known: dict[tuple[int, str, int], list[int]] = {
@@ -173,7 +178,7 @@ def _smooth(method: Smoothing, model: _Prepared, order: Json, emit: Emit) -> Non
 def _bound(method: Lipschitz, model: _Prepared, order: Json, emit: Emit) -> None:
     """Margins over the network's bound. The seconds of an input are its share of its batch; the bound's are not in."""
     bound = model.bound(method.rtol)
-    module = model.module(torch.float64)
+    module = model.logits
     xs, ys = _inputs(order, model.graph)
     for batch in _batches(order["indices"], order["batch_size"]):
         started = time.perf_counter()
