@@ -90,7 +90,7 @@ def _shape(call: Call) -> Array:
     value = call.input(0)
     if isinstance(value, Activation):
         full = np.empty(value.rank, dtype=object)
-        full[:] = [BATCH, *value.shape]
+        full[:] = [BATCH * value.shape[0] if value.joined else BATCH, *value.shape[value.joined :]]
     else:
         full = np.array(_given(call, 0).shape, dtype=np.int64)
     return np.asarray(full[call.get("start", 0) : call.get("end")])

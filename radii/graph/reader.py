@@ -13,6 +13,7 @@ from radii.graph.call import Activation, Call, Value
 from radii.graph.errors import Obstacle, Refusal, UnsupportedModel
 from radii.graph.folding import FOLDS, fold
 from radii.graph.ir import Graph, Node, Operator
+from radii.graph.joined import axes_apart
 from radii.graph.limits import DEFAULTS, Limits
 from radii.graph.ops import OPERATORS
 from radii.graph.ops.copies import Parameter, repeated
@@ -85,6 +86,7 @@ class _Reader:
         self.nodes: list[Node] = []
         self.initializers: dict[str, Any] = {}
         self.fixed_batch = False
+        self.joined: dict[str, int] = {}  # activations whose batch is joined with an axis, by id: the node that did it
         self.source: tuple[Activation, ...] = ()  # the input: what a constant of every sample takes its batch from
         self.opset = 0
 
@@ -206,7 +208,13 @@ class _Reader:
 
     def check_result(self, name: str, result: Value | None) -> None:
         if isinstance(result, Activation):
-            if len(result.shape) != 1 or result.shape[0] < 2:
+            if result.joined:
+                self.obstacle(
+                    "samples of the batch are joined or cut",
+                    "The output must be logits of shape (batch, classes)",
+                    self.joined[result.id],
+                )
+            elif len(result.shape) != 1 or result.shape[0] < 2:
                 self.obstacle(
                     f"the output {quoted(name)} has the shape (batch, {', '.join(map(str, result.shape))})",
                     "The output must be logits of shape (batch, classes) with at least two classes",
@@ -265,7 +273,7 @@ class _Reader:
                 if name in needed:
                     self.values[name] = self.value(replace(call, output=position), index, node.name)
         except Refusal as refusal:
-            self.obstacle(refusal.reason, refusal.remedy, index)
+            self.obstacle(refusal.reason, refusal.remedy, self.joins(node, index))
         except MissingFile as missing:
             self.missing[missing.name] += 1
         except _MALFORMED as error:
@@ -274,6 +282,13 @@ class _Reader:
                 "Export the model again",
                 index,
             )
+
+    def joins(self, node: Any, index: int) -> int:
+        """The node to name for a refusal: the one that joined samples of the batch, where that stands in the way."""
+        values = (self.values.get(name) for name in node.input)
+        return min(
+            (self.joined[value.id] for value in values if isinstance(value, Activation) and value.joined), default=index
+        )
 
     def input(self, name: str, index: int) -> Value | None:
         if name in self.values:
@@ -313,10 +328,15 @@ class _Reader:
         if call.operator not in OPERATORS:
             raise Refusal("it is supported on constants and sizes only", "Express the layer by supported operators")
         _check_inputs(call, OPERATORS[call.operator].most_inputs)
+        call, joins = axes_apart(call)
         if OPERATORS[call.operator].lifts_constants:
             inputs = (self.lifted(value, call, index, label) for value in call.inputs)
             call = replace(call, inputs=tuple(inputs))
-        return self.made(OPERATORS[call.operator].read(call), call.activations(), index, label)
+        made = self.made(OPERATORS[call.operator].read(call), call.activations(), index, label)
+        if joins:
+            before = (self.joined.get(value.id, index) for value in call.activations())
+            self.joined[made.id] = min(before, default=index)
+        return replace(made, joined=joins)
 
     def lifted(self, value: Value | None, call: Call, index: int, label: str) -> Value | None:
         """A constant as an activation that is the same for every sample."""
