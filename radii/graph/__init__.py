@@ -11,7 +11,7 @@ from radii.graph.cone import with_cones
 from radii.graph.errors import Obstacle, UnsupportedModel
 from radii.graph.ir import Graph, Node, Operator
 from radii.graph.limits import Limits
-from radii.graph.methods import methods, normalized
+from radii.graph.methods import methods, normalized, undecorated
 from radii.graph.module import check_batch_independence, to_module
 from radii.graph.ops import OPERATORS, operators
 from radii.graph.reader import read_onnx
@@ -31,5 +31,6 @@ __all__ = [
     "read_onnx",
     "rules",
     "to_module",
+    "undecorated",
     "with_cones",
 ]

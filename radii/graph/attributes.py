@@ -20,6 +20,7 @@ _KINDS = {
     7: ("ints", "ints"),
 }
 _SUBGRAPHS = (5, 10)
+ERFC = "Erfc"  # no operator of ONNX, but Keras writes it: 1 - erf
 
 
 def read_attributes(node: Any, tensors: Tensors) -> dict[str, Any]:
@@ -31,7 +32,7 @@ def read_attributes(node: Any, tensors: Tensors) -> dict[str, Any]:
         raise Refusal(*remedy_for_domain(quoted(node.domain)))
     if any(attribute.type in _SUBGRAPHS for attribute in node.attribute):
         raise Refusal("it holds a graph of its own (control flow)", "Export with control flow traced away")
-    if node.op_type not in OPERATORS and node.op_type not in FOLDS:
+    if node.op_type not in OPERATORS and node.op_type not in FOLDS and node.op_type != ERFC:
         raise Refusal(*remedy_for_operator(node.op_type))
     known = dict(FOLDS[node.op_type].attributes) if node.op_type in FOLDS else {}
     if node.op_type in OPERATORS:

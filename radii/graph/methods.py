@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from radii.graph.cone import with_cones
+from radii.graph.cone import pruned, with_cones
 from radii.graph.ir import Graph, Node
 from radii.graph.ops.elementwise import Div, Sub
 from radii.graph.rules import Unbounded
@@ -31,6 +31,23 @@ def methods(graph: Graph) -> list[dict[str, Any]]:
         {"kind": "smoothing", "applies": True, "reasons": []},
         {"kind": "lipschitz", "applies": not reasons, "reasons": reasons},
     ]
+
+
+def undecorated(graph: Graph) -> Graph:
+    """The graph without a Softmax or LogSoftmax over the classes at its end.
+
+    Both keep the order of the classes, so it is the same classifier, at every input; its outputs are the logits
+    themselves, of which a Lipschitz bound certifies more: each pair of classes has a constant of its own.
+    """
+    made = {node.output: node for node in graph.nodes}
+    output = graph.output
+    while output in made and made[output].operator.name in ("Softmax", "LogSoftmax"):
+        (output,) = made[output].inputs
+    return (
+        graph
+        if output == graph.output
+        else Graph.build(graph.input, graph.input_shape, output, pruned(graph.nodes, output))
+    )
 
 
 def normalized(graph: Graph, mean: float | Sequence[float], std: float | Sequence[float]) -> Graph:

@@ -1,34 +1,23 @@
 """ONNX bytes to a checked graph. This is the only module that meets protobuf, and it imports onnx when called."""
 
-from collections import Counter
 from collections.abc import Mapping
-from dataclasses import replace
-from math import isfinite, prod
+from math import prod
 from typing import Any
 
 import numpy as np
 
-from radii.graph.attributes import DEFAULT_DOMAIN, read_attributes
-from radii.graph.call import Activation, Call, Value
-from radii.graph.errors import Obstacle, Refusal, UnsupportedModel
-from radii.graph.folding import FOLDS, fold
-from radii.graph.ir import Graph, Node, Operator
-from radii.graph.joined import axes_apart
+from radii.graph.attributes import DEFAULT_DOMAIN
+from radii.graph.branches import count_nodes, live_nodes
+from radii.graph.call import Activation, Value
+from radii.graph.errors import Obstacle, UnsupportedModel
+from radii.graph.ir import Graph
 from radii.graph.limits import DEFAULTS, Limits
-from radii.graph.ops import OPERATORS
-from radii.graph.ops.copies import Parameter, repeated
-from radii.graph.ops.layout import Identity
+from radii.graph.nodes import NodeReader, finite
 from radii.graph.remedies import quoted, remedy_for_bytes
 from radii.graph.simplify import simplify
-from radii.graph.tensors import MissingFile, Tensors
 
 OLDEST, NEWEST = 8, 23  # opsets of the default domain
 FLOATS = (1, 10, 11)  # TensorProto.FLOAT, FLOAT16, DOUBLE: all run in what `to_module` is asked for
-SHAPE_ONLY = ("Shape", "Size")  # known at import even for an activation
-
-# What a node that contradicts itself makes numpy or Python raise. Reading has no side effects, so all of them
-# mean the same: this node can't be read.
-_MALFORMED = (ArithmeticError, LookupError, TypeError, ValueError, MemoryError)
 
 
 def read_onnx(
@@ -74,30 +63,18 @@ def _parse(data: bytes) -> Any:
     return model
 
 
-class _Reader:
-    """One pass over one file. ``values`` maps the file's names to what is known; None: refused upstream."""
+class _Reader(NodeReader):
+    """One pass over one file."""
 
     def __init__(self, model: Any, external: Mapping[str, bytes], limits: Limits) -> None:
-        self.model, self.file, self.limits = model, model.graph, limits
-        self.tensors = Tensors(external, limits)
-        self.obstacles: list[Obstacle] = []
-        self.missing: Counter[str] = Counter()
-        self.values: dict[str, Value | None] = {}
-        self.nodes: list[Node] = []
-        self.initializers: dict[str, Any] = {}
-        self.fixed_batch = False
-        self.joined: dict[str, int] = {}  # activations whose batch is joined with an axis, by id: the node that did it
-        self.source: tuple[Activation, ...] = ()  # the input: what a constant of every sample takes its batch from
-        self.opset = 0
-
-    def obstacle(self, reason: str, remedy: str, node: int | None = None) -> None:
-        operator = "" if node is None else ascii(self.file.node[node].op_type[:80])[1:-1]
-        self.obstacles.append(Obstacle(node, operator, reason, remedy))
+        super().__init__(external, limits)
+        self.model, self.file = model, model.graph
 
     def graph(self, output: str | None) -> Graph:
-        if len(self.file.node) > self.limits.nodes:
+        count = count_nodes(self.file)
+        if count > self.limits.nodes:
             raise _refused(
-                f"the graph has {len(self.file.node)} nodes, over the limit of {self.limits.nodes}",
+                f"the graph has {count} nodes, over the limit of {self.limits.nodes}",
                 "Use a smaller model, or unroll less",
             )
         self.check_opset()
@@ -125,8 +102,13 @@ class _Reader:
     def finished(self, source: Activation, result: Activation) -> Graph:
         graph = simplify(Graph.build(source.id, source.shape, result.id, self.nodes))
         for node in graph.nodes:
-            if not _finite(node.operator):
-                self.obstacle("a weight overflows when it is multiplied out", "Train the model again", node.index)
+            if not finite(node.operator):
+                self.obstacle(
+                    "a weight overflows when it is multiplied out",
+                    "Train the model again",
+                    node.index,
+                    self.file.node[node.index],
+                )
         if self.obstacles:
             raise UnsupportedModel(self.obstacles)
         peak = graph.peak_elements()
@@ -212,7 +194,7 @@ class _Reader:
                 self.obstacle(
                     "samples of the batch are joined or cut",
                     "The output must be logits of shape (batch, classes)",
-                    self.joined[result.id],
+                    *self.joins[result.id],
                 )
             elif len(result.shape) != 1 or result.shape[0] < 2:
                 self.obstacle(
@@ -226,152 +208,10 @@ class _Reader:
 
     def live(self, output: str) -> dict[int, set[str]]:
         """The nodes that the output needs, by position, each with those of its outputs that are needed."""
-        maker: dict[str, int] = {}
+        made: set[str] = set()
         for index, node in enumerate(self.file.node):
             for name in node.output:
-                if name and (name in maker or name in self.initializers or name in self.values):
-                    self.obstacle(f"the value {quoted(name)} is made twice", "Export the model again", index)
-                maker[name] = index
-        live: dict[int, set[str]] = {}
-        todo, seen = [output], {output}
-        while todo:
-            name = todo.pop()
-            if name not in maker:
-                continue
-            if maker[name] not in live:
-                live[maker[name]] = set()
-                fresh = {source for source in self.file.node[maker[name]].input if source} - seen
-                todo.extend(fresh)
-                seen |= fresh
-            live[maker[name]].add(name)
-        return live
-
-    # One node
-
-    def read_node(self, index: int, node: Any, needed: set[str]) -> None:
-        self.values.update(dict.fromkeys(needed))
-        try:
-            attributes = read_attributes(node, self.tensors)
-            many = node.op_type in OPERATORS and OPERATORS[node.op_type].many_outputs
-            if not many and any(name in needed for name in node.output[1:]):
-                raise Refusal("an output other than its first is used", "Use the first output only")
-            given = max((i for i, name in enumerate(node.input, start=1) if name), default=0)
-            names = node.input[:given]
-            inputs = tuple(self.input(name, index) if name else None for name in names)
-            if any(value is None and name for value, name in zip(inputs, names, strict=True)):
-                return  # an obstacle upstream has been reported
-            call = Call(
-                node.op_type,
-                self.opset,
-                attributes,
-                inputs,
-                outputs=max((i for i, name in enumerate(node.output, start=1) if name), default=0),
-                limits=self.limits,
-                fixed_batch=self.fixed_batch,
-            )
-            for position, name in enumerate(node.output):
-                if name in needed:
-                    self.values[name] = self.value(replace(call, output=position), index, node.name)
-        except Refusal as refusal:
-            self.obstacle(refusal.reason, refusal.remedy, self.joins(node, index))
-        except MissingFile as missing:
-            self.missing[missing.name] += 1
-        except _MALFORMED as error:
-            self.obstacle(
-                f"its inputs and attributes contradict each other ({type(error).__name__})",
-                "Export the model again",
-                index,
-            )
-
-    def joins(self, node: Any, index: int) -> int:
-        """The node to name for a refusal: the one that joined samples of the batch, where that stands in the way."""
-        values = (self.values.get(name) for name in node.input)
-        return min(
-            (self.joined[value.id] for value in values if isinstance(value, Activation) and value.joined), default=index
-        )
-
-    def input(self, name: str, index: int) -> Value | None:
-        if name in self.values:
-            return self.values[name]
-        if name in self.initializers:
-            return self.initializer(name, index)
-        raise Refusal(
-            f"it reads {quoted(name)}, which no node before it makes", "Export the model again: nodes must be in order"
-        )
-
-    def initializer(self, name: str, index: int | None) -> Value | None:
-        if name not in self.initializers:
-            return None
-        value = None
-        try:
-            value = self.tensors.read(self.initializers[name])
-        except MissingFile as missing:
-            self.missing[missing.name] += 1
-        except Refusal as refusal:
-            self.obstacle(refusal.reason, refusal.remedy, index)
-        self.values[name] = value
-        return value
-
-    def value(self, call: Call, index: int, label: str) -> Value:
-        """What a node makes: a constant, or an activation and the node for it."""
-        if not call.activations() or call.operator in SHAPE_ONLY:
-            parameter = repeated(call)
-            if parameter is not None:
-                self.tensors.spend(parameter.value.size)
-                return self.made(parameter, self.source, index, label)
-            if call.operator not in FOLDS:
-                raise Refusal("it works on constants alone", "Export the model again with constant folding on")
-            _check_inputs(call, FOLDS[call.operator].most_inputs)
-            constant = fold(call)
-            self.tensors.spend(constant.size)
-            return constant
-        if call.operator not in OPERATORS:
-            raise Refusal("it is supported on constants and sizes only", "Express the layer by supported operators")
-        _check_inputs(call, OPERATORS[call.operator].most_inputs)
-        call, joins = axes_apart(call)
-        if OPERATORS[call.operator].lifts_constants:
-            inputs = (self.lifted(value, call, index, label) for value in call.inputs)
-            call = replace(call, inputs=tuple(inputs))
-        made = self.made(OPERATORS[call.operator].read(call), call.activations(), index, label)
-        if joins:
-            before = (self.joined.get(value.id, index) for value in call.activations())
-            self.joined[made.id] = min(before, default=index)
-        return replace(made, joined=joins)
-
-    def lifted(self, value: Value | None, call: Call, index: int, label: str) -> Value | None:
-        """A constant as an activation that is the same for every sample."""
-        if not isinstance(value, np.ndarray):
-            return value
-        if value.dtype.kind != "f":
-            raise Refusal("a constant that meets an activation must be floats", "Export the model in float32")
-        if value.ndim != call.activations()[0].rank or value.shape[0] != 1:
-            raise Refusal("a constant does not have the axes of an activation", "Give it a batch axis of size 1")
-        return self.made(Parameter(value[0]), self.source, index, label)
-
-    def made(self, operator: Operator, activations: tuple[Activation, ...], index: int, label: str) -> Activation:
-        """The node for an operator, checked, and the activation that it makes."""
-        shape = operator.shape(*(value.shape for value in activations))
-        if prod(shape) > self.limits.activation_elements:
-            raise Refusal(
-                f"it makes {prod(shape)} entries a sample, over the limit of {self.limits.activation_elements}",
-                "Use a smaller input or a smaller model",
-            )
-        if prod(shape) < 1:
-            raise Refusal("it makes an empty tensor", "Export the model again")
-        if not _finite(operator):
-            raise Refusal("a weight is infinite or not a number", "Train the model again, or repair that weight")
-        if isinstance(operator, Identity):
-            return activations[0]
-        made = Activation(f"node{len(self.nodes)}", shape)
-        self.nodes.append(Node(operator, tuple(value.id for value in activations), made.id, index, label))
-        return made
-
-
-def _finite(operator: Operator) -> bool:
-    numbers = (value for value in operator.settings().values() if isinstance(value, float))
-    return all(np.isfinite(array).all() for array in operator.arrays().values()) and all(map(isfinite, numbers))
-
-
-def _check_inputs(call: Call, most: int) -> None:
-    if len(call.inputs) > most:
-        raise Refusal(f"it has {len(call.inputs)} inputs, and takes at most {most}", "Export the model again")
+                if name and (name in made or name in self.initializers or name in self.values):
+                    self.obstacle(f"the value {quoted(name)} is made twice", "Export the model again", index, node)
+                made.add(name)
+        return live_nodes(self.file.node, {output})

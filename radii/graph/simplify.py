@@ -1,13 +1,17 @@
 """Exact rewrites of a graph that has just been read: fewer nodes, tighter bounds, the same function.
 
-BatchNormalization goes into the layer before it (in float64, kept in float64), and what the output does not need goes.
+BatchNormalization and added biases go into the layer before them (in float64, kept in float64), and what the output
+does not need goes.
 """
 
 from collections import Counter
 from collections.abc import Mapping
 
+import numpy as np
+
 from radii.graph.cone import pruned
-from radii.graph.ir import Graph, Node
+from radii.graph.ir import Graph, Node, Operator, Shape
+from radii.graph.ops.elementwise import Add
 from radii.graph.ops.normalization import BatchNormalization
 
 
@@ -17,19 +21,33 @@ def simplify(graph: Graph) -> Graph:
     uses = Counter(name for node in nodes for name in node.inputs)
     made: dict[str, Node] = {}
     for node in nodes:
-        made[node.output] = _fold_batch_norm(node, made, uses, graph) or node
+        made[node.output] = _fold(node, made, uses, graph) or node
     return Graph.build(graph.input, graph.input_shape, graph.output, pruned(list(made.values()), graph.output))
 
 
-def _fold_batch_norm(node: Node, made: Mapping[str, Node], uses: Counter[str], graph: Graph) -> Node | None:
-    norm = node.operator
-    if not isinstance(norm, BatchNormalization):
+def _fold(node: Node, made: Mapping[str, Node], uses: Counter[str], graph: Graph) -> Node | None:
+    """The layer before a node together with it, where it only scales and shifts channels."""
+    affine = _affine(node.operator, graph.shapes[node.output])
+    if affine is None or len(node.inputs) != 1:
         return None
     (source,) = node.inputs
     before = made.get(source)
-    if before is None or uses[source] > 1:
+    if before is None or uses[source] > 1 or graph.shapes[source] != graph.shapes[node.output]:
         return None
-    folded = before.operator.rescaled(norm.scale, norm.offset, graph.shapes[node.output])
+    folded = before.operator.rescaled(*affine, graph.shapes[node.output])
     if folded is None:
         return None
     return Node(folded, before.inputs, node.output, before.index, before.label)
+
+
+def _affine(operator: Operator, shape: Shape) -> tuple[np.ndarray, np.ndarray] | None:
+    """(scale, offset) of each channel: a BatchNormalization, or the bias that Keras adds in a node of its own."""
+    if isinstance(operator, BatchNormalization):
+        return operator.scale, operator.offset
+    if not isinstance(operator, Add) or operator.constant is None or operator.constant.ndim > len(shape):
+        return None
+    sizes = (1,) * (len(shape) - operator.constant.ndim) + operator.constant.shape
+    if any(size != 1 for size in sizes[1:]):
+        return None
+    offset = np.broadcast_to(operator.constant.astype(np.float64).reshape(-1), shape[:1])
+    return np.ones(shape[0]), offset

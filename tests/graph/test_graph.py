@@ -20,6 +20,7 @@ from radii.graph import (
     read_onnx,
     rules,
     to_module,
+    undecorated,
     with_cones,
 )
 from radii.graph.ops.linear import Gemm
@@ -302,3 +303,49 @@ def test_importing_the_graph_needs_no_onnx() -> None:
     probe = f"import sys, radii.graph; print(sorted({unwanted} & set(sys.modules)))"
     answer = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("layer", "weight", "bias", "shape"),
+    [
+        ("MatMul", floats(6, 5), floats(5), (6,)),
+        ("MatMul", floats(6, 5), floats(1), (6,)),
+        ("Conv", floats(5, 3, 2, 2), floats(1, 5, 1, 1), (3, 4, 4)),
+        ("Conv", floats(5, 3, 2, 2), floats(5, 1, 1), (3, 4, 4)),
+    ],
+)
+def test_a_bias_added_by_a_node_of_its_own_is_folded_and_the_batch_norm_behind_it_too(
+    layer: str, weight: np.ndarray, bias: np.ndarray, shape: tuple[int, ...]
+) -> None:
+    """As Keras writes dense layers."""
+    nodes = [node(layer, ["x", "w"], "k"), node("Add", ["k", "c"], "a"), NORM, node("Flatten", ["n"])]
+    data = model(nodes, shape, {**norm_constants(5), "w": weight, "c": bias})
+    graph = read_onnx(data)
+    assert graph.nodes[0].operator.name == layer
+    assert not {"Add", "BatchNormalization"} & set(graph.summary()["operators"])
+    x = RNG.normal(size=(4, *shape)).astype(np.float32)
+    assert relative_gap(to_module(graph)(torch.from_numpy(x)).numpy(), reference(data, x)) < 1e-5
+
+
+def test_an_addition_that_is_no_bias_stays() -> None:
+    for constant in (floats(3, 1), floats(3, 5), floats(1, 3, 5)):
+        data = model(
+            [node("MatMul", ["x", "w"], "k"), node("Add", ["k", "c"], "a"), node("Flatten", ["a"])],
+            (3, 6),
+            {"w": floats(6, 5), "c": constant},
+        )
+        graph = read_onnx(data)
+        assert "Add" in graph.summary()["operators"]
+        x = RNG.normal(size=(2, 3, 6)).astype(np.float32)
+        assert relative_gap(to_module(graph)(torch.from_numpy(x)).numpy(), reference(data, x)) < 1e-5
+
+
+@pytest.mark.parametrize("last", ["Softmax", "LogSoftmax"])
+def test_probabilities_are_decided_by_their_logits(last: str) -> None:
+    constants = {"w": floats(6, 3)}
+    plain = read_onnx(model([node("Gemm", ["x", "w"])], (6,), constants))
+    graph = read_onnx(model([node("Gemm", ["x", "w"], "z"), node(last, ["z"], axis=1)], (6,), constants))
+    assert undecorated(graph).digest == plain.digest == undecorated(plain).digest
+    assert graph.digest != plain.digest
+    x = torch.randn(100, 6, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(to_module(graph)(x).argmax(1), to_module(undecorated(graph))(x).argmax(1))

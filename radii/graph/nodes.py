@@ -1,0 +1,217 @@
+"""One node of a file after another: what it makes of what is known, or why it can't be read."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from math import isfinite, prod
+from typing import Any
+
+import numpy as np
+
+from radii.graph.attributes import ERFC, read_attributes
+from radii.graph.branches import DATA_DEPENDENT, branches, live_nodes
+from radii.graph.call import Activation, Call, Value
+from radii.graph.errors import Obstacle, Refusal
+from radii.graph.folding import FOLDS, fold
+from radii.graph.ir import Node, Operator
+from radii.graph.joined import axes_apart
+from radii.graph.limits import Limits
+from radii.graph.ops import OPERATORS
+from radii.graph.ops.activation import Erf
+from radii.graph.ops.copies import Parameter, repeated
+from radii.graph.ops.elementwise import Sub
+from radii.graph.ops.layout import Identity
+from radii.graph.remedies import quoted
+from radii.graph.tensors import MissingFile, Tensors
+
+SHAPE_ONLY = ("Shape", "Size")  # known at import even for an activation
+
+# What a node that contradicts itself makes numpy or Python raise. Reading has no side effects, so all of them
+# mean the same: this node can't be read.
+_MALFORMED = (ArithmeticError, LookupError, TypeError, ValueError, MemoryError)
+
+
+class NodeReader:
+    """What is known while a file is read. ``values`` maps the file's names to it; None: refused upstream."""
+
+    def __init__(self, external: Mapping[str, bytes], limits: Limits) -> None:
+        self.limits = limits
+        self.tensors = Tensors(external, limits)
+        self.obstacles: list[Obstacle] = []
+        self.missing: Counter[str] = Counter()
+        self.values: dict[str, Value | None] = {}
+        self.nodes: list[Node] = []
+        self.initializers: dict[str, Any] = {}
+        self.fixed_batch = False
+        self.joins: dict[str, tuple[int, Any]] = {}  # joined activations by id: the node, with its position, that joined
+        self.source: tuple[Activation, ...] = ()  # the input: what a constant of every sample takes its batch from
+        self.opset = 0
+
+    def obstacle(self, reason: str, remedy: str, index: int | None = None, node: Any = None) -> None:
+        """Note what stands in the way; ``index`` is the node's position in the file, those inside an If at the If's."""
+        operator = "" if node is None else ascii(node.op_type[:80])[1:-1]
+        self.obstacles.append(Obstacle(index, operator, reason, remedy))
+
+    def read_node(self, index: int, node: Any, needed: set[str]) -> None:
+        """Read one node, the outputs ``needed`` of it; what it can't be read for becomes an obstacle."""
+        self.values.update(dict.fromkeys(needed))
+        try:
+            if node.op_type == "If" and not node.domain:
+                self.read_branch(index, node, needed)
+                return
+            attributes = read_attributes(node, self.tensors)
+            many = node.op_type in OPERATORS and OPERATORS[node.op_type].many_outputs
+            if not many and any(name in needed for name in node.output[1:]):
+                raise Refusal("an output other than its first is used", "Use the first output only")
+            given = max((i for i, name in enumerate(node.input, start=1) if name), default=0)
+            names = node.input[:given]
+            inputs = tuple(self.input(name, index, node) if name else None for name in names)
+            if any(value is None and name for value, name in zip(inputs, names, strict=True)):
+                return  # an obstacle upstream has been reported
+            call = Call(
+                node.op_type,
+                self.opset,
+                attributes,
+                inputs,
+                outputs=max((i for i, name in enumerate(node.output, start=1) if name), default=0),
+                limits=self.limits,
+                fixed_batch=self.fixed_batch,
+            )
+            for position, name in enumerate(node.output):
+                if name in needed:
+                    made = self.value(replace(call, output=position), index, node.name)
+                    if isinstance(made, Activation) and made.joined:
+                        self.joins[made.id] = self.joining(node) or (index, node)
+                    self.values[name] = made
+        except Refusal as refusal:
+            self.obstacle(refusal.reason, refusal.remedy, *(self.joining(node) or (index, node)))
+        except MissingFile as missing:
+            self.missing[missing.name] += 1
+        except _MALFORMED as error:
+            self.obstacle(
+                f"its inputs and attributes contradict each other ({type(error).__name__})",
+                "Export the model again",
+                index,
+                node,
+            )
+
+    def read_branch(self, index: int, node: Any, needed: set[str]) -> None:
+        """An If whose condition is known at import: the nodes of the branch it takes, as if they stood in its place."""
+        then, otherwise = branches(node)
+        condition = self.input(node.input[0], index, node) if len(node.input) == 1 else None
+        if condition is None:
+            return  # an obstacle upstream has been reported
+        if isinstance(condition, Activation) or condition.dtype.kind != "b" or condition.size != 1:
+            raise Refusal(*DATA_DEPENDENT)
+        taken = then if bool(condition.reshape(())) else otherwise
+        for tensor in taken.initializer:
+            if tensor.name in self.initializers or tensor.name in self.values:
+                raise Refusal(f"the value {quoted(tensor.name)} is made twice", "Export the model again")
+            self.initializers[tensor.name] = tensor
+        made = [name for inner in taken.node for name in inner.output if name]
+        if len(set(made)) < len(made) or any(name in self.values or name in self.initializers for name in made):
+            raise Refusal("a value inside of a branch is made twice", "Export the model again")
+        results = [value.name for value in taken.output]
+        if len(results) != len(node.output):
+            raise Refusal("its branches do not make what it promises", "Export the model again")
+        wanted = {result for result, name in zip(results, node.output, strict=True) if name in needed}
+        live = live_nodes(taken.node, wanted)
+        for position, inner in enumerate(taken.node):
+            if position in live:
+                self.read_node(index, inner, live[position])
+        for result, name in zip(results, node.output, strict=True):
+            if name in needed:
+                self.values[name] = self.input(result, index, node)
+
+    def input(self, name: str, index: int, node: Any) -> Value | None:
+        """What a name stands for; None: an obstacle that has been reported."""
+        if name in self.values:
+            return self.values[name]
+        if name in self.initializers:
+            return self.initializer(name, index, node)
+        raise Refusal(
+            f"it reads {quoted(name)}, which no node before it makes", "Export the model again: nodes must be in order"
+        )
+
+    def initializer(self, name: str, index: int | None, node: Any = None) -> Value | None:
+        """A constant of the file, read when it is first needed."""
+        if name not in self.initializers:
+            return None
+        value = None
+        try:
+            value = self.tensors.read(self.initializers[name])
+        except MissingFile as missing:
+            self.missing[missing.name] += 1
+        except Refusal as refusal:
+            self.obstacle(refusal.reason, refusal.remedy, index, node)
+        self.values[name] = value
+        return value
+
+    def joining(self, node: Any) -> tuple[int, Any] | None:
+        """The node that joined samples of the batch in an input of this one: to be named where that stands in the way."""
+        values = (self.values.get(name) for name in node.input)
+        return next((self.joins[value.id] for value in values if isinstance(value, Activation) and value.joined), None)
+
+    def value(self, call: Call, index: int, label: str) -> Value:
+        """What a node makes: a constant, or an activation and the node for it."""
+        if not call.activations() or call.operator in SHAPE_ONLY:
+            parameter = repeated(call)
+            if parameter is not None:
+                return self.made(parameter, self.source, index, label)
+            if call.operator not in FOLDS:
+                raise Refusal("it works on constants alone", "Export the model again with constant folding on")
+            _check_inputs(call, FOLDS[call.operator].most_inputs)
+            constant = fold(call)
+            self.tensors.spend(constant.size)
+            return constant
+        call, joined = axes_apart(call)
+        if call.operator == ERFC:
+            _check_inputs(call, 1)
+            error = self.made(Erf(), call.activations(), index, label)
+            return self.made(Sub(np.array(1, np.float32), constant_first=True), (error,), index, label)
+        if call.operator not in OPERATORS:
+            raise Refusal("it is supported on constants and sizes only", "Express the layer by supported operators")
+        _check_inputs(call, OPERATORS[call.operator].most_inputs)
+        if OPERATORS[call.operator].lifts_constants:
+            inputs = (self.lifted(value, call, index, label) for value in call.inputs)
+            call = replace(call, inputs=tuple(inputs))
+        return replace(self.made(OPERATORS[call.operator].read(call), call.activations(), index, label), joined=joined)
+
+    def lifted(self, value: Value | None, call: Call, index: int, label: str) -> Value | None:
+        """A constant as an activation that is the same for every sample."""
+        if not isinstance(value, np.ndarray):
+            return value
+        if value.dtype.kind != "f":
+            raise Refusal("a constant that meets an activation must be floats", "Export the model in float32")
+        if value.ndim != call.activations()[0].rank or value.shape[0] != 1:
+            raise Refusal("a constant does not have the axes of an activation", "Give it a batch axis of size 1")
+        return self.made(Parameter(value[0]), self.source, index, label)
+
+    def made(self, operator: Operator, activations: tuple[Activation, ...], index: int, label: str) -> Activation:
+        """The node for an operator, checked, and the activation that it makes."""
+        shape = operator.shape(*(value.shape for value in activations))
+        if prod(shape) > self.limits.activation_elements:
+            raise Refusal(
+                f"it makes {prod(shape)} entries a sample, over the limit of {self.limits.activation_elements}",
+                "Use a smaller input or a smaller model",
+            )
+        if prod(shape) < 1:
+            raise Refusal("it makes an empty tensor", "Export the model again")
+        if not finite(operator):
+            raise Refusal("a weight is infinite or not a number", "Train the model again, or repair that weight")
+        if isinstance(operator, Identity):
+            return activations[0]
+        made = Activation(f"node{len(self.nodes)}", shape)
+        self.nodes.append(Node(operator, tuple(value.id for value in activations), made.id, index, label))
+        return made
+
+
+def finite(operator: Operator) -> bool:
+    """Whether all of its numbers are."""
+    numbers = (value for value in operator.settings().values() if isinstance(value, float))
+    return all(np.isfinite(array).all() for array in operator.arrays().values()) and all(map(isfinite, numbers))
+
+
+def _check_inputs(call: Call, most: int) -> None:
+    if len(call.inputs) > most:
+        raise Refusal(f"it has {len(call.inputs)} inputs, and takes at most {most}", "Export the model again")
