@@ -27,10 +27,13 @@ _LOOPS = ["If", "Loop", "Scan", "SequenceMap"]
 _RECURRENT = ["LSTM", "GRU", "RNN"]
 _RANDOM = ["RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial"]
 
+_INDICES = ["ArgMax", "ArgMin", "NonZero"]
+
 _FAMILIES: tuple[tuple[list[str], str, str], ...] = (
     (_QUANTISED, "it computes in quantised integers", "Export the model before quantising it, in float32"),
     (_LOOPS, "it is control flow", "Export with control flow traced away"),
     (_RECURRENT, "recurrent layers are not supported", SUPPORTED),
+    (_INDICES, "it makes indices, which jump", "Name the logits, which are before it, as the output"),
     (_RANDOM, "it draws random numbers", "Remove the randomness: a certificate is about a function"),
 )
 

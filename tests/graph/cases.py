@@ -78,6 +78,7 @@ CORE: list[Case] = [
     Case("Conv", {"auto_pad": "VALID"}, ("x", KERNEL)),
     Case("Conv", {"group": 2, "pads": [1, 1, 1, 1]}, ("x", floats(6, 2, 3, 3))),
     Case("Conv", {"group": 4}, ("x", floats(4, 1, 2, 2)), opset=8),
+    Case("Conv", {"strides": [3], "pads": [2, 0]}, ("x", floats(3, 2, 1)), (2, 1)),
     Case("Conv", {"strides": [2], "pads": [3, 1]}, ("x", floats(3, 4, 5)), (4, 11)),
     Case("Conv", {"pads": [1, 0, 1, 1, 0, 1]}, ("x", floats(3, 2, 3, 2, 2)), (2, 4, 3, 4)),
     # pooling
@@ -190,6 +191,7 @@ CORE_BAD: list[Case] = [
     Case("MaxPool", {"strides": [2, 2]}),
     Case("MaxPool", {"kernel_shape": [2, 2], "pads": [2, 0, 0, 0]}),
     Case("MaxPool", {"kernel_shape": [20, 2]}),
+    Case("AveragePool", {"kernel_shape": [1, 1], "strides": [2, 3], "auto_pad": "SAME_LOWER"}),
     Case("MaxPool", {"kernel_shape": [2, 2], "dilations": [1, 2], "auto_pad": "SAME_UPPER"}),
     Case("MaxPool", {"kernel_shape": [2, 2], "ceil_mode": 2}),
     Case("AveragePool", {"kernel_shape": [2, 2], "dilations": [2, 2]}, opset=19),

@@ -64,6 +64,9 @@ GOOD: list[Case] = [
     Case("LRN", {"size": 3, "alpha": 0.9, "beta": 1.5, "bias": 0.5}),
     Case("LRN", {"size": 5}, shape=(7, 5, 3), opset=8),
     # products
+    Case("MatMul", inputs=("x", floats(4, 8, 3))),
+    Case("MatMul", inputs=(floats(1, 4, 5, 9), "x")),
+    Case("MatMul", inputs=("x", floats(3, 6, 2)), shape=(1, 5, 6)),
     Case("Attention", {"q_num_heads": 2, "kv_num_heads": 2}, ("x", "r", "p"), (5, 6), opset=23),
     Case("Attention", {"scale": 0.3, "is_causal": 1}, ("x", "r", "p"), (2, 5, 6), opset=23),
     Case("Attention", inputs=("x", "r", "p", floats(1, 2, 5, 5)), shape=(2, 5, 6), opset=23),
@@ -76,6 +79,9 @@ GOOD: list[Case] = [
 
 BAD: list[Case] = [
     Case("ThresholdedRelu", {"alpha": float("nan")}),
+    Case("MatMul", inputs=("x", floats(3, 8, 3))),
+    Case("MatMul", inputs=("x", floats(4, 7, 3))),
+    Case("MatMul", inputs=(floats(3, 4, 5, 9), "x")),
     Case("Shrink", {"bias": float("inf")}),
     Case("Greater", inputs=("x", floats(3, 4, 9, 8))),
     Case("Where", inputs=(np.ones((3, 4, 9, 8), bool), "x", number(1.0))),

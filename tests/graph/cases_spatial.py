@@ -75,6 +75,7 @@ BAD: list[Case] = [
     Case("Resize", inputs=("x",)),
     Case("Resize", inputs=_resize((1, 1, 2))),
     Case("Resize", inputs=_resize((1, 1, 0, 2))),
+    Case("Resize", inputs=_resize((1, 1, 1, 1.1))),
     Case("Resize", inputs=_resize((1, 1, -1, 2))),
     Case("Resize", inputs=_resize((1, 1, np.nan, 2))),
     Case("Resize", inputs=_resize((1, 1, 1e30, 2))),

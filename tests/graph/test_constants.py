@@ -12,6 +12,9 @@ from torch.nn import functional as F  # noqa: N812
 
 from radii.graph.bounds import averaging_norm, diagonal, output_size, sqrt_up, up, window_taps
 from radii.graph.ops import activation
+from radii.graph.ops.groupnorm import LRN
+from radii.graph.ops.normalization import LogSoftmax
+from radii.graph.rules import Slope
 
 
 def gelu_tanh(x: mpf) -> mpf:
@@ -81,3 +84,30 @@ def test_diagonal_counts_copies() -> None:
         matrix = np.stack([(factor * entry).reshape(-1) for entry in basis], axis=1)
         exact = np.linalg.norm(matrix, 2)
         assert exact * (1 - 1e-15) <= diagonal(factor, shape) <= exact * (1 + 1e-12)
+
+
+@pytest.mark.parametrize(
+    ("size", "alpha", "beta", "bias"), [(5, 1e-4, 0.75, 1.0), (3, 2.0, 0.5, 0.3), (7, 5.0, 2.0, 2.0)]
+)
+def test_lrn_is_never_steeper_than_its_bound(size: int, alpha: float, beta: float, bias: float) -> None:
+    """Its bound has no closed form that is exact: it holds from tiny to huge inputs, and is within a factor of 3."""
+    operator = LRN(alpha, beta, bias, size)
+    rule = operator.lipschitz((9, 1))
+    assert isinstance(rule, Slope)
+    generator, steepest = torch.Generator().manual_seed(1), 0.0
+    for scale in np.geomspace(1e-3, 1e3, 61) / np.sqrt(alpha):
+        for signs in (1, -1):
+            x = scale * torch.randn(1, 9, 1, dtype=torch.float64, generator=generator).abs() ** 0.3
+            x[:, ::2] *= signs
+            jacobian = torch.autograd.functional.jacobian(lambda x: operator.run([x], {}), x).reshape(9, 9)
+            steepest = max(steepest, float(torch.linalg.matrix_norm(jacobian, 2)))
+    assert steepest <= rule.upper <= 3 * steepest
+
+
+def test_log_softmax_reaches_its_constant() -> None:
+    x = torch.zeros(1, 6, dtype=torch.float64)
+    x[0, 2] = 60
+    jacobian = torch.autograd.functional.jacobian(lambda x: torch.log_softmax(x, 1), x).reshape(6, 6)
+    operator = LogSoftmax(0, trailing=False)
+    assert operator.lipschitz((6,)) == Slope(sqrt_up(6))
+    assert float(torch.linalg.matrix_norm(jacobian, 2)) == pytest.approx(6**0.5, rel=1e-12)

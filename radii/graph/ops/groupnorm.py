@@ -115,7 +115,7 @@ class RMSNormalization(Operator):
 class LRN(Operator):
     """``x / s^beta``, s = bias + alpha/size times the sum of the squares of the ``size`` channels around."""
 
-    behaviour = "bias^-beta (max(1, 2 beta - 1) + (size - 1) beta^(beta + 1)/(beta + 1)^(beta + 1))"
+    behaviour = "bias^-beta (1 + (size - 1) (beta/(beta + 1))^(beta + 1))"
     alpha: float
     beta: float
     bias: float
@@ -143,12 +143,13 @@ class LRN(Operator):
 
     def lipschitz(self, *inputs: Shape) -> Rule:
         # With q = alpha/size, d y_i/d x_j = s^-beta [i = j] - 2 q beta x_i x_j s^(-beta-1) for j in the window of i.
-        # 2 q |x_i x_j| <= s - bias for i != j, and 2 q x_i^2 <= 2 (s - bias), so on the diagonal at most
-        # bias^-beta max(1, 2 beta - 1), and off it beta (s - bias)/s^(beta+1), largest at s = bias (beta + 1)/beta.
+        # q (x_i^2 + x_j^2) <= s - bias. So with u = 1 - bias/s, the diagonal is bias^-beta (1-u)^beta times something
+        # from 1 - 2 beta u to 1: at most bias^-beta, since (2 beta u - 1) (1-u)^beta <= 2 exp(-3/2) at its peak,
+        # u = 3/(2 beta + 2). Off it stands at most beta u (1-u)^beta bias^-beta, whose peak is at u = 1/(beta + 1).
         # Rows and columns have size - 1 of those.
-        off = self.beta * self.beta**self.beta / (self.beta + 1) ** (self.beta + 1) if self.beta else 0.0
+        off = (self.beta / (self.beta + 1)) ** (self.beta + 1)
         try:
-            steepest = self.bias**-self.beta * (max(1.0, 2 * self.beta - 1) + (self.size - 1) * off)
+            steepest = self.bias**-self.beta * (1 + (self.size - 1) * off)
         except OverflowError:
             steepest = math.inf
-        return slope(up(steepest * (1 + 2.0**-45)))  # three powers
+        return slope(up(steepest * (1 + 2.0**-45)))  # two powers

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from radii.graph.bounds import slope, up
+from radii.graph.bounds import diagonal, slope, up
 from radii.graph.call import Activation, Call
 from radii.graph.errors import Refusal
 from radii.graph.ir import Operator, Shape
+from radii.graph.ops.elementwise import per_sample
 from radii.graph.ops.registry import onnx_operator
 from radii.graph.rules import Dense, Rule, Unbounded
 
@@ -96,8 +97,10 @@ class MatMul(Linear):
         matrix = call.weight(0 if left else 1)
         while matrix.ndim > 2 and matrix.shape[0] == 1 and matrix.ndim <= call.activations()[0].rank:
             matrix = matrix[0]
-        if matrix.ndim != 2:
-            raise Refusal("the constant of a matrix product must have two axes", "Use Linear layers")
+        if matrix.ndim < 2:
+            raise Refusal("the constant of a matrix product must have two axes or more", "Use Linear layers")
+        if matrix.ndim > 2:
+            return Matrices(per_sample(matrix, call.activations()[0]), left)
         return LeftMatMul(matrix) if left else cls(matrix.T)
 
 
@@ -135,6 +138,41 @@ class LeftMatMul(Operator):
 
     def multiply_adds(self, *inputs: Shape) -> int:
         return prod(inputs[0][:-2]) * self.weight.size * inputs[0][-1]
+
+
+@dataclass(frozen=True, eq=False)
+class Matrices(Operator):
+    """A constant matrix for each head or group, on the left or the right of its part of the activation."""
+
+    behaviour = "a bound of the largest matrix' norm"
+    weight: np.ndarray  # (..., out, in) on the left, (..., in, out) on the right
+    left: bool
+
+    @property
+    def name(self) -> str:
+        return "MatMul"
+
+    def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
+        (x,) = inputs
+        return torch.matmul(arrays["weight"], x) if self.left else torch.matmul(x, arrays["weight"])
+
+    def shape(self, *inputs: Shape) -> Shape:
+        (x,) = inputs
+        a, b = (self.weight.shape, x) if self.left else (x, self.weight.shape)
+        if len(x) < self.weight.ndim or a[-1] != b[-2]:
+            raise Refusal(
+                f"matrices of shape {list(self.weight.shape)} meet an input of shape {list(x)}",
+                "Export the model again with an input of the right shape",
+            )
+        return (*np.broadcast_shapes(a[:-2], b[:-2]), a[-2], b[-1])
+
+    def lipschitz(self, *inputs: Shape) -> Rule:
+        weight = np.abs(self.weight.astype(np.float64))
+        bounds = np.sqrt(weight.sum(-1).max(-1)) * np.sqrt(weight.sum(-2).max(-1)) * (1 + weight.size * 2.0**-52)
+        return slope(up(diagonal(bounds, inputs[0][:-2])))
+
+    def multiply_adds(self, *inputs: Shape) -> int:
+        return prod(self.shape(*inputs)) * int(self.weight.shape[-1 if self.left else -2])
 
 
 @dataclass(frozen=True, eq=False)

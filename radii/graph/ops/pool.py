@@ -37,10 +37,13 @@ class Pool(Operator):
         ceil = call.get("ceil_mode", 0)
         if ceil not in (0, 1):
             raise Refusal("ceil_mode must be 0 or 1", "Export the model again")
-        if call.get("auto_pad", "NOTSET").startswith("SAME") and any(d != 1 for d in call.get("dilations", ())):
-            # the specification and onnxruntime disagree on the size that this makes
-            raise Refusal("auto_pad on a dilated pooling is ambiguous", "Give pads instead")
         windows = replace(read_windows(call, x, tuple(kernel)), ceil=bool(ceil))
+        if call.get("auto_pad", "NOTSET").startswith("SAME"):
+            counts = windows.outputs(x.shape[1:])
+            covered = [(n - 1) * s + k for n, k, s in zip(counts, kernel, windows.strides, strict=True)]
+            if any(d != 1 for d in windows.dilations) or any(map(int.__lt__, covered, x.shape[1:])):
+                # the specification and onnxruntime disagree on what this makes
+                raise Refusal("auto_pad on a dilated pooling, or one with gaps, is ambiguous", "Give pads instead")
         for taps, size in zip(windows.taps(x.shape[1:]), x.shape[1:], strict=True):
             if not ((taps >= 0) & (taps < size)).any(axis=1).all():
                 raise Refusal("a window lies in the padding alone", "Use pads smaller than the kernel")

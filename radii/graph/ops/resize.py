@@ -179,6 +179,9 @@ def _axes(call: Call, x: Activation) -> tuple[Axis, ...]:
         if not (np.isfinite(scale) and scale > 0 and 1 <= size <= 2**20):
             raise Refusal("a scale or size is not positive, or far too large", "Export the model again")
         made.append(Axis(axis - 1, int(size), float(scale)))
+    if any(axis.scale != 1 for axis in made) and all(axis.size == x.shape[axis.axis] for axis in made):
+        # the specification shifts entries, onnxruntime copies them
+        raise Refusal("scales that are not 1 leave all sizes as they are", "Remove the layer")
     call.limits.check_tensor(axis.size for axis in made)
     return tuple(made)
 

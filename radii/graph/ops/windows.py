@@ -69,7 +69,9 @@ class Windows:
             sizes, self.outputs(sizes), self.kernel, self.strides, self.dilations, self.pads, strict=True
         ):
             amounts[:0] = [low, (count - 1) * s + d * (k - 1) + 1 - size - low]
-        return F.pad(x, amounts, value=value) if any(amounts) else x
+        padded = F.pad(x, [max(amount, 0) for amount in amounts], value=value) if any(amounts) else x
+        # afterwards, since a crop may go into the padding
+        return F.pad(padded, [min(amount, 0) for amount in amounts]) if min(amounts) < 0 else padded
 
 
 def read_windows(call: Call, x: Activation, kernel: tuple[int, ...]) -> Windows:
