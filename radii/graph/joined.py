@@ -65,6 +65,14 @@ def axes_apart(call: Call) -> tuple[Call, bool]:
     """The call as if the file kept the batch and the rows apart, and whether it joins them in what it makes."""
     if call.operator == "Reshape" and isinstance(call.input(0), Activation):
         return _reshape(call)
+    if call.operator == "Flatten" and not call.activation().joined:
+        x, axis = call.activation(), int(call.get("axis", 1))
+        rows = prod(x.shape[: axis - 1]) if 1 < axis <= x.rank else 1
+        if rows == 1:
+            return call, False
+        apart = np.empty(3, dtype=object)
+        apart[:] = [BATCH, rows, prod(x.shape[axis - 1 :])]
+        return replace(call, operator="Reshape", inputs=(x, apart), attributes={}), True
     activations = call.activations()
     if not any(value.joined for value in activations):
         return call, False
@@ -74,7 +82,11 @@ def axes_apart(call: Call) -> tuple[Call, bool]:
     )
     if call.operator not in ROW_BY_ROW or not alike:
         raise Refusal("it works on samples of the batch that are joined with another axis", REMEDY)
+    if call.operator == "MatMul" and rank == 2 and isinstance(call.input(1), Activation):
+        raise Refusal("it sums over samples of the batch", REMEDY)
     for value in call.inputs:
+        if call.operator == "MatMul" and isinstance(value, np.ndarray) and value.ndim == 2:
+            continue  # a matrix on the last two axes, which are not the batch
         if isinstance(value, np.ndarray) and (value.ndim > rank or (value.ndim == rank and value.shape[0] != 1)):
             raise Refusal("a constant has a batch axis of its own", "Give constants the shape of one sample")
     inputs = tuple(replace(value, joined=False) if isinstance(value, Activation) else value for value in call.inputs)
@@ -105,7 +117,7 @@ def _reshape(call: Call) -> tuple[Call, bool]:
     if given is None or given.ndim != 1 or given.dtype.kind not in "iuO" or not len(given):
         return call, False  # refused in its own words
     file = [BATCH * x.shape[0] if x.joined else BATCH, *x.shape[x.joined :]]
-    target = list(given)
+    target: list[Any] = list(given)
     if not call.get("allowzero", 0):
         target = [
             file[i] if i < len(file) and not isinstance(size, Affine) and size == 0 else size
