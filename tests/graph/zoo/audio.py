@@ -133,19 +133,21 @@ class Conformer(nn.Module):
 
 # fmt: off
 NETWORKS = [
-    Network("AST", "ast", ast, (32, 16), (), (15,)),
+    Network("AST", "ast", ast, (32, 16), (20,), (15,)),
     Network("Wav2Vec2", "wav2vec2", lambda: speech("Wav2Vec2ForSequenceClassification", "Wav2Vec2Config"),
-        (1600,), (), (17,)),
+        (1600,), (21,), (17,)),
     Network("Wav2Vec2", "wav2vec2_layer_norm", lambda: speech("Wav2Vec2ForSequenceClassification",
-        "Wav2Vec2Config", feat_extract_norm="layer", do_stable_layer_norm=True), (1600,), (), (14,)),
+        "Wav2Vec2Config", feat_extract_norm="layer", do_stable_layer_norm=True), (1600,), (18,), (14,)),
     Network("Wav2Vec2", "data2vec_audio", lambda: speech("Data2VecAudioForSequenceClassification",
-        "Data2VecAudioConfig", conv_pos_kernel_size=5), (1600,), (), (16,)),
+        "Data2VecAudioConfig", conv_pos_kernel_size=5), (1600,), (22,), (16,)),
+    Network("HuBERT", "hubert", lambda: speech("HubertForSequenceClassification", "HubertConfig"), (1600,),
+        (19,), (18,)),
     Network("SEW", "sew", lambda: speech("SEWForSequenceClassification", "SEWConfig", squeeze_factor=2),
         (1600,), (), (15,)),
     Network("M5", "m5", m5, (1, 8000), (22,), (13,)),
     Network("DS-CNN", "keyword_dscnn", keyword_dscnn, (1, 49, 10), (23,), (14,)),
     Network("TDNN", "x_vector", Tdnn, (8, 40), (18,), (16,)),
-    Network("SincNet", "sincnet", sincnet, (1, 400), (19,)),
+    Network("SincNet", "sincnet", sincnet, (1, 400), (19,), (17,)),
     Network("Spectrogram CNN", "spectrogram_cnn", SpectrogramCNN, (1, 512), (20,), (18,)),
     Network("Conformer", "conformer", Conformer, (24, 8), (21,), (13,)),
 ]
