@@ -1,5 +1,6 @@
 """What an entry of the zoo is, and how the weights of its networks are drawn."""
 
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -32,7 +33,10 @@ class Network:
     def files(self) -> Iterator[bytes]:
         for dynamo, opsets in ((True, self.dynamo), (False, self.legacy)):
             for opset in opsets:
-                yield export(made(self), self.shape, dynamo=dynamo, opset=opset, dynamic=self.dynamic)
+                with warnings.catch_warnings():  # tracing warns of every Python branch in the networks of others
+                    warnings.simplefilter("ignore")
+                    data = export(made(self), self.shape, dynamo=dynamo, opset=opset, dynamic=self.dynamic)
+                yield data
 
 
 @dataclass(frozen=True)
