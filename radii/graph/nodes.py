@@ -158,6 +158,7 @@ class NodeReader:
         if not call.activations() or call.operator in SHAPE_ONLY:
             parameter = repeated(call)
             if parameter is not None:
+                self.tensors.spend(parameter.value.size)
                 return self.made(parameter, self.source, index, label)
             if call.operator not in FOLDS:
                 raise Refusal("it works on constants alone", "Export the model again with constant folding on")

@@ -12,6 +12,7 @@ from scipy.special import erf, expit
 from radii.graph import methods, read_onnx, to_module, with_cones
 from radii.graph.cone import Cone
 from radii.graph.cone.expression import Step, evaluate
+from radii.graph.cone.find import MOST_SEARCHES
 from radii.graph.cone.growth import Growth
 from radii.graph.cone.interval import BELL, LIBRARY
 from radii.graph.cone.jet import variable
@@ -358,3 +359,50 @@ def test_loss_enters_the_forward_error() -> None:
     plain, guarded = network_bound(graph).error.at(1.0), network_bound(spelled).error.at(1.0)
     assert guarded >= 2 * math.log1p(math.exp(-20)) * math.sqrt(6) * 2
     assert plain < 1e-12
+
+
+def test_a_file_full_of_different_functions_costs_a_bounded_number_of_searches() -> None:
+    nodes, name, constants = [], "x", {}
+    for i in range(MOST_SEARCHES + 5):
+        constants[f"c{i}"] = np.array(0.5 + i / 1000, np.float32)
+        nodes += [node("Mul", [name, f"c{i}"], f"k{i}"), node("Sigmoid", [f"k{i}"], f"s{i}")]
+        nodes.append(node("Mul", [name, f"s{i}"], f"m{i}"))
+        name = f"m{i}"
+    graph = read_onnx(model([*nodes, node("Flatten", [name])], (6,), constants))
+    reasons = methods(graph)[1]["reasons"]
+    assert len(reasons) == 5
+    assert {reason["operator"] for reason in reasons} == {"Mul"}
+
+
+def test_what_a_cone_computes_stays_within_the_stated_error() -> None:
+    """Logits in float64 against 60 digits, of a network whose activation is spelled out."""
+    nodes = [
+        node("Gemm", ["x", "w"], "a"),
+        node("Div", ["a", "root"], "d"),
+        node("Erf", ["d"], "e"),
+        node("Add", ["e", "one"], "p"),
+        node("Mul", ["a", "p"], "q"),
+        node("Gemm", ["q", "v"]),
+    ]
+    rng = np.random.default_rng(2)
+    constants = {
+        "w": rng.normal(size=(6, 8)).astype(np.float32),
+        "v": rng.normal(size=(8, 3)).astype(np.float32),
+        "root": np.array(ROOT, np.float32),
+        "one": np.array(1, np.float32),
+    }
+    graph = read_onnx(model(nodes, (6,), constants))
+    error = network_bound(graph).error
+    run = to_module(graph, dtype=torch.float64)
+    with mp.workdps(60):
+        root = mpf(float(constants["root"]))
+        for scale in (1e-3, 1.0, 1e3):
+            x = rng.normal(size=6) * scale
+            hidden = [
+                sum(mpf(float(w)) * mpf(float(t)) for w, t in zip(row, x, strict=True)) for row in constants["w"].T
+            ]
+            active = [a * (1 + mpmath.erf(a / root)) for a in hidden]
+            exact = [sum(mpf(float(v)) * a for v, a in zip(row, active, strict=True)) for row in constants["v"].T]
+            found = run(torch.from_numpy(x)[None])[0].tolist()
+            gap = mpmath.sqrt(sum((mpf(z) - e) ** 2 for z, e in zip(found, exact, strict=True)))
+            assert gap <= error.at(float(np.linalg.norm(x)))

@@ -1,12 +1,16 @@
 """What both torch exporters write of the classic networks, against onnxruntime and torch itself."""
 
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
 
 from radii.graph import UnsupportedModel, check_batch_independence, methods, read_onnx, to_module, with_cones
+from radii.lipschitz import network_bound
 from tests.graph.build import reference, relative_gap
 from tests.graph.export import export
 from tests.graph.networks import NETWORKS, trained
@@ -50,3 +54,69 @@ def test_weights_beside_the_file_as_torch_writes_them(tmp_path: Path) -> None:
     assert graph.digest == read_onnx(inside).digest
     with pytest.raises(UnsupportedModel, match="outside the file"):
         read_onnx(file.read_bytes(), external_data={"vgg.onnx.data": weights[: len(weights) // 2]})
+
+
+class QuickGelu(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.sigmoid(1.702 * x)
+
+
+class NewGelu(nn.Module):
+    """As transformers writes it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 0.5 * x * (1.0 + torch.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * torch.pow(x, 3.0))))
+
+
+class XXX(nn.Module):
+    """The same with products for the power."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * 0.5 * (1.0 + torch.tanh(x * 0.7978845608 * (1.0 + 0.044715 * x * x)))
+
+
+class ByHand(nn.Module):
+    """Hard swish as MobileNetV3 was first written."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * F.relu6(x + 3) / 6
+
+
+class MishByHand(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.tanh(F.softplus(x))
+
+
+ACTIVATIONS: list[tuple[nn.Module, float]] = [
+    (nn.GELU(), 1.128904145186),
+    (nn.GELU("tanh"), 1.128993068660),
+    (NewGelu(), 1.128993068660),
+    (XXX(), 1.128993068660),
+    (QuickGelu(), 1.099839320130),
+    (nn.SiLU(), 1.099839320130),
+    (nn.Mish(), 1.088498161253),
+    (MishByHand(), 1.088498161253),
+    (nn.Hardswish(), 1.5),
+    (ByHand(), 1.5),
+    (nn.Softplus(), 1.0),
+    (nn.Softplus(beta=2.0, threshold=10.0), 1.0),
+    (nn.Softsign(), 1.0),
+    (nn.Tanhshrink(), 1.0),
+    (nn.ELU(), 1.0),
+    (nn.SELU(), 1.758099340848),
+    (nn.Hardtanh(), 1.0),
+    (nn.Softshrink(), 1.0),
+]
+
+
+@pytest.mark.parametrize(("dynamo", "opset"), [(True, 18), (True, 20), (False, 11), (False, 17)])
+@pytest.mark.parametrize(("activation", "steepest"), ACTIVATIONS, ids=lambda value: type(value).__name__)
+def test_activations_as_the_exporters_spell_them(
+    activation: nn.Module, steepest: float, dynamo: bool, opset: int
+) -> None:
+    """Its own constant, in however many nodes: nothing but the activation, then a Flatten to have logits."""
+    data = export(nn.Sequential(activation, nn.Flatten()).eval(), (2, 5), dynamo=dynamo, opset=opset, dynamic=True)
+    graph = read_onnx(data)
+    x = torch.randn(40, 2, 5, generator=torch.Generator().manual_seed(3)) * 2
+    assert relative_gap(to_module(graph)(x).numpy(), reference(data, x.numpy())) < 1e-5
+    assert steepest * (1 - 1e-7) <= network_bound(graph).upper <= steepest * (1 + 1e-6)

@@ -17,8 +17,9 @@ from radii.graph.cone.search import Steepness, steepness
 from radii.graph.ir import Graph, Node, Operator, Shape
 from radii.graph.rules import Rule, Slope, Unbounded
 
-MOST_STEPS = 64  # of one cone
+MOST_STEPS = 32  # of one cone
 MOST_APEXES = 4  # how far back a function's variable is looked for
+MOST_SEARCHES = 64  # different functions in one graph; real ones have a handful
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,9 +40,14 @@ class Cone(Operator):
         return inputs[0]
 
     @cached_property
+    def key(self) -> tuple[Any, ...]:
+        """Equal for cones that compute the same."""
+        return tuple(step.key() for step in self.steps)
+
+    @cached_property
     def steepness(self) -> Steepness | None:
         """Its Lipschitz constant; None: none was found."""
-        return _steepness(_Keyed(tuple(step.key() for step in self.steps), self.steps))
+        return _steepness(_Keyed(self.key, self.steps))
 
     def lipschitz(self, *inputs: Shape) -> Rule:
         found = self.steepness
@@ -71,13 +77,17 @@ def _steepness(keyed: _Keyed) -> Steepness | None:
 def with_cones(graph: Graph) -> Graph:
     """The same function, every cone with a finite constant as one node (`Cone`): what Lipschitz bounds are taken of."""
     made = {node.output: node for node in graph.nodes}
-    nodes = []
+    order = {node.output: i for i, node in enumerate(graph.nodes)}
+    nodes, searched = [], set()
     for node in graph.nodes:
         nodes.append(node)
         if not _wants_cone(graph, node):
             continue
-        for apex, members in _cones(graph, node, made):
+        for apex, members in _cones(graph, node, made, order):
             cone = Cone(_steps(apex, members))
+            searched.add(cone.key)
+            if len(searched) > MOST_SEARCHES:
+                break
             if cone.steepness is not None:
                 nodes[-1] = Node(cone, (apex,), node.output, node.index, node.label)
                 break
@@ -107,9 +117,10 @@ def _is_member(graph: Graph, node: Node) -> bool:
     return is_scalar(node.operator) and all(given == shape for given in graph.input_shapes(node))
 
 
-def _cones(graph: Graph, end: Node, made: Mapping[str, Node]) -> Iterator[tuple[str, list[Node]]]:
+def _cones(
+    graph: Graph, end: Node, made: Mapping[str, Node], order: Mapping[str, int]
+) -> Iterator[tuple[str, list[Node]]]:
     """The cones that end in a node, the smallest first: each with its apex, the one activation that it reads."""
-    order = {node.output: i for i, node in enumerate(graph.nodes)}
     members = {end.output: end}
     reads = set(end.inputs)
     found = 0

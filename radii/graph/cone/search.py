@@ -16,7 +16,8 @@ NEAREST = -10  # the cells around 0 are 2^-10 long at first
 LEVELS = 80
 NOTHING = 1e-200  # a slope like this is none
 MOST_CELLS = 2048
-NARROW = 2.0**-46  # of a cell that changes over: not split any further
+MOST_WORK = 2**22  # cells times steps, a second or so
+NARROW = 2.0**-40  # of a cell that changes over: not split any further, lest rounding make several of it
 RELATIVE_LOSS = 2.0**-37  # of L |x|: rounding that `radii.lipschitz.forward` allows for anyway, and half of it
 WORST_LOSS = 1e-4
 
@@ -66,7 +67,9 @@ def _search(steps: Sequence[Step], far: list[Jet], end: float) -> tuple[Steepnes
     lo, hi = edges[:-1], edges[1:]
     farther = max(float(_most(part)[0]) for part in far)
     least, beaten, loss, jumps, tolerance = 0.0, farther, 0.0, 0.0, TOLERANCE
+    work = 0
     for level in range(LEVELS):
+        work += len(lo) * len(steps)
         middle = lo / 2 + hi / 2
         cells, points = evaluate(steps, variable(lo, hi)), evaluate(steps, variable(middle, middle))
         least = max(least, float(np.max(points.slope.magnitude().lo)))
@@ -75,7 +78,7 @@ def _search(steps: Sequence[Step], far: list[Jet], end: float) -> tuple[Steepnes
         lost = np.maximum(0.0, cells.error.hi - RELATIVE_LOSS * least * near_zero)
         narrow = hi - lo <= NARROW * np.maximum(1.0, np.abs(middle))
         other = ~(lost <= WORST_LOSS) | ((cells.jump > 0) & ~narrow)
-        can = (middle > lo) & (middle < hi) & (level < LEVELS - 1)
+        can = (middle > lo) & (middle < hi) & (level < LEVELS - 1) & (work < MOST_WORK)
         split = can & (other | ~(most <= least * (1 + tolerance) + NOTHING))
         while np.count_nonzero(split) > MOST_CELLS and tolerance < 1:
             tolerance *= 8  # a plateau: as tight as the budget gives
