@@ -20,11 +20,12 @@ class Activation:
 
     id: str
     shape: tuple[int, ...]
+    joined: bool = False  # the file counts the batch and the first axis of ``shape`` as one
 
     @property
     def rank(self) -> int:
         """Its rank in the file: the batch counts."""
-        return len(self.shape) + 1
+        return len(self.shape) + (not self.joined)
 
 
 Value = Activation | np.ndarray  # a constant: floats, integers, or integers affine in the batch (dtype object)

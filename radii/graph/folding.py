@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from radii.graph.affine import BATCH, FIXED_SIZES, settle
+from radii.graph.affine import BATCH, FIXED_SIZES, Affine, settle
 from radii.graph.call import Activation, Call
 from radii.graph.errors import Refusal
 from radii.graph.lengths import split_lengths
@@ -90,7 +90,7 @@ def _shape(call: Call) -> Array:
     value = call.input(0)
     if isinstance(value, Activation):
         full = np.empty(value.rank, dtype=object)
-        full[:] = [BATCH, *value.shape]
+        full[:] = [BATCH * value.shape[0] if value.joined else BATCH, *value.shape[value.joined :]]
     else:
         full = np.array(_given(call, 0).shape, dtype=np.int64)
     return np.asarray(full[call.get("start", 0) : call.get("end")])
@@ -312,6 +312,8 @@ _UNARY: dict[str, Callable[[Array], Array]] = {
     "Log": np.log,
     "Floor": np.floor,
     "Ceil": np.ceil,
+    "Sin": np.sin,
+    "Cos": np.cos,
 }
 _BOOLEAN = {"Equal", "Less", "Greater", "LessOrEqual", "GreaterOrEqual", "And", "Or", "Not"}
 
@@ -332,6 +334,39 @@ for _name in _BINARY:
     FOLDS[_name] = Fold(2, {}, _binary)
 for _name in _UNARY:
     FOLDS[_name] = Fold(1, {}, _unary)
+
+
+def _remainder(a: Any, b: Any) -> Any:
+    if isinstance(a, Affine) and not isinstance(b, Affine) and b and a.slope % b == 0:
+        return a.offset % b
+    if isinstance(a, Affine) or isinstance(b, Affine):
+        raise Refusal("a remainder of sizes depends on the batch size", REMEDY)
+    return a % b
+
+
+@_register("Mod", 2, fmod="int")
+def _mod(call: Call) -> Array:
+    a, b = _given(call, 0), _given(call, 1)
+    if call.get("fmod", 0) or "f" in (a.dtype.kind, b.dtype.kind) or not np.all(b != 0):
+        raise Refusal("only remainders of integers are supported, not by zero", REMEDY)
+    _check_size(call, np.broadcast_shapes(a.shape, b.shape))
+    return np.asarray(np.frompyfunc(_remainder, 2, 1)(a.astype(object), b.astype(object)), dtype=object)
+
+
+def _reduce(call: Call) -> Array:
+    """As standardised weights have it: statistics of a constant, in double precision until they are made."""
+    value, axes = _given(call, 0), call.integers(1, "axes")
+    if value.dtype.kind != "f" or not axes or len(axes) > 8:
+        raise Refusal("only floats are reduced, along axes that are named", REMEDY)
+    wide = value.astype(np.float64)
+    squares = np.square(wide) if call.operator == "ReduceL2" else wide
+    reduce = np.mean if call.operator == "ReduceMean" else np.sum
+    result = reduce(squares, axis=tuple(axes), keepdims=bool(call.get("keepdims", 1)))
+    return np.asarray(np.sqrt(result) if call.operator == "ReduceL2" else result).astype(value.dtype)
+
+
+for _name in ("ReduceMean", "ReduceSum", "ReduceL2"):
+    FOLDS[_name] = Fold(2, {"axes": "ints", "keepdims": "int", "noop_with_empty_axes": "int"}, _reduce)
 
 
 @_register("Min", MANY)

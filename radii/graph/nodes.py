@@ -14,12 +14,14 @@ from radii.graph.call import Activation, Call, Value
 from radii.graph.errors import Obstacle, Refusal
 from radii.graph.folding import FOLDS, fold
 from radii.graph.ir import Node, Operator
+from radii.graph.joined import axes_apart
 from radii.graph.limits import Limits
 from radii.graph.ops import OPERATORS
 from radii.graph.ops.activation import Erf
 from radii.graph.ops.copies import Parameter, repeated
-from radii.graph.ops.elementwise import Sub
+from radii.graph.ops.elementwise import Add, Mul, Sub
 from radii.graph.ops.layout import Identity
+from radii.graph.ops.normalization import BatchNormalization
 from radii.graph.remedies import quoted
 from radii.graph.tensors import MissingFile, Tensors
 
@@ -42,6 +44,7 @@ class NodeReader:
         self.nodes: list[Node] = []
         self.initializers: dict[str, Any] = {}
         self.fixed_batch = False
+        self.joins: dict[str, tuple[int, Any]] = {}  # by id of a joined activation: who joined it, and where
         self.source: tuple[Activation, ...] = ()  # the input: what a constant of every sample takes its batch from
         self.opset = 0
 
@@ -77,9 +80,12 @@ class NodeReader:
             )
             for position, name in enumerate(node.output):
                 if name in needed:
-                    self.values[name] = self.value(replace(call, output=position), index, node.name)
+                    made = self.value(replace(call, output=position), index, node.name)
+                    if isinstance(made, Activation) and made.joined:
+                        self.joins[made.id] = self.joining(node) or (index, node)
+                    self.values[name] = made
         except Refusal as refusal:
-            self.obstacle(refusal.reason, refusal.remedy, index, node)
+            self.obstacle(refusal.reason, refusal.remedy, *(self.joining(node) or (index, node)))
         except MissingFile as missing:
             self.missing[missing.name] += 1
         except _MALFORMED as error:
@@ -142,6 +148,11 @@ class NodeReader:
         self.values[name] = value
         return value
 
+    def joining(self, node: Any) -> tuple[int, Any] | None:
+        """The node that joined samples of the batch in an input of this one: the one to name in a refusal."""
+        values = (self.values.get(name) for name in node.input)
+        return next((self.joins[value.id] for value in values if isinstance(value, Activation) and value.joined), None)
+
     def value(self, call: Call, index: int, label: str) -> Value:
         """What a node makes: a constant, or an activation and the node for it."""
         if not call.activations() or call.operator in SHAPE_ONLY:
@@ -155,6 +166,9 @@ class NodeReader:
             constant = fold(call)
             self.tensors.spend(constant.size)
             return constant
+        if call.operator == "BatchNormalization" and call.activation().joined and call.activation().rank == 2:
+            return self.normalised(call, index, label)
+        call, joined = axes_apart(call)
         if call.operator == ERFC:
             _check_inputs(call, 1)
             error = self.made(Erf(), call.activations(), index, label)
@@ -165,7 +179,17 @@ class NodeReader:
         if OPERATORS[call.operator].lifts_constants:
             inputs = (self.lifted(value, call, index, label) for value in call.inputs)
             call = replace(call, inputs=tuple(inputs))
-        return self.made(OPERATORS[call.operator].read(call), call.activations(), index, label)
+        return replace(self.made(OPERATORS[call.operator].read(call), call.activations(), index, label), joined=joined)
+
+    def normalised(self, call: Call, index: int, label: str) -> Activation:
+        """Batch norm of (batch * rows, features): its channels are the last axis here."""
+        x = call.activation()
+        _check_inputs(call, BatchNormalization.most_inputs)
+        row = replace(x, shape=x.shape[1:], joined=False)
+        norm = BatchNormalization.read(replace(call, inputs=(row, *call.inputs[1:])))
+        scale, offset = norm.arrays()["scale"], norm.arrays()["offset"]
+        scaled = self.made(Mul(scale), (replace(x, joined=False),), index, label)
+        return replace(self.made(Add(offset), (scaled,), index, label), joined=True)
 
     def lifted(self, value: Value | None, call: Call, index: int, label: str) -> Value | None:
         """A constant as an activation that is the same for every sample."""

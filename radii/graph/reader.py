@@ -190,7 +190,13 @@ class _Reader(NodeReader):
 
     def check_result(self, name: str, result: Value | None) -> None:
         if isinstance(result, Activation):
-            if len(result.shape) != 1 or result.shape[0] < 2:
+            if result.joined:
+                self.obstacle(
+                    "samples of the batch are joined or cut",
+                    "The output must be logits of shape (batch, classes)",
+                    *self.joins[result.id],
+                )
+            elif len(result.shape) != 1 or result.shape[0] < 2:
                 self.obstacle(
                     f"the output {quoted(name)} has the shape (batch, {', '.join(map(str, result.shape))})",
                     "The output must be logits of shape (batch, classes) with at least two classes",

@@ -119,6 +119,12 @@ FOLDED: list[tuple[str, dict[str, Any], tuple[np.ndarray, ...]]] = [
     ("Max", {}, (F, F[:1])),
     ("ReduceProd", {"keepdims": 0}, (i64(2, 3, 4), i64(0))),
     ("ReduceProd", {}, (i64(2, 3, 4),)),
+    ("ReduceMean", {}, (F, i64(1, 2))),
+    ("ReduceSum", {"keepdims": 0}, (F, i64(-1))),
+    ("ReduceL2", {}, (F, i64(0, 2))),
+    ("Sin", {}, (F,)),
+    ("Cos", {}, (F,)),
+    ("Mod", {}, (i64(-7, 7, 6), i64(4, -4, 4))),
 ]
 
 

@@ -1,0 +1,31 @@
+"""Every network of the zoo: radii's logits equal onnxruntime's, and the docs say what applies to it."""
+
+import pytest
+
+from radii.graph import methods
+from tests.graph.zoo import ZOO
+from tests.graph.zoo.compare import compared
+from tests.graph.zoo.entry import Handmade, Network
+from tests.graph.zoo.table import PAGE, row
+
+
+@pytest.mark.parametrize("network", ZOO, ids=lambda network: network.name)
+def test_network(network: Network | Handmade) -> None:
+    pairs = compared(network)
+    assert [gap for _, gap in pairs if not gap < 1e-5] == []
+    for graph, _ in pairs:
+        applies = {method["kind"]: method["applies"] for method in methods(graph)}
+        assert applies["smoothing"]
+    made = row(network, [graph for graph, _ in pairs])
+    assert made in PAGE.read_text().splitlines(), "write the table anew: python -m tests.graph.zoo"
+
+
+def test_zoo_is_whole() -> None:
+    names = [network.name for network in ZOO]
+    assert len(set(names)) == len(names) >= 100
+    assert len({network.family for network in ZOO}) >= 40
+    opsets = {opset for network in ZOO if isinstance(network, Network) for opset in network.dynamo + network.legacy}
+    assert opsets >= set(range(13, 24))
+    assert {opset for network in ZOO if isinstance(network, Handmade) for opset in network.opsets} >= set(range(8, 13))
+    rows = [line for line in PAGE.read_text().splitlines() if line.startswith("| ")]
+    assert len(rows) == len(names) + 1  # and the head

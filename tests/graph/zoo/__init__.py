@@ -1,0 +1,25 @@
+"""The zoo: networks as people upload them, small and with random weights, made when a test asks for them."""
+
+from tests.graph.zoo import (
+    audio,
+    keras_style,
+    old_spellings,
+    tabular,
+    timeseries,
+    transformers_vision,
+    vision_tokens,
+    vision_torch,
+)
+from tests.graph.zoo.entry import Handmade, Network
+
+MODULES = (
+    vision_torch,
+    vision_tokens,
+    transformers_vision,
+    audio,
+    timeseries,
+    tabular,
+    keras_style,
+    old_spellings,
+)
+ZOO: list[Network | Handmade] = [network for module in MODULES for network in module.NETWORKS]
