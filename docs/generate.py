@@ -51,12 +51,15 @@ def main() -> None:
         "docs/operators.md": operators_page(),
         "docs/settings.md": markdown(),
     }
-    if "--check" not in sys.argv[1:]:
+    check = "--check" in sys.argv[1:]
+    names = [*made, "docs/openapi.json"]
+    before = {name: (ROOT / name).read_text() if (ROOT / name).exists() else None for name in names}
+    if not check:
         for name, text in made.items():
             (ROOT / name).write_text(text)
     made["docs/openapi.json"] = openapi()  # holds what radii/operators.json says
-    stale = [name for name, text in made.items() if not (ROOT / name).exists() or (ROOT / name).read_text() != text]
-    if "--check" in sys.argv[1:]:
+    stale = [name for name in names if before[name] != made[name]]
+    if check:
         sys.exit(f"out of date: {', '.join(stale)}. Run: make generate" if stale else 0)
     (ROOT / "docs/openapi.json").write_text(made["docs/openapi.json"])
     print("written anew:", *stale or ["nothing changed"])
