@@ -68,7 +68,7 @@ class NewGelu(nn.Module):
         return 0.5 * x * (1.0 + torch.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * torch.pow(x, 3.0))))
 
 
-class XXX(nn.Module):
+class CubeAsProduct(nn.Module):
     """The same with products for the power."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -91,7 +91,7 @@ ACTIVATIONS: list[tuple[nn.Module, float]] = [
     (nn.GELU(), 1.128904145186),
     (nn.GELU("tanh"), 1.128993068660),
     (NewGelu(), 1.128993068660),
-    (XXX(), 1.128993068660),
+    (CubeAsProduct(), 1.128993068660),
     (QuickGelu(), 1.099839320130),
     (nn.SiLU(), 1.099839320130),
     (nn.Mish(), 1.088498161253),
