@@ -201,15 +201,9 @@ def test_cancelling_ends_the_runner_and_the_worker_goes_on(service: Service, dig
 
 
 @pytest.mark.parametrize(
-    ("empty_database_url", "sig", "group"),
-    [
-        ("sqlite", signal.SIGTERM, False),
-        ("postgresql", signal.SIGTERM, False),
-        ("sqlite", signal.SIGTERM, True),  # systemd
-        ("sqlite", signal.SIGINT, True),  # Ctrl-C in a terminal
-    ],
-    indirect=["empty_database_url"],
-    ids=str,
+    ("sig", "group"),
+    [(signal.SIGTERM, False), (signal.SIGTERM, True), (signal.SIGINT, True)],
+    ids=["one process", "systemd", "Ctrl-C in a terminal"],
 )
 def test_a_shutdown_gives_the_shard_back_at_once(
     service: Service, digits: tuple[str, str], sig: signal.Signals, group: bool
