@@ -31,12 +31,16 @@ class NormBound:
         method: how the upper bound was proved: ``zero`` (all weights are 0), ``gram`` (Gram product and Cholesky of
             the matrix itself), ``torus`` (the same of every Fourier block of a circular operator that holds the layer).
         iterations: how many Cholesky factorisations it took.
+        slack: the part of ``upper`` that is there for rounding, relative to the rest: for information.
+        torus: pixels per axis of the circular operator that holds a convolution; None for a matrix.
     """
 
     upper: Upper
     lower: Lower
     method: str
     iterations: int
+    slack: float = 0.0
+    torus: tuple[int, ...] | None = None
 
 
 ZERO = NormBound(Upper(0.0), Lower(0.0), "zero", 0)
@@ -82,8 +86,9 @@ def gram_bound(matrices: npt.NDArray[np.float64], rtol: float, *, error: float =
     frobenius = float(torch.linalg.matrix_norm(tall).max()) * (1 + gamma(inner * order + 8))
     # ||fl(G^T G) - G^T G||_F <= gamma_{k+2} ||G||_F^2, and as much again for the mirrored triangle
     rounding = up(2 * gamma(inner + 4) * frobenius * frobenius)
-    upper = ldexp_up(up(math.sqrt(eigenvalue.upper(rounding))), exponent)
+    squared = eigenvalue.upper(rounding)
+    upper = ldexp_up(up(math.sqrt(squared)), exponent)
     lower = ldexp_down(max(0.0, down(math.sqrt(eigenvalue.lower(rounding)))), exponent)
     if error:
         upper, lower = sum_up((upper, error)), Lower(max(0.0, down(lower - error)))
-    return NormBound(upper, lower, "gram", eigenvalue.factorisations)
+    return NormBound(upper, lower, "gram", eigenvalue.factorisations, math.sqrt(squared / eigenvalue.level) - 1)
