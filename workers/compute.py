@@ -16,6 +16,7 @@ from models.problems import Problem
 from radii.graph import Graph, Obstacle, UnsupportedModel, normalized, to_module, undecorated
 from radii.lipschitz import NetworkBound, UnboundedModel, margin_radius, network_bound
 from radii.methods import Lipschitz, Smoothing, parse_method
+from radii.norms import converted
 from radii.smoothing import certificate, chunk_size, chunks, count_chunk, input_digest, noise_key, noise_source
 from workers.network import read_graph
 
@@ -192,7 +193,8 @@ def _bound(method: Lipschitz, model: _Prepared, order: Json, emit: Emit) -> None
             if found.prediction is not None and found.runner_up is not None:
                 detail["margin"] = _finite(z[found.prediction] - z[found.runner_up])
                 detail["lipschitz"] = _finite(float(bound.pairs(found.prediction)[found.runner_up]))
-            emit("result", _result(index, ys, found.prediction, found.radius, detail))
+            radius = None if found.radius is None else converted(found.radius, method.norm, x[0].numel())
+            emit("result", _result(index, ys, found.prediction, radius, detail))
 
 
 def _batches(indices: list[int], size: int) -> Iterator[list[int]]:

@@ -41,20 +41,30 @@ class LayerBound:
 
     Attributes:
         index: the node's position in the file (-1: put there by :func:`radii.graph.normalized`).
+        label: the node's name in the file.
         rule: ``slope``, ``dense``, ``convolution``, ``sum`` or ``concat``.
-        method, iterations, upper, lower: as in :class:`NormBound`; of a sum, ``upper`` is the sum of ``|c_i|``.
+        shape: of the weight, as the rule holds it; None without one.
+        padding: (before, after) per axis of a convolution; of a transposed one, what is cropped.
+        torus, method, iterations, upper, lower, slack: as in :class:`NormBound`; of a sum, ``upper`` is the sum of
+            ``|c_i|``. ``lower`` is 0 where nothing is known from below.
         share: ``log upper / log L``: in a chain the shares add up to 1. None where L is 0, or too near 1 to divide by.
+        seconds: wall time of its bound; next to nothing for a layer whose equal was bounded before.
     """
 
     index: int
     operator: str
     label: str
     rule: str
+    shape: tuple[int, ...] | None
+    padding: tuple[tuple[int, int], ...] | None
+    torus: tuple[int, ...] | None
     method: str
     iterations: int
     upper: Upper
     lower: Lower
-    share: float | None = None
+    slack: float
+    share: float | None
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,7 +121,7 @@ class NetworkBound:
             "rule": self.rule,
             "vacuous": self.vacuous,
             "pairwise": pairwise,
-            "layers": [asdict(layer) for layer in self.layers],
+            "layers": [asdict(layer) | {"seconds": round(layer.seconds, 6)} for layer in self.layers],
             "seconds": round(self.seconds, 3),
         }
 
@@ -132,7 +142,7 @@ def network_bound(graph: Graph, *, rtol: float = 1e-6) -> NetworkBound:
     check_rtol(rtol)
     graph = with_cones(graph)
     rules = [node.operator.lipschitz(*graph.input_shapes(node)) for node in graph.nodes]
-    norms = _norms(graph, rules, rtol)
+    norms, seconds = _norms(graph, rules, rtol)
     constants: dict[str, Upper] = {graph.input: Upper(1.0)}
     for node, rule, norm in zip(graph.nodes, rules, norms, strict=True):
         constants[node.output] = compose(rule, norm.upper, [constants[name] for name in node.inputs])
@@ -142,7 +152,7 @@ def network_bound(graph: Graph, *, rtol: float = 1e-6) -> NetworkBound:
     return NetworkBound(
         upper=upper,
         rule="product",
-        layers=tuple(_record(*parts, upper) for parts in zip(graph.nodes, rules, norms, strict=True)),
+        layers=tuple(_record(*parts, upper) for parts in zip(graph.nodes, rules, norms, seconds, strict=True)),
         pairwise=pairwise_constants(graph, rules, constants, product_up((SQRT2, upper))),
         num_classes=graph.num_classes,
         seconds=time.perf_counter() - started,
@@ -150,11 +160,12 @@ def network_bound(graph: Graph, *, rtol: float = 1e-6) -> NetworkBound:
     )
 
 
-def _norms(graph: Graph, rules: list[Rule], rtol: float) -> list[NormBound]:
-    """Each node's own constant, or all the obstacles at once."""
+def _norms(graph: Graph, rules: list[Rule], rtol: float) -> tuple[list[NormBound], list[float]]:
+    """Each node's own constant and the seconds it took, or all the obstacles at once."""
     known: dict[bytes, NormBound] = {}
-    norms, obstacles = [], []
+    norms, seconds, obstacles = [], [], []
     for node, rule in zip(graph.nodes, rules, strict=True):
+        started = time.perf_counter()
         try:
             norm = _norm(rule, rtol, known)
             if not math.isfinite(norm.upper):
@@ -167,9 +178,10 @@ def _norms(graph: Graph, rules: list[Rule], rtol: float) -> list[NormBound]:
             obstacles.append(_obstacle(node, problem.rule.reason, problem.rule.remedy))
         else:
             norms.append(norm)
+            seconds.append(time.perf_counter() - started)
     if obstacles:
         raise UnboundedModel(tuple(obstacles))
-    return norms
+    return norms, seconds
 
 
 class _NoConstant(Exception):
@@ -219,16 +231,21 @@ def _key(weight: npt.NDArray[Any], settings: Mapping[str, Any] | None = None) ->
     return hashlib.sha256(header + np.ascontiguousarray(weight).tobytes()).digest()
 
 
-def _record(node: Node, rule: Rule, norm: NormBound, total: Upper) -> LayerBound:
+def _record(node: Node, rule: Rule, norm: NormBound, seconds: float, total: Upper) -> LayerBound:
     measurable = norm.upper > 0 and total > 0 and abs(math.log(total)) > 1e-3
     return LayerBound(
         index=node.index,
         operator=node.operator.name,
         label=node.label,
         rule=type(rule).__name__.lower(),
+        shape=rule.weight.shape if isinstance(rule, Dense | Convolution) else None,
+        padding=rule.padding if isinstance(rule, Convolution) else None,
+        torus=norm.torus,
         method=norm.method,
         iterations=norm.iterations,
         upper=norm.upper,
         lower=norm.lower,
-        share=math.log(norm.upper) / math.log(total) if measurable else None,
+        slack=norm.slack,
+        share=math.log(norm.upper) / math.log(total) + 0.0 if measurable else None,
+        seconds=seconds,
     )

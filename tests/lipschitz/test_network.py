@@ -184,3 +184,9 @@ def test_report():
     assert len(convolutions) == 2
     assert all(0 < layer["lower"] <= layer["upper"] <= 1.05 * layer["lower"] for layer in convolutions)
     assert sum(layer["share"] or 0 for layer in report["layers"]) == pytest.approx(1, rel=1e-6)
+    assert [(layer["shape"], layer["padding"]) for layer in convolutions] == [
+        ([6, 1, 5, 5], [[2, 2], [2, 2]]),
+        ([16, 6, 5, 5], [[0, 0], [0, 0]]),
+    ]
+    assert all(0 <= layer["slack"] < 1e-6 for layer in report["layers"])
+    assert 0 < sum(layer["seconds"] for layer in report["layers"]) <= report["seconds"] + 1e-3
