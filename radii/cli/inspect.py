@@ -9,7 +9,7 @@ from rich.table import Table
 
 from radii.architectures import parse_architecture
 from radii.cli.console import err, fail, out, plain, print_json, table_of
-from radii.client.client import external_data as beside
+from radii.files import external_data as beside
 
 Json = dict[str, Any]
 

@@ -9,12 +9,15 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from os import PathLike
+from pathlib import Path
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from radii.graph import Graph, Node, Obstacle, with_cones
+from radii.files import external_data
+from radii.graph import Graph, Node, Obstacle, read_network, with_cones
 from radii.graph.rules import Concat, Convolution, Dense, Rule, Slope, Sum, Unbounded
 from radii.lipschitz.compose import SQRT2, compose
 from radii.lipschitz.conv import conv_norm
@@ -25,6 +28,8 @@ from radii.lipschitz.rounding import LayerTooLarge, Lower, NonFiniteWeights, Upp
 
 GENEROUS_MARGIN = 16.0  # logits: the other class is e^16, ten million, times less likely
 USEFUL_RADIUS = 0.5 / 255  # half a step of an 8-bit pixel, inputs in [0, 1]
+
+BoundName = Literal["auto", "product"]
 
 
 class UnboundedModel(Exception):
@@ -126,21 +131,29 @@ class NetworkBound:
         }
 
 
-def network_bound(graph: Graph, *, rtol: float = 1e-6) -> NetworkBound:
-    """An l2 Lipschitz constant of a graph's logits: a product along chains, a sum at sums.
+def network_bound(
+    network: Graph | str | PathLike[str], *, bound: BoundName = "auto", rtol: float = 1e-6
+) -> NetworkBound:
+    """An l2 Lipschitz constant of a network's logits: a product along chains, a sum at sums.
 
     ``x + f(x)`` costs ``1 + L_f``, a concatenation the square root of the sum of the squares. Each logit difference
     gets its own constant where the network ends in a dense layer. Equal layers are bounded once.
 
     Args:
+        network: a graph, or the path of a file that :func:`radii.graph.read_network` takes, its weights beside it.
+        bound: ``product``, or ``auto``: the smallest of all that apply.
         rtol: as in :func:`matrix_norm` and :func:`conv_norm`.
 
     Raises:
         UnboundedModel: a node has no useful constant; all such nodes are listed.
+        UnsupportedModel: the file cannot be read.
+        ValueError: no such bound, or ``rtol`` outside (0, 1).
     """
     started = time.perf_counter()
     check_rtol(rtol)
-    graph = with_cones(graph)
+    if bound not in get_args(BoundName):
+        raise ValueError(f"bound must be one of {', '.join(get_args(BoundName))}, not {bound!r}")
+    graph = with_cones(network if isinstance(network, Graph) else _read(Path(network)))
     rules = [node.operator.lipschitz(*graph.input_shapes(node)) for node in graph.nodes]
     norms, seconds = _norms(graph, rules, rtol)
     constants: dict[str, Upper] = {graph.input: Upper(1.0)}
@@ -158,6 +171,11 @@ def network_bound(graph: Graph, *, rtol: float = 1e-6) -> NetworkBound:
         seconds=time.perf_counter() - started,
         error=forward_error(graph, rules, norms),
     )
+
+
+def _read(path: Path) -> Graph:
+    beside = {file.name: file.read_bytes() for file in external_data(path)}
+    return read_network(path.read_bytes(), external_data=beside)
 
 
 def _norms(graph: Graph, rules: list[Rule], rtol: float) -> tuple[list[NormBound], list[float]]:

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from radii.client import Client, ProblemError, Unreachable, transport
-from radii.client.client import external_data
+from radii.files import external_data
 
 Answer = httpx.Response | type[httpx.TransportError]
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from radii.graph import OPERATORS, Graph, Node, normalized, read_onnx, to_module
+from radii.graph import OPERATORS, Graph, Node, normalized, read_onnx, to_canonical, to_module
 from radii.lipschitz import UnboundedModel, matrix_norm, network_bound
 from radii.lipschitz import network as network_module
 from tests.graph.export import export
@@ -172,6 +172,20 @@ def test_equal_layers_are_bounded_once(monkeypatch):
 def test_vacuous_bounds_say_so():
     assert not network_bound(linear(np.eye(3))).vacuous
     assert network_bound(linear(1e6 * np.eye(3))).vacuous
+
+
+def test_a_file_is_read_with_the_weights_beside_it(tmp_path):
+    graph = linear(RNG.standard_normal((3, 4)))
+    form, weights = to_canonical(graph)
+    (tmp_path / "graph.json").write_bytes(form)
+    (tmp_path / "weights.safetensors").write_bytes(weights)
+    for bound in ("auto", "product"):
+        assert network_bound(tmp_path / "graph.json", bound=bound).upper == network_bound(graph).upper
+
+
+def test_a_bound_nobody_knows_is_refused():
+    with pytest.raises(ValueError, match="auto, product"):
+        network_bound(linear(np.eye(2)), bound="tight")
 
 
 def test_report():
