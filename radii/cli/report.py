@@ -64,7 +64,8 @@ def print_results(rows: Iterable[Json]) -> None:
 
 def in_words(method: Json) -> str:
     """A method and its parameters on one line."""
-    return " ".join([method["kind"], *(f"{key} {value:,}" for key, value in method.items() if key != "kind")])
+    parameters = {key: value for key, value in method.items() if key != "kind"}
+    return " ".join([method["kind"], *(f"{key} {_number(value)}" for key, value in parameters.items())])
 
 
 def down(number: float, decimals: int) -> str:
@@ -82,6 +83,10 @@ def seconds(job: Json) -> float | None:
     if not job.get("started_at") or not job.get("finished_at"):
         return None
     return (datetime.fromisoformat(job["finished_at"]) - datetime.fromisoformat(job["started_at"])).total_seconds()
+
+
+def _number(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int | float) else plain(str(value))
 
 
 def _text(value: Any) -> str:

@@ -3,7 +3,8 @@ import random
 
 import pytest
 
-from radii.cli.report import down, percent
+from radii.cli.report import down, in_words, percent
+from radii.methods import Lipschitz, Smoothing
 
 
 @pytest.mark.parametrize(
@@ -24,3 +25,9 @@ def test_rounding_goes_toward_zero_everywhere() -> None:
 @pytest.mark.parametrize(("share", "text"), [(1.0, "100.0%"), (0.9999, "99.9%"), (0.29, "29.0%"), (0.0, "0.0%")])
 def test_a_share_in_print_is_never_above_the_true_one(share: float, text: str) -> None:
     assert percent(share) == text
+
+
+def test_methods_in_words() -> None:
+    words = in_words(Smoothing(sigma=0.25).model_dump())
+    assert words == "smoothing sigma 0.25 alpha 0.001 n0 100 n 100,000"
+    assert in_words(Lipschitz(norm="linf").model_dump()) == "lipschitz bound auto rtol 1e-06 norm linf"
