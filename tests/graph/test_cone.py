@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from mpmath import mp, mpf
+from onnx import TensorProto
 from scipy.special import erf, expit
 
 from radii.graph import methods, read_onnx, to_module, with_cones
@@ -298,6 +299,20 @@ def test_thresholds_that_matter_are_refused() -> None:
 
 
 # In a graph
+
+
+def test_what_is_not_a_number_is_no_value_that_a_bound_may_overlook() -> None:
+    """x + IsNaN(log x) jumps at 0, where the logarithm ends."""
+    nodes = [
+        node("Log", ["x"], "l"),
+        node("IsNaN", ["l"], "n"),
+        node("Cast", ["n"], "c", to=TensorProto.FLOAT),
+        node("Add", ["c", "x"]),
+    ]
+    graph = read_onnx(model(nodes, (2,)))
+    low, high = to_module(graph)(torch.tensor([[-1e-6, 1e-6]]))[0]
+    assert low - high > 0.9
+    assert [reason["operator"] for reason in methods(graph)[1]["reasons"]] == ["Log"]
 
 
 def test_a_cone_is_one_node_and_the_graph_stays_as_it_was() -> None:

@@ -225,7 +225,6 @@ RULES: dict[str, Rule] = {
         math.inf if operator.high is None else operator.high,
     ),
     "Swish": lambda operator, inputs: inputs[0] * jet.sigmoid(_scaled(inputs[0], operator.alpha)),
-    "IsNaN": _unary(lambda u: u.constant(0.0)),
     "Sign": _unary(lambda u: _less(u.constant(0.0), u).between(u.constant(1.0), u.constant(-1.0))),
     "Where": _where,
     "Not": _not,

@@ -86,7 +86,10 @@ class Not(Univariate):
 @onnx_operator()
 @dataclass(frozen=True, eq=False)
 class IsNaN(Univariate):
-    """Exporters guard softmax by it. No real number is one, so it is constant: 0."""
+    """Exporters guard softmax by it. No real number is one, so it is constant: 0, wherever its input has a bound.
+
+    What can make one (log, sqrt, a quotient) is unbounded, or in a cone, which must not reach across this operator.
+    """
 
     behaviour = "0"
     steepest = 0.0
