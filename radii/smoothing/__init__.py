@@ -3,14 +3,19 @@
 The claim is about the *smoothed* classifier ``g(x) = argmax_c P(f(x + N(0, sigma^2 I)) = c)``, never about ``f``
 itself, and holds with probability at least ``1 - alpha`` an input, over the noise.
 
-``radius``, ``prediction`` and ``keys`` need no torch; what does is imported on first use.
+Only ``noise`` and ``sampling`` need torch; they are imported on first use.
 """
 
 from typing import TYPE_CHECKING, Any
 
 from radii.smoothing.keys import CHUNK, chunk_seed, chunk_size, chunks, input_digest, noise_key
+from radii.smoothing.l1 import radius_laplace, radius_splitting, radius_uniform
+from radii.smoothing.lipschitz_aware import radius_lipschitz
+from radii.smoothing.median import median_statistics
 from radii.smoothing.prediction import SmoothedPrediction, certificate
 from radii.smoothing.radius import minimum_n, radius_one_sided, radius_two_sided
+from radii.smoothing.scores import Moments, bernstein_interval
+from radii.smoothing.sequential import SequentialTest
 
 if TYPE_CHECKING:
     from radii.smoothing.noise import NoiseSource, noise_source
@@ -18,8 +23,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CHUNK",
+    "Moments",
     "NoiseSource",
+    "SequentialTest",
     "SmoothedPrediction",
+    "bernstein_interval",
     "certificate",
     "certify",
     "chunk_seed",
@@ -27,11 +35,16 @@ __all__ = [
     "chunks",
     "count_chunk",
     "input_digest",
+    "median_statistics",
     "minimum_n",
     "noise_key",
     "noise_source",
+    "radius_laplace",
+    "radius_lipschitz",
     "radius_one_sided",
+    "radius_splitting",
     "radius_two_sided",
+    "radius_uniform",
 ]
 
 

@@ -29,10 +29,10 @@ def radius_one_sided(count: int, n: int, *, alpha: float, sigma: float, tail_mas
 
     Raises ValueError, naming the argument, for anything out of range.
     """
-    _check(n, alpha, sigma, tail_mass)
-    _check_count("count", count, n)
+    check_settings(n, alpha, sigma, tail_mass)
+    check_count("count", count, n)
     q = miss_upper(count, n, alpha) + tail_mass
-    return _floor(sigma * _z_lower(q)) if q < 0.5 else None
+    return floor_radius(sigma * z_lower(q)) if q < 0.5 else None
 
 
 def radius_two_sided(
@@ -44,26 +44,26 @@ def radius_two_sided(
     of ``count`` and ``pB`` the smaller of ``1 - pA`` and the upper bound of ``runner_up``, each at ``alpha/2``:
     valid for any number of classes. Rounding, units and errors as :func:`radius_one_sided`.
     """
-    _check(n, alpha, sigma, tail_mass)
-    _check_count("count", count, n)
-    _check_count("runner_up", runner_up, n - operator.index(count))
+    check_settings(n, alpha, sigma, tail_mass)
+    check_count("count", count, n)
+    check_count("runner_up", runner_up, n - operator.index(count))
     q_a = miss_upper(count, n, alpha / 2) + tail_mass
     p_b = min(q_a, miss_upper(n - runner_up, n, alpha / 2) + tail_mass)  # CPup(m) = 1 - CPlow(n - m)
     if q_a >= 1 or p_b >= 1:
         return None
-    return _floor(sigma / 2 * (_z_lower(q_a) + _z_lower(p_b)))
+    return floor_radius(sigma / 2 * (z_lower(q_a) + z_lower(p_b)))
 
 
 def probability_lower(count: int, n: int, *, alpha: float, tail_mass: float = 0.0) -> float:
     """The ``pA`` of :func:`radius_one_sided`, in [0, 1), rounded down."""
-    _check(n, alpha, 1.0, tail_mass)
-    _check_count("count", count, n)
+    check_settings(n, alpha, 1.0, tail_mass)
+    check_count("count", count, n)
     return max(0.0, math.nextafter(1 - (miss_upper(count, n, alpha) + tail_mass), -1.0))
 
 
 def minimum_n(alpha: float) -> int:
     """Fewest samples with which a unanimous vote can certify anything: ``alpha^(1/n) > 1/2``, n > log2(1/alpha)."""
-    _check(1, alpha, 1.0, 0.0)
+    check_settings(1, alpha, 1.0, 0.0)
     return math.floor(-math.log2(alpha)) + 1
 
 
@@ -83,19 +83,20 @@ def miss_upper(count: int, n: int, alpha: float) -> float:
     return 1.0
 
 
-def _z_lower(q: float) -> float:
+def z_lower(q: float) -> float:
     """A lower bound of ``Phi^-1(1 - q)``, 0 < q < 1."""
     z = -float(ndtri(q))
     return z - _NDTRI_SLACK * abs(z)
 
 
-def _floor(radius: float) -> float | None:
+def floor_radius(radius: float) -> float | None:
     """Rounded down to 6 decimals; None when nothing is left. Past 1e9 the slack in z exceeds any such rounding."""
     floored = math.floor(radius * 1e6) / 1e6 if radius < 1e9 else radius
     return floored if floored > 0 else None
 
 
-def _check(n: int, alpha: float, sigma: float, tail_mass: float) -> None:
+def check_settings(n: int, alpha: float, sigma: float, tail_mass: float) -> None:
+    """Raises ValueError, naming the argument that is out of range."""
     if not 1 <= _index("n", n) <= MAX_N:
         raise ValueError(f"n: must be from 1 to {MAX_N}, not {n}")
     if not 0 < alpha < 1:
@@ -106,7 +107,8 @@ def _check(n: int, alpha: float, sigma: float, tail_mass: float) -> None:
         raise ValueError(f"tail_mass: must lie in [0, 1], not {tail_mass}")
 
 
-def _check_count(name: str, count: int, most: int) -> None:
+def check_count(name: str, count: int, most: int) -> None:
+    """Raises ValueError unless ``count`` is an integer from 0 to ``most``."""
     if not 0 <= _index(name, count) <= most:
         raise ValueError(f"{name}: must be from 0 to {most}, the samples there are, not {count}")
 

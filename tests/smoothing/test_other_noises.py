@@ -1,0 +1,101 @@
+"""l1 radii and the median's order statistics."""
+
+import itertools
+import math
+from fractions import Fraction
+
+import mpmath as mp
+import pytest
+
+from radii.smoothing.l1 import radius_laplace, radius_splitting, radius_uniform
+from radii.smoothing.median import median_statistics
+from radii.smoothing.radius import miss_upper
+
+
+@pytest.mark.parametrize(("count", "n"), [(600, 1000), (990, 1000), (1000, 1000), (99_999, 100_000)])
+def test_formulas_rounded_down(count, n):
+    q = mp.mpf(miss_upper(count, n, 0.001))
+    uniform, laplace = 2 * mp.mpf("0.3") * (mp.mpf("0.5") - q), -mp.mpf("0.3") * mp.log(2 * q)
+    assert 0 <= uniform - radius_uniform(count, n, alpha=0.001, width=0.3) < 2e-6
+    assert 0 <= laplace - radius_laplace(count, n, alpha=0.001, scale=0.3) < 2e-6
+
+
+def test_one_dimension_is_exact():
+    """A half-line classifier in one dimension attains both radii: its probability at the radius is one half."""
+    for q in (0.01, 0.2, 0.4):
+        boundary = 2 * 0.5 * (0.5 - q)  # uniform on [-1/2, 1/2]: P(x + z > boundary) = q
+        assert 0.5 - boundary == pytest.approx(q)
+        laplace = -math.log(2 * q)  # P(Laplace(1) > laplace) = exp(-laplace)/2
+        assert math.exp(-laplace) / 2 == pytest.approx(q)
+
+
+def test_abstains():
+    assert radius_uniform(500, 1000, alpha=0.001, width=1.0) is None
+    assert radius_laplace(0, 1000, alpha=0.001, scale=1.0) is None
+
+
+def test_splitting_against_every_perturbation():
+    """Two features, 7 grid values, 4 offsets: the winner does not change within the radius."""
+    levels, offsets, shifts = 7, 4, (0, 2)
+    splits = list(itertools.product(range(levels), repeat=2))
+    for seed in range(40):
+
+        def votes(x, seed=seed):
+            counts = [0, 0, 0]
+            for offset in range(offsets):
+                # what an offset lets through of a feature: which of the intervals between its splits it lies in
+                seen = tuple(
+                    (value - (offset + shift) % offsets) // offsets for value, shift in zip(x, shifts, strict=True)
+                )
+                counts[hash((seed, offset, *seen)) % 3] += 1
+            return counts
+
+        def winner(counts):
+            return counts.index(max(counts))
+
+        for x in splits:
+            counts = votes(x)
+            top = winner(counts)
+            radii = [
+                radius_splitting(counts[top], other, runner_up_before=j < top)
+                for j, other in enumerate(counts)
+                if j != top
+            ]
+            steps = 0 if None in radii else round(min(radii) * 255)
+            for y in splits:
+                if sum(abs(a - b) for a, b in zip(x, y, strict=True)) <= steps:
+                    assert winner(votes(y)) == top
+
+
+@pytest.mark.parametrize(("n", "radius", "alpha"), [(40, 0.0, 0.1), (200, 0.5, 0.05), (500, 1.2, 0.001)])
+def test_median_statistics_by_exact_binomials(n, radius, alpha):
+    lower, upper = median_statistics(n, radius=radius, sigma=1.0, alpha=alpha)
+    assert upper == n + 1 - lower
+    p = Fraction(float(mp.ncdf(-radius)))
+
+    def fewer(k: int) -> Fraction:
+        return sum((math.comb(n, i) * p**i * (1 - p) ** (n - i) for i in range(k)), start=Fraction(0))
+
+    assert fewer(lower) <= Fraction(alpha) / 2
+    assert fewer(lower + 1) > Fraction(alpha) / 2
+
+
+def test_too_few_samples_bound_nothing():
+    assert median_statistics(5, radius=2.0, sigma=1.0, alpha=0.001) == (0, 6)
+
+
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        ("width", lambda: radius_uniform(1, 2, alpha=0.1, width=0.0)),
+        ("scale", lambda: radius_laplace(1, 2, alpha=0.1, scale=math.nan)),
+        ("count", lambda: radius_uniform(3, 2, alpha=0.1, width=1.0)),
+        ("alpha", lambda: radius_laplace(1, 2, alpha=0.0, scale=1.0)),
+        ("count", lambda: radius_splitting(-1, 2, runner_up_before=False)),
+        ("radius", lambda: median_statistics(5, radius=-1.0, sigma=1.0, alpha=0.1)),
+        ("n", lambda: median_statistics(0, radius=1.0, sigma=1.0, alpha=0.1)),
+    ],
+)
+def test_refusals_name_the_argument(name, call):
+    with pytest.raises(ValueError, match=f"^{name}: "):
+        call()
