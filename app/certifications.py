@@ -114,7 +114,7 @@ def create(request: Request, body: CertificationInput, service: InService) -> Re
             shard_inputs=body.method.shard_inputs,
         )
         out = shown(row)
-    headers = {"Location": f"/v1/certifications/{out.id}"} | _patience(out)
+    headers = {"Location": f"/v1/certifications/{out.id}"} | patience(row)
     return represented(request, out, status=202, headers=headers)
 
 
@@ -129,8 +129,8 @@ def index(service: InService, cursor: IdCursor = None, limit: Limit = PAGE) -> C
 def show(request: Request, certification_id: str, service: InService) -> Response:
     """State and progress. Send `If-None-Match` to get 304 while nothing changes."""
     with service.database.read() as session:
-        out = shown(found(session, certification_id))
-    return represented(request, out, headers=_patience(out))
+        row = found(session, certification_id)
+    return represented(request, shown(row), headers=patience(row))
 
 
 @router.post(
@@ -169,10 +169,10 @@ def _named(session: Session, table: type[Intaken], row_id: str, field: str) -> I
     return row
 
 
-def _patience(out: CertificationOut) -> dict[str, str]:
+def patience(row: Certification) -> dict[str, str]:
     """Ask again after a tenth of the time it has taken so far, or of the time left if that is less: the first batches
     wait for a process to start, so an early estimate is far too long, and must not cost its reader that."""
-    if out.state in TERMINAL:
+    if row.state in TERMINAL:
         return {}
-    taken = (now() - out.started_at).total_seconds() if out.started_at else 0.0
-    return {"Retry-After": str(min(10, max(1, int(min(taken, out.progress.eta_s or 0) / 10))))}
+    taken = (now() - row.started_at).total_seconds() if row.started_at else 0.0
+    return {"Retry-After": str(min(10, max(1, int(min(taken, _progress(row).eta_s or 0) / 10))))}

@@ -4,11 +4,11 @@ import json
 import re
 from collections.abc import Iterator
 from decimal import ROUND_DOWN, Decimal
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from app.certifications import INT32, found
 from app.parameters import LARGEST_PAGE, PAGE
@@ -16,7 +16,8 @@ from app.service import InService
 from models import curve as curves
 from models.database import Database
 from models.repositories import results
-from models.tables import Result
+from models.tables import Certification, Result
+from radii.norms import Norm
 
 router = APIRouter(tags=["certifications"])
 
@@ -24,6 +25,8 @@ JSON_LINES = ("application/jsonl", "application/x-ndjson")
 QUALITY = re.compile(r"q\s*=\s*(0(?:\.\d{1,3})?|1(?:\.0{1,3})?)\s*(?:;|$)")
 LIMIT = f"Rows, at most. Unset: {PAGE} in JSON, all in JSON Lines."
 DECIMALS = 9
+Units = Literal["input values, before (x - mean) / std"]
+UNITS: Units = "input values, before (x - mean) / std"
 
 
 class ResultItem(BaseModel):
@@ -36,9 +39,12 @@ class ResultItem(BaseModel):
     prediction: int | None
     radius: float | None
     abstained: bool
+    norm: Norm
 
 
 class ResultPage(BaseModel):
+    norm: Norm = Field(description="Of the radii.")
+    units: Units
     items: list[ResultItem]
     next_cursor: str | None
 
@@ -56,6 +62,8 @@ class Band(BaseModel):
 class Curve(BaseModel):
     """Certified accuracy at each radius: the share of inputs answered rightly with at least that radius."""
 
+    norm: Norm = Field(description="Of the radii.")
+    units: Units
     inputs: int
     labelled: bool
     points: list[CurvePoint]
@@ -69,7 +77,13 @@ def toward_zero(radius: float | None) -> float | None:
     return float(Decimal(repr(radius)).quantize(Decimal(1).scaleb(-DECIMALS), ROUND_DOWN))
 
 
-def item(row: Result) -> dict[str, Any]:
+def norm_of(row: Certification) -> Norm:
+    """The norm of its radii: that of a smoothed classifier's is l2."""
+    norm: Norm = row.method.get("norm", "l2")
+    return norm
+
+
+def item(row: Result, norm: Norm) -> dict[str, Any]:
     """The representation of ``row``."""
     return {
         "index": row.index,
@@ -77,6 +91,7 @@ def item(row: Result) -> dict[str, Any]:
         "prediction": row.prediction,
         "radius": toward_zero(row.radius),
         "abstained": row.abstained,
+        "norm": norm,
         **row.detail,
     }
 
@@ -96,20 +111,23 @@ def index(
 ) -> Response:
     """A page of JSON; or, with `Accept: application/jsonl`, JSON Lines. `radius` null is abstention, never 0."""
     with service.database.read() as session:
-        row_id = found(session, certification_id).id
+        job = found(session, certification_id)
+        norm = norm_of(job)
         if kind := _json_lines(request.headers.get("accept", "")):
-            return StreamingResponse(_lines(service.database, row_id, cursor, limit), media_type=kind)
-        rows, after = results.page(session, row_id, after=cursor, limit=limit or PAGE)
-        items = [item(row) for row in rows]
-    return JSONResponse({"items": items, "next_cursor": None if after is None else str(after)})
+            return StreamingResponse(_lines(service.database, job.id, norm, cursor, limit), media_type=kind)
+        rows, after = results.page(session, job.id, after=cursor, limit=limit or PAGE)
+        items = [item(row, norm) for row in rows]
+    next_cursor = None if after is None else str(after)
+    return JSONResponse({"norm": norm, "units": UNITS, "items": items, "next_cursor": next_cursor})
 
 
 @router.get("/certifications/{certification_id}/curve", response_model=Curve, summary="Certified-accuracy curve")
 def curve(certification_id: str, service: InService) -> Response:
     """Of the results so far: certified accuracy at each radius, with a 95 % band for all radii at once."""
     with service.database.read() as session:
-        rows = results.outcomes(session, found(session, certification_id).id)
-    return JSONResponse(curves.curve([row._replace(radius=toward_zero(row.radius)) for row in rows]))
+        job = found(session, certification_id)
+        rows = [row._replace(radius=toward_zero(row.radius)) for row in results.outcomes(session, job.id)]
+    return JSONResponse({"norm": norm_of(job), "units": UNITS, **curves.curve(rows)})
 
 
 def _json_lines(accept: str) -> str | None:
@@ -124,12 +142,12 @@ def _partition(media_range: str) -> tuple[str, str, str]:
     return media_range.partition(";")
 
 
-def _lines(database: Database, row_id: str, cursor: int, limit: int | None) -> Iterator[bytes]:
+def _lines(database: Database, row_id: str, norm: Norm, cursor: int, limit: int | None) -> Iterator[bytes]:
     """The rows as JSON Lines. Page by page: a slow reader holds no database connection."""
     after: int | None = cursor
     while after is not None:
         with database.read() as session:
             rows, after = results.page(session, row_id, after=after, limit=limit or LARGEST_PAGE)
-            lines = [json.dumps(item(row), separators=(",", ":")) + "\n" for row in rows]
+            lines = [json.dumps(item(row, norm), separators=(",", ":")) + "\n" for row in rows]
         yield "".join(lines).encode()
         after = None if limit else after

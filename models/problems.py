@@ -24,7 +24,7 @@ class Problem(Enum):
     UNSUPPORTED_MODEL = ("unsupported-model", 422, "The model can't be certified", "`obstacles` lists every offending node with its remedy.")
     UNSUPPORTED_DATASET_FORMAT = ("unsupported-dataset-format", 415, "This data format is not accepted", "Send a NumPy .npz with x and optionally y: numpy.savez('data.npz', x=x, y=y).")
     INVALID_DATASET = ("invalid-dataset", 422, "The data set can't be used", "x: numbers of shape (N, ...), finite; y: N integers >= 0.")
-    NOT_READY = ("not-ready", 409, "Intake has not finished", "Poll the resource until its state is ready.")
+    NOT_READY = ("not-ready", 409, "What you ask for is not ready yet", "Poll the resource that `detail` names; `Retry-After` says when.")
     REJECTED = ("rejected", 409, "Intake rejected this resource", "Its own page says why; upload a corrected file.")
     SHAPE_MISMATCH = ("shape-mismatch", 422, "Inputs of the data set don't fit the model", "Reshape x to (N, *input shape of the model).")
     RANGE_MISMATCH = ("range-mismatch", 422, "Values of the data set lie outside the model's input range", "Scale x to the range the model was declared with, or declare the range that the data really has.")

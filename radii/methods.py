@@ -9,10 +9,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
+from radii.bounds import BoundName
 from radii.norms import Norm
-
-Bound = Literal["auto", "product", "combettes-pesquet", "eclipse"]
-"""How the bounds of a network's layers become one of the network; ``auto`` takes the smallest."""
 
 STRICT = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
@@ -61,7 +59,9 @@ class Lipschitz(BaseModel):
     model_config = STRICT
 
     kind: Literal["lipschitz"] = "lipschitz"
-    bound: Bound = Field(default="auto", description="Rule that composes the layers; auto: the smallest bound of all.")
+    bound: BoundName = Field(
+        default="auto", description="Rule that composes the layers; auto: the smallest bound of all."
+    )
     rtol: float = Field(default=1e-6, ge=1e-9, le=0.1, description="Relative slack that a layer's norm bound may have.")
     norm: Norm = Field(default="l2", description="Norm of the radii; linf: r / sqrt(d) for an l2 radius r, l1: r.")
 

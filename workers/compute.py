@@ -72,7 +72,7 @@ class _Prepared:
         self.graph = graph
         self.device = device
         self._logits = undecorated(graph)  # the same classifier; a final softmax only hides its margins
-        self._bounds: dict[float, NetworkBound] = {}
+        self._bounds: dict[tuple[str, float], NetworkBound] = {}
 
     @cached_property
     def classifier(self) -> torch.nn.Module:
@@ -84,10 +84,11 @@ class _Prepared:
         """In float64, on the CPU: what `bound` is a bound of."""
         return to_module(self._logits, dtype=torch.float64)
 
-    def bound(self, rtol: float) -> NetworkBound:
-        if rtol not in self._bounds:
-            self._bounds[rtol] = network_bound(self._logits, rtol=rtol)
-        return self._bounds[rtol]
+    def bound(self, method: Lipschitz) -> NetworkBound:
+        key = (method.bound, method.rtol)
+        if key not in self._bounds:
+            self._bounds[key] = network_bound(self._logits, bound=method.bound, rtol=method.rtol)
+        return self._bounds[key]
 
 
 def device(name: str) -> torch.device:
@@ -177,8 +178,10 @@ def _smooth(method: Smoothing, model: _Prepared, order: Json, emit: Emit) -> Non
 
 
 def _bound(method: Lipschitz, model: _Prepared, order: Json, emit: Emit) -> None:
-    """Margins over the network's bound. The seconds of an input are its share of its batch; the bound's are not in."""
-    bound = model.bound(method.rtol)
+    """The network's bound, then margins over it. The seconds of an input are its share of its batch, without the
+    bound's."""
+    bound = model.bound(method)
+    emit("report", bound.to_json())
     module = model.logits
     xs, ys = _inputs(order, model.graph)
     for batch in _batches(order["indices"], order["batch_size"]):

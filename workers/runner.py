@@ -1,8 +1,9 @@
 """The child that computes: ``python -m workers.runner``. It alone imports torch.
 
-Orders come as JSON lines on stdin, events leave as JSON lines on what was stdout: any number of ``{"chunk": ...}`` and
-``{"result": ...}``, then one ``{"done": true}`` or ``{"error": problem}``. Whatever native code prints goes to stderr.
-It stays warm for the next order, leaves when none comes for a while, and dies with its supervisor.
+Orders come as JSON lines on stdin, events leave as JSON lines on what was stdout: any number of ``{"chunk": ...}``,
+``{"result": ...}`` and ``{"report": ...}``, then one ``{"done": true}`` or ``{"error": problem}``. Whatever native code
+prints goes to stderr. It stays warm for the next order, leaves when none comes for a while, and dies with its
+supervisor.
 """
 
 import json

@@ -83,6 +83,7 @@ class _Watch:
         self.runner = runner
         self.chunks: list[ChunkCounts] = []
         self.results: list[InputResult] = []
+        self.report: Json | None = None
         self.written = time.monotonic()
 
     def follow(self) -> Last:
@@ -107,7 +108,7 @@ class _Watch:
         return self.written + (min(seconds, WRITE_SECONDS) if self._pending() else seconds)
 
     def _pending(self) -> int:
-        return len(self.chunks) + len(self.results)
+        return len(self.chunks) + len(self.results) + (self.report is not None)
 
     def _hear(self, thing: object) -> Last | None:
         """Take in one thing from the inbox; how the shard ends, if with that it does."""
@@ -116,6 +117,8 @@ class _Watch:
                 self.chunks.append(ChunkCounts(**chunk))
             case {"result": result}:
                 self.results.append(InputResult(**result))
+            case {"report": report}:
+                self.report = report
             case {"done": _}:
                 return shards.finish
             case {"error": problem}:
@@ -131,7 +134,7 @@ class _Watch:
             with self.desk.database.write() as session:
                 if self._pending():
                     seconds = self.desk.settings.lease_seconds
-                    shards.record(session, self.claim, self.chunks, self.results, seconds=seconds)
+                    shards.record(session, self.claim, self.chunks, self.results, seconds=seconds, report=self.report)
                 elif last is None:
                     leases.renew(session, self.claim, seconds=self.desk.settings.lease_seconds)
                 if last:
@@ -141,7 +144,7 @@ class _Watch:
             last = partial(shards.fail, problem=Problem.COUNTS_MISMATCH.document(f"{error}."))
             with self.desk.database.write() as session:
                 last(session, self.claim)
-        self.chunks, self.results, self.written = [], [], time.monotonic()
+        self.chunks, self.results, self.report, self.written = [], [], None, time.monotonic()
         return last
 
 

@@ -8,7 +8,7 @@ from models.bell import Bell
 from models.curve import summary
 from models.database import ring_after_commit
 from models.ids import CERTIFICATION, SHARD, new_id
-from models.repositories import results
+from models.repositories import reports, results
 from models.states import TERMINAL, IllegalMove, JobState, guard
 from models.tables import Certification, Chunk, Dataset, Model, Shard
 
@@ -79,7 +79,8 @@ def _end(session: Session, certification: Certification, state: JobState) -> Non
         raise IllegalMove(f"{certification.state} -> {state}")
     certification.state = JobState(guard(certification.state, state))
     certification.finished_at = now()
-    certification.summary = summary(results.outcomes(session, certification.id))
+    figures = summary(results.outcomes(session, certification.id))
+    certification.summary = figures | reports.summary(reports.get(session, certification.id))
     session.flush()
     of_this = Shard.certification_id == certification.id
     session.execute(update(Shard).where(of_this, Shard.state.in_(OPEN)).values(state=JobState.CANCELLED))

@@ -12,7 +12,7 @@ from sqlalchemy import delete, insert, select
 from sqlalchemy.orm import Session
 
 from models.base import Json, now
-from models.repositories import certifications
+from models.repositories import certifications, reports
 from models.repositories.leases import Claim, LostClaim, held
 from models.states import JobState, guard
 from models.tables import Certification, Chunk, Model, Result, Shard, Upload
@@ -114,14 +114,17 @@ def record(
     results: Sequence[InputResult],
     *,
     seconds: float,
+    report: Json | None = None,
 ) -> None:
     """Add what was computed, renew the lease for ``seconds``, and forget earlier attempts if anything was new.
 
-    A chunk or result that is already there counts once. Raises ``LostClaim`` or ``CountsMismatch``; then nothing of
-    this call was written.
+    A chunk, result or report that is already there counts once. Raises ``LostClaim`` or ``CountsMismatch``; then
+    nothing of this call was written.
     """
     certification, shard = _locked(session, claim)
     shard.lease_expires_at = now() + timedelta(seconds=seconds)
+    if report is not None:
+        reports.add_first(session, certification, report)
     progress = _add_chunks(session, shard, chunks)
     for result in results:
         progress += _add_result(session, shard, result)

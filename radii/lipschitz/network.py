@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
 
+from radii.bounds import BoundName
 from radii.files import external_data
 from radii.graph import Graph, Node, Obstacle, read_network, with_cones
 from radii.graph.rules import Concat, Convolution, Dense, Rule, Slope, Sum, Unbounded
@@ -28,8 +29,6 @@ from radii.lipschitz.rounding import LayerTooLarge, Lower, NonFiniteWeights, Upp
 
 GENEROUS_MARGIN = 16.0  # logits: the other class is e^16, ten million, times less likely
 USEFUL_RADIUS = 0.5 / 255  # half a step of an 8-bit pixel, inputs in [0, 1]
-
-BoundName = Literal["auto", "product"]
 
 
 class UnboundedModel(Exception):
@@ -120,6 +119,8 @@ class NetworkBound:
         if self.pairwise is not None and self.num_classes > 1:
             off = self.pairwise[~np.eye(self.num_classes, dtype=bool)]
             pairwise = {"min": float(off.min()), "max": float(off.max())}
+            if not math.isfinite(pairwise["max"]):  # JSON has no infinity
+                pairwise = None
         return {
             "upper": self.upper,
             "norm": "l2",

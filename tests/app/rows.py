@@ -49,8 +49,13 @@ def begin(database: Database, certification_id: str) -> leases.Claim:
         return claim
 
 
-def record(database: Database, claim: leases.Claim, results: Sequence[InputResult]) -> None:
-    """The worker writes ``results``, and the chunks that they are the sums of."""
+def record(
+    database: Database,
+    claim: leases.Claim,
+    results: Sequence[InputResult] = (),
+    report: dict[str, Any] | None = None,
+) -> None:
+    """The worker writes ``results``, and the chunks that they are the sums of; and its report."""
     chunks = [
         ChunkCounts(result.index, stage, 0, result.detail[name])
         for result in results
@@ -58,7 +63,7 @@ def record(database: Database, claim: leases.Claim, results: Sequence[InputResul
         if name in result.detail
     ]
     with database.write() as session:
-        shards.record(session, claim, chunks, results, seconds=60)
+        shards.record(session, claim, chunks, results, seconds=60, report=report)
 
 
 def finish(database: Database, claim: leases.Claim) -> None:
@@ -89,6 +94,36 @@ def bounded(index: int, label: int | None, prediction: int, radius: float) -> In
     """A result of the lipschitz method."""
     detail = {"runner_up": (prediction + 1) % 10, "margin": 2.0, "lipschitz": 4.0, "seconds": 0.01}
     return InputResult(index, label, prediction, radius, False, detail)
+
+
+def report(upper: float = 4.0) -> dict[str, Any]:
+    """The report of a network of one layer."""
+    layer = {
+        "index": 0,
+        "operator": "Conv",
+        "label": "\x1b[31mc1",
+        "rule": "convolution",
+        "shape": [4, 1, 3, 3],
+        "padding": [[1, 1], [1, 1]],
+        "torus": [9, 9],
+        "method": "torus",
+        "iterations": 3,
+        "upper": upper,
+        "lower": upper / 1.01,
+        "slack": 1e-9,
+        "share": 1.0,
+        "seconds": 0.01,
+    }
+    pairs = {"min": upper, "max": 1.5 * upper}
+    return {
+        "upper": upper,
+        "norm": "l2",
+        "rule": "product",
+        "vacuous": upper > 1e3,
+        "pairwise": pairs,
+        "layers": [layer],
+        "seconds": 0.02,
+    }
 
 
 def _claim(session: Any, noun: str, row_id: Any) -> leases.Claim:

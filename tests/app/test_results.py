@@ -29,13 +29,15 @@ def recorded(client: Client, database: Database, results: list[rows.InputResult]
 def test_abstention_is_null_and_said(client: Client, database: Database) -> None:
     path = recorded(client, database)
     page = client.get(f"{path}/results").json()
-    assert page["next_cursor"] is None
+    assert (page["next_cursor"], page["norm"]) == (None, "l2")
+    assert page["units"].startswith("input values")
     assert page["items"][0] == {
         "index": 0,
         "label": 3,
         "prediction": 3,
         "radius": 0.5,
         "abstained": False,
+        "norm": "l2",
         **LABELLED[0].detail,
     }
     assert page["items"][1] == {
@@ -44,6 +46,7 @@ def test_abstention_is_null_and_said(client: Client, database: Database) -> None
         "prediction": None,
         "radius": None,
         "abstained": True,
+        "norm": "l2",
         **LABELLED[1].detail,
     }
 
@@ -83,7 +86,8 @@ def test_json_lines_of_more_than_a_fetch(client: Client, database: Database) -> 
 
 def test_no_results_yet(client: Client, database: Database) -> None:
     path = f"/v1/certifications/{certification(client, database)}"
-    assert client.get(f"{path}/results").json() == {"items": [], "next_cursor": None}
+    page = client.get(f"{path}/results").json()
+    assert (page["items"], page["next_cursor"]) == ([], None)
     answer = client.get(f"{path}/results", headers={"Accept": "application/jsonl"})
     assert (answer.status_code, answer.text) == (200, "")
     assert client.get(f"{path}/curve").json()["points"] == []
@@ -111,6 +115,15 @@ def test_lipschitz_radii_are_floored_everywhere(client: Client, database: Databa
     [item] = client.get(f"{path}/results").json()["items"]
     assert (item["radius"], item["lipschitz"], item["runner_up"]) == (0.123456789, 4.0, 4)
     assert client.get(f"{path}/curve").json()["points"][-1]["radius"] == 0.123456789
+
+
+def test_the_norm_that_was_asked_is_said_wherever_a_radius_is(client: Client, database: Database) -> None:
+    method = {"kind": "lipschitz", "norm": "linf"}
+    path = recorded(client, database, [rows.bounded(0, 3, 3, 0.01)], method=method)
+    page, curve = client.get(f"{path}/results").json(), client.get(f"{path}/curve").json()
+    line = client.get(f"{path}/results", headers={"Accept": "application/jsonl"}).json()
+    assert {page["norm"], page["items"][0]["norm"], line["norm"], curve["norm"]} == {"linf"}
+    assert curve["units"] == page["units"] == "input values, before (x - mean) / std"
 
 
 def test_toward_zero_never_goes_up() -> None:

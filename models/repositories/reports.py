@@ -1,0 +1,23 @@
+"""Reports of certifications: each is written once, by whichever shard comes first."""
+
+from sqlalchemy.orm import Session
+
+from models.base import Json
+from models.tables import Certification, Report
+
+
+def get(session: Session, certification_id: str) -> Json | None:
+    """The report of that certification, if there is one yet."""
+    row = session.get(Report, certification_id)
+    return None if row is None else row.document
+
+
+def add_first(session: Session, certification: Certification, document: Json) -> None:
+    """Keep the report of a (locked) certification, unless it has one: each of its shards makes the same."""
+    if get(session, certification.id) is None:
+        session.add(Report(certification_id=certification.id, document=document))
+
+
+def summary(document: Json | None) -> Json:
+    """The figures of a report that belong in the summary of its certification."""
+    return {} if document is None else {"bound": {key: document[key] for key in ("upper", "norm", "rule", "vacuous")}}
