@@ -64,8 +64,8 @@ def conv_norm(
         input_size: pixels per axis of the layer's input.
         padding: one number, one per axis, or one (low, high) pair per axis; of a transposed layer, what is cropped.
         padding_mode: ``zeros``, ``circular``, ``reflect`` or ``replicate``.
-        rtol: relative accuracy of the eigenvalue work. A small layer (``method == "gram"``) and a circular one whose
-            stride divides its size are bounded that tightly; any other as tightly as its torus.
+        rtol: relative accuracy of the eigenvalue work. A small layer (``method == "cholesky"``) and a circular one
+            whose stride divides its size are bounded that tightly; any other as tightly as its torus.
 
     Raises:
         NonFiniteWeights: a weight is NaN or infinite.

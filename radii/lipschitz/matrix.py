@@ -2,12 +2,15 @@
 
 import math
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.linalg import blas
 
 from radii.lipschitz.eigen import LargestEigenvalue
+from radii.lipschitz.iteration import gram_iteration
 from radii.lipschitz.rounding import (
     Lower,
     Upper,
@@ -28,9 +31,10 @@ class NormBound:
     """``lower <= norm <= upper``, rounding included.
 
     Attributes:
-        method: how the upper bound was proved: ``zero`` (all weights are 0), ``gram`` (Gram product and Cholesky of
-            the matrix itself), ``torus`` (the same of every Fourier block of a circular operator that holds the layer).
-        iterations: how many Cholesky factorisations it took.
+        method: how the upper bound was proved: ``zero`` (all weights are 0), ``gram`` (Gram iteration), ``cholesky``
+            (Gram product and Cholesky factorisation of the matrix itself), ``torus`` (the same of every Fourier block
+            of a circular operator that holds the layer).
+        iterations: how many Gram products (``gram``) or Cholesky factorisations (the others) it took.
         slack: the part of ``upper`` that is there for rounding, relative to the rest: for information.
         torus: pixels per axis of the circular operator that holds a convolution; None for a matrix.
     """
@@ -43,24 +47,52 @@ class NormBound:
     torus: tuple[int, ...] | None = None
 
 
+Method = Literal["auto", "gram", "cholesky"]
+
+PANEL = 512  # rows per call of BLAS, during which no other Python thread runs
+
 ZERO = NormBound(Upper(0.0), Lower(0.0), "zero", 0)
 
 
-def matrix_norm(weight: npt.ArrayLike | torch.Tensor, *, rtol: float = 1e-6) -> NormBound:
+def matrix_norm(weight: npt.ArrayLike | torch.Tensor, *, rtol: float = 1e-6, method: str = "auto") -> NormBound:
     """The largest singular value of a real matrix (m, n), proved from above to about ``rtol`` relative.
 
-    Any scale that float64 holds is safe. The Gram matrix of the smaller side is formed once in float64, and the
-    bound on its largest eigenvalue verified by Cholesky (:mod:`radii.lipschitz.eigen`).
+    Any scale that float64 holds is safe. The arithmetic is float64 on the CPU, wherever the weight lies.
+
+    Args:
+        method: ``gram``: Gram iteration (:func:`radii.lipschitz.iteration.gram_iteration` shows the bound after every
+            step); ``cholesky``: one Gram product, an estimate of its largest eigenvalue, and a Cholesky factorisation
+            that verifies it (:mod:`radii.lipschitz.eigen`); ``auto``: the one that takes less work.
 
     Raises:
         NonFiniteWeights: a weight is NaN or infinite.
-        ValueError: not a real matrix, or ``rtol`` outside (0, 1).
+        ValueError: not a real matrix, no such method, or ``rtol`` outside (0, 1).
     """
     matrix = as_float64(weight)
     if matrix.ndim != 2:
         raise ValueError(f"a matrix has 2 axes, this has shape {matrix.shape}")
     check_rtol(rtol)
+    if method not in get_args(Method):
+        raise ValueError(f"method must be one of {', '.join(get_args(Method))}, not {method!r}")
+    if not matrix.any():
+        return ZERO
+    steps = _enough_steps(min(matrix.shape), rtol)
+    if method == "gram" or (method == "auto" and steps <= 1):
+        return _iteration_bound(matrix, rtol, steps)
     return gram_bound(matrix[np.newaxis], rtol)
+
+
+def _enough_steps(order: int, rtol: float) -> int:
+    """Gram products after which ``order^(2^-(steps+1)) <= 1 + rtol``: enough for any spectrum."""
+    return max(0, math.ceil(math.log2(max(1.0, math.log(order) / math.log1p(rtol)))) - 1) if order > 1 else 0
+
+
+@certified_arithmetic()
+def _iteration_bound(matrix: npt.NDArray[np.float64], rtol: float, most: int) -> NormBound:
+    for step in gram_iteration(matrix):
+        if step.steps >= most or step.upper <= step.lower * (1 + rtol):
+            break
+    return NormBound(step.upper, step.lower, "gram", step.steps, step.slack)
 
 
 def check_rtol(rtol: float) -> None:
@@ -78,17 +110,29 @@ def gram_bound(matrices: npt.NDArray[np.float64], rtol: float, *, error: float =
     """
     matrices, exponent = scaled(matrices)
     if not matrices.any():
-        return ZERO if error == 0 else NormBound(up(error), Lower(0.0), "gram", 0)
-    tall = torch.from_numpy(matrices if matrices.shape[1] >= matrices.shape[2] else matrices.transpose(0, 2, 1))
+        return ZERO if error == 0 else NormBound(up(error), Lower(0.0), "cholesky", 0)
+    tall = np.ascontiguousarray(matrices if matrices.shape[1] >= matrices.shape[2] else matrices.swapaxes(1, 2))
     inner, order = tall.shape[1:]
     eigenvalue = LargestEigenvalue(order, rtol=rtol, floor=0.25)  # the largest entry is at least 1/2
-    eigenvalue.add(tall.mT @ tall)
-    frobenius = float(torch.linalg.matrix_norm(tall).max()) * (1 + gamma(inner * order + 8))
-    # ||fl(G^T G) - G^T G||_F <= gamma_{k+2} ||G||_F^2, and as much again for the mirrored triangle
-    rounding = up(2 * gamma(inner + 4) * frobenius * frobenius)
+    if len(tall) == 1:
+        eigenvalue.add_triangle(gram_triangle(tall[0]))
+    else:
+        eigenvalue.add(torch.from_numpy(tall.swapaxes(1, 2) @ tall))
+    frobenius = max(float(np.linalg.norm(matrix)) for matrix in tall) * (1 + gamma(inner * order + 8))
+    # ||fl(G^T G) - G^T G||_F <= gamma_k ||G||_F^2, of which only one triangle is used
+    rounding = up(gamma(inner + 4) * frobenius * frobenius)
     squared = eigenvalue.upper(rounding)
     upper = ldexp_up(up(math.sqrt(squared)), exponent)
     lower = ldexp_down(max(0.0, down(math.sqrt(eigenvalue.lower(rounding)))), exponent)
     if error:
         upper, lower = sum_up((upper, error)), Lower(max(0.0, down(lower - error)))
-    return NormBound(upper, lower, "gram", eigenvalue.factorisations, math.sqrt(squared / eigenvalue.level) - 1)
+    return NormBound(upper, lower, "cholesky", eigenvalue.factorisations, math.sqrt(squared / eigenvalue.level) - 1)
+
+
+def gram_triangle(matrix: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """``G^T G`` of a matrix (m, n) in C order: in Fortran order, its lower triangle alone, at half the work."""
+    triangle: npt.NDArray[np.float64] = np.zeros((matrix.shape[1],) * 2, order="F")
+    for first in range(0, len(matrix), PANEL):
+        rows = matrix[first : first + PANEL].T
+        triangle = blas.dsyrk(1.0, rows, beta=1.0, c=triangle, lower=1, overwrite_c=1)
+    return triangle

@@ -99,7 +99,7 @@ def ldexp_down(value: float, exponent: int) -> Lower:
 
 
 def as_float64(weight: npt.ArrayLike | torch.Tensor) -> npt.NDArray[np.float64]:
-    """The same numbers as a float64 array.
+    """The same numbers as a float64 array, perhaps in the same memory.
 
     Raises:
         NonFiniteWeights: a number is NaN or infinite.
@@ -113,10 +113,11 @@ def as_float64(weight: npt.ArrayLike | torch.Tensor) -> npt.NDArray[np.float64]:
         given = np.asarray(weight)
     if given.dtype.kind not in "fiu":
         raise ValueError(f"weights must be real numbers, not {given.dtype}")
-    array = given.astype(np.float64)
+    array = given.astype(np.float64, copy=False)
     if not np.isfinite(array).all():
         raise NonFiniteWeights(f"{int((~np.isfinite(array)).sum())} of {array.size} weights are NaN or infinite")
-    if (np.abs(given) > 2**53).any() if given.dtype.kind != "f" else (array != given).any():
+    lossy = given.dtype.kind != "f" or given.dtype.itemsize > array.itemsize
+    if lossy and ((np.abs(given) > 2**53).any() if given.dtype.kind != "f" else (array != given).any()):
         raise ValueError(f"weights of type {given.dtype} do not fit float64 exactly; round them first")
     return array
 
@@ -127,6 +128,8 @@ def scaled(array: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], int
     Exact but for entries below 2^-1000 of the largest, whose loss every bound here covers with room: the norm of
     ``a`` is at least 1/2 and its bound is rounded up by more than 2^-60 relative.
     """
-    largest = float(np.abs(array).max(initial=0.0))
+    largest = max(float(array.max(initial=0.0)), -float(array.min(initial=0.0)))
     exponent = math.frexp(largest)[1]
+    if abs(exponent) < 1000:
+        return array * 2.0**-exponent, exponent
     return np.ldexp(array, -exponent), exponent

@@ -26,7 +26,7 @@ def layers(seed, count):
 def test_explicit_layers_are_bounded_tightly():
     for weight, size, settings, true in layers(seed=1, count=250):
         bound = conv_norm(weight, size, **settings)
-        assert bound.method == ("gram" if true else "zero")
+        assert bound.method == ("cholesky" if true else "zero")
         assert true * (1 - TRUST) <= bound.upper <= true * (1 + 1e-6), (size, settings)
         assert bound.lower <= true * (1 + TRUST)
 

@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from radii.lipschitz import NonFiniteWeights, matrix_norm
+from radii.lipschitz import NonFiniteWeights, eigen, matrix_norm
 
 RTOL = 1e-6
+METHODS = ["gram", "cholesky"]
 
 
 def exact_norm(matrix):
@@ -20,9 +21,21 @@ def exact_norm(matrix):
 
 
 def check(matrix, true, tightness=RTOL):
-    bound = matrix_norm(matrix)
-    assert bound.lower <= true <= bound.upper
-    assert bound.upper <= true * (1 + tightness) + 5e-324
+    for method in METHODS:
+        bound = matrix_norm(matrix, method=method)
+        assert bound.method == (method if true else "zero")
+        assert bound.lower <= true <= bound.upper
+        assert bound.upper <= true * (1 + tightness) + 5e-324
+
+
+def check_with_svd(matrix, rtol=RTOL):
+    """Against LAPACK, which errs too, by less than 1e-13 of the norm."""
+    true = np.linalg.norm(matrix, 2)
+    for method in METHODS:
+        bound = matrix_norm(matrix, method=method, rtol=rtol)
+        assert true * (1 - 1e-13) <= bound.upper <= true * (1 + rtol + 1e-13)
+        assert true * (1 - rtol) <= bound.lower <= true * (1 + 1e-13)
+        assert 0 <= bound.slack < 1e-9
 
 
 @settings(max_examples=80, deadline=None)
@@ -62,10 +75,13 @@ def test_spectra_of_any_kind(seed, n, decay):
     left, right = (np.linalg.qr(rng.standard_normal((n, n)))[0] for _ in range(2))
     values = decay ** np.arange(n) if decay > 0 else np.eye(n)[0]  # all equal, slow, fast, one alone
     matrix = left * values @ right
-    true = np.linalg.norm(matrix, 2)
-    bound = matrix_norm(matrix)
-    assert bound.lower * (1 - 1e-13) <= true <= bound.upper * (1 + 1e-13)
-    assert bound.upper <= true * (1 + RTOL)
+    check_with_svd(matrix)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, 2**32), st.integers(1, 90), st.integers(1, 90), st.sampled_from([1e-9, 1e-6, 1e-2, 0.9]))
+def test_random_shapes(seed, rows, columns, rtol):
+    check_with_svd(np.random.default_rng(seed).standard_t(2, (rows, columns)), rtol)
 
 
 @pytest.mark.parametrize("n", [1, 7, 64, 128, 256])
@@ -80,30 +96,63 @@ def test_hilbert(n):
     check(hilbert, exact_norm(hilbert))
 
 
-@pytest.mark.parametrize("shape", [(300, 300), (500, 140), (130, 700)])
+@pytest.mark.parametrize("shape", [(300, 300), (500, 140), (130, 700), (1100, 129)])
 def test_orders_that_lanczos_proposes_for(shape):
-    rng = np.random.default_rng(shape[0])
-    matrix = rng.standard_normal(shape)
-    true = np.linalg.norm(matrix, 2)
-    bound = matrix_norm(matrix)
-    assert true * (1 - 1e-13) <= bound.upper <= true * (1 + RTOL)
-    assert true * (1 - RTOL) <= bound.lower <= true * (1 + 1e-13)
+    check_with_svd(np.random.default_rng(shape[0]).standard_normal(shape))
+
+
+@pytest.mark.parametrize("closeness", [1e-4, 1e-6, 1e-9, 1e-12, 1e-15])
+def test_nearly_tied_singular_values(closeness):
+    rng = np.random.default_rng(3)
+    left, right = (np.linalg.qr(rng.standard_normal((200, 200)))[0] for _ in range(2))
+    check_with_svd(left * (1 - closeness * np.arange(200)) @ right)
+    check_with_svd(left * np.append(1 - closeness * np.arange(100), rng.uniform(0, 1 - 100 * closeness, 100)) @ right)
 
 
 def test_a_proposal_that_misses_is_not_believed(monkeypatch):
-    from radii.lipschitz import eigen
-
     honest = eigen.top_eigenvector
 
     def misses(block, *, tolerance, careful):
         if careful:
             return honest(block, tolerance=tolerance, careful=True)
-        return torch.linalg.eigh(block)[1][:, 0]  # of the smallest eigenvalue
+        return np.linalg.eigh(block)[1][:, 0], 0.0  # of the smallest eigenvalue
 
     monkeypatch.setattr(eigen, "top_eigenvector", misses)
-    matrix = np.random.default_rng(1).standard_normal((20, 12))
-    true = np.linalg.norm(matrix, 2)
-    assert true * (1 - 1e-13) <= matrix_norm(matrix).upper <= true * (1 + RTOL)
+    check_with_svd(np.random.default_rng(1).standard_normal((20, 12)))
+
+
+def test_auto_takes_what_costs_less():
+    matrix = np.random.default_rng(2).standard_normal((30, 40))
+    assert matrix_norm(matrix).method == "cholesky"
+    assert matrix_norm(matrix, rtol=0.9).iterations <= 2
+    assert matrix_norm(matrix[:1]).method == "gram"  # a vector: its Frobenius norm is its norm
+    assert matrix_norm(matrix[:1]).iterations == 0
+
+
+def test_global_settings_do_not_change_a_bit():
+    matrix = np.random.default_rng(6).standard_normal((150, 140)).astype(np.float32)
+    plain = [matrix_norm(matrix, method=method) for method in METHODS]
+    precision, dtype = torch.get_float32_matmul_precision(), torch.get_default_dtype()
+    tf32 = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    try:
+        torch.set_float32_matmul_precision("medium")
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+        torch.set_default_dtype(torch.float16)
+        torch.set_flush_denormal(True)
+        with torch.autocast("cpu", dtype=torch.bfloat16), torch.device("meta"):
+            changed = [matrix_norm(torch.from_numpy(matrix), method=method) for method in METHODS]
+    finally:
+        torch.set_float32_matmul_precision(precision)
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = tf32
+        torch.set_default_dtype(dtype)
+        torch.set_flush_denormal(False)
+    assert changed == plain
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_weights_on_a_gpu():
+    weight = torch.randn(150, 140, device="cuda")
+    assert matrix_norm(weight) == matrix_norm(weight.cpu())
 
 
 @pytest.mark.parametrize("shape", [(20, 30), (1, 1), (0, 3), (3, 0)])
@@ -141,3 +190,8 @@ def test_what_float64_cannot_hold_is_refused():
 def test_nonsense_is_refused(shape, rtol):
     with pytest.raises(ValueError, match=r"2 axes|rtol"):
         matrix_norm(np.ones(shape), rtol=rtol)
+
+
+def test_an_unknown_method_is_refused():
+    with pytest.raises(ValueError, match="auto, gram, cholesky"):
+        matrix_norm(np.ones((2, 2)), method="power")
