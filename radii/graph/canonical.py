@@ -15,10 +15,11 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 
-from radii.graph.admission import RULES, admit, admitted
+from radii.graph.admission import admit, admitted
 from radii.graph.errors import Obstacle, Refusal, UnsupportedModel
 from radii.graph.ir import FORMAT, Graph, Node, Operator, Shape, array_digest
 from radii.graph.limits import DEFAULTS, Limits
+from radii.graph.ops.registry import NODES
 from radii.graph.remedies import quoted
 from radii.graph.weights import parse_json, read_safetensors, write_safetensors
 
@@ -110,7 +111,7 @@ class _Reader:
     def decoded(self, index: int, entry: Any) -> tuple[Operator, list[int]]:
         if not isinstance(entry, dict) or set(entry) != {"operator", "attributes", "arrays", "inputs"}:
             raise Refusal("a node must have operator, attributes, arrays and inputs, and nothing else", REWRITE)
-        cls = operators().get(entry["operator"]) if isinstance(entry["operator"], str) else None
+        cls = NODES.get(entry["operator"]) if isinstance(entry["operator"], str) else None
         if cls is None:
             raise Refusal("the operator is not one of the canonical form", "Upload the network as ONNX")
         attributes, listed, inputs = entry["attributes"], entry["arrays"], entry["inputs"]
@@ -128,11 +129,6 @@ class _Reader:
         if array_digest(array) != digest:
             raise Refusal(f"the tensor {quoted(name)} is not the one that graph.json was written with", REWRITE)
         return array
-
-
-def operators() -> Mapping[str, type[Operator]]:
-    """The operators of the canonical form, by the name they have in it: those that have a rule of admission."""
-    return {cls.__name__: cls for cls in RULES}
 
 
 def decode(cls: type[Any], attributes: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Any:

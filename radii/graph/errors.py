@@ -32,3 +32,9 @@ class Refusal(Exception):
     def __init__(self, reason: str, remedy: str) -> None:
         self.reason, self.remedy = reason, remedy
         super().__init__(f"{reason}. {remedy}.")
+
+
+def hold(true: bool, reason: str, remedy: str = "Export the model again") -> None:
+    """Raise `Refusal` unless ``true``."""
+    if not true:
+        raise Refusal(reason, remedy)

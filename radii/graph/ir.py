@@ -35,7 +35,10 @@ class Operator:
     attributes: ClassVar[Mapping[str, str]] = {}  # the ONNX attributes known: name -> kind (see `Call`)
     most_inputs: ClassVar[int] = 1  # the inputs its node may have, constants included
     many_outputs: ClassVar[bool] = False  # whether others than the first may be read, each as an operator of its own
+    is_node: ClassVar[bool] = True  # False: it never stands in a graph, since it is always read as another operator
     lifts_constants: ClassVar[bool] = False  # whether constants among its inputs become activations
+    activations: ClassVar[tuple[int, int]] = (1, 1)  # the fewest and the most that it reads
+    array_kinds: ClassVar[Mapping[str, str]] = {}  # of constants that are no floats: field name -> kinds of dtype
     behaviour: ClassVar[str]  # its Lipschitz constant, in words
 
     def __post_init__(self) -> None:
@@ -51,6 +54,19 @@ class Operator:
     def read(cls, call: Call) -> "Operator":
         """What one node of a file does. Raises `Refusal` for what it can't honour exactly."""
         raise NotImplementedError
+
+    def check(self, *inputs: Shape) -> None:
+        """Raises `Refusal` unless the fields are such that all below holds for inputs of these shapes.
+
+        A node may come from a stranger's graph.json (docs/graph-format.md), so nothing is known of the fields but
+        their types, that numbers are finite and arrays not empty. What the shapes' own arithmetic raises need not be
+        foreseen: see `radii.graph.admission`. Must neither allocate nor loop in proportion to a size that is given.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no rule of admission")
+
+    def scratch(self, *inputs: Shape) -> int:
+        """The most entries a sample that `run` holds at once beside its inputs and its output, where that is much."""
+        return 0
 
     def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
         """The output for inputs of shape (batch, *shape); ``arrays`` are `arrays` as tensors."""

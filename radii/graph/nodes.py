@@ -3,11 +3,11 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
-from math import isfinite, prod
 from typing import Any
 
 import numpy as np
 
+from radii.graph.admission import MALFORMED, admit
 from radii.graph.attributes import ERFC, read_attributes
 from radii.graph.branches import DATA_DEPENDENT, branches, live_nodes
 from radii.graph.call import Activation, Call, Value
@@ -26,10 +26,6 @@ from radii.graph.remedies import quoted
 from radii.graph.tensors import MissingFile, Tensors
 
 SHAPE_ONLY = ("Shape", "Size")  # known at import even for an activation
-
-# What a node that contradicts itself makes numpy or Python raise. Reading has no side effects, so all of them
-# mean the same: this node can't be read.
-_MALFORMED = (ArithmeticError, LookupError, TypeError, ValueError, MemoryError)
 
 
 class NodeReader:
@@ -88,7 +84,7 @@ class NodeReader:
             self.obstacle(refusal.reason, refusal.remedy, *(self.joining(node) or (index, node)))
         except MissingFile as missing:
             self.missing[missing.name] += 1
-        except _MALFORMED as error:
+        except MALFORMED as error:
             self.obstacle(
                 f"its inputs and attributes contradict each other ({type(error).__name__})",
                 "Export the model again",
@@ -203,27 +199,12 @@ class NodeReader:
 
     def made(self, operator: Operator, activations: tuple[Activation, ...], index: int, label: str) -> Activation:
         """The node for an operator, checked, and the activation that it makes."""
-        shape = operator.shape(*(value.shape for value in activations))
-        if prod(shape) > self.limits.activation_elements:
-            raise Refusal(
-                f"it makes {prod(shape)} entries a sample, over the limit of {self.limits.activation_elements}",
-                "Use a smaller input or a smaller model",
-            )
-        if prod(shape) < 1:
-            raise Refusal("it makes an empty tensor", "Export the model again")
-        if not finite(operator):
-            raise Refusal("a weight is infinite or not a number", "Train the model again, or repair that weight")
+        shape = admit(operator, [value.shape for value in activations], self.limits)
         if isinstance(operator, Identity):
             return activations[0]
         made = Activation(f"node{len(self.nodes)}", shape)
         self.nodes.append(Node(operator, tuple(value.id for value in activations), made.id, index, label))
         return made
-
-
-def finite(operator: Operator) -> bool:
-    """Whether all of its numbers are."""
-    numbers = (value for value in operator.settings().values() if isinstance(value, float))
-    return all(np.isfinite(array).all() for array in operator.arrays().values()) and all(map(isfinite, numbers))
 
 
 def _check_inputs(call: Call, most: int) -> None:

@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 
+from radii.graph.admission import admitted
 from radii.graph.attributes import DEFAULT_DOMAIN
 from radii.graph.branches import count_nodes, live_nodes
 from radii.graph.call import Activation, Value
 from radii.graph.errors import Obstacle, UnsupportedModel
 from radii.graph.ir import Graph
 from radii.graph.limits import DEFAULTS, Limits
-from radii.graph.nodes import NodeReader, finite
+from radii.graph.nodes import NodeReader
 from radii.graph.remedies import quoted, remedy_for_bytes
 from radii.graph.simplify import simplify
 
@@ -97,28 +98,7 @@ class _Reader(NodeReader):
             )
         if self.obstacles or source is None or not isinstance(result, Activation):
             raise UnsupportedModel(self.obstacles)
-        return self.finished(source, result)
-
-    def finished(self, source: Activation, result: Activation) -> Graph:
-        graph = simplify(Graph.build(source.id, source.shape, result.id, self.nodes))
-        for node in graph.nodes:
-            if not finite(node.operator):
-                self.obstacle(
-                    "a weight overflows when it is multiplied out",
-                    "Train the model again",
-                    node.index,
-                    self.file.node[node.index],
-                )
-        if self.obstacles:
-            raise UnsupportedModel(self.obstacles)
-        peak = graph.peak_elements()
-        if peak > self.limits.activation_elements:
-            raise _refused(
-                f"one sample needs {peak} activation entries at once, over the limit of "
-                f"{self.limits.activation_elements}",
-                "Use a smaller input or a smaller model",
-            )
-        return graph
+        return admitted(simplify(Graph.build(source.id, source.shape, result.id, self.nodes)), self.limits)
 
     # The file as a whole
 

@@ -4,7 +4,8 @@ from math import prod
 
 import numpy as np
 
-from radii.graph.errors import Obstacle, Refusal, UnsupportedModel
+from radii.graph.admission import admit
+from radii.graph.errors import Obstacle, Refusal, UnsupportedModel, hold
 from radii.graph.ir import Graph, Node, Operator, Shape
 from radii.graph.limits import Limits
 from radii.graph.ops.activation import Gelu, Relu, Sigmoid, Tanh
@@ -67,14 +68,14 @@ class Builder:
     def add(self, operator: Operator, label: str, *inputs: str) -> str:
         """Put an operator behind ``inputs`` (none: the value at hand), which makes the new value at hand."""
         sources = inputs or (self.at,)
-        try:
-            shape = operator.shape(*(self.shapes[source] for source in sources))
-        except ValueError:
-            shapes = " and ".join(str(list(self.shapes[source])) for source in sources)
-            raise Refusal(f"{label}: values of shapes {shapes} do not fit together", COMPARE) from None
+        given = [self.shapes[source] for source in sources]
         index = len(self.nodes)
-        if prod(shape) > self.limits.activation_elements or index >= self.limits.nodes:
-            raise Refusal("the network is over the limits", "Use a smaller input or a smaller model")
+        try:
+            hold(index < self.limits.nodes, "the network is over the limits", "Use a smaller model")
+            shape = admit(operator, given, self.limits)
+        except Refusal as refusal:
+            shapes = " and ".join(map(str, map(list, given)))
+            raise Refusal(f"{label}, on values of shapes {shapes}: {refusal.reason}", COMPARE) from None
         self.at = f"value{index}"
         self.shapes[self.at] = shape
         self.nodes.append(Node(operator, sources, self.at, index, label))

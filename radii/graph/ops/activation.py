@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from radii.graph.call import Call
-from radii.graph.errors import Refusal
+from radii.graph.errors import hold
 from radii.graph.ir import Operator, Shape
 from radii.graph.ops.registry import onnx_operator
 from radii.graph.rules import Rule, Slope, Unbounded
@@ -30,6 +30,9 @@ class Univariate(Operator):
     def read(cls, call: Call) -> Operator:
         call.activation()
         return cls()
+
+    def check(self, *inputs: Shape) -> None:
+        """Of most functions, any parameters will do."""
 
     def shape(self, *inputs: Shape) -> Shape:
         return inputs[0]
@@ -214,10 +217,10 @@ class Gelu(Univariate):
     @classmethod
     def read(cls, call: Call) -> Operator:
         call.activation()
-        approximate = call.get("approximate", "none")
-        if approximate not in ("none", "tanh"):
-            raise Refusal("approximate must be none or tanh", "Export Gelu with one of the two")
-        return cls(approximate)
+        return cls(call.get("approximate", "none"))
+
+    def check(self, *inputs: Shape) -> None:
+        hold(self.approximate in ("none", "tanh"), "approximate must be none or tanh", "Use one of the two")
 
     def function(self, x: Tensor) -> Tensor:
         return F.gelu(x, approximate=self.approximate)

@@ -3,14 +3,15 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from radii.graph.bounds import slope, up
-from radii.graph.call import Activation, Call
-from radii.graph.errors import Refusal
+from radii.graph.call import Call
+from radii.graph.errors import Refusal, hold
 from radii.graph.ir import Operator, Shape
 from radii.graph.ops.registry import onnx_operator
 from radii.graph.rules import Rule, Slope, Unbounded
@@ -33,6 +34,8 @@ class Attention(Operator):
     """``softmax(scale Q K^T + mask) V`` a head; a sample of Q is (heads, length, size) or (length, heads * size)."""
 
     behaviour = "unbounded: smoothing only"
+    activations = (3, 3)
+    array_kinds = MappingProxyType({"mask": "fb"})
     mask: np.ndarray | None  # added to the scores, or truth values: where they may be looked at
     heads: int
     groups: int  # heads of K and V
@@ -51,21 +54,32 @@ class Attention(Operator):
             heads, groups = q.shape[0], k.shape[0]
         else:
             heads, groups = call.get("q_num_heads", 0), call.get("kv_num_heads", 0)
-        if heads < 1 or groups < 1 or heads % groups or (q.rank == 3 and q.shape[1] % heads):
-            raise Refusal(f"{heads} heads meet keys and values of {groups}", "Export the model again")
-        size = q.shape[2] if q.rank == 4 else q.shape[1] // heads
-        scale = float(call.get("scale", 1 / math.sqrt(size)))
+        size = q.shape[2] if q.rank == 4 else q.shape[1] // max(1, heads)
+        scale = float(call.get("scale", 1 / math.sqrt(max(1, size))))
         if mask is not None:
-            if mask.dtype.kind not in "fb" or (mask.ndim == 4 and mask.shape[0] != 1):
-                raise Refusal("the mask must be floats or truth values, the same for every sample", "Use such a mask")
+            if mask.ndim == 4 and mask.shape[0] != 1:
+                raise Refusal("the mask must be the same for every sample", "Use such a mask")
             mask = mask[0] if mask.ndim == 4 else mask
-        operator = cls(mask, heads, groups, scale, bool(call.get("is_causal", 0)))
-        scores = (heads, operator.split(q.shape, heads)[1], operator.split(k.shape, groups)[1])
-        if math.prod(scores) > call.limits.activation_elements:
-            raise Refusal(f"its scores are {math.prod(scores)} entries a sample", "Use a smaller input")
-        if mask is not None and np.broadcast_shapes(mask.shape, scores) != scores:
-            raise Refusal("the mask does not fit the scores", "Export the model again")
-        return operator
+        return cls(mask, heads, groups, scale, bool(call.get("is_causal", 0)))
+
+    def check(self, *inputs: Shape) -> None:
+        ranks = {len(x) for x in inputs}
+        hold(ranks in ({2}, {3}), "Q, K and V must all have 2 axes a sample, or all 3")
+        heads, groups = self.heads, self.groups
+        hold(1 <= groups <= heads and heads % groups == 0, f"{heads} heads meet keys and values of {groups}")
+        for x, parts in zip(inputs, (heads, groups, groups), strict=True):
+            hold(x[0] == parts if len(x) == 3 else x[1] % parts == 0, f"an input does not have {parts} heads")
+        if self.mask is not None:
+            scores = self.scores(*inputs)
+            hold(np.broadcast_shapes(self.mask.shape, scores) == scores, "the mask does not fit the scores")
+
+    def scores(self, *inputs: Shape) -> Shape:
+        """The shape a sample of the scores: (heads, length of Q, length of K)."""
+        return (self.heads, self.split(inputs[0], self.heads)[1], self.split(inputs[1], self.groups)[1])
+
+    def scratch(self, *inputs: Shape) -> int:
+        repeated = sum(math.prod(x) for x in inputs[1:]) * (self.heads // self.groups)
+        return math.prod(self.scores(*inputs)) + (repeated if self.heads != self.groups else 0)
 
     @staticmethod
     def split(shape: Shape, heads: int) -> Shape:
@@ -114,6 +128,7 @@ class Einsum(Operator):
     """One activation, two, or one and a constant; the letter of the batch stands first in each and in the output."""
 
     behaviour = "1 for a permutation, a bound of the matrix norm for a constant; unbounded for two activations"
+    activations = (1, 2)
     equation: str
     constant: np.ndarray | None = None
     constant_first: bool = False
@@ -121,33 +136,34 @@ class Einsum(Operator):
     @classmethod
     def read(cls, call: Call) -> Operator:
         equation = call.get("equation", "").replace(" ", "")
-        left, arrow, output = equation.partition("->")
-        terms = left.split(",")
-        letters = "".join(terms) + output
-        if not arrow or not letters.isascii() or not letters.isalpha() or len(terms) != len(call.inputs):
-            raise Refusal("the equation must name every axis and the output's, by letters", "Write it out in full")
-        if any(len(set(term)) != len(term) for term in (*terms, output)):
-            raise Refusal("the equation takes a diagonal", "Write it without repeated letters")
-        batch = {term[0] for term, value in zip(terms, call.inputs, strict=True) if isinstance(value, Activation)}
-        constants = "".join(t for t, value in zip(terms, call.inputs, strict=True) if isinstance(value, np.ndarray))
-        if batch != {output[:1]} or output[0] in constants:
-            raise Refusal("the batch is not the first letter of every activation and of the output", "Keep it there")
-        if any(sum(letter in part for part in (*terms, output)) < 2 for letter in letters):
-            raise Refusal("an axis is summed over one operand alone", "Use ReduceSum")
-        if not set(output) <= set("".join(terms)):
-            raise Refusal("the output has an axis that no operand has", "Export the model again")
-        operator = cls(equation)
+        if any(value is None for value in call.inputs):
+            raise Refusal("an operand is missing", "Export the model again")
         for i, value in enumerate(call.inputs):
             if isinstance(value, np.ndarray):
-                operator = cls(equation, call.weight(i), i == 0)
-        if any(
-            len(term) != (value.rank if isinstance(value, Activation) else np.ndim(value))
-            for term, value in zip(terms, call.inputs, strict=True)
-            if value is not None
-        ):
-            raise Refusal("the letters do not fit the axes", "Export the model again")
-        operator.shape(*(value.shape for value in call.activations()))
-        return operator
+                return cls(equation, call.weight(i), i == 0)
+        return cls(equation)
+
+    def check(self, *inputs: Shape) -> None:
+        left, arrow, output = self.equation.partition("->")
+        parts = (*left.split(","), output)
+        letters = "".join(parts)
+        known = self.constant is not None
+        written = bool(arrow) and letters.isascii() and letters.isalpha() and len(parts) == len(inputs) + known + 1 <= 3
+        hold(
+            written and self.constant_first <= known,
+            "the equation must name every axis of one or two operands, and the output's, by letters",
+            "Write it out in full",
+        )
+        unique = all(len(set(part)) == len(part) for part in parts)
+        hold(unique, "the equation takes a diagonal", "Write it without repeated letters")
+        terms, _ = self.terms()
+        kept = {term[:1] for term in terms} == {output[:1]} and output[:1] not in self.constant_letters()
+        hold(kept, "the batch is not the first letter of every activation and of the output", "Keep it there")
+        often = all(sum(letter in part for part in parts) >= 2 for letter in letters)
+        hold(often, "an axis is summed over one operand alone, or no operand has it", "Use ReduceSum, or Expand")
+        axes = [len(term) == len(x) + 1 for term, x in zip(terms, inputs, strict=True)]
+        rank = 0 if self.constant is None else self.constant.ndim
+        hold(all(axes) and len(self.constant_letters()) == rank, "the letters do not fit the axes")
 
     def terms(self) -> tuple[list[str], str]:
         """The letters of the activations, and of the output."""
@@ -156,6 +172,11 @@ class Einsum(Operator):
         if self.constant is not None:
             terms.pop(0 if self.constant_first else 1)
         return terms, output
+
+    def constant_letters(self) -> str:
+        """The letters of the constant, if there is one."""
+        terms = self.equation.partition("->")[0].split(",")
+        return "" if self.constant is None else terms[0 if self.constant_first else 1]
 
     def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
         operands = list(inputs)
@@ -168,8 +189,7 @@ class Einsum(Operator):
         terms, _ = self.terms()
         named = [*zip(terms, ((0, *shape) for shape in inputs), strict=True)]
         if self.constant is not None:
-            left = self.equation.partition("->")[0].split(",")
-            named.append((left[0 if self.constant_first else 1], self.constant.shape))
+            named.append((self.constant_letters(), self.constant.shape))
         sizes: dict[str, int] = {}
         for term, shape in named:
             for letter, size in zip(term, shape, strict=True):
@@ -188,8 +208,7 @@ class Einsum(Operator):
             return Slope(1.0)
         # Per index that input, constant and output share a matrix; ||W||^2 <= ||W||_1 ||W||_inf
         (term,), output = self.terms()
-        left = self.equation.partition("->")[0].split(",")
-        letters = left[0 if self.constant_first else 1]
+        letters = self.constant_letters()
         weight = np.abs(self.constant.astype(np.float64))
         made = tuple(i for i, letter in enumerate(letters) if letter not in term)
         read = tuple(i for i, letter in enumerate(letters) if letter not in output)

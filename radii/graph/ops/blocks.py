@@ -6,17 +6,14 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from radii.graph.call import Call
-from radii.graph.errors import Refusal
+from radii.graph.errors import hold
 from radii.graph.ir import Operator, Shape
 from radii.graph.ops.registry import onnx_operator
 from radii.graph.rules import Rule, Slope
 
 
-def _read(call: Call) -> int:
-    x, block = call.activation(), call.get("blocksize", 0)
-    if x.rank != 4 or not 1 <= block < 2**20:
-        raise Refusal("it needs images of two axes and a positive blocksize", "Export the model again")
-    return int(block)
+def _check(block: int, x: Shape) -> None:
+    hold(len(x) == 3 and 1 <= block < 2**20, "it needs images of two axes and a positive blocksize")
 
 
 @onnx_operator(blocksize="int", mode="string")
@@ -30,10 +27,14 @@ class DepthToSpace(Operator):
 
     @classmethod
     def read(cls, call: Call) -> Operator:
-        block, mode = _read(call), call.get("mode", "DCR")
-        if mode not in ("DCR", "CRD") or call.activation().shape[0] % block**2:
-            raise Refusal("mode is unknown, or the channels do not make blocks", "Export the model again")
-        return cls(block, mode)
+        call.activation()
+        return cls(call.get("blocksize", 0), call.get("mode", "DCR"))
+
+    def check(self, *inputs: Shape) -> None:
+        (x,) = inputs
+        _check(self.block, x)
+        whole = self.mode in ("DCR", "CRD") and x[0] % self.block**2 == 0
+        hold(whole, "its mode is unknown, or the channels do not make blocks")
 
     def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
         (x,) = inputs
@@ -62,10 +63,14 @@ class SpaceToDepth(Operator):
 
     @classmethod
     def read(cls, call: Call) -> Operator:
-        block = _read(call)
-        if any(size % block for size in call.activation().shape[1:]):
-            raise Refusal("the image is not made of whole blocks", "Use an input of another size")
-        return cls(block)
+        call.activation()
+        return cls(call.get("blocksize", 0))
+
+    def check(self, *inputs: Shape) -> None:
+        (x,) = inputs
+        _check(self.block, x)
+        whole = all(size % self.block == 0 for size in x[1:])
+        hold(whole, "the image is not made of whole blocks", "Use an input of another size")
 
     def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
         (x,) = inputs

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from radii.graph.call import Call
-from radii.graph.errors import Refusal
+from radii.graph.errors import Refusal, hold
 from radii.graph.ir import Operator, Shape
 from radii.graph.ops.registry import onnx_operator
 from radii.graph.ops.windows import ATTRIBUTES, Windows, read_windows
@@ -32,32 +32,43 @@ class Conv(Operator):
     @classmethod
     def read(cls, call: Call) -> Operator:
         x, weight, bias = call.activation(), call.weight(1), call.constant(2)
-        if weight.ndim != x.rank or min(weight.shape) < 1:
-            raise Refusal("the kernel does not have the axes of its input", "Export the model again")
-        kernel = call.get("kernel_shape", weight.shape[2:])
-        groups = call.get("group", 1)
-        if tuple(kernel) != weight.shape[2:]:
+        kernel = weight.shape[2:]
+        if tuple(call.get("kernel_shape", kernel)) != kernel:
             raise Refusal("kernel_shape is not the shape of the kernel", "Export the model again")
-        if groups < 1 or weight.shape[0] % groups or x.shape[0] != weight.shape[1] * groups:
-            raise Refusal(
-                f"{x.shape[0]} channels in {groups} groups meet a kernel for {weight.shape[1]} a group",
-                "Export the model again with an input of the right shape",
-            )
-        if bias is not None and call.weight(2).shape != weight.shape[:1]:
-            raise Refusal("the bias does not have one entry a channel", "Export the model again")
-        return cls(weight, bias, read_windows(call, x, weight.shape[2:]), groups)
+        return cls(weight, bias, read_windows(call, x, kernel), call.get("group", 1))
+
+    def check(self, *inputs: Shape) -> None:
+        (x,) = inputs
+        weight, groups = self.weight, self.groups
+        hold(weight.ndim == len(x) + 1, "the kernel does not have the axes of its input")
+        self.windows.check(x)
+        hold(
+            self.windows.kernel == weight.shape[2:] and not self.windows.ceil, "the windows are not those of its kernel"
+        )
+        hold(
+            groups >= 1 and weight.shape[0] % groups == 0 and x[0] == weight.shape[1] * groups,
+            f"{x[0]} channels in {groups} groups meet a kernel for {weight.shape[1]} a group",
+            "Export the model again with an input of the right shape",
+        )
+        hold(self.bias is None or self.bias.shape == weight.shape[:1], "the bias does not have one entry a channel")
+
+    def scratch(self, *inputs: Shape) -> int:
+        return 0 if self.symmetric else self.windows.padding(inputs[0])
+
+    @property
+    def symmetric(self) -> bool:
+        """Whether torch pads it."""
+        return all(low == high for low, high in self.windows.pads)
 
     def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
         (x,) = inputs
         windows = self.windows
-        low_high = windows.pads
-        symmetric = all(low == high for low, high in low_high)
         return _CONVOLVE[len(windows.kernel)](
-            x if symmetric else windows.padded(x, 0.0),
+            x if self.symmetric else windows.padded(x, 0.0),
             arrays["weight"],
             arrays.get("bias"),
             stride=windows.strides,
-            padding=tuple(low for low, _ in low_high) if symmetric else 0,
+            padding=tuple(low for low, _ in windows.pads) if self.symmetric else 0,
             dilation=windows.dilations,
             groups=self.groups,
         )

@@ -10,19 +10,23 @@ from torch import Tensor
 from radii.graph.affine import Affine
 from radii.graph.bounds import sqrt_up
 from radii.graph.call import Activation, Call
-from radii.graph.errors import Refusal
+from radii.graph.errors import Refusal, hold
 from radii.graph.ir import Operator, Shape
 from radii.graph.ops.layout import KEEP_BATCH, Identity
-from radii.graph.ops.registry import onnx_operator
+from radii.graph.ops.registry import graph_operator, onnx_operator
 from radii.graph.rules import Rule, Slope
 
 
+@graph_operator
 @dataclass(frozen=True, eq=False)
 class Parameter(Operator):
     """``value`` for every sample, whatever the input: a class token, a position embedding joined to an activation."""
 
     behaviour = "0"
     value: np.ndarray  # of one sample
+
+    def check(self, *inputs: Shape) -> None:
+        """Any value will do."""
 
     def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
         return arrays["value"].expand(inputs[0].shape[0], *self.value.shape)
@@ -100,6 +104,10 @@ class Expand(Operator):
         target = np.broadcast_shapes(x.shape, _sizes(call, x, "the shape"))
         return Identity() if target == x.shape else cls(target)
 
+    def check(self, *inputs: Shape) -> None:
+        (x,) = inputs
+        hold(np.broadcast_shapes(x, self.target) == self.target and len(self.target) == len(x), "it adds an axis")
+
     def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
         (x,) = inputs
         return x.expand(x.shape[0], *self.target)
@@ -126,6 +134,10 @@ class Tile(Operator):
             raise Refusal("the repeats must be a constant list of integers, one an axis", "Export with fixed sizes")
         repeats = _sizes(call, x, "the repeats")
         return Identity() if prod(repeats) == 1 else cls(repeats)
+
+    def check(self, *inputs: Shape) -> None:
+        one_an_axis = len(self.repeats) == len(inputs[0])
+        hold(one_an_axis and all(times >= 1 for times in self.repeats), "the repeats are not one an axis, 1 or more")
 
     def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
         return inputs[0].repeat(1, *self.repeats)

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Self
 
 import numpy as np
 import torch
@@ -12,7 +11,7 @@ from torch import Tensor
 from radii.graph import rules
 from radii.graph.bounds import diagonal, slope, sqrt_up
 from radii.graph.call import Activation, Call
-from radii.graph.errors import Refusal
+from radii.graph.errors import Refusal, hold
 from radii.graph.ir import Operator, Shape
 from radii.graph.ops.layout import Identity
 from radii.graph.ops.registry import MANY, onnx_operator
@@ -36,6 +35,11 @@ def without_batch(constant: np.ndarray, x: Activation) -> np.ndarray:
             "Give constants the shape of one sample",
         )
     return constant.reshape(constant.shape[1:]) if constant.ndim == x.rank else constant
+
+
+def check_constant(constant: np.ndarray | None, x: Shape) -> None:
+    """`Refusal` unless a constant, if there is one, may be broadcast with samples of shape ``x``."""
+    hold(constant is None or constant.ndim <= len(x), "a constant has an axis more than a sample")
 
 
 def broadcast(*shapes: Shape) -> Shape:
@@ -72,6 +76,7 @@ def choice_rule(inputs: Sequence[Shape], output: Shape) -> rules.Rule:
 class Binary(Operator):
     """Two operands: activations both, or one activation and a constant of one sample's shape."""
 
+    activations = (1, 2)
     constant: np.ndarray | None = None
     constant_first: bool = False
 
@@ -83,12 +88,12 @@ class Binary(Operator):
         if len(activations) == 2:
             return cls()
         first = isinstance(call.input(1), Activation)
-        return cls.with_constant(per_sample(call.weight(0 if first else 1), activations[0]), first)
+        return cls(per_sample(call.weight(0 if first else 1), activations[0]), first)
 
-    @classmethod
-    def with_constant(cls, constant: np.ndarray, first: bool) -> Self:
-        """The operator with one operand known."""
-        return cls(constant, first)
+    def check(self, *inputs: Shape) -> None:
+        known = self.constant is not None
+        hold(len(inputs) + known == 2 and self.constant_first <= known, "it takes two operands, one may be a constant")
+        check_constant(self.constant, inputs[0])
 
     def operands(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Both operands, in the file's order."""
@@ -163,11 +168,11 @@ class Mul(Binary):
 class Div(Binary):
     behaviour = "1/(smallest |divisor|) for a constant; unbounded for an activation as the divisor"
 
-    @classmethod
-    def with_constant(cls, constant: np.ndarray, first: bool) -> Self:
-        if not first and not np.all(constant):
-            raise Refusal("a divisor is zero", "Use constants other than zero")
-        return cls(constant, first)
+    def check(self, *inputs: Shape) -> None:
+        super().check(*inputs)
+        if self.constant is not None and not self.constant_first:
+            normal = bool(np.all(np.abs(self.constant) >= 2.0**-126))  # in float32 too
+            hold(normal, "a divisor is zero, or too small for float32", "Use constants other than zero")
 
     def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
         return torch.div(*self.operands(inputs, arrays))
@@ -190,6 +195,7 @@ class Sum(Operator):
     """Any number of operands; the constants among them are added up at import."""
 
     behaviour = "sum of the inputs' constants"
+    activations = (1, MANY)
     constant: np.ndarray | None = None
 
     @classmethod
@@ -206,6 +212,9 @@ class Sum(Operator):
             return cls()
         call.limits.check_tensor(np.broadcast_shapes(*(constant.shape for constant in constants)))
         return cls(np.asarray(sum(constants[1:], constants[0].astype(np.float64))))
+
+    def check(self, *inputs: Shape) -> None:
+        check_constant(self.constant, inputs[0])
 
     def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
         total = inputs[0]
@@ -226,6 +235,7 @@ class Extreme(Operator):
     """The largest or smallest of any number of operands; of the constants among them one is left at import."""
 
     behaviour = "square root of the sum of the squares of the inputs' constants; 1 for one activation"
+    activations = (1, MANY)
     constant: np.ndarray | None = None
 
     @classmethod
@@ -243,6 +253,9 @@ class Extreme(Operator):
                     call.limits.check_tensor(np.broadcast_shapes(constant.shape, other.shape))
                 constant = other if constant is None else cls.of_constants(constant, other)
         return cls(constant)
+
+    def check(self, *inputs: Shape) -> None:
+        check_constant(self.constant, inputs[0])
 
     @staticmethod
     def of_constants(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 import torch
@@ -11,9 +12,10 @@ from torch.nn import functional as F  # noqa: N812
 
 from radii.graph.bounds import slope, up
 from radii.graph.call import Call
-from radii.graph.errors import Refusal
+from radii.graph.errors import Refusal, hold
 from radii.graph.ir import Operator, Shape
 from radii.graph.ops.layout import sample_axis
+from radii.graph.ops.normalization import check_statistics
 from radii.graph.ops.registry import onnx_operator
 from radii.graph.rules import Rule, Unbounded
 
@@ -22,10 +24,7 @@ def read_epsilon(call: Call) -> float:
     """The epsilon of a normalisation, whose statistics are taken in float32 or better."""
     if call.get("stash_type", 1) not in (1, 11):  # TensorProto.FLOAT, DOUBLE
         raise Refusal("statistics in low precision are not supported", "Export the model in float32")
-    epsilon = float(call.get("epsilon", 1e-5))
-    if not epsilon >= 0:
-        raise Refusal("epsilon is negative", "Use a positive epsilon")
-    return epsilon
+    return float(call.get("epsilon", 1e-5))
 
 
 def statistics_rule(scale: np.ndarray, epsilon: float) -> Rule:
@@ -49,7 +48,7 @@ class GroupNormalization(Operator):
     @classmethod
     def read(cls, call: Call) -> Operator:
         x, groups = call.activation(), call.get("num_groups", 0)
-        if x.rank < 3 or groups < 1 or x.shape[0] % groups:
+        if groups < 1 or x.shape[0] % groups:
             raise Refusal(f"{x.shape[0]} channels do not fall into {groups} groups", "Export the model again")
         scale, bias = call.weight(1), call.weight(2)
         entries = groups if call.opset < 21 else x.shape[0]
@@ -57,6 +56,13 @@ class GroupNormalization(Operator):
             raise Refusal(f"scale and bias do not have {entries} entries", "Export the model again")
         copies = x.shape[0] // entries
         return cls(np.repeat(scale, copies), np.repeat(bias, copies), groups, read_epsilon(call))
+
+    def check(self, *inputs: Shape) -> None:
+        (x,) = inputs
+        whole = len(x) >= 2 and self.groups >= 1 and x[0] % self.groups == 0
+        hold(whole, f"an input of shape {list(x)} does not fall into {self.groups} groups of channels")
+        hold(self.scale.shape == self.bias.shape == x[:1], "scale and bias do not have one entry a channel")
+        hold(self.epsilon >= 0, "epsilon is negative", "Use a positive epsilon")
 
     def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
         return torch.group_norm(inputs[0], self.groups, arrays["scale"], arrays["bias"], self.epsilon)
@@ -76,9 +82,11 @@ class InstanceNormalization(GroupNormalization):
     @classmethod
     def read(cls, call: Call) -> Operator:
         x, scale, bias = call.activation(), call.weight(1), call.weight(2)
-        if x.rank < 3 or scale.shape != x.shape[:1] or bias.shape != x.shape[:1]:
-            raise Refusal("scale and bias do not have one entry a channel", "Export the model again")
         return cls(scale, bias, x.shape[0], read_epsilon(call))
+
+    def check(self, *inputs: Shape) -> None:
+        super().check(*inputs)
+        hold(self.groups == inputs[0][0], "every channel must be a group")
 
 
 @onnx_operator(inputs=2, axis="int", epsilon="float", stash_type="int")
@@ -97,6 +105,9 @@ class RMSNormalization(Operator):
         axis = sample_axis(call.get("axis", -1), x.rank)
         inner = x.shape[axis:]
         return cls(np.broadcast_to(scale, inner).copy(), axis, read_epsilon(call))
+
+    def check(self, *inputs: Shape) -> None:
+        check_statistics(inputs[0], self.axis, self.scale, self.epsilon)
 
     def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
         (x,) = inputs
@@ -123,13 +134,24 @@ class LRN(Operator):
 
     @classmethod
     def read(cls, call: Call) -> Operator:
-        x, size = call.activation(), call.get("size", 0)
+        call.activation()
         alpha, beta, bias = call.get("alpha", 1e-4), call.get("beta", 0.75), call.get("bias", 1.0)
-        if x.rank < 3 or not (1 <= size < 2**20) or size % 2 == 0:
-            raise Refusal("its size must be odd, on an input with channels and pixels", "Use an odd size")
-        if not (alpha >= 0 and beta >= 0 and bias > 0):
-            raise Refusal("alpha and beta must not be negative, and bias must be positive", "Train again with those")
-        return cls(alpha, beta, bias, size)
+        return cls(alpha, beta, bias, call.get("size", 0))
+
+    def check(self, *inputs: Shape) -> None:
+        odd = 1 <= self.size < 2**20 and self.size % 2 == 1
+        hold(
+            odd and len(inputs[0]) >= 2, "its size must be odd, on an input with channels and pixels", "Use an odd size"
+        )
+        hold(
+            self.alpha >= 0 and self.beta >= 0 and self.bias > 0,
+            "alpha and beta must not be negative, and bias must be positive",
+            "Train again with those",
+        )
+
+    def scratch(self, *inputs: Shape) -> int:
+        (x,) = inputs
+        return (x[0] + self.size) * prod(x[1:])
 
     def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
         (x,) = inputs

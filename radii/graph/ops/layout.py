@@ -9,9 +9,9 @@ from torch import Tensor
 
 from radii.graph.affine import BATCH, Affine
 from radii.graph.call import Activation, Call
-from radii.graph.errors import Refusal
+from radii.graph.errors import Refusal, hold
 from radii.graph.ir import Operator, Shape
-from radii.graph.ops.registry import onnx_operator
+from radii.graph.ops.registry import graph_operator, onnx_operator
 from radii.graph.rules import Rule, Slope, Unbounded
 
 KEEP_BATCH = "Keep the batch as the first axis, and out of the operation"
@@ -32,17 +32,27 @@ def sample_axis(axis: int, rank: int) -> int:
     return sample_axes((axis,), rank)[0]
 
 
+def check_axes(axes: Sequence[int], x: Shape) -> None:
+    """`Refusal` unless these are axes of a sample of shape ``x``, in order, each once."""
+    hold(list(axes) == sorted(set(axes)), "the axes are not in order, each once")
+    hold(all(0 <= axis < len(x) for axis in axes), "an axis is out of range")
+
+
 @onnx_operator()
 @dataclass(frozen=True, eq=False)
 class Identity(Operator):
     """Nothing at all: the reader drops it."""
 
+    is_node = False
     behaviour = "1 (dropped at import)"
 
     @classmethod
     def read(cls, call: Call) -> Operator:
         call.activation()
         return cls()
+
+    def check(self, *inputs: Shape) -> None:
+        """It has no fields."""
 
     def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
         return inputs[0]
@@ -84,6 +94,7 @@ class Cast(Identity):
         return super().read(call)
 
 
+@graph_operator
 @dataclass(frozen=True, eq=False)
 class Truth(Operator):
     """Whether a number is not 0; a truth value is a float, 0 or 1, like everything else."""
@@ -93,6 +104,9 @@ class Truth(Operator):
     @property
     def name(self) -> str:
         return "Cast"
+
+    def check(self, *inputs: Shape) -> None:
+        """It has no fields."""
 
     def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
         (x,) = inputs
@@ -119,6 +133,9 @@ class Reshape(Operator):
         if target is None or target.ndim != 1 or target.dtype.kind not in "iuO":
             raise Refusal("the shape must be a constant list of integers", "Export with fixed sizes")
         return reshape(cls, x, _resolve(x, list(target), bool(call.get("allowzero", 0)), call.fixed_batch))
+
+    def check(self, *inputs: Shape) -> None:
+        hold(all(size >= 1 for size in self.target), "a size is not positive")
 
     def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
         (x,) = inputs
@@ -229,13 +246,14 @@ class Transpose(Operator):
     def read(cls, call: Call) -> Operator:
         rank = call.activation().rank
         permutation = tuple(call.get("perm", range(rank)[::-1]))
-        if sorted(permutation) != list(range(rank)):
-            raise Refusal("perm is not a permutation of the axes", "Export the model again")
-        if permutation[0] != 0:
+        if permutation[:1] != (0,):
             raise Refusal("it moves the batch from the first axis", KEEP_BATCH)
         if permutation == tuple(range(rank)):
             return Identity()
         return cls(tuple(axis - 1 for axis in permutation[1:]))
+
+    def check(self, *inputs: Shape) -> None:
+        hold(sorted(self.permutation) == list(range(len(inputs[0]))), "it is no permutation of the axes")
 
     def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
         return inputs[0].permute(0, *(axis + 1 for axis in self.permutation))

@@ -11,10 +11,10 @@ from torch.nn import functional as F  # noqa: N812
 
 from radii.graph.bounds import diagonal, slope, up
 from radii.graph.call import Activation, Call
-from radii.graph.errors import Refusal
+from radii.graph.errors import Refusal, hold
 from radii.graph.ir import Operator, Shape
 from radii.graph.ops.elementwise import per_sample
-from radii.graph.ops.registry import onnx_operator
+from radii.graph.ops.registry import graph_operator, onnx_operator
 from radii.graph.rules import Dense, Rule, Unbounded
 
 
@@ -24,6 +24,11 @@ class Linear(Operator):
 
     weight: np.ndarray
     bias: np.ndarray | None = None
+
+    def check(self, *inputs: Shape) -> None:
+        hold(self.weight.ndim == 2, "the matrix does not have two axes")
+        one_a_row = self.bias is None or self.bias.shape == self.weight.shape[:1]
+        hold(one_a_row, "the bias does not have one entry a row of the matrix")
 
     def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
         return F.linear(inputs[0], arrays["weight"], arrays.get("bias"))
@@ -104,6 +109,7 @@ class MatMul(Linear):
         return LeftMatMul(matrix) if left else cls(matrix.T)
 
 
+@graph_operator
 @dataclass(frozen=True, eq=False)
 class LeftMatMul(Operator):
     """A constant matrix times an activation: ``y = W x`` on the axis before the last."""
@@ -114,6 +120,9 @@ class LeftMatMul(Operator):
     @property
     def name(self) -> str:
         return "MatMul"
+
+    def check(self, *inputs: Shape) -> None:
+        hold(self.weight.ndim == 2, "the matrix does not have two axes")
 
     def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
         return torch.matmul(arrays["weight"], inputs[0])
@@ -137,6 +146,13 @@ class LeftMatMul(Operator):
         return prod(inputs[0][:-2]) * self.weight.size * inputs[0][-1]
 
 
+def _copied(a: Shape, b: Shape) -> int:
+    """Entries of the factors of a product of stacks of matrices, where torch copies them to broadcast them."""
+    copies = prod(np.broadcast_shapes(a[:-2], b[:-2]))
+    return sum(copies * prod(matrix[-2:]) for matrix in (a, b) if prod(matrix[:-2]) < copies)
+
+
+@graph_operator
 @dataclass(frozen=True, eq=False)
 class Matrices(Operator):
     """A constant matrix for each head or group, on the left or the right of its part of the activation."""
@@ -148,6 +164,12 @@ class Matrices(Operator):
     @property
     def name(self) -> str:
         return "MatMul"
+
+    def check(self, *inputs: Shape) -> None:
+        hold(3 <= self.weight.ndim <= len(inputs[0]), "the matrices are not one for each part of a sample")
+
+    def scratch(self, *inputs: Shape) -> int:
+        return _copied(self.weight.shape, inputs[0])
 
     def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
         (x,) = inputs
@@ -172,15 +194,23 @@ class Matrices(Operator):
         return prod(self.shape(*inputs)) * int(self.weight.shape[-1 if self.left else -2])
 
 
+@graph_operator
 @dataclass(frozen=True, eq=False)
 class Product(Operator):
     """A matrix product of two activations, as in attention."""
 
     behaviour = "unbounded: smoothing only"
+    activations = (2, 2)
 
     @property
     def name(self) -> str:
         return "MatMul"
+
+    def check(self, *inputs: Shape) -> None:
+        """It has no fields."""
+
+    def scratch(self, *inputs: Shape) -> int:
+        return _copied(*inputs)
 
     def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
         return torch.matmul(inputs[0], inputs[1])

@@ -11,9 +11,9 @@ from torch.nn import functional as F  # noqa: N812
 
 from radii.graph.bounds import slope, sqrt_up, up
 from radii.graph.call import Call
-from radii.graph.errors import Refusal
+from radii.graph.errors import Refusal, hold
 from radii.graph.ir import Operator, Shape
-from radii.graph.ops.layout import sample_axis
+from radii.graph.ops.layout import check_axes, sample_axis
 from radii.graph.ops.registry import onnx_operator
 from radii.graph.rules import Rule, Slope, Unbounded
 
@@ -29,7 +29,7 @@ class BatchNormalization(Operator):
 
     @classmethod
     def read(cls, call: Call) -> Operator:
-        x = call.activation()
+        call.activation()
         if call.get("training_mode", 0) or call.outputs > 1:
             raise Refusal(
                 "it is in training mode, so samples of a batch change each other",
@@ -38,13 +38,17 @@ class BatchNormalization(Operator):
         if call.get("spatial", 1) != 1:
             raise Refusal("statistics per pixel (spatial=0) are not supported", "Export at opset 9 or later")
         gamma, beta, mean, var = (call.weight(i).astype(np.float64) for i in range(1, 5))
-        if not x.shape or any(array.shape != x.shape[:1] for array in (gamma, beta, mean, var)):
+        if len({array.shape for array in (gamma, beta, mean, var)}) != 1:
             raise Refusal("its statistics do not have one entry a channel", "Export the model again")
         spread = var + call.get("epsilon", 1e-5)
         if not np.all(spread > 0):
             raise Refusal("a variance plus epsilon is not positive", "Train again, or raise epsilon")
         scale = gamma / np.sqrt(spread)
         return cls(scale, beta - mean * scale)
+
+    def check(self, *inputs: Shape) -> None:
+        channels = inputs[0][:1]
+        hold(self.scale.shape == self.offset.shape == channels != (), "its statistics do not have one entry a channel")
 
     def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
         (x,) = inputs
@@ -56,6 +60,13 @@ class BatchNormalization(Operator):
 
     def lipschitz(self, *inputs: Shape) -> Rule:
         return slope(up(float(np.max(np.abs(self.scale)))))
+
+
+def check_statistics(x: Shape, axis: int, scale: np.ndarray, epsilon: float) -> None:
+    """`Refusal` unless samples of shape ``x`` may be normalised over the axes from ``axis`` on, and scaled."""
+    check_axes((axis,), x)
+    hold(scale.shape == x[axis:], "the scale does not have the shape of what is normalised")
+    hold(epsilon >= 0, "epsilon is negative", "Use a positive epsilon")
 
 
 @onnx_operator(inputs=3, axis="int", epsilon="float", stash_type="int")
@@ -75,13 +86,15 @@ class LayerNormalization(Operator):
         if call.get("stash_type", 1) != 1:
             raise Refusal("statistics in low precision are not supported", "Export the model in float32")
         axis, epsilon = sample_axis(call.get("axis", -1), x.rank), float(call.get("epsilon", 1e-5))
-        if not epsilon >= 0:
-            raise Refusal("epsilon is negative", "Use a positive epsilon")
         inner = x.shape[axis:]
         call.limits.check_tensor(inner)
         if bias is not None:
             bias = np.broadcast_to(call.weight(2), inner).copy()
         return cls(np.broadcast_to(scale, inner).copy(), bias, axis, epsilon)
+
+    def check(self, *inputs: Shape) -> None:
+        check_statistics(inputs[0], self.axis, self.scale, self.epsilon)
+        hold(self.bias is None or self.bias.shape == self.scale.shape, "the bias does not have the shape of the scale")
 
     def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
         scale = arrays["scale"]
@@ -110,6 +123,9 @@ class Softmax(Operator):
         rank = call.activation().rank
         axis = sample_axis(call.get("axis", 1 if call.opset < 13 else -1), rank)
         return cls(axis, call.opset < 13 and axis != rank - 2)
+
+    def check(self, *inputs: Shape) -> None:
+        check_axes((self.axis,), inputs[0])
 
     def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
         (x,) = inputs

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from radii.graph.bounds import up
+from radii.graph.bounds import slope, up
 from radii.graph.call import Call
-from radii.graph.errors import Refusal
+from radii.graph.errors import Refusal, hold
 from radii.graph.ir import Operator, Shape
 from radii.graph.ops.activation import Univariate
 from radii.graph.ops.elementwise import per_sample
@@ -96,7 +96,7 @@ class Selu(Univariate):
         return self.gamma * F.elu(x, self.alpha)
 
     def lipschitz(self, *inputs: Shape) -> Rule:
-        return Slope(up(abs(self.gamma) * max(1.0, abs(self.alpha))))
+        return slope(up(abs(self.gamma) * max(1.0, abs(self.alpha))))
 
 
 @onnx_operator(alpha="float")
@@ -108,10 +108,10 @@ class Celu(Univariate):
     @classmethod
     def read(cls, call: Call) -> Operator:
         call.activation()
-        alpha = call.get("alpha", 1.0)
-        if not alpha > 0:
-            raise Refusal("the alpha of Celu must be positive", "Use a positive alpha")
-        return cls(alpha)
+        return cls(call.get("alpha", 1.0))
+
+    def check(self, *inputs: Shape) -> None:
+        hold(self.alpha >= 2.0**-126, "alpha must be positive, in float32 too", "Use a positive alpha")
 
     def function(self, x: Tensor) -> Tensor:
         return F.celu(x, self.alpha)
@@ -179,10 +179,11 @@ class PRelu(Operator):
     @classmethod
     def read(cls, call: Call) -> Operator:
         x = call.activation()
-        slope = per_sample(call.weight(1), x)
-        if np.broadcast_shapes(slope.shape, x.shape) != x.shape:
-            raise Refusal("the slope of PRelu is larger than its input", "Use one slope a channel")
-        return cls(slope)
+        return cls(per_sample(call.weight(1), x))
+
+    def check(self, *inputs: Shape) -> None:
+        (x,) = inputs
+        hold(np.broadcast_shapes(self.slope.shape, x) == x, "the slope is larger than its input", "Use one a channel")
 
     def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
         (x,) = inputs

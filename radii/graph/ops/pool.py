@@ -12,7 +12,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from radii.graph.bounds import averaging_norm, sqrt_up, up
 from radii.graph.call import Call
-from radii.graph.errors import Refusal
+from radii.graph.errors import Refusal, hold
 from radii.graph.ir import Operator, Shape
 from radii.graph.ops.registry import onnx_operator
 from radii.graph.ops.windows import ATTRIBUTES, Windows, read_windows
@@ -30,7 +30,7 @@ class Pool(Operator):
 
     @classmethod
     def windows_of(cls, call: Call) -> Windows:
-        """The windows of a node; `Refusal` where one of them sees padding only."""
+        """The windows of a node."""
         x, kernel = call.activation(), call.get("kernel_shape")
         if kernel is None:
             raise Refusal("kernel_shape is missing", "Export the model again")
@@ -44,10 +44,17 @@ class Pool(Operator):
             if any(d != 1 for d in windows.dilations) or any(map(int.__lt__, covered, x.shape[1:])):
                 # the specification and onnxruntime disagree on what this makes
                 raise Refusal("auto_pad on a dilated pooling, or one with gaps, is ambiguous", "Give pads instead")
-        for taps, size in zip(windows.taps(x.shape[1:]), x.shape[1:], strict=True):
-            if not ((taps >= 0) & (taps < size)).any(axis=1).all():
-                raise Refusal("a window lies in the padding alone", "Use pads smaller than the kernel")
         return windows
+
+    def check(self, *inputs: Shape) -> None:
+        (x,) = inputs
+        self.windows.check(x)
+        for taps, size in zip(self.windows.taps(x[1:]), x[1:], strict=True):
+            inside = bool(((taps >= 0) & (taps < size)).any(axis=1).all())
+            hold(inside, "a window lies in the padding alone", "Use pads smaller than the kernel")
+
+    def scratch(self, *inputs: Shape) -> int:
+        return self.windows.padding(inputs[0])
 
     def shape(self, *inputs: Shape) -> Shape:
         (shape,) = inputs
@@ -87,10 +94,12 @@ class AveragePool(Pool):
 
     @classmethod
     def read(cls, call: Call) -> Operator:
-        windows = cls.windows_of(call)
-        if any(d != 1 for d in windows.dilations):
-            raise Refusal("a dilated average pooling is not supported", "Use a Conv with constant weights")
-        return cls(windows, bool(call.get("count_include_pad", 0)))
+        return cls(cls.windows_of(call), bool(call.get("count_include_pad", 0)))
+
+    def check(self, *inputs: Shape) -> None:
+        super().check(*inputs)
+        plain = all(d == 1 for d in self.windows.dilations)
+        hold(plain, "a dilated average pooling is not supported", "Use a Conv with constant weights")
 
     def divisors(self, sizes: tuple[int, ...]) -> list[np.ndarray]:
         """Per axis what each window's sum is divided by; the pooling divides by their product."""
@@ -123,9 +132,11 @@ class GlobalAveragePool(Operator):
 
     @classmethod
     def read(cls, call: Call) -> Operator:
-        if call.activation().rank < 3:
-            raise Refusal("its input has no spatial axes", "Remove the layer")
+        call.activation()
         return cls()
+
+    def check(self, *inputs: Shape) -> None:
+        hold(len(inputs[0]) >= 2, "its input has no spatial axes", "Remove the layer")
 
     def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
         (x,) = inputs

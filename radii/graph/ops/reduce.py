@@ -10,9 +10,9 @@ from torch import Tensor
 
 from radii.graph.bounds import sqrt_up, up
 from radii.graph.call import Call
-from radii.graph.errors import Refusal
+from radii.graph.errors import Refusal, hold
 from radii.graph.ir import Operator, Shape
-from radii.graph.ops.layout import Identity, sample_axes, sample_axis
+from radii.graph.ops.layout import Identity, check_axes, sample_axes, sample_axis
 from radii.graph.ops.registry import onnx_operator
 from radii.graph.rules import Rule, Slope, Unbounded
 
@@ -37,6 +37,10 @@ class Reduction(Operator):
         if call.get("keepdims", 1) not in (0, 1):
             raise Refusal("keepdims must be 0 or 1", "Export the model again")
         return cls(sample_axes(given, x.rank), bool(call.get("keepdims", 1)))
+
+    def check(self, *inputs: Shape) -> None:
+        hold(bool(self.axes), "the reduction is over no axis")
+        check_axes(self.axes, inputs[0])
 
     def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
         return self.reduced(inputs[0], tuple(axis + 1 for axis in self.axes))
@@ -151,6 +155,7 @@ class ReduceSumSquare(Reduction):
 @onnx_operator()
 @dataclass(frozen=True, eq=False)
 class GlobalMaxPool(Operator):
+    is_node = False
     behaviour = "1"
 
     @classmethod
@@ -179,11 +184,14 @@ class TopK(Operator):
             raise Refusal("k must be one constant integer", "Use a constant k")
         k = call.get("k", 0) if given is None else int(given.reshape(()))
         axis = sample_axis(call.get("axis", -1), x.rank)
-        if not 1 <= k <= x.shape[axis]:
-            raise Refusal(f"k is {k}, on an axis of size {x.shape[axis]}", "Export the model again")
         if call.get("largest", 1) not in (0, 1) or call.get("sorted", 1) != 1:
             raise Refusal("its order is left open (sorted=0)", "Use sorted=1")
         return cls(k, axis, bool(call.get("largest", 1)))
+
+    def check(self, *inputs: Shape) -> None:
+        (x,) = inputs
+        check_axes((self.axis,), x)
+        hold(1 <= self.k <= x[self.axis], f"k is {self.k}, on an axis of size {x[self.axis]}")
 
     def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
         return torch.topk(inputs[0], self.k, dim=self.axis + 1, largest=self.largest).values

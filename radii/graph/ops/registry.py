@@ -1,11 +1,15 @@
-"""The registry: ONNX operator name to class. An operator enters it where it is defined."""
+"""The registry: the operators that an ONNX file may name, and those that stand in a graph.
+
+An operator enters it where it is defined.
+"""
 
 from collections.abc import Callable
 from typing import TypeVar
 
 from radii.graph.ir import Operator
 
-OPERATORS: dict[str, type[Operator]] = {}
+OPERATORS: dict[str, type[Operator]] = {}  # by the name in ONNX
+NODES: dict[str, type[Operator]] = {}  # by the name of the class, which is that in the canonical form
 
 Class = TypeVar("Class", bound=type[Operator])
 
@@ -22,6 +26,12 @@ def onnx_operator(*, inputs: int = 1, **attributes: str) -> Callable[[Class], Cl
     def enter(cls: Class) -> Class:
         cls.attributes, cls.most_inputs = attributes, inputs
         OPERATORS[cls.__name__] = cls
-        return cls
+        return graph_operator(cls) if cls.is_node else cls
 
     return enter
+
+
+def graph_operator(cls: Class) -> Class:
+    """Enter a class that other operators are read as."""
+    NODES[cls.__name__] = cls
+    return cls

@@ -10,17 +10,19 @@ import torch
 from torch import Tensor
 
 from radii.graph.affine import Affine
-from radii.graph.bounds import up, weighting_norm
+from radii.graph.bounds import MAX_TAPS, slope, up, weighting_norm
 from radii.graph.call import Activation, Call
-from radii.graph.errors import Refusal
+from radii.graph.errors import Refusal, hold
 from radii.graph.ir import Operator, Shape
 from radii.graph.ops.copies import is_batch
 from radii.graph.ops.layout import KEEP_BATCH, Identity
 from radii.graph.ops.registry import onnx_operator
-from radii.graph.rules import Rule, Slope
+from radii.graph.rules import Rule
 
 F32 = np.float32  # coordinates are computed as onnxruntime computes them: which pixel is nearest hangs on it
 COORDINATES = ("half_pixel", "pytorch_half_pixel", "half_pixel_symmetric", "align_corners", "asymmetric")
+TAPS = {"nearest": 1, "linear": 2, "cubic": 4}  # how many entries one is made of, by mode
+LARGEST = 2.0**20
 ROUNDINGS = ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")
 
 
@@ -63,11 +65,6 @@ class Resize(Operator):
         old = call.opset < 11
         coordinates = call.get("coordinate_transformation_mode", "asymmetric" if old else "half_pixel")
         rounding = call.get("nearest_mode", "floor" if old else "round_prefer_floor")
-        if mode not in ("nearest", "linear", "cubic") or coordinates not in COORDINATES or rounding not in ROUNDINGS:
-            raise Refusal(
-                "its mode is not supported",
-                f"Use nearest, linear or cubic; coordinates {', '.join(COORDINATES)}",
-            )
         if call.get("antialias", 0) or call.get("exclude_outside", 0):
             raise Refusal("antialias and exclude_outside are not supported", "Resize without them")
         if call.get("keep_aspect_ratio_policy", "stretch") != "stretch":
@@ -80,6 +77,33 @@ class Resize(Operator):
     def along(axes: Sequence[Axis], mode: str, coordinates: str, rounding: str, cubic: float) -> Operator:
         """The resizing of ``axes``, or nothing where there are none."""
         return Resize(mode, coordinates, rounding, cubic, *zip(*axes, strict=True)) if axes else Identity()
+
+    def check(self, *inputs: Shape) -> None:
+        (x,) = inputs
+        hold(
+            self.mode in TAPS and self.coordinates in COORDINATES and self.rounding in ROUNDINGS,
+            "its mode is not supported",
+            f"Use nearest, linear or cubic; coordinates {', '.join(COORDINATES)}",
+        )
+        hold(abs(self.cubic) <= LARGEST, "cubic_coeff_a is huge", "Use -0.75")
+        hold(bool(self.axes) and len(set(self.axes)) == len(self.axes), "it resizes no axis, or one twice")
+        hold(len(self.sizes) == len(self.scales) == len(self.axes), "it does not have one size and scale an axis")
+        for axis in self.resized():
+            hold(0 <= axis.axis < len(x), "an axis is out of range")
+            hold(axis.size >= 1 and axis.size * TAPS[self.mode] <= MAX_TAPS, "a size is not positive, or far too large")
+            before, scale = F32(x[axis.axis]), F32(axis.scale)
+            positive = 2.0**-100 < axis.scale < 2.0**100
+            hold(
+                positive and (scale == F32(axis.size) / before or np.floor(before * scale) == axis.size),
+                "a size is not what its scale makes of the input",
+            )
+
+    def scratch(self, *inputs: Shape) -> int:
+        sizes, most = list(inputs[0]), 0
+        for axis in self.resized():
+            sizes[axis.axis] = axis.size
+            most = max(most, prod(sizes))
+        return TAPS[self.mode] * most
 
     def resized(self) -> list[Axis]:
         """The axes one by one."""
@@ -128,10 +152,10 @@ class Resize(Operator):
             size = inputs[0][axis.axis]
             index, weight = self.taps(axis, size)
             norms.append(weighting_norm(index, np.abs(weight), size))
-        return Slope(up(prod(norms)))
+        return slope(up(prod(norms)))
 
     def multiply_adds(self, *inputs: Shape) -> int:
-        taps = {"nearest": 0, "linear": 2, "cubic": 4}[self.mode]
+        taps = 0 if self.mode == "nearest" else TAPS[self.mode]
         return taps * len(self.axes) * prod(self.shape(*inputs))
 
 
@@ -139,6 +163,8 @@ class Resize(Operator):
 @dataclass(frozen=True, eq=False)
 class Upsample(Resize):
     """The Resize of opsets up to 9: asymmetric coordinates, scales as an attribute at opset 8, as an input at 9."""
+
+    is_node = False
 
     @classmethod
     def read(cls, call: Call) -> Operator:

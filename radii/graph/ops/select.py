@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -12,10 +13,10 @@ from torch.nn import functional as F  # noqa: N812
 from radii.graph import rules
 from radii.graph.bounds import multiplicity, sqrt_up
 from radii.graph.call import Call
-from radii.graph.errors import Refusal
+from radii.graph.errors import Refusal, hold
 from radii.graph.ir import Operator, Shape
 from radii.graph.lengths import split_lengths
-from radii.graph.ops.layout import KEEP_BATCH, Identity, sample_axis
+from radii.graph.ops.layout import KEEP_BATCH, Identity, check_axes, sample_axis
 from radii.graph.ops.registry import MANY, onnx_operator
 
 END = 2**31 - 1  # from here on a slice's end means "to the end"
@@ -27,6 +28,7 @@ class Gather(Operator):
     """Entries at constant ``indices`` along ``axis`` of one sample."""
 
     behaviour = "square root of how often the most used index occurs"
+    array_kinds = MappingProxyType({"indices": "i"})
     indices: np.ndarray  # int64, none negative, any shape
     axis: int
 
@@ -41,6 +43,12 @@ class Gather(Operator):
             raise Refusal(f"an index is outside an axis of size {size}", "Export the model again")
         call.limits.check_tensor((prod(x.shape) // size, indices.size))
         return cls(np.where(indices < 0, indices + size, indices).astype(np.int64), axis)
+
+    def check(self, *inputs: Shape) -> None:
+        check_axes((self.axis,), inputs[0])
+        size = inputs[0][self.axis]
+        inside = bool(self.indices.min() >= 0 and self.indices.max() < size)
+        hold(inside, f"an index is outside an axis of size {size}")
 
     def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
         (x,) = inputs
@@ -83,6 +91,15 @@ class Slice(Operator):
         kept = {axis: r for axis, r in ranges.items() if r != (0, x.shape[axis], 1)}
         return cls(tuple(kept), tuple(kept.values())) if kept else Identity()
 
+    def check(self, *inputs: Shape) -> None:
+        (x,) = inputs
+        check_axes(self.axes, x)
+        hold(len(self.axes) == len(self.ranges), "it does not have one range an axis")
+        for axis, (start, stop, step) in zip(self.axes, self.ranges, strict=True):
+            size = x[axis]
+            hold(step != 0 and abs(step) < END, "a step is zero, or huge")
+            hold(0 <= start < size and -1 <= stop <= size, f"a range leaves an axis of size {size}, or is empty")
+
     def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
         (x,) = inputs
         for axis, (start, stop, step) in zip(self.axes, self.ranges, strict=True):
@@ -112,7 +129,7 @@ def _range(start: int, end: int, step: int, size: int) -> tuple[int, int, int]:
 class Split(Operator):
     """Read as one Slice for every output that is used. Lengths as an attribute up to opset 12, an input since."""
 
-    many_outputs = True
+    is_node, many_outputs = False, True
     behaviour = "1 (read as a Slice for each output)"
 
     @classmethod
@@ -139,8 +156,6 @@ class Pad(Operator):
     def read(cls, call: Call) -> Operator:
         x, mode = call.activation(), call.get("mode", "constant")
         flat = call.integers(1, "pads") or ()
-        if mode not in ("constant", "reflect", "edge", "wrap"):
-            raise Refusal("the mode of Pad is unknown", "Use constant, reflect, edge or wrap")
         axes = call.integers(3, "axes")
         if axes is None:
             axes = tuple(range(x.rank))
@@ -154,12 +169,6 @@ class Pad(Operator):
         if any(given.pop(0, (0, 0))):
             raise Refusal("it pads the batch", KEEP_BATCH)
         pads = tuple(given.get(axis, (0, 0)) for axis in range(1, x.rank))
-        for size, (low, high) in zip(x.shape, pads, strict=True):
-            call.limits.check_tensor((max(1, size + abs(low) + abs(high)),))
-            if min(low, high) < 0 and mode != "constant":
-                raise Refusal("a negative pad is supported with a constant only", "Crop with Slice")
-            if max(low, high) > size - (mode == "reflect") and mode in ("reflect", "wrap"):
-                raise Refusal(f"a pad is longer than the input, whose size is {size}", "Use a smaller pad")
         value = call.constant(2)
         call.only_one(2, "value")
         if value is not None and (value.size != 1 or value.dtype.kind != "f"):
@@ -168,6 +177,22 @@ class Pad(Operator):
         if not any(low or high for low, high in pads):
             return Identity()
         return cls(mode, pads, number)
+
+    def check(self, *inputs: Shape) -> None:
+        (x,) = inputs
+        known = self.mode in ("constant", "reflect", "edge", "wrap")
+        hold(known, "the mode of Pad is unknown", "Use constant, reflect, edge or wrap")
+        hold(len(self.pads) == len(x), "it does not have a pair of pads for every axis of a sample")
+        for size, (low, high) in zip(x, self.pads, strict=True):
+            cuts = min(low, high) < 0
+            hold(not cuts or self.mode == "constant", "a negative pad needs the mode constant", "Crop with Slice")
+            hold(size + min(low, 0) + min(high, 0) >= 1, "it cuts everything off")
+            longest = size - (self.mode == "reflect")
+            hold(
+                max(low, high) <= longest or self.mode not in ("reflect", "wrap"),
+                f"a pad is longer than the input, whose size is {size}",
+                "Use a smaller pad",
+            )
 
     def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
         (x,) = inputs
@@ -201,6 +226,7 @@ class Concat(Operator):
     """Activations side by side along ``axis`` of one sample; the reader makes activations of constants."""
 
     lifts_constants = True
+    activations = (2, MANY)
     behaviour = "square root of the sum of the squares of the inputs' constants"
     axis: int
 
@@ -211,6 +237,9 @@ class Concat(Operator):
             raise Refusal("an input is missing", "Export the model again")
         axis = sample_axis(call.get("axis", 0), activations[0].rank)
         return cls(axis) if len(activations) > 1 else Identity()
+
+    def check(self, *inputs: Shape) -> None:
+        check_axes((self.axis,), inputs[0])
 
     def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
         return torch.cat(list(inputs), dim=self.axis + 1)

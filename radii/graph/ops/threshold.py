@@ -2,16 +2,17 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from radii.graph.call import Activation, Call
-from radii.graph.errors import Refusal
+from radii.graph.errors import Refusal, hold
 from radii.graph.ir import Operator, Shape
 from radii.graph.ops.activation import Univariate
-from radii.graph.ops.elementwise import Binary, broadcast, choice_rule, per_sample, without_batch
+from radii.graph.ops.elementwise import Binary, broadcast, check_constant, choice_rule, per_sample, without_batch
 from radii.graph.ops.registry import onnx_operator
 from radii.graph.rules import Rule, Slope, Unbounded
 
@@ -160,6 +161,8 @@ class Where(Operator):
     """``yes`` where ``condition`` holds, else ``no``; each of the three is an activation where it is None here."""
 
     behaviour = "as Concat for a constant condition; else it jumps: smoothing only"
+    activations = (1, 3)
+    array_kinds = MappingProxyType({"condition": "b"})
     condition: np.ndarray | None
     yes: np.ndarray | None
     no: np.ndarray | None
@@ -170,11 +173,15 @@ class Where(Operator):
             raise Refusal("an operand is missing", "Export the model again")
         x, condition = call.activations()[0], call.inputs[0]
         if isinstance(condition, np.ndarray):
-            if condition.dtype.kind != "b":
-                raise Refusal("the condition must be truth values", "Export the model again")
             condition = without_batch(condition, x)
         yes, no = (None if isinstance(call.inputs[i], Activation) else per_sample(call.weight(i), x) for i in (1, 2))
         return cls(None if isinstance(condition, Activation) else condition, yes, no)
+
+    def check(self, *inputs: Shape) -> None:
+        constants = self.arrays().values()
+        hold(len(inputs) + len(constants) == 3, "it takes a condition and two values")
+        for constant in constants:
+            check_constant(constant, inputs[0])
 
     def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
         values: Iterator[Tensor] = iter(inputs)

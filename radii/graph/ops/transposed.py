@@ -10,7 +10,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from radii.graph.bounds import sqrt_up
 from radii.graph.call import Call
-from radii.graph.errors import Refusal
+from radii.graph.errors import Refusal, hold
 from radii.graph.ir import Operator, Shape
 from radii.graph.ops.registry import onnx_operator
 from radii.graph.ops.windows import ATTRIBUTES, LARGEST, Windows, read_windows
@@ -35,28 +35,33 @@ class ConvTranspose(Operator):
     @classmethod
     def read(cls, call: Call) -> Operator:
         x, weight, bias = call.activation(), call.weight(1), call.constant(2)
-        if weight.ndim != x.rank or min(weight.shape) < 1:
-            raise Refusal("the kernel does not have the axes of its input", "Export the model again")
         groups, kernel = call.get("group", 1), weight.shape[2:]
         if tuple(call.get("kernel_shape", kernel)) != kernel:
             raise Refusal("kernel_shape is not the shape of the kernel", "Export the model again")
-        if groups < 1 or weight.shape[0] % groups or x.shape[0] != weight.shape[0]:
-            raise Refusal(
-                f"{x.shape[0]} channels in {groups} groups meet a kernel for {weight.shape[0]}",
-                "Export the model again with an input of the right shape",
-            )
-        if bias is not None and call.weight(2).shape != (weight.shape[1] * groups,):
-            raise Refusal("the bias does not have one entry a channel", "Export the model again")
         plain = replace(call, attributes={name: call.get(name) for name in WINDOW if name in call.attributes})
         windows, extra = read_windows(plain, x, kernel), tuple(call.get("output_padding", (0,) * len(kernel)))
-        if len(extra) != len(kernel) or not all(
-            0 <= e < max(s, d) for e, s, d in zip(extra, windows.strides, windows.dilations, strict=True)
-        ):
-            raise Refusal("output_padding must be smaller than the stride or the dilation", "Export the model again")
-        windows = _cropped(call, windows, extra, x.shape[1:])
-        operator = cls(weight, bias, windows, extra, groups)
-        operator.shape(x.shape)
-        return operator
+        return cls(weight, bias, _cropped(call, windows, extra, x.shape[1:]), extra, groups)
+
+    def check(self, *inputs: Shape) -> None:
+        (x,) = inputs
+        weight, groups, windows = self.weight, self.groups, self.windows
+        hold(weight.ndim == len(x) + 1, "the kernel does not have the axes of its input")
+        windows.check(x)
+        hold(windows.kernel == weight.shape[2:] and not windows.ceil, "the windows are not those of its kernel")
+        hold(
+            groups >= 1 and weight.shape[0] % groups == 0 and x[0] == weight.shape[0],
+            f"{x[0]} channels in {groups} groups meet a kernel for {weight.shape[0]}",
+            "Export the model again with an input of the right shape",
+        )
+        one_each = self.bias is None or self.bias.shape == (weight.shape[1] * groups,)
+        hold(one_each, "the bias does not have one entry a channel")
+        steps = zip(self.extra, windows.strides, windows.dilations, strict=True)
+        small = all(0 <= extra < max(stride, dilation) for extra, stride, dilation in steps)
+        hold(small, "output_padding must be smaller than the stride or the dilation")
+
+    def scratch(self, *inputs: Shape) -> int:
+        lengths = _lengths(self.windows, inputs[0][1:])
+        return int(self.weight.shape[1]) * self.groups * prod(map(sum, zip(lengths, self.extra, strict=True)))
 
     def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
         windows = self.windows
@@ -71,8 +76,6 @@ class ConvTranspose(Operator):
 
     def shape(self, *inputs: Shape) -> Shape:
         sizes = inputs[0][1:]
-        if len(sizes) != len(self.windows.kernel):
-            raise Refusal("the kernel does not have the axes of its input", "Export the model again")
         lengths = _lengths(self.windows, sizes)
         made = tuple(n - sum(pads) + e for n, pads, e in zip(lengths, self.windows.pads, self.extra, strict=True))
         if min(made) < 1:
@@ -141,11 +144,14 @@ class Col2Im(Operator):
         call.limits.check_tensor(image)
         pixels = replace(x, shape=(1, *image))
         windows = read_windows(call, pixels, kernel)
-        if any(low != high for low, high in windows.pads):
-            raise Refusal("its pads differ before and behind", "Use equal pads")
-        operator = cls(windows, image)
-        operator.shape(x.shape)
-        return operator
+        return cls(windows, image)
+
+    def check(self, *inputs: Shape) -> None:
+        hold(len(inputs[0]) == len(self.image) == 2 and min(self.image) >= 1, "it needs an image of two axes")
+        self.windows.check((1, *self.image))
+        hold(not self.windows.ceil, "its windows are rounded up")
+        equal = all(low == high for low, high in self.windows.pads)
+        hold(equal, "its pads differ before and behind", "Use equal pads")
 
     def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
         windows = self.windows

@@ -1,6 +1,7 @@
 """What sliding windows have in common: kernel, strides, dilations and pads, ONNX's `auto_pad` resolved."""
 
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 from torch import Tensor
@@ -8,7 +9,8 @@ from torch.nn import functional as F  # noqa: N812
 
 from radii.graph.bounds import multiplicity, output_size, window_taps
 from radii.graph.call import Activation, Call
-from radii.graph.errors import Refusal
+from radii.graph.errors import Refusal, hold
+from radii.graph.ir import Shape
 
 ATTRIBUTES = {
     "auto_pad": "string",
@@ -44,6 +46,21 @@ class Windows:
         if min(counts) < 1:
             raise Refusal(f"the kernel is larger than its input of {list(sizes)}", "Use a larger input")
         return counts
+
+    def check(self, x: Shape) -> None:
+        """`Refusal` unless these are windows on samples of shape ``x``, (channels, *spatial)."""
+        axes = len(self.kernel)
+        hold(1 <= axes <= 3 and len(x) == axes + 1, "the windows do not have the axes of their input")
+        hold(len(self.strides) == len(self.dilations) == len(self.pads) == axes, "the windows contradict themselves")
+        lengths = (*self.kernel, *self.strides, *self.dilations)
+        hold(all(1 <= n <= LARGEST for n in lengths), "kernel, strides and dilations must be positive and sensible")
+        hold(all(0 <= pad <= LARGEST for pads in self.pads for pad in pads), "pads must not be negative, nor huge")
+
+    def padding(self, x: Shape) -> int:
+        """The entries of a sample of shape ``x`` once it is padded, 0 where it is not."""
+        if not any(map(any, self.pads)):
+            return 0
+        return x[0] * prod(size + sum(pads) for size, pads in zip(x[1:], self.pads, strict=True))
 
     def taps(self, sizes: tuple[int, ...]) -> list[np.ndarray]:
         """Per axis the positions (count, kernel) that each window looks at."""
