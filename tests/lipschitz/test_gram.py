@@ -26,9 +26,74 @@ def test_circular_convolution():
     assert gram_norm(weight, steps=16, torus=(8, 8)).item() == pytest.approx(bound.upper, rel=1e-4)
 
 
-def test_gradients():
-    assert torch.autograd.gradcheck(lambda w: gram_norm(w, steps=5), random(4, 6))
-    assert torch.autograd.gradcheck(lambda w: gram_norm(w, steps=5, torus=(4, 5)), random(2, 3, 3, 2))
+CASES = [
+    ((4, 6), {"steps": 5}),
+    ((6, 4), {"steps": 0}),
+    ((2, 3, 5, 4), {"steps": 3}),
+    ((1, 5), {"steps": 1}),
+    ((2, 3, 3, 2), {"steps": 4, "torus": (4, 5)}),
+]
+
+
+@pytest.mark.parametrize(("shape", "settings"), CASES)
+def test_gradients_once_and_twice(shape, settings):
+    weight = random(*shape)
+    assert torch.autograd.gradcheck(lambda w: gram_norm(w, **settings), weight)
+    assert torch.autograd.gradgradcheck(lambda w: gram_norm(w, **settings), weight)
+
+
+def test_it_is_the_schatten_norm():
+    weight = random(7, 5).detach()
+    values = torch.linalg.svdvals(weight)
+    for steps in range(6):
+        torch.testing.assert_close(gram_norm(weight, steps=steps), torch.linalg.vector_norm(values, 2 ** (steps + 1)))
+
+
+def test_stacks_and_function_transforms():
+    weights = random(3, 5, 4)
+    one_by_one = torch.stack([gram_norm(weight) for weight in weights])
+    torch.testing.assert_close(gram_norm(weights), one_by_one)
+    (gradient,) = torch.autograd.grad(one_by_one.sum(), weights)
+    transformed = torch.func.vmap(torch.func.grad(gram_norm))(weights.detach())
+    torch.testing.assert_close(transformed, gradient)
+
+
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # the compiler does it itself
+@pytest.mark.parametrize(("shape", "settings"), CASES)
+def test_compiled_in_one_graph(shape, settings):
+    weight = random(*shape)
+    compiled = torch.compile(lambda w: gram_norm(w, **settings), fullgraph=True, backend="aot_eager")
+    (gradient,) = torch.autograd.grad(compiled(weight).sum(), weight)
+    torch.testing.assert_close(gradient, torch.autograd.grad(gram_norm(weight, **settings).sum(), weight)[0])
+
+
+def test_autocast_does_not_narrow_it():
+    weight = random(50, 40, dtype=torch.float32)
+    plain = gram_norm(weight, steps=10)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        cast = gram_norm(weight, steps=10)
+        (gradient,) = torch.autograd.grad(cast, weight)
+    assert cast.dtype == torch.float32
+    assert cast.item() == plain.item()
+    assert torch.equal(gradient, torch.autograd.grad(plain, weight)[0])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_narrow_weights_are_computed_in_float32(dtype):
+    weight = (random(16, 8) * 100).detach().to(dtype)
+    norm = gram_norm(weight, steps=10)
+    assert norm.dtype == dtype
+    assert norm == gram_norm(weight.float(), steps=10).to(dtype)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+@pytest.mark.parametrize(("shape", "settings"), CASES)
+def test_on_a_gpu(shape, settings):
+    weight = random(*shape)
+    (here,) = torch.autograd.grad(gram_norm(weight, **settings).sum(), weight)
+    there = weight.detach().cuda().requires_grad_()
+    (gradient,) = torch.autograd.grad(gram_norm(there, **settings).sum(), there)
+    torch.testing.assert_close(gradient.cpu(), here)
 
 
 def test_gradient_is_that_of_the_norm():
@@ -38,7 +103,7 @@ def test_gradient_is_that_of_the_norm():
     torch.testing.assert_close(gradient, torch.outer(u[:, 0], v[0]), rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("scale", [1e-30, 1e30])
+@pytest.mark.parametrize("scale", [1e-37, 1e-30, 1e30, 1e37])
 def test_any_scale_in_float32(scale):
     weight = random(16, 8).detach().float()
     scaled = (weight * scale).requires_grad_()

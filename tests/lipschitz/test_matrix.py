@@ -149,7 +149,7 @@ def test_global_settings_do_not_change_a_bit():
     assert changed == plain
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 def test_weights_on_a_gpu():
     weight = torch.randn(150, 140, device="cuda")
     assert matrix_norm(weight) == matrix_norm(weight.cpu())
