@@ -73,6 +73,8 @@ class Resize(Operator):
         if call.get("keep_aspect_ratio_policy", "stretch") != "stretch":
             raise Refusal("only the policy stretch is supported", "Give the sizes themselves")
         axes = _axes(call, x)
+        if axes:
+            Resize(mode, coordinates, rounding, 0.0, *zip(*axes, strict=True)).check(x.shape)
         kept = tuple(axis for axis in axes if axis.size != x.shape[axis.axis] or axis.scale != 1)
         return cls.along(kept, mode, coordinates, rounding, call.get("cubic_coeff_a", -0.75))
 
