@@ -16,6 +16,8 @@ NUMPY_MODE: dict[str, Literal["wrap", "reflect", "edge"]] = {
     "replicate": "edge",
 }
 
+LARGE = 256  # kernels side by side
+
 
 @dataclass(frozen=True, slots=True)
 class Axis:
@@ -66,7 +68,9 @@ class Axis:
 
         * circular, and the stride divides the size: the layer *is* the operator on its own size, whose outputs repeat
           ``q`` times where there are more of them than fit.
-        * zeros: a torus long enough that neither the padding nor the outputs wrap onto pixels.
+        * zeros: a torus long enough that the padding does not wrap onto pixels. Outputs may wrap onto each other: one
+          that starts ``stride M >= size + low`` further right than another reads zeros only, for no output starts left
+          of ``-low``.
         * the rest: the layer without padding on the padded input, in which a pixel stands at most ``q`` times.
         """
         if self.wraps:
@@ -79,7 +83,20 @@ class Axis:
         else:
             repeats = int(np.bincount(read).max())
             length = len(read)
-        return max(math.ceil(length / self.stride), self.outputs), repeats
+        return math.ceil(length / self.stride), repeats
+
+    @property
+    def most_repeats(self) -> int:
+        """The q of :meth:`torus` over all sizes that allow the padding."""
+        match self.mode:
+            case "zeros":
+                return 1
+            case "circular" if self.stride == 1 and self.low + self.high < self.extent:
+                return 1
+            case "replicate":
+                return 1 + self.low + self.high
+            case _:
+                return 1 + (self.low > 0) + (self.high > 0)
 
     def inside(self) -> int:
         """How many strides' worth of neighbouring pixels are each read once at every tap, by outputs that exist."""
@@ -94,7 +111,7 @@ class Axis:
 
 def axes(
     kernel: Sequence[int],
-    input_size: Sequence[int] | int,
+    input_size: Sequence[int] | int | None,
     *,
     stride: int | Sequence[int],
     padding: Padding,
@@ -103,7 +120,7 @@ def axes(
     transposed: bool,
     output_padding: int | Sequence[int],
 ) -> tuple[Axis, ...]:
-    """The axes of a layer as PyTorch describes it.
+    """The axes of a layer as PyTorch describes it; without an input size, on images large enough to show its norm.
 
     Raises:
         ValueError: the numbers describe no layer.
@@ -113,9 +130,15 @@ def axes(
         raise ValueError(f"padding_mode must be one of {', '.join(get_args(PaddingMode))}, not {padding_mode!r}")
     if transposed and padding_mode != "zeros":
         raise ValueError("a transposed convolution is padded with zeros only")
-    sizes = _per_axis("input_size", input_size, n, least=1)
     strides = _per_axis("stride", stride, n, least=1)
     dilations = _per_axis("dilation", dilation, n, least=1)
+    if input_size is None:
+        reach = [
+            s * (d * k + max(pads))
+            for s, d, k, pads in zip(strides, dilations, kernel, _pairs(padding, n), strict=True)
+        ]
+        input_size = [LARGE * r for r in reach]
+    sizes = _per_axis("input_size", input_size, n, least=1)
     extra = _per_axis("output_padding", output_padding, n, least=0)
     if not transposed and any(extra):
         raise ValueError("output_padding belongs to a transposed convolution")

@@ -32,11 +32,11 @@ class NormBound:
 
     Attributes:
         method: how the upper bound was proved: ``zero`` (all weights are 0), ``gram`` (Gram iteration), ``cholesky``
-            (Gram product and Cholesky factorisation of the matrix itself), ``torus`` (the same of every Fourier block
-            of a circular operator that holds the layer).
+            (Gram product and Cholesky factorisation of the matrix itself), ``torus`` (the same of the Fourier blocks
+            of a circular operator that holds the layer), ``cells`` (of all frequencies: images of any size).
         iterations: how many Gram products (``gram``) or Cholesky factorisations (the others) it took.
         slack: the part of ``upper`` that is there for rounding, relative to the rest: for information.
-        torus: pixels per axis of the circular operator that holds a convolution; None for a matrix.
+        torus: pixels per axis of the circular operator that holds a convolution; None for a matrix, and for any size.
     """
 
     upper: Upper

@@ -1,0 +1,245 @@
+"""The largest eigenvalue of a symbol over a grid of frequencies, and over all frequencies: one Cholesky per cell.
+
+Let S^2 be the largest eigenvalue of ``H(t)`` over all frequencies t, of degree D_a along axis a. Along a line, a
+quadratic form ``v^H H v`` is of exponential type ``sum_a D_a |dt_a|``, between 0 and S^2. So where it takes the value
+``S^2 cos^2 b``, it is at least ``S^2 cos^2(b + w)`` a distance of ``w = sum_a D_a |dt_a| / 2`` away (in radians, as
+long as b + w <= pi/2). *(Duffin and Schaeffer, 1938; for trigonometric polynomials M. Riesz, 1914.)*
+
+Cells cover the frequencies, each a box of grid points and what lies nearest to them: w is the distance from its centre
+to a corner, w0 that of a cell of one point. If for some U every cell passes ``lambda_max(H(centre)) <= U^2 cos^2 w``,
+then ``S <= U`` (take b = 0 where S is reached), and no grid point lies above ``L = U^2 cos^2 w0`` (take b = w0: such a
+point is w - w0 from its cell's centre). A cell of one point is tested at ``L`` itself. The others are split where they
+fail, so few frequencies far from the maximum are looked at, and the cost hardly grows with the grid.
+"""
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from radii.lipschitz.blocks import positive_definite, power, top_eigenvectors
+from radii.lipschitz.peaks import Peak
+from radii.lipschitz.rounding import Lower, Upper, down, gamma, up
+from radii.lipschitz.symbol import Symbol
+
+Integers = npt.NDArray[np.int64]
+
+CHUNK_BYTES = 2**24  # of blocks held at a time
+WIDEST = 0.6  # w of the first cells, at most
+SAMPLE = 12  # cells that tell whether a width is worth trying
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Frequencies ``(j + twist) / size`` turns per axis; the symbol of a real kernel needs half of them.
+
+    Attributes:
+        sizes: 1 along an axis of degree 0, where all frequencies are the same.
+        twists: 0 or 1/2 per axis, in halves.
+    """
+
+    sizes: tuple[int, ...]
+    halves: tuple[int, ...]
+
+    @property
+    def used(self) -> tuple[int, ...]:
+        """Points per axis that are looked at: the others are conjugates."""
+        counts = list(self.sizes)
+        a = max((a for a, size in enumerate(counts) if size > 1), default=0)
+        counts[a] = (counts[a] + 1) // 2 if self.halves[a] else counts[a] // 2 + 1
+        return tuple(counts)
+
+    @property
+    def twists(self) -> tuple[float, ...]:
+        return tuple(h / 2 for h in self.halves)
+
+
+@dataclass(frozen=True, slots=True)
+class Largest:
+    """What was proved of the largest eigenvalue (the true one: errors of the blocks are included).
+
+    Attributes:
+        grid: bound from above over the grid.
+        anywhere: over all frequencies.
+        found: bound from below, at ``turns`` of the grid, in ``group``.
+        slack: part of ``grid`` that covers rounding.
+        tests: Cholesky factorisations.
+    """
+
+    grid: Upper
+    anywhere: Upper
+    found: Lower
+    turns: tuple[float, ...]
+    group: int
+    slack: float
+    tests: int
+
+
+@dataclass(slots=True)
+class _Cells:
+    first: Integers  # (B, axes): the first grid point
+    length: Integers  # (B, axes): grid points
+    group: Integers  # (B)
+
+    def __len__(self) -> int:
+        return len(self.group)
+
+    @property
+    def points(self) -> Integers:
+        """Grid points in each."""
+        points: Integers = self.length.prod(axis=1)
+        return points
+
+    def __getitem__(self, index: npt.NDArray[np.bool_] | Integers | slice) -> "_Cells":
+        return _Cells(self.first[index], self.length[index], self.group[index])
+
+
+class Search:
+    """Branch and bound over the cells of a grid.
+
+    Args:
+        start: where the largest eigenvalue over the grid is thought to be.
+        rtol: how far above the largest eigenvalue the proved one may lie, relative.
+        beyond: give up as soon as a grid point is known to exceed this.
+    """
+
+    def __init__(self, symbol: Symbol, grid: Grid, *, start: Peak, rtol: float, beyond: float = math.inf) -> None:
+        order = symbol.order
+        self.symbol, self.grid, self.start, self.beyond = symbol, grid, start, beyond
+        # Rump's term for real blocks is gamma_{n+1} n level; twice gamma_{2n+8} covers complex arithmetic, the division
+        # by a pivot done as a product, and the rounding of the shifted diagonal
+        self.rounding = 2 * gamma(2 * order + 8) * order
+        self.margin = max(rtol, 16 * self.rounding)
+        self.level = max(start.value, 4 * symbol.error) * (1 + self.margin)
+        self.chunk = max(1, CHUNK_BYTES // symbol.bytes_per_block)
+        self.buffer = symbol.parts.new_empty((self.chunk, symbol.parts.shape[2]))
+        self.weights = np.array(symbol.degree) * np.pi / (2 * np.array(grid.sizes))
+        self.found, self.turns, self.group, self.tests = Lower(0.0), (0.0,) * len(grid.sizes), 0, 0
+
+    def run(self) -> Largest | None:
+        """None if a grid point exceeds ``beyond``."""
+        cells, final = self._first(), float(self.weights.sum())
+        while len(cells):
+            failed = []
+            for first in range(0, len(cells), self.chunk):
+                part = cells[first : first + self.chunk]
+                failed.append(part[~self._passes(part)])
+                self._raise(failed[-1][failed[-1].points == 1])
+                if self.found > self.beyond:
+                    return None
+            cells = self._split(_joined(failed))
+            if len(cells) > SAMPLE:
+                self._look(cells)
+        if not self.found:
+            self._witness_start()
+        root = math.cos(final)
+        anywhere = up(up(self.level / (root * root)) * (1 + 1e-14)) if final <= WIDEST else math.inf
+        slack = (self.rounding * self.level + self.symbol.error) / self.level
+        return Largest(up(self.level), Upper(anywhere), self.found, self.turns, self.group, slack, self.tests)
+
+    def _first(self) -> _Cells:
+        """Equal cells that cover the grid: the widest of which most of a sample pass."""
+        width = WIDEST if float(self.weights.sum()) <= WIDEST else 0.0
+        while True:
+            cells = self._cover(width)
+            if len(cells) <= SAMPLE or (cells.points == 1).all():
+                return cells
+            sample = cells[np.random.default_rng(0).permutation(len(cells))[:SAMPLE]]
+            if self._passes(sample).mean() > 0.5:
+                return cells
+            width *= 0.8
+
+    def _cover(self, width: float) -> _Cells:
+        """Equal cells that cover the grid, of ``w`` up to ``width``."""
+        per_axis = []
+        axes = max(1, sum(size > 1 for size in self.grid.sizes))
+        for used, weight in zip(self.grid.used, self.weights, strict=True):
+            length = used if weight == 0 else min(used, max(1, int(width / axes / weight)))
+            pieces = -(-used // length)
+            edges = np.arange(pieces + 1) * used // pieces
+            per_axis.append(list(itertools.pairwise(edges.tolist())))
+        boxes = np.array(list(itertools.product(*per_axis)), dtype=np.int64)  # (B, axes, 2)
+        groups = self.symbol.groups
+        boxes, group = np.repeat(boxes, groups, axis=0), np.tile(np.arange(groups), len(boxes))
+        return _Cells(boxes[..., 0], boxes[..., 1] - boxes[..., 0], group)
+
+    def _split(self, cells: _Cells) -> _Cells:
+        """Each cell of more than one point in halves, along every axis but those already much shorter than others."""
+        for a, weight in enumerate(self.weights):
+            wide = cells.length * self.weights
+            cut = (cells.length[:, a] > 1) & (2 * cells.length[:, a] * weight >= wide.max(axis=1, initial=0.0))
+            whole, halved = cells[~cut], cells[cut]
+            low = (halved.length[:, a] + 1) // 2
+            left, right = (_Cells(halved.first.copy(), halved.length.copy(), halved.group) for _ in range(2))
+            left.length[:, a] = low
+            right.first[:, a] += low
+            right.length[:, a] -= low
+            cells = _joined([whole, left, right])
+        return cells
+
+    def _place(self, cells: _Cells) -> tuple[Integers, Integers]:
+        """The cells' centres in turns: numerators (B, axes) and denominators (axes)."""
+        return 2 * cells.first + cells.length - 1 + np.array(self.grid.halves), 2 * np.array(self.grid.sizes)
+
+    def _passes(self, cells: _Cells) -> npt.NDArray[np.bool_]:
+        """Whether the true block at each centre is proved to have no eigenvalue above what its cell allows."""
+        wide, final = cells.length @ self.weights, float(self.weights.sum())
+        shares = np.where(cells.points == 1, 1.0, (np.cos(wide) / math.cos(final)) ** 2 * (1 - 1e-14))
+        shares[(cells.points > 1) & ((wide > 2 * WIDEST) | (final > WIDEST))] = 0.0
+        allowed = self.level * shares - (self.rounding * self.level + self.symbol.error) * (1 + 1e-14)
+        self.tests += len(cells)
+        result = []
+        for first in range(0, len(cells), self.chunk):
+            part = slice(first, first + self.chunk)
+            place = self._place(cells[part])
+            minus = self.symbol.blocks(*place, cells.group[part], sign=-1.0, out=self.buffer)
+            result.append(positive_definite(minus, allowed[part]))
+        return np.concatenate(result)
+
+    def _look(self, cells: _Cells) -> None:
+        """Lifts the level to that of a promising grid point, lest too low a level have all cells split."""
+        some = cells[np.random.default_rng(0).permutation(len(cells))[:SAMPLE]]
+        points = _Cells(some.first + some.length // 2, np.ones_like(some.length), some.group)
+        self._raise(points[~self._passes(points)])
+
+    def _witness_start(self) -> None:
+        point = np.rint(self.start.turns * self.grid.sizes - self.grid.twists).astype(np.int64)
+        cell = _Cells(point[np.newaxis], np.ones((1, len(point)), dtype=np.int64), np.array([self.start.group]))
+        self._witness(self.symbol.blocks(*self._place(cell), cell.group)[0], cell, careful=False)
+
+    def _raise(self, leaves: _Cells) -> None:
+        """Lifts the level until all of these grid points pass."""
+        room = self.margin
+        while len(leaves):
+            blocks = self.symbol.blocks(*self._place(leaves), leaves.group)
+            best = int(power(blocks, steps=6).argmax())
+            block = blocks[best]
+            quotient = self._witness(block, leaves[best : best + 1], careful=room > self.margin)
+            if quotient * (1 + self.margin) > self.level:
+                self.level = quotient * (1 + self.margin)
+            else:  # rounding stands in the way: give it room
+                self.level *= 1 + room
+                room *= 2
+            if self.found > self.beyond:
+                return
+            leaves = leaves[~self._passes(leaves)]
+
+    def _witness(self, block: torch.Tensor, cell: _Cells, *, careful: bool) -> float:
+        """A Rayleigh quotient near the largest eigenvalue of a grid point; raises ``found``."""
+        vector = top_eigenvectors(block, 1, careful=careful)[1][:, 0]
+        quotient = float(torch.vdot(vector, block @ vector).real / torch.vdot(vector, vector).real)
+        lost = up(4 * gamma(2 * self.symbol.order + 16) * float(torch.linalg.matrix_norm(block)) + self.symbol.error)
+        proved = down(quotient - lost)
+        if proved > self.found:
+            numerators, denominators = self._place(cell)
+            self.found, self.group = proved, int(cell.group[0])
+            self.turns = tuple(float(x) for x in numerators[0] / denominators)
+        return quotient
+
+
+def _joined(parts: Sequence[_Cells]) -> _Cells:
+    return _Cells(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("first", "length", "group")))

@@ -1,0 +1,113 @@
+"""Where a symbol is largest: an estimate, which only proposes what :mod:`radii.lipschitz.cells` goes on to prove."""
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from radii.lipschitz.blocks import positive_definite, power, top_eigenvectors
+from radii.lipschitz.symbol import Symbol
+
+Array = npt.NDArray[np.float64]
+
+CHUNK_BYTES = 2**24  # of blocks held at a time
+COARSE_ITEMS = 2048  # blocks looked at first, at most
+COARSE_ENTRIES = 2**23  # numbers in them, at most, unless that leaves fewer than 64 blocks
+EXTRA = 4
+CLIMBS = 3  # maxima looked for
+WORTH = 0.985  # of the largest eigenvalue found: what a frequency must exceed to be climbed from
+VECTORS = 6  # eigenvectors at a maximum: the small model of its surroundings
+RESOLUTION = 2**40  # turns are proposed as fractions of this
+
+
+@dataclass(frozen=True, slots=True)
+class Peak:
+    """A high point of the largest eigenvalue: where, in which group, and a small symbol that is like it nearby."""
+
+    turns: Array
+    group: int
+    value: float
+    model: Symbol
+
+
+def peaks(symbol: Symbol, *, accurate: bool = False) -> list[Peak]:
+    """The highest maxima found, highest first. ``accurate``: climbed to about 1e-5 turns."""
+    turns, group, spacing = _coarse(symbol)
+    chunk = max(1, CHUNK_BYTES // symbol.bytes_per_block)
+    parts = [slice(first, first + chunk) for first in range(0, len(turns), chunk)]
+    guesses = np.concatenate([power(at(symbol, turns[p], group[p]), steps=6) for p in parts])
+    waiting = np.argsort(-guesses)
+    found: list[Peak] = []
+    while len(waiting) and len(found) < CLIMBS:
+        i = waiting[0]
+        found.append(_peak(symbol, turns[i], int(group[i]), spacing, accurate=accurate))
+        threshold = WORTH * max(peak.value for peak in found)
+        near = np.array([_same(turns[i], found[-1].turns, spacing) and group[i] == found[-1].group for i in waiting])
+        waiting = waiting[1:][~near[1:]]
+        some = [waiting[first : first + chunk] for first in range(0, len(waiting), chunk)]
+        low = [positive_definite(-at(symbol, turns[p], group[p]), np.full(len(p), threshold)) for p in some]
+        waiting = waiting[~np.concatenate(low)] if low else waiting
+    return sorted(found, key=lambda peak: -peak.value)
+
+
+def at(symbol: Symbol, turns: Array, group: npt.NDArray[np.int64]) -> torch.Tensor:
+    """Blocks at turns given as floats (B, axes)."""
+    numerators = np.rint(turns * RESOLUTION).astype(np.int64)
+    return symbol.blocks(numerators, np.full(turns.shape[1], RESOLUTION), group)
+
+
+def _coarse(symbol: Symbol) -> tuple[Array, npt.NDArray[np.int64], Array]:
+    """Turns (B, axes) of a grid that resolves the symbol, half of it, for each group; and the grid's spacing."""
+    most = min(COARSE_ITEMS, max(64, COARSE_ENTRIES // symbol.order**2))
+    sizes = [2 * d + EXTRA if d else 1 for d in symbol.degree]
+    while math.prod(sizes) * symbol.groups > 2 * most and max(sizes) > 3:
+        sizes[int(np.argmax(sizes))] = max(3, int(0.8 * max(sizes)))
+    half = [*sizes[:-1], sizes[-1] // 2 + 1]
+    turns = np.stack(np.unravel_index(np.arange(math.prod(half)), half), axis=1) / np.array(sizes)
+    group = np.tile(np.arange(symbol.groups), len(turns))
+    return np.repeat(turns, symbol.groups, axis=0), group, 1 / np.array(sizes)
+
+
+def _climb(model: Symbol, turns: Array, reach: Array, *, rounds: int) -> Array:
+    """The best point of ever finer stencils of a compressed symbol."""
+    axes = len(turns)
+    stencil = np.array(list(itertools.product((-1.0, -0.5, 0.0, 0.5, 1.0), repeat=axes)))
+    stencil = stencil[np.abs(stencil).sum(axis=1).argsort(kind="stable")]  # ties: stay
+    for _ in range(rounds):
+        points = turns + stencil * reach
+        turns = points[int(model.estimate(points).argmax())]
+        reach = reach / 3
+    return turns
+
+
+def _same(one: Array, other: Array, spacing: Array) -> bool:
+    """Whether two turns, or one and the other's conjugate, are within the spacing of a grid."""
+    return any(bool((np.abs((d + 0.5) % 1 - 0.5) < 0.75 * spacing).all()) for d in (one - other, one + other))
+
+
+def _peak(symbol: Symbol, turns: Array, group: int, spacing: Array, *, accurate: bool) -> Peak:
+    count, numbers = min(VECTORS, symbol.order), np.array([group])
+    reach = spacing / 2
+    for _ in range(6 if accurate else 3):
+        _, vectors = top_eigenvectors(at(symbol, turns[np.newaxis], numbers)[0], count)
+        model = symbol.compressed(vectors, group)
+        turns = _climb(model, turns, reach, rounds=5)
+        reach = reach / 8 if accurate else reach / 2
+    return Peak(turns, group, float(model.estimate(turns[np.newaxis])[0]), model)
+
+
+def foreseen(found: Sequence[Peak], sizes: Sequence[int], twists: Sequence[float]) -> Peak:
+    """The highest point of the grid ``(j + twist) / size`` by the peaks' models, whose value is about from below."""
+    size, twist = np.array(sizes), np.array(twists)
+    corners = np.array(list(itertools.product((0, 1), repeat=len(size))))
+    points = []
+    for peak in found:
+        around = (np.floor(peak.turns * size - twist) + corners + twist) / size
+        values = peak.model.estimate(around)
+        best = int(values.argmax())
+        points.append(replace(peak, turns=around[best], value=float(values[best])))
+    return max(points, key=lambda point: point.value)
