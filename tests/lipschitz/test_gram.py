@@ -59,7 +59,7 @@ def test_stacks_and_function_transforms():
 
 
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # the compiler does it itself
-@pytest.mark.parametrize(("shape", "settings"), CASES)
+@pytest.mark.parametrize(("shape", "settings"), [CASES[0], CASES[-1]])
 def test_compiled_in_one_graph(shape, settings):
     weight = random(*shape)
     compiled = torch.compile(lambda w: gram_norm(w, **settings), fullgraph=True, backend="aot_eager")
