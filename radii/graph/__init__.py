@@ -11,10 +11,11 @@ from radii.graph.architectures import from_weights
 from radii.graph.canonical import from_canonical, to_canonical
 from radii.graph.cone import with_cones
 from radii.graph.errors import Obstacle, UnsupportedModel
+from radii.graph.independence import check_batch_independence
 from radii.graph.ir import Graph, Node, Operator
 from radii.graph.limits import Limits
 from radii.graph.methods import methods, normalized, undecorated
-from radii.graph.module import check_batch_independence, to_module
+from radii.graph.module import to_module
 from radii.graph.network import read_network
 from radii.graph.ops import OPERATORS, operators
 from radii.graph.reader import read_onnx

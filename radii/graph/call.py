@@ -20,12 +20,12 @@ class Activation:
 
     id: str
     shape: tuple[int, ...]
-    joined: bool = False  # the file counts the batch and the first axis of ``shape`` as one
+    whole: bool = False  # the file is read at a batch of its own, which is an axis of ``shape`` like any other
 
     @property
     def rank(self) -> int:
         """Its rank in the file: the batch counts."""
-        return len(self.shape) + (not self.joined)
+        return len(self.shape) + (not self.whole)
 
 
 Value = Activation | np.ndarray  # a constant: floats, integers, or integers affine in the batch (dtype object)
@@ -42,7 +42,6 @@ class Call:
     outputs: int = 1  # how many outputs it has, up to the last that has a name
     output: int = 0  # which of them is read
     limits: Limits = DEFAULTS
-    fixed_batch: bool = False  # the file fixes the batch to 1: a leading literal 1 means the batch
 
     def get(self, name: str, default: Any = None) -> Any:
         """An attribute, or its default."""

@@ -90,7 +90,7 @@ def _shape(call: Call) -> Array:
     value = call.input(0)
     if isinstance(value, Activation):
         full = np.empty(value.rank, dtype=object)
-        full[:] = [BATCH * value.shape[0] if value.joined else BATCH, *value.shape[value.joined :]]
+        full[:] = value.shape if value.whole else [BATCH, *value.shape]
     else:
         full = np.array(_given(call, 0).shape, dtype=np.int64)
     return np.asarray(full[call.get("start", 0) : call.get("end")])
@@ -102,7 +102,7 @@ def _size(call: Call) -> Array:
     if not isinstance(value, Activation):
         return np.array(_given(call, 0).size)
     total = np.empty((), dtype=object)
-    total[()] = BATCH * int(np.prod(value.shape, dtype=object))
+    total[()] = (1 if value.whole else BATCH) * int(np.prod(value.shape, dtype=object))
     return total
 
 
@@ -183,6 +183,8 @@ def _reshape(call: Call) -> Array:
     shape = [int(size) for size in target.reshape(-1)]
     if not call.get("allowzero", 0):
         shape = [value.shape[i] if size == 0 else size for i, size in enumerate(shape)]
+    if any(size < -1 for size in shape):
+        raise Refusal("a size is negative", REMEDY)
     return value.reshape(shape)
 
 
@@ -190,6 +192,8 @@ def _reshape(call: Call) -> Array:
 def _flatten(call: Call) -> Array:
     value = _given(call, 0)
     axis = call.get("axis", 1)
+    if not -value.ndim <= axis <= value.ndim:
+        raise Refusal("an axis is out of range", REMEDY)
     rows = int(np.prod(value.shape[:axis], dtype=np.int64))
     return value.reshape(rows, -1) if value.size else value.reshape(rows, 0)
 

@@ -1,7 +1,7 @@
 """How much a file may ask for. Every limit is checked before anything of that size is allocated."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 from radii.graph.errors import Refusal
@@ -17,6 +17,15 @@ class Limits:
     total_elements: int = 2**29  # all constants together, those computed at import included
     made_elements: int = 2**24  # of a constant computed to be larger than what it is computed from
     activation_elements: int = 2**26  # alive at once, a sample: 256 MiB of float32
+
+    def times(self, samples: int) -> "Limits":
+        """What ``samples`` samples may ask for at once."""
+        return replace(
+            self,
+            total_elements=samples * self.total_elements,
+            made_elements=samples * self.made_elements,
+            activation_elements=samples * self.activation_elements,
+        )
 
     def check_tensor(self, shape: Iterable[int]) -> int:
         """The number of elements of a tensor; `Refusal` where that is too many."""

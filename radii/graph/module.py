@@ -1,13 +1,12 @@
 """A graph as a torch module: buffers and a loop, no generated code."""
 
-from collections.abc import Callable
 from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from radii.graph.ir import Graph, Shape
+from radii.graph.ir import Graph
 
 
 class GraphModule(nn.Module):
@@ -47,27 +46,3 @@ class GraphModule(nn.Module):
 def to_module(graph: Graph, *, dtype: torch.dtype = torch.float32) -> nn.Module:
     """The graph as a module in ``dtype``: float32 to run fast, float64 where a margin enters a certificate."""
     return GraphModule(graph, dtype)
-
-
-@torch.inference_mode()
-def check_batch_independence(
-    module: Callable[[Tensor], Tensor],
-    input_shape: Shape,
-    *,
-    batch: int = 4,
-    dtype: torch.dtype = torch.float32,
-    tolerance: float = 1e-4,
-) -> bool:
-    """Whether each row alone gives what it gives in a batch, to ``tolerance`` of the largest output.
-
-    A graph read by `read_onnx` keeps samples apart by construction; this is the test of it, and of modules that
-    come from elsewhere. The inputs are uniform on [0, 1], from a fixed seed.
-    """
-    generator = torch.Generator().manual_seed(0)
-    x = torch.rand(batch, *input_shape, generator=generator, dtype=torch.float64).to(dtype)
-    together = module(x)
-    alone = [module(row[None]) for row in x]
-    if len(together) != batch or any(y.shape != together[:1].shape for y in alone):
-        return False
-    gap = (together - torch.cat(alone)).abs().max()
-    return bool(gap <= tolerance * together.abs().max())

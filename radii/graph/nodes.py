@@ -13,17 +13,16 @@ from radii.graph.branches import DATA_DEPENDENT, branches, live_nodes
 from radii.graph.call import Activation, Call, Value
 from radii.graph.errors import Obstacle, Refusal
 from radii.graph.folding import FOLDS, fold
-from radii.graph.ir import Node, Operator
-from radii.graph.joined import axes_apart
+from radii.graph.ir import Node, Operator, Shape
 from radii.graph.limits import Limits
 from radii.graph.ops import OPERATORS
 from radii.graph.ops.activation import Erf
 from radii.graph.ops.copies import Parameter, repeated
-from radii.graph.ops.elementwise import Add, Mul, Sub
-from radii.graph.ops.layout import Identity
-from radii.graph.ops.normalization import BatchNormalization
+from radii.graph.ops.elementwise import Sub
+from radii.graph.ops.layout import KEEP_BATCH, Identity, Reshape
 from radii.graph.remedies import quoted
 from radii.graph.tensors import MissingFile, Tensors
+from radii.graph.whole import View, relabelled, views
 
 SHAPE_ONLY = ("Shape", "Size")  # known at import even for an activation
 
@@ -39,8 +38,9 @@ class NodeReader:
         self.values: dict[str, Value | None] = {}
         self.nodes: list[Node] = []
         self.initializers: dict[str, Any] = {}
-        self.fixed_batch = False
-        self.joins: dict[str, tuple[int, Any]] = {}  # by id of a joined activation: who joined it, and where
+        self.understood = 0  # nodes read so far
+        self.shapes: dict[str, Shape] = {}  # a sample's, of every activation made
+        self.reshapes: dict[tuple[str, Shape], Activation] = {}
         self.source: tuple[Activation, ...] = ()  # the input: what a constant of every sample takes its batch from
         self.opset = 0
 
@@ -72,16 +72,13 @@ class NodeReader:
                 inputs,
                 outputs=max((i for i, name in enumerate(node.output, start=1) if name), default=0),
                 limits=self.limits,
-                fixed_batch=self.fixed_batch,
             )
             for position, name in enumerate(node.output):
                 if name in needed:
-                    made = self.value(replace(call, output=position), index, node.name)
-                    if isinstance(made, Activation) and made.joined:
-                        self.joins[made.id] = self.joining(node) or (index, node)
-                    self.values[name] = made
+                    self.values[name] = self.value(replace(call, output=position), index, node.name)
+            self.understood += 1
         except Refusal as refusal:
-            self.obstacle(refusal.reason, refusal.remedy, *(self.joining(node) or (index, node)))
+            self.obstacle(refusal.reason, refusal.remedy, index, node)
         except MissingFile as missing:
             self.missing[missing.name] += 1
         except MALFORMED as error:
@@ -144,11 +141,6 @@ class NodeReader:
         self.values[name] = value
         return value
 
-    def joining(self, node: Any) -> tuple[int, Any] | None:
-        """The node that joined samples of the batch in an input of this one: the one to name in a refusal."""
-        values = (self.values.get(name) for name in node.input)
-        return next((self.joins[value.id] for value in values if isinstance(value, Activation) and value.joined), None)
-
     def value(self, call: Call, index: int, label: str) -> Value:
         """What a node makes: a constant, or an activation and the node for it."""
         if not call.activations() or call.operator in SHAPE_ONLY:
@@ -162,9 +154,48 @@ class NodeReader:
             constant = fold(call)
             self.tensors.spend(constant.size)
             return constant
-        if call.operator == "BatchNormalization" and call.activation().joined and call.activation().rank == 2:
-            return self.normalised(call, index, label)
-        call, joined = axes_apart(call)
+        if call.activations()[0].whole:
+            return self.whole(call, index, label)
+        return self.applied(call, index, label)
+
+    def whole(self, call: Call, index: int, label: str) -> Activation:
+        """What a node makes of activations that are `Activation.whole`: by the first view that its operator has."""
+        if call.operator in OPERATORS:
+            _check_inputs(call, OPERATORS[call.operator].most_inputs)
+        shape = relabelled(call)
+        if shape is not None:
+            return replace(call.activation(), shape=shape)
+        refused: Exception = Refusal("it is not supported on a batch that has left the first axis", KEEP_BATCH)
+        for view in views(call, lambda x: self.shapes[x.id]):
+            try:
+                self.tensors.spend(max(0, _entries(view.call) - _entries(call)))
+                made = self.applied(self.seen(view, index, label), index, label)
+                return Activation(made.id, view.file(made.shape), whole=True)
+            except (Refusal, *MALFORMED) as error:
+                refused = error
+        raise refused
+
+    def seen(self, view: View, index: int, label: str) -> Call:
+        """The call of a view, its activations reshaped to what it asks for."""
+        shapes = iter(view.shapes)
+        inputs = (
+            replace(value, id=self.reshaped(value, next(shapes), index, label).id)
+            if isinstance(value, Activation)
+            else value
+            for value in view.call.inputs
+        )
+        return replace(view.call, inputs=tuple(inputs))
+
+    def reshaped(self, x: Activation, shape: Shape, index: int, label: str) -> Activation:
+        """``x`` of another shape, made once."""
+        if self.shapes[x.id] == shape:
+            return x
+        if (x.id, shape) not in self.reshapes:
+            self.reshapes[x.id, shape] = self.made(Reshape(shape), (x,), index, label)
+        return self.reshapes[x.id, shape]
+
+    def applied(self, call: Call, index: int, label: str) -> Activation:
+        """What a node makes of activations whose batch is ours."""
         if call.operator == ERFC:
             _check_inputs(call, 1)
             error = self.made(Erf(), call.activations(), index, label)
@@ -175,17 +206,7 @@ class NodeReader:
         if OPERATORS[call.operator].lifts_constants:
             inputs = (self.lifted(value, call, index, label) for value in call.inputs)
             call = replace(call, inputs=tuple(inputs))
-        return replace(self.made(OPERATORS[call.operator].read(call), call.activations(), index, label), joined=joined)
-
-    def normalised(self, call: Call, index: int, label: str) -> Activation:
-        """Batch norm of (batch * rows, features): its channels are the last axis here."""
-        x = call.activation()
-        _check_inputs(call, BatchNormalization.most_inputs)
-        row = replace(x, shape=x.shape[1:], joined=False)
-        norm = BatchNormalization.read(replace(call, inputs=(row, *call.inputs[1:])))
-        scale, offset = norm.arrays()["scale"], norm.arrays()["offset"]
-        scaled = self.made(Mul(scale), (replace(x, joined=False),), index, label)
-        return replace(self.made(Add(offset), (scaled,), index, label), joined=True)
+        return self.made(OPERATORS[call.operator].read(call), call.activations(), index, label)
 
     def lifted(self, value: Value | None, call: Call, index: int, label: str) -> Value | None:
         """A constant as an activation that is the same for every sample."""
@@ -199,10 +220,11 @@ class NodeReader:
 
     def made(self, operator: Operator, activations: tuple[Activation, ...], index: int, label: str) -> Activation:
         """The node for an operator, checked, and the activation that it makes."""
-        shape = admit(operator, [value.shape for value in activations], self.limits)
+        shape = admit(operator, [self.shapes[value.id] for value in activations], self.limits)
         if isinstance(operator, Identity):
-            return activations[0]
+            return replace(activations[0], shape=shape)
         made = Activation(f"node{len(self.nodes)}", shape)
+        self.shapes[made.id] = shape
         self.nodes.append(Node(operator, tuple(value.id for value in activations), made.id, index, label))
         return made
 
@@ -210,3 +232,8 @@ class NodeReader:
 def _check_inputs(call: Call, most: int) -> None:
     if len(call.inputs) > most:
         raise Refusal(f"it has {len(call.inputs)} inputs, and takes at most {most}", "Export the model again")
+
+
+def _entries(call: Call) -> int:
+    """Of its constants."""
+    return sum(value.size for value in call.inputs if isinstance(value, np.ndarray))

@@ -11,6 +11,7 @@ from radii.graph.attributes import DEFAULT_DOMAIN
 from radii.graph.branches import count_nodes, live_nodes
 from radii.graph.call import Activation, Value
 from radii.graph.errors import Obstacle, UnsupportedModel
+from radii.graph.independence import keeps_apart
 from radii.graph.ir import Graph
 from radii.graph.limits import DEFAULTS, Limits
 from radii.graph.nodes import NodeReader
@@ -40,7 +41,7 @@ def read_onnx(
         raise _refused(*foreign)
     try:
         with np.errstate(all="ignore"):  # what overflows is refused by name, not warned of
-            return _Reader(_parse(data), external_data or {}, limits).graph(output)
+            return _read(_parse(data), external_data or {}, output, limits)
     except UnicodeDecodeError:
         raise _refused("a name in the file is not text", "Export the model again") from None
 
@@ -64,12 +65,51 @@ def _parse(data: bytes) -> Any:
     return model
 
 
-class _Reader(NodeReader):
-    """One pass over one file."""
+def _read(model: Any, external: Mapping[str, bytes], output: str | None, limits: Limits) -> Graph:
+    """The graph of a file whose batch stays the first axis; of any other, the one that it is at a batch of 1."""
+    free = _Reader(model, external, limits)
+    try:
+        return free.graph(output)
+    except UnsupportedModel as refusal:
+        if not _at_nodes(refusal):
+            raise
+        obstacles, understood = refusal.obstacles, free.understood
+    del free  # and the weights it holds
+    one = _Reader(model, external, limits, batch=1)
+    try:
+        graph = one.graph(output)
+        if one.batch_is_fixed:
+            return graph
+    except UnsupportedModel as refusal:
+        if one.understood > understood and (one.batch_is_fixed or _at_nodes(refusal)):
+            raise
+        raise UnsupportedModel([*obstacles, *(found for found in refusal.obstacles if found.node is None)]) from None
+    try:
+        apart = keeps_apart(graph, _Reader(model, external, limits.times(2), batch=2).graph(output))
+    except UnsupportedModel:
+        final = Obstacle(None, "", "the network can be read at a batch of 1 only", "Export with the batch fixed to 1")
+    else:
+        if apart:
+            return graph
+        final = Obstacle(
+            None,
+            "",
+            "an input's logits depend on the other inputs of its batch, or are not finite",
+            "Export in evaluation mode: model.eval()",
+        )
+    raise UnsupportedModel([*obstacles, final])
 
-    def __init__(self, model: Any, external: Mapping[str, bytes], limits: Limits) -> None:
+
+def _at_nodes(refusal: UnsupportedModel) -> bool:
+    return any(obstacle.node is not None for obstacle in refusal.obstacles)
+
+
+class _Reader(NodeReader):
+    """One pass over one file: the batch is what it calls so, or, where ``batch`` says its size, an axis like any."""
+
+    def __init__(self, model: Any, external: Mapping[str, bytes], limits: Limits, batch: int | None = None) -> None:
         super().__init__(external, limits)
-        self.model, self.file = model, model.graph
+        self.model, self.file, self.batch = model, model.graph, batch
 
     def graph(self, output: str | None) -> Graph:
         count = count_nodes(self.file)
@@ -98,7 +138,10 @@ class _Reader(NodeReader):
             )
         if self.obstacles or source is None or not isinstance(result, Activation):
             raise UnsupportedModel(self.obstacles)
-        return admitted(simplify(Graph.build(source.id, source.shape, result.id, self.nodes)), self.limits)
+        if result.whole:
+            result = self.reshaped(result, (prod(result.shape),), -1, "")  # at a batch of 2: the logits of both
+        graph = Graph.build(source.id, self.shapes[source.id], result.id, self.nodes)
+        return admitted(simplify(graph), self.limits)
 
     # The file as a whole
 
@@ -151,8 +194,12 @@ class _Reader(NodeReader):
         if prod(shape) > self.limits.activation_elements:
             self.obstacle(f"a sample has {prod(shape)} entries", "Use a smaller input")
             return None
-        self.fixed_batch = sizes[0] == 1
-        source = Activation("input", shape)
+        self.batch_is_fixed = sizes[0] == 1
+        if self.batch is None:
+            source = Activation("input", shape)
+        else:
+            source = Activation("input", (self.batch, *shape), whole=True)
+        self.shapes[source.id] = shape if self.batch in (None, 1) else source.shape
         self.values[value.name] = source
         self.source = (source,)
         return source
@@ -170,15 +217,14 @@ class _Reader(NodeReader):
 
     def check_result(self, name: str, result: Value | None) -> None:
         if isinstance(result, Activation):
-            if result.joined:
+            shape: tuple[Any, ...] = result.shape if result.whole else (self.batch, *result.shape)
+            if self.batch == 1 and len(shape) == 1:  # its batch axis has gone
+                shape = (1, *shape)
+            if len(shape) != 2 or shape[0] != self.batch or shape[1] < 2:
+                words = ", ".join("batch" if size is None else str(size) for size in shape)
                 self.obstacle(
-                    "samples of the batch are joined or cut",
-                    "The output must be logits of shape (batch, classes)",
-                    *self.joins[result.id],
-                )
-            elif len(result.shape) != 1 or result.shape[0] < 2:
-                self.obstacle(
-                    f"the output {quoted(name)} has the shape (batch, {', '.join(map(str, result.shape))})",
+                    f"the output {quoted(name)} has the shape ({words})"
+                    + (f" at a batch of {self.batch}" if result.whole else ""),
                     "The output must be logits of shape (batch, classes) with at least two classes",
                 )
         elif result is not None:

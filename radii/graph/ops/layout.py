@@ -132,7 +132,7 @@ class Reshape(Operator):
         x, target = call.activation(), call.constant(1)
         if target is None or target.ndim != 1 or target.dtype.kind not in "iuO":
             raise Refusal("the shape must be a constant list of integers", "Export with fixed sizes")
-        return reshape(cls, x, _resolve(x, list(target), bool(call.get("allowzero", 0)), call.fixed_batch))
+        return reshape(cls, x, _resolve(x, list(target), bool(call.get("allowzero", 0))))
 
     def check(self, *inputs: Shape) -> None:
         hold(all(size >= 1 for size in self.target), "a size is not positive")
@@ -157,7 +157,7 @@ def reshape(cls: type[Reshape], x: Activation, target: Shape) -> Operator:
     return Identity() if target == x.shape else cls(target)
 
 
-def _resolve(x: Activation, target: list[int | Affine], allowzero: bool, fixed_batch: bool) -> Shape:
+def _resolve(x: Activation, target: list[int | Affine], allowzero: bool) -> Shape:
     """A target of a Reshape, batch first, as the shape of one sample."""
     full: list[int | Affine] = [BATCH, *x.shape]
     if not allowzero:
@@ -174,7 +174,7 @@ def _resolve(x: Activation, target: list[int | Affine], allowzero: bool, fixed_b
     if sizes.count(-1) + _is(head, -1) > 1 or any(size < -1 or size == 0 for size in sizes):
         raise Refusal("the shape has more than one free size, or an impossible one", "Export the model again")
     is_batch = isinstance(head, Affine) and (head.slope, head.offset) == (1, 0)
-    if not (is_batch or _is(head, -1) or (fixed_batch and _is(head, 1))):
+    if not (is_batch or _is(head, -1)):
         raise Refusal("the batch is moved from the first axis, or mixed with another", KEEP_BATCH)
     if -1 in sizes:
         known = -prod(sizes)

@@ -194,7 +194,7 @@ def _axes(call: Call, x: Activation) -> tuple[Axis, ...]:
     for axis, value in zip(axes, wanted, strict=True):
         if axis == 0:
             one = not isinstance(value, Affine) and value == 1
-            if not (is_batch(value) or (one and (scales is not None or call.fixed_batch))):
+            if not (is_batch(value) or (one and scales is not None)):
                 raise Refusal("it resizes the batch", KEEP_BATCH)
             continue
         if isinstance(value, Affine):
