@@ -17,7 +17,7 @@ from radii.graph import Graph, Obstacle, UnsupportedModel, normalized, to_module
 from radii.lipschitz import NetworkBound, UnboundedModel, margin_radius, network_bound
 from radii.methods import Lipschitz, Smoothing, parse_method
 from radii.norms import converted
-from radii.smoothing import certificate, chunk_size, chunks, count_chunk, input_digest, noise_key, noise_source
+from radii.smoothing import certificate, chunk_size, chunks, count_chunk, gaussian, input_digest, noise_key
 from workers.network import read_graph
 
 log = logging.getLogger(__name__)
@@ -125,7 +125,7 @@ def _inputs(order: Json, graph: Graph) -> tuple[npt.NDArray[np.float32], npt.NDA
 def _smooth(method: Smoothing, model: _Prepared, order: Json, emit: Emit) -> None:
     """CERTIFY, chunk by chunk; the chunks that the order brings are not counted again."""
     module, classes = model.classifier, model.graph.num_classes
-    noise = noise_source(model.device)
+    noise = gaussian(method.sigma, model.device)
     xs, ys = _inputs(order, model.graph)
     known: dict[tuple[int, str, int], list[int]] = {
         (chunk["index"], chunk["stage"], chunk["number"]): chunk["counts"] for chunk in order["chunks"]
@@ -150,7 +150,7 @@ def _smooth(method: Smoothing, model: _Prepared, order: Json, emit: Emit) -> Non
                         module,
                         x,
                         num_classes=classes,
-                        sigma=method.sigma,
+                        noise=noise,
                         key=key,
                         stage=stage,  # type: ignore[arg-type]
                         number=number,

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from radii.graph import Graph, read_onnx, to_module
 from radii.lipschitz import margin_radius, network_bound
-from radii.smoothing import certify, input_digest, noise_key, noise_source
+from radii.smoothing import certify, gaussian, input_digest, noise_key
 
 HERE = Path(__file__).parent
 SEED = 0
@@ -155,12 +155,12 @@ def export(network: nn.Sequential, path: Path) -> None:
 
 def smoothed_radii(graph: Graph, x: Tensor) -> list[tuple[int | None, float]]:
     """Prediction and radius of each image by randomized smoothing (0: abstained)."""
-    module, noise = to_module(graph), noise_source(x.device).name
+    module, noise = to_module(graph), gaussian(SIGMA)
     results = []
     for image in x:
         digest = input_digest(image.numpy())
-        key = noise_key(bytes(32), model_digest=graph.digest, input_digest=digest, noise=noise, sigma=SIGMA)
-        results.append(certify(module, image, num_classes=10, sigma=SIGMA, alpha=0.001, n0=100, n=10_000, key=key))
+        key = noise_key(bytes(32), model_digest=graph.digest, input_digest=digest, noise=noise.name, sigma=SIGMA)
+        results.append(certify(module, image, num_classes=10, noise=noise, alpha=0.001, n0=100, n=10_000, key=key))
     return [(result.prediction, result.radius or 0.0) for result in results]
 
 

@@ -1,62 +1,27 @@
 """`radii inspect`: what is in a network, which methods can certify it, and what stands in the way."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import typer
 from rich.table import Table
 
-from radii.architectures import parse_architecture
-from radii.cli.console import err, fail, out, plain, print_json, table_of
-from radii.files import external_data as beside
+from radii.cli import network
+from radii.cli.console import out, plain, print_json, table_of
 
 Json = dict[str, Any]
 
 
-def command(
-    file: Path,
-    external_data: list[Path],
-    *,
-    output: str | None,
-    architecture: Json | None,
-    shape: list[int] | None,
-    as_json: bool,
-) -> None:
-    """Print the network, or, with exit code 1, every obstacle between it and a certificate."""
-    if architecture and not shape:
-        fail("weights alone do not say the shape of the input: give --shape", code=2)
-    try:
-        found = _read(file, external_data, output=output, architecture=architecture, shape=shape)
-    except ImportError as error:
-        fail(f"inspecting needs {error.name}: pip install 'radii[torch]'")
-    if as_json:
-        print_json(found)
-    elif found["supported"]:
-        _print(found)
-    else:
-        err.print(f"[bold red]{plain(file.name)} can't be certified[/]", soft_wrap=True)
-        err.print(table_of(found["obstacles"]))
-    if not found["supported"]:
-        raise typer.Exit(1)
+def command(file: Path, external_data: list[Path], *, as_json: bool, **options: Any) -> None:
+    """Print the network, or, with exit code 1, every obstacle between it and a certificate.
 
+    ``options``: as :func:`radii.cli.network.read`.
+    """
+    with network.obstacles_told(file, verdict="supported", as_json=as_json):
+        from radii.graph import methods
 
-def _read(
-    file: Path, external_data: list[Path], *, output: str | None, architecture: Json | None, shape: list[int] | None
-) -> Json:
-    from radii.graph import UnsupportedModel, methods, read_network
-
-    try:
-        graph = read_network(
-            file.read_bytes(),
-            external_data={path.name: path.read_bytes() for path in (*beside(file), *external_data)},
-            output=output,
-            architecture=parse_architecture(architecture) if architecture else None,
-            input_shape=tuple(shape) if shape else None,
-        )
-    except UnsupportedModel as unsupported:
-        return {"supported": False, "obstacles": [asdict(obstacle) for obstacle in unsupported.obstacles]}
-    return {"supported": True, **graph.summary(), "methods": methods(graph)}
+        graph = network.read(file, external_data, **options)
+        found = {"supported": True, **graph.summary(), "methods": methods(graph)}
+    print_json(found) if as_json else _print(found)
 
 
 def _print(found: Json) -> None:

@@ -10,7 +10,7 @@ import typer
 
 from radii.cli import arguments
 
-METHOD = "Method (defaults: n0 100, n 100,000, alpha 0.001; rtol 1e-6)"
+METHOD = "Method (defaults: n0 100, n 100,000, alpha 0.001; bound auto, rtol 1e-6, norm l2)"
 INPUT = "Input of the model"
 
 
@@ -59,6 +59,17 @@ ArchitectureOption = Annotated[
         help="Of a safetensors file: mlp, resnet, wide_resnet, vgg or convnext, and its parameters.",
         show_default=False,
     ),
+]
+NetworkFile = Annotated[
+    Path, typer.Argument(help="An ONNX, graph.json or safetensors file.", exists=True, dir_okay=False)
+]
+ExternalData = Annotated[
+    list[Path] | None,
+    typer.Option(help="A file of its weights; those that lie beside it are found.", exists=True, dir_okay=False),
+]
+OutputName = Annotated[str | None, typer.Option(help="Name of the output, of several.", show_default=False)]
+ShapeOption = Annotated[
+    Any, typer.Option(parser=arguments.shape, metavar="1,8,8", help="Of one input, with --architecture.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
@@ -116,7 +127,9 @@ def certify(
     alpha: Annotated[float | None, _method("smoothing: chance that a certificate is false.")] = None,
     n0: Annotated[int | None, _method("smoothing: pilot samples.")] = None,
     n: Annotated[int | None, _method("smoothing: samples an input.")] = None,
+    bound: Annotated[str | None, _method("lipschitz: rule that composes the layers, e.g. product.")] = None,
     rtol: Annotated[float | None, _method("lipschitz: slack of a layer's bound.")] = None,
+    norm: Annotated[str | None, _method("lipschitz: norm of the radii: l2, linf or l1.")] = None,
     shape: Annotated[Any, _input("Of one input.", arguments.shape, "1,8,8", "that of the data")] = None,
     range_: Annotated[Any, _input("Of its values.", arguments.numbers, "LOW,HIGH", "0,1", name="--range")] = None,
     mean: Annotated[Any, _input("The network sees (x - mean) / std.", arguments.numbers, "NUMBERS", "0")] = None,
@@ -138,7 +151,8 @@ def certify(
     """Upload a model and data, certify, and show how robust the model is."""
     from radii.cli import certify
 
-    question = {"kind": method.value, "sigma": sigma, "alpha": alpha, "n0": n0, "n": n, "rtol": rtol}
+    smoothing = {"sigma": sigma, "alpha": alpha, "n0": n0, "n": n}
+    question = {"kind": method.value, **smoothing, "bound": bound, "rtol": rtol, "norm": norm}
     settings = {"shape": shape, "range": range_, "mean": mean, "std": std, "name": name, "architecture": architecture}
     certify.command(
         model,
@@ -154,22 +168,46 @@ def certify(
 
 @app.command()
 def inspect(
-    file: Annotated[Path, typer.Argument(help="An ONNX, graph.json or safetensors file.", exists=True, dir_okay=False)],
-    external_data: Annotated[
-        list[Path] | None,
-        typer.Option(help="A file of its weights; those that lie beside it are found.", exists=True, dir_okay=False),
-    ] = None,
-    output: Annotated[str | None, typer.Option(help="Name of the output, of several.", show_default=False)] = None,
+    file: NetworkFile,
+    external_data: ExternalData = None,
+    output: OutputName = None,
     architecture: ArchitectureOption = None,
-    shape: Annotated[
-        Any, typer.Option(parser=arguments.shape, metavar="1,8,8", help="Of one input, with --architecture.")
-    ] = None,
+    shape: ShapeOption = None,
     as_json: AsJson = False,
 ) -> None:
     """Show what is in a network, and which methods can certify it. Works without the service."""
     from radii.cli import inspect
 
     inspect.command(file, external_data or [], output=output, architecture=architecture, shape=shape, as_json=as_json)
+
+
+@app.command()
+def lipschitz(
+    file: NetworkFile,
+    bound: Annotated[str | None, typer.Option(help="Rule that composes the layers.", show_default="auto")] = None,
+    rtol: Annotated[float | None, typer.Option(help="Slack of a layer's bound.", show_default="1e-6")] = None,
+    mean: Annotated[Any, _input("The network sees (x - mean) / std.", arguments.numbers, "NUMBERS", "0")] = None,
+    std: Annotated[Any, _input("One number, or one a channel.", arguments.numbers, "NUMBERS", "1")] = None,
+    external_data: ExternalData = None,
+    output: OutputName = None,
+    architecture: ArchitectureOption = None,
+    shape: ShapeOption = None,
+    as_json: AsJson = False,
+) -> None:
+    """Bound how much a network can amplify a change of its input, layer by layer. Works without the service."""
+    from radii.cli import lipschitz
+
+    lipschitz.command(
+        file,
+        external_data or [],
+        _given({"kind": "lipschitz", "bound": bound, "rtol": rtol}),
+        mean=mean or [0.0],
+        std=std or [1.0],
+        output=output,
+        architecture=architecture,
+        shape=shape,
+        as_json=as_json,
+    )
 
 
 @app.command()

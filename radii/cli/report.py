@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable
 from datetime import datetime
-from decimal import ROUND_DOWN, Decimal
+from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_FLOOR, Context, Decimal
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,11 @@ from radii.cli.plot import certified_accuracy, largest_radius, ticks
 from radii.client import Client
 
 Json = dict[str, Any]
+
+VACUOUS = (
+    "vacuous: even a margin of 16 logits certifies less than half a step of an 8-bit pixel. "
+    "Use smoothing (radii certify --sigma), or train for a small bound (docs/lipschitz.md)."
+)
 
 
 def save_results(client: Client, job_id: str, file: Path) -> None:
@@ -36,14 +41,20 @@ def print_report(client: Client, job: Json) -> None:
     table.add_row("inputs", f"{found['inputs']}" + (f", {found['abstained']} abstained" if found["abstained"] else ""))
     if found["accuracy"] is not None:
         table.add_row("accuracy", percent(found["accuracy"]))
+    if bound := found.get("bound"):
+        table.add_row("bound", f"{above(bound['upper'])}  ({bound['norm']}, by the rule: {plain(bound['rule'])})")
+        if bound["vacuous"]:
+            table.add_row("[yellow]beware[/]", VACUOUS)
+    curve = client.curve(job["id"])
     if found["median_radius"] is not None:
-        table.add_row("median radius", down(found["median_radius"], 4))
+        table.add_row("median radius", f"{down(found['median_radius'], decimals(curve['norm']))}  ({curve['norm']})")
     if (took := seconds(job)) is not None:
         table.add_row("time", f"{took:.1f} s")
     out.print(table)
-    curve = client.curve(job["id"])
     marks = ticks(largest_radius({"": curve}), 6)
-    accuracies = Table("l2 radius", *(f"{mark:g}" for mark in marks), box=None, header_style="bold", padding=(0, 1))
+    accuracies = Table(
+        f"{curve['norm']} radius", *(f"{mark:g}" for mark in marks), box=None, header_style="bold", padding=(0, 1)
+    )
     what = "certified accuracy" if curve["labelled"] else "certified share"
     accuracies.add_row(what, *(percent(certified_accuracy(curve, mark)) for mark in marks))
     out.print(accuracies)
@@ -56,7 +67,7 @@ def print_results(rows: Iterable[Json]) -> None:
         column.justify = "right"
     for row in rows:
         wrong = row["label"] is not None and row["prediction"] is not None and row["label"] != row["prediction"]
-        radius = "abstained" if row["abstained"] else down(row["radius"], 4)
+        radius = "abstained" if row["abstained"] else down(row["radius"], decimals(row["norm"]))
         cells = (_text(row["index"]), _text(row["label"]), _text(row["prediction"]), radius)
         table.add_row(*cells, style="red" if wrong else "dim" if row["abstained"] else None)
     out.print(table)
@@ -71,6 +82,25 @@ def in_words(method: Json) -> str:
 def down(number: float, decimals: int) -> str:
     """A certified figure in print: rounded toward zero, so that print never says more than was certified."""
     return str(Decimal(repr(number)).quantize(Decimal(1).scaleb(-decimals), ROUND_DOWN))
+
+
+def above(number: float) -> str:
+    """An upper bound in print: seven digits, rounded up."""
+    return _digits(number, ROUND_CEILING)
+
+
+def below(number: float) -> str:
+    """A lower bound in print: seven digits, rounded down."""
+    return _digits(number, ROUND_FLOOR)
+
+
+def _digits(number: float, rounding: str) -> str:
+    return f"{float(Context(prec=7, rounding=rounding).create_decimal(Decimal(repr(number)))):.7g}"
+
+
+def decimals(norm: str) -> int:
+    """How many a radius has in print: one of linf is small, divided by the square root of the input's size."""
+    return 6 if norm == "linf" else 4
 
 
 def percent(share: float) -> str:

@@ -151,6 +151,11 @@ class Client:
         """Certified accuracy against radius: the corners of a falling step function, and its confidence band."""
         return self._object("GET", f"{_path(certification_id)}/curve")
 
+    def report(self, certification_id: str) -> Json:
+        """The bound that a ``lipschitz`` certification rests on, layer by layer; ``ProblemError`` (not-ready) before it
+        is proved."""
+        return self._object("GET", f"{_path(certification_id)}/report")
+
     def cancel(self, certification_id: str) -> Json:
         """End a certification; ``ProblemError`` (already-ended) if it has ended."""
         return self._object("POST", f"{_path(certification_id)}/cancel")

@@ -91,9 +91,9 @@ class Call:
             given = self.get(attribute)
             return None if given is None else tuple(given)
         self.only_one(position, attribute)
-        if value.dtype.kind not in "iu":
+        if value.dtype.kind not in "iu" or value.ndim > 1:
             raise Refusal(
-                f"{attribute} must be constant integers that do not depend on the batch size",
+                f"{attribute} must be a list of constant integers that do not depend on the batch size",
                 "Export with fixed sizes, the batch aside",
             )
         return tuple(int(entry) for entry in value.reshape(-1))

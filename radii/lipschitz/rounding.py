@@ -59,8 +59,9 @@ def down(value: float) -> Lower:
 
 
 def sum_up(values: Iterable[float]) -> Upper:
-    """The sum of upper bounds, rounded up."""
-    return up(math.fsum(values))
+    """The sum of upper bounds, rounded up. A single one stays exact."""
+    values = [value for value in values if value != 0]
+    return Upper(values[0]) if len(values) == 1 else up(math.fsum(values)) if values else Upper(0.0)
 
 
 def product_up(values: Iterable[float]) -> Upper:

@@ -18,13 +18,14 @@ from radii.smoothing.scores import Moments, bernstein_interval
 from radii.smoothing.sequential import SequentialTest
 
 if TYPE_CHECKING:
-    from radii.smoothing.noise import NoiseSource, noise_source
+    from radii.smoothing.noise import GridGaussian, Noise, gaussian
     from radii.smoothing.sampling import certify, count_chunk
 
 __all__ = [
     "CHUNK",
+    "GridGaussian",
     "Moments",
-    "NoiseSource",
+    "Noise",
     "SequentialTest",
     "SmoothedPrediction",
     "bernstein_interval",
@@ -34,11 +35,11 @@ __all__ = [
     "chunk_size",
     "chunks",
     "count_chunk",
+    "gaussian",
     "input_digest",
     "median_statistics",
     "minimum_n",
     "noise_key",
-    "noise_source",
     "radius_laplace",
     "radius_lipschitz",
     "radius_one_sided",
@@ -49,7 +50,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:  # PEP 562: whoever only checks a certificate does not wait for torch
-    if name in ("NoiseSource", "noise_source"):
+    if name in ("GridGaussian", "Noise", "gaussian"):
         from radii.smoothing import noise as module
     elif name in ("certify", "count_chunk"):
         from radii.smoothing import sampling as module  # type: ignore[no-redef]

@@ -1,6 +1,5 @@
 """The votes of a classifier under noise, chunk by chunk, and CERTIFY on top of them."""
 
-import math
 from collections.abc import Callable
 
 import numpy as np
@@ -8,7 +7,7 @@ import numpy.typing as npt
 import torch
 
 from radii.smoothing.keys import CHUNK, Stage, chunk_seed, chunk_size, chunks
-from radii.smoothing.noise import noise_source
+from radii.smoothing.noise import Noise
 from radii.smoothing.prediction import SmoothedPrediction, certificate
 from radii.smoothing.radius import minimum_n, probability_lower
 
@@ -20,7 +19,7 @@ def count_chunk(
     x: torch.Tensor,
     *,
     num_classes: int,
-    sigma: float,
+    noise: Noise,
     key: bytes,
     stage: Stage,
     number: int,
@@ -29,11 +28,10 @@ def count_chunk(
 ) -> npt.NDArray[np.int64]:
     """Votes, shape (num_classes + 1,), of the first ``size`` samples of a chunk; the last entry: non-finite logits.
 
-    ``x`` is one float32 input without batch axis, in the client's input space: noise of standard deviation
-    ``sigma`` is added there, first; clipping and normalisation belong to ``classifier``, which maps
-    (batch, *x.shape) to logits (batch, num_classes). Ties go to the lowest index. The noise is a function of
-    (key, stage, number) and the kind of device alone (:func:`noise_source`), whatever the batch size. One
-    synchronisation with the device a chunk; one noise buffer, whatever the size.
+    ``x`` is one float32 input without batch axis, in the client's input space: noise is added there, first; clipping
+    and normalisation belong to ``classifier``, which maps (batch, *x.shape) to logits (batch, num_classes). Ties go to
+    the lowest index. The noise is a function of (key, stage, number) alone, whatever the batch size. One
+    synchronisation with the device a chunk; one buffer of noisy copies, whatever the size.
 
     TF32 is a setting of the process, not of this call: on CUDA, turn it off
     (``torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False``) or say it was on.
@@ -41,10 +39,10 @@ def count_chunk(
     Raises ValueError for arguments out of range, for a module left in training mode, and for logits of another
     shape.
     """
-    _check(classifier, x, num_classes, sigma, batch_size)
+    _check(classifier, x, num_classes, batch_size)
     if not 1 <= size <= CHUNK:
         raise ValueError(f"size: a chunk has 1 to {CHUNK} samples, not {size}")
-    fill = noise_source(x.device).stream(chunk_seed(key, stage, number), tuple(x.shape))
+    fill = noise.stream(chunk_seed(key, stage, number), x)
     with torch.inference_mode():
         counts = torch.zeros(num_classes + 1, dtype=torch.int64, device=x.device)
         one = torch.ones(1, dtype=torch.int64, device=x.device)
@@ -52,7 +50,7 @@ def count_chunk(
         for start in range(0, size, batch_size):
             batch = noisy[: size - start]
             fill(batch)
-            logits = classifier(batch.mul_(sigma).add_(x))
+            logits = classifier(batch)
             if logits.shape != (len(batch), num_classes):
                 raise ValueError(
                     f"classifier: gave shape {tuple(logits.shape)} for {len(batch)} samples, "
@@ -71,7 +69,7 @@ def certify(
     x: torch.Tensor,
     *,
     num_classes: int,
-    sigma: float,
+    noise: Noise,
     alpha: float,
     n0: int,
     n: int,
@@ -84,7 +82,7 @@ def certify(
     :func:`count_chunk`; about 100 images a batch suit a processor's caches. Raises ValueError also when n is too small
     for alpha to certify anything.
     """
-    tail_mass = noise_source(x.device).tail_mass(x.numel())
+    tail_mass = noise.tail_mass(x.numel())
     if probability_lower(n, n, alpha=alpha, tail_mass=tail_mass) <= 0.5:  # before hours of work, not after
         raise ValueError(f"n: {n} samples can certify nothing at alpha = {alpha}; take at least {minimum_n(alpha)}")
     if n0 < 1:
@@ -97,7 +95,7 @@ def certify(
                 classifier,
                 x,
                 num_classes=num_classes,
-                sigma=sigma,
+                noise=noise,
                 key=key,
                 stage=stage,
                 number=number,
@@ -106,18 +104,18 @@ def certify(
             )
         return counts
 
-    return certificate(count("pilot", n0), count("estimate", n), n=n, alpha=alpha, sigma=sigma, tail_mass=tail_mass)
+    return certificate(
+        count("pilot", n0), count("estimate", n), n=n, alpha=alpha, sigma=noise.sigma, tail_mass=tail_mass
+    )
 
 
-def _check(classifier: Classifier, x: torch.Tensor, num_classes: int, sigma: float, batch_size: int) -> None:
+def _check(classifier: Classifier, x: torch.Tensor, num_classes: int, batch_size: int) -> None:
     if x.dtype != torch.float32:
         raise ValueError(f"x: must be float32, not {x.dtype}; convert it before its digest is taken")
     if x.numel() == 0:
         raise ValueError(f"x: has no values (shape {tuple(x.shape)})")
     if num_classes < 2:
         raise ValueError(f"num_classes: must be at least 2, not {num_classes}")
-    if not (sigma > 0 and math.isfinite(sigma)):
-        raise ValueError(f"sigma: must be positive and finite, not {sigma}")
     if batch_size < 1:
         raise ValueError(f"batch_size: must be at least 1, not {batch_size}")
     if isinstance(classifier, torch.nn.Module) and any(module.training for module in classifier.modules()):

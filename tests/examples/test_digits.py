@@ -18,7 +18,7 @@ from sklearn.datasets import load_digits
 
 from radii.graph import Graph, read_onnx, to_module
 from radii.lipschitz import margin_radius, network_bound
-from radii.smoothing import SmoothedPrediction, certify, input_digest, noise_key, noise_source
+from radii.smoothing import SmoothedPrediction, certify, gaussian, input_digest, noise_key
 
 DIGITS = Path(__file__).parents[2] / "examples" / "digits"
 SMOOTHING, LIPSCHITZ, DATA = "digits.onnx", "digits-lipschitz.onnx", "digits.npz"
@@ -96,13 +96,13 @@ def test_clean_accuracy(name: str, data: tuple[Images, Labels]) -> None:
 
 @pytest.fixture(scope="module")
 def smoothed(data: tuple[Images, Labels]) -> list[SmoothedPrediction]:
-    module, noise = to_module(graph(SMOOTHING)), noise_source(torch.device("cpu")).name
+    module, noise = to_module(graph(SMOOTHING)), gaussian(SIGMA)
     return [
         certify(
             module,
             torch.from_numpy(image),
             num_classes=10,
-            sigma=SIGMA,
+            noise=noise,
             alpha=ALPHA,
             n0=100,
             n=10_000,
@@ -110,7 +110,7 @@ def smoothed(data: tuple[Images, Labels]) -> list[SmoothedPrediction]:
                 bytes(32),
                 model_digest=graph(SMOOTHING).digest,
                 input_digest=input_digest(image),
-                noise=noise,
+                noise=noise.name,
                 sigma=SIGMA,
             ),
             batch_size=1000,

@@ -6,28 +6,39 @@ import pytest
 import torch
 from scipy import stats
 
-from radii.smoothing import noise_source
-from radii.smoothing.noise import DeviceNoise, ZigguratNoise
+from radii.smoothing import gaussian
+from radii.smoothing.noise.base import sfc64
+from radii.smoothing.noise.gaussian import BoxMuller, DeviceGaussian, pairs
 
 SEED = hashlib.sha256(b"tests of the noise").digest()
-SOURCES = [ZigguratNoise(), DeviceNoise(torch.device("cpu"))]  # the latter's bookkeeping is the same on CUDA
+SOURCES = [BoxMuller(1.0), DeviceGaussian(1.0, torch.device("cpu"))]  # the latter's bookkeeping is the same on CUDA
 
 
 def draw(source, seed, shape, *sizes):
-    fill = source.stream(seed, shape)
+    fill = source.stream(seed, torch.zeros(shape))
     parts = [torch.full((size, *shape), math.nan) for size in sizes]
     for part in parts:
         fill(part)
     return torch.cat(parts)
 
 
-def test_the_stream_is_the_one_that_certificates_name():
-    """numpy may change its streams (NEP 19). Then this digest changes, and with it the noise's name and every key.
+def test_values_are_box_muller_of_the_raw_bits():
+    """Against float64, value by value: what float32 loses is a few of its last bits."""
+    values = np.empty(2**15, np.float32)
+    pairs(sfc64(SEED), values)
+    raw = sfc64(SEED).random_raw(2**14 + 2**13)
+    u = np.abs(raw[: 2**14].view(np.int64).astype(np.float64)) * 2.0**-63
+    v = raw[2**14 :].view(np.int32) * (math.pi * 2.0**-31)
+    distance = np.sqrt(-2 * np.log(u))
+    exact = np.concatenate([distance * np.cos(v), distance * np.sin(v)])
+    assert np.abs(values - exact).max() < 3e-6
 
-    That is sound, old certificates can be replayed with the old numpy only: say so in the release's notes, and
-    put the new value here.
-    """
-    assert noise_source("cpu").name == "gaussian/sfc64-ziggurat-f32/0dd6a8e4bcb2ecba"
+
+def test_noise_is_around_x_with_the_asked_deviation():
+    x = torch.linspace(-3, 5, 6).view(2, 3)
+    plain, fill = draw(BoxMuller(1.0), SEED, (2, 3), 300), BoxMuller(0.25).stream(SEED, x)
+    fill(noisy := torch.empty(300, 2, 3))
+    assert torch.allclose(noisy, plain * 0.25 + x, atol=1e-6)
 
 
 @pytest.mark.parametrize("source", SOURCES)
@@ -51,16 +62,16 @@ def test_another_seed_is_another_stream(source):
 
 
 def test_all_256_bits_of_the_seed_are_used():
-    first = draw(ZigguratNoise(), SEED, (), 64)
+    first = draw(BoxMuller(1.0), SEED, (), 64)
     for bit in range(256):
         flipped = bytearray(SEED)
         flipped[bit // 8] ^= 1 << bit % 8
-        assert not torch.equal(draw(ZigguratNoise(), bytes(flipped), (), 64), first)
+        assert not torch.equal(draw(BoxMuller(1.0), bytes(flipped), (), 64), first)
 
 
 def test_values_are_standard_normal():
     """Fixed seed. With another, each of the six checks would fail a right source with chance below 1e-6."""
-    z = draw(ZigguratNoise(), SEED, (), 4_000_000).double().numpy()
+    z = draw(BoxMuller(1.0), SEED, (), 4_000_000).double().numpy()
     assert stats.kstest(z, "norm").pvalue > 1e-6
     for power, moment, variance in ((1, 0, 1), (2, 1, 2), (3, 0, 15), (4, 3, 96)):
         assert abs((z**power).mean() - moment) < 5 * math.sqrt(variance / len(z))
@@ -70,7 +81,7 @@ def test_values_are_standard_normal():
 
 def test_tails_are_full():
     """Fixed seed; each check would fail a right source with chance about 1e-6, the last one with chance 0.2."""
-    total, fill = 0, ZigguratNoise().stream(SEED, ())
+    total, fill = 0, BoxMuller(1.0).stream(SEED, torch.zeros(()))
     part, beyond = torch.empty(2_000_000), []
     for _ in range(100):
         fill(part)
@@ -85,12 +96,18 @@ def test_tails_are_full():
 
 
 def test_tail_mass_bounds_what_is_never_drawn():
-    assert 3072 * 2 * stats.norm.sf(8.2) < ZigguratNoise().tail_mass(3072) < 1e-11
+    assert 1536 * stats.chi2.sf(-2 * math.log(2.0**-63), 2) < SOURCES[0].tail_mass(3072) < 1e-15
     # Pairs of cuRAND lie within sqrt(-2 log 2^-33) of the origin.
     assert 1536 * stats.chi2.sf(-2 * math.log(2.0**-33), 2) < SOURCES[1].tail_mass(3072) < 1e-6
     assert SOURCES[1].tail_mass(1) > 0
 
 
+@pytest.mark.parametrize("sigma", [0.0, -1.0, math.nan, math.inf])
+def test_a_deviation_must_be_positive(sigma):
+    with pytest.raises(ValueError, match=r"^sigma: "):
+        gaussian(sigma)
+
+
 def test_a_device_without_known_tails_is_refused():
     with pytest.raises(ValueError, match=r"^device: .* not on meta"):
-        noise_source("meta")
+        gaussian(1.0, "meta")

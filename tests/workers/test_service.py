@@ -16,7 +16,7 @@ from models.states import TERMINAL
 from models.tables import Certification, Dataset, Model, Result, Shard
 from radii.graph import normalized, read_onnx, to_module
 from radii.lipschitz import margin_radius, network_bound
-from radii.smoothing import certify, input_digest, noise_key, noise_source
+from radii.smoothing import certify, gaussian, input_digest, noise_key
 from tests.workers.harness import EXAMPLES, SECRET, Service, wait_for
 
 LONG = {"kind": "smoothing", "sigma": 0.25, "n": 300_000}  # an input is a shard of about a second
@@ -45,14 +45,14 @@ def truth(inputs: int, n: int) -> list[tuple[object, ...]]:
             bytes.fromhex(SECRET),
             model_digest=graph.digest,
             input_digest=input_digest(x),
-            noise=noise_source("cpu").name,
+            noise=gaussian(0.25).name,
             sigma=0.25,
         )
         p = certify(
             to_module(graph),
             torch.from_numpy(x),
             num_classes=10,
-            sigma=0.25,
+            noise=gaussian(0.25),
             alpha=0.001,
             n0=100,
             n=n,

@@ -81,8 +81,12 @@ class Dropout(Identity):
 class Cast(Identity):
     """Between float32 and float64, which is nothing in real arithmetic. To a boolean: `Truth`."""
 
+    behaviour = "1 (dropped at import); to a truth value it jumps: smoothing only"
+
     @classmethod
     def read(cls, call: Call) -> Operator:
+        if call.get("saturate", 1) not in (0, 1):
+            raise Refusal("saturate must be 0 or 1", "Export the model again")
         if call.get("to") == 9:  # TensorProto.BOOL
             call.activation()
             return Truth()

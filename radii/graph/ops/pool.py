@@ -68,7 +68,9 @@ class MaxPool(Pool):
 
     @classmethod
     def read(cls, call: Call) -> Operator:
-        return cls(cls.windows_of(call))  # storage_order concerns the second output alone
+        if call.get("storage_order", 0) not in (0, 1):  # it concerns the second output alone
+            raise Refusal("storage_order must be 0 or 1", "Export the model again")
+        return cls(cls.windows_of(call))
 
     def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
         windows = self.windows
@@ -112,6 +114,8 @@ class AveragePool(Pool):
     def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
         (x,) = inputs
         windows = self.windows
+        if x.dtype == torch.bfloat16:  # torch has none in three axes, and this rounds once
+            return self.run([x.float()], arrays).to(x.dtype)
         y: Tensor = _AVERAGE[len(windows.kernel)](windows.padded(x, 0.0), windows.kernel, stride=windows.strides)
         for axis, (divisor, k) in enumerate(zip(self.divisors(tuple(x.shape[2:])), windows.kernel, strict=True)):
             if (divisor != k).any():

@@ -23,7 +23,8 @@ F32 = np.float32  # coordinates are computed as onnxruntime computes them: which
 COORDINATES = ("half_pixel", "pytorch_half_pixel", "half_pixel_symmetric", "align_corners", "asymmetric")
 TAPS = {"nearest": 1, "linear": 2, "cubic": 4}  # how many entries one is made of, by mode
 LARGEST = 2.0**20
-ROUNDINGS = ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")
+SIMPLE = "simple"  # of opset 10, and in no file: floor where an axis grows, ceil where it shrinks
+ROUNDINGS = ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil", SIMPLE)
 
 
 class Axis(NamedTuple):
@@ -64,12 +65,16 @@ class Resize(Operator):
         x, mode = call.activation(), call.get("mode", "nearest")
         old = call.opset < 11
         coordinates = call.get("coordinate_transformation_mode", "asymmetric" if old else "half_pixel")
-        rounding = call.get("nearest_mode", "floor" if old else "round_prefer_floor")
+        rounding = call.get("nearest_mode", SIMPLE if old else "round_prefer_floor")
+        if rounding == SIMPLE and not old:
+            raise Refusal("its nearest_mode is unknown", "Use one of the specification's")
         if call.get("antialias", 0) or call.get("exclude_outside", 0):
             raise Refusal("antialias and exclude_outside are not supported", "Resize without them")
         if call.get("keep_aspect_ratio_policy", "stretch") != "stretch":
             raise Refusal("only the policy stretch is supported", "Give the sizes themselves")
         axes = _axes(call, x)
+        if axes:
+            Resize(mode, coordinates, rounding, 0.0, *zip(*axes, strict=True)).check(x.shape)
         kept = tuple(axis for axis in axes if axis.size != x.shape[axis.axis] or axis.scale != 1)
         return cls.along(kept, mode, coordinates, rounding, call.get("cubic_coeff_a", -0.75))
 
@@ -113,7 +118,8 @@ class Resize(Operator):
         """Which entries of an axis of length ``size`` each of the output reads, and how much: (output, taps) each."""
         position = _positions(self.coordinates, axis, size)
         if self.mode == "nearest":
-            return np.clip(_nearest(self.rounding, position), 0, size - 1)[:, None], np.ones((axis.size, 1))
+            rounding = self.rounding if self.rounding != SIMPLE else "ceil" if axis.scale < 1 else "floor"
+            return np.clip(_nearest(rounding, position), 0, size - 1)[:, None], np.ones((axis.size, 1))
         if self.mode == "linear":
             position = np.clip(position, F32(0), F32(size - 1))
         first = np.floor(position)
@@ -178,7 +184,10 @@ class Upsample(Resize):
 def _axes(call: Call, x: Activation) -> tuple[Axis, ...]:
     """The axes of a sample, with the sizes they get."""
     old = call.operator == "Upsample" or call.opset < 11
+    call.constant(1)  # the region of interest, which the supported coordinates do not look at
     scales, sizes = call.constant(1 if old else 2), None if old else call.constant(3)
+    if (scales is not None and scales.dtype.kind != "f") or (sizes is not None and sizes.dtype.kind not in "iuO"):
+        raise Refusal("scales must be floats, and sizes integers", "Export the model again")
     given = call.get("axes", tuple(range(x.rank)))
     axes = [axis + x.rank if axis < 0 else axis for axis in given]
     if len(set(axes)) != len(axes) or not all(0 <= axis < x.rank for axis in axes):

@@ -174,9 +174,9 @@ class Pad(Operator):
         if value is not None and (value.size != 1 or value.dtype.kind != "f"):
             raise Refusal("the padding value must be one number", "Export the model again")
         number = call.get("value", 0.0) if value is None else float(value.reshape(()))
-        if not any(low or high for low, high in pads):
-            return Identity()
-        return cls(mode, pads, number)
+        operator = cls(mode, pads, number)
+        operator.check(x.shape)
+        return operator if any(low or high for low, high in pads) else Identity()
 
     def check(self, *inputs: Shape) -> None:
         (x,) = inputs

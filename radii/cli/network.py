@@ -1,0 +1,64 @@
+"""The network in a file, read on this machine: what `radii inspect` and `radii lipschitz` share."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from radii.architectures import parse_architecture
+from radii.cli.console import err, fail, plain, print_json, table_of
+from radii.files import external_data as beside
+
+if TYPE_CHECKING:
+    from radii.graph import Graph
+
+Json = dict[str, Any]
+
+
+def read(
+    file: Path,
+    external_data: list[Path],
+    *,
+    output: str | None,
+    architecture: Json | None,
+    shape: list[int] | None,
+) -> "Graph":
+    """The network, its weights from ``external_data`` and beside the file. Raises ``UnsupportedModel``.
+
+    Ends with exit code 2 if the command line does not say enough.
+    """
+    from radii.graph import read_network
+
+    if architecture and not shape:
+        fail("weights alone do not say the shape of the input: give --shape", code=2)
+    return read_network(
+        file.read_bytes(),
+        external_data={path.name: path.read_bytes() for path in (*beside(file), *external_data)},
+        output=output,
+        architecture=parse_architecture(architecture) if architecture else None,
+        input_shape=tuple(shape) if shape else None,
+    )
+
+
+@contextmanager
+def obstacles_told(file: Path, *, verdict: str, as_json: bool) -> Iterator[None]:
+    """End with exit code 1 and every obstacle, if there is one; as JSON, ``verdict`` is false. torch must be there."""
+    try:
+        from radii.graph import UnsupportedModel
+        from radii.lipschitz import UnboundedModel
+    except ImportError as error:
+        fail(f"reading a network needs {error.name}: pip install 'radii[torch]'")
+    try:
+        yield
+    except (UnsupportedModel, UnboundedModel) as error:
+        obstacles = [asdict(obstacle) for obstacle in error.obstacles]
+        if as_json:
+            print_json({verdict: False, "obstacles": obstacles})
+        else:
+            cannot = "can't be certified" if isinstance(error, UnsupportedModel) else "has no useful Lipschitz bound"
+            err.print(f"[bold red]{plain(file.name)} {cannot}[/]", soft_wrap=True)
+            err.print(table_of(obstacles))
+        raise typer.Exit(1) from None

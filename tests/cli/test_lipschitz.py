@@ -1,0 +1,155 @@
+"""`radii lipschitz` needs no service; what it says, a certification says too."""
+
+import json
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from radii.cli.lipschitz import COLUMNS, _table
+from radii.cli.report import above, below
+from radii.graph import normalized, read_onnx
+from radii.lipschitz import NetworkBound, network_bound
+from radii.methods import Lipschitz
+from tests.cli.conftest import DIGITS, Radii
+from tests.graph.build import model, node
+from tests.service import Service
+
+MODEL = DIGITS / "digits-lipschitz.onnx"
+
+
+def lipschitz(*arguments: object, columns: int = 200) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "radii.cli", "lipschitz", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, env={"COLUMNS": str(columns)})
+
+
+def as_json(bound: NetworkBound) -> dict[str, Any]:
+    """Its report, as one reads it from JSON."""
+    found: dict[str, Any] = json.loads(json.dumps(bound.to_json()))
+    return found
+
+
+def timeless(report: dict[str, Any]) -> dict[str, Any]:
+    """A report without what a clock said."""
+    layers = [{key: value for key, value in layer.items() if key != "seconds"} for layer in report["layers"]]
+    return {**{key: value for key, value in report.items() if key != "seconds"}, "layers": layers}
+
+
+def nearly(one: Any, other: Any) -> bool:
+    """The same but for the last digits of numbers: BLAS sums in another order with another number of threads."""
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(nearly(one[key], other[key]) for key in one)
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(nearly, one, other))
+    return one == other or (isinstance(one, float) and one == pytest.approx(other, rel=1e-9, abs=1e-9))
+
+
+def test_every_layer_and_the_network(tmp_path: Path) -> None:
+    answer = lipschitz(MODEL)
+    assert (answer.returncode, answer.stderr) == (0, "")
+    bound = network_bound(MODEL)
+    for words in ("Conv", "10x128", "node_", above(bound.upper), above(bound.layers[0].upper), "by the rule"):
+        assert words in answer.stdout
+    assert "beware" not in answer.stdout
+
+    found = json.loads(lipschitz(MODEL, "--mean", "0.5", "--std", "0.25", "--bound", "product", "--json").stdout)
+    graph = normalized(read_onnx(MODEL.read_bytes()), 0.5, 0.25)
+    assert (found.pop("bounded"), found.pop("digest")) == (True, graph.digest)
+    assert nearly(timeless(found), timeless(as_json(network_bound(graph, bound="product"))))
+
+
+def test_a_vacuous_bound_says_what_to_do(tmp_path: Path) -> None:
+    file = tmp_path / "steep.onnx"
+    file.write_bytes(
+        model([node("Mul", ["x", "c"], "m"), node("Flatten", ["m"])], (6,), {"c": np.full((1,), 1e6, "f4")})
+    )
+    answer = lipschitz(file, columns=80)
+    assert answer.returncode == 0
+    for words in ("vacuous", "Use smoothing"):
+        assert words in answer.stdout
+    assert max(map(len, answer.stdout.splitlines())) <= 80
+
+
+def test_every_obstacle_is_named_with_its_remedy(tmp_path: Path) -> None:
+    file = tmp_path / "gate.onnx"
+    steps = [node("Mul", ["x", "x"], "s"), node("Exp", ["s"], "e"), node("Flatten", ["e"])]
+    file.write_bytes(model(steps, (6,)))
+    answer = lipschitz(file)
+    assert (answer.returncode, answer.stdout) == (1, "")
+    for words in ("has no useful Lipschitz bound", "Exp", "Use smoothing"):
+        assert words in answer.stderr
+
+    file.write_bytes(model([node("LSTM", ["x"], "a"), node("Flatten", ["a"])], (6,)))
+    answer = lipschitz(file, "--json")
+    found = json.loads(answer.stdout)
+    assert (answer.returncode, found["bounded"]) == (1, False)
+    [obstacle] = found["obstacles"]
+    assert set(obstacle) == {"node", "operator", "reason", "remedy"} and obstacle["operator"] == "LSTM"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--bound", "best"), "--bound: Input should be 'auto'"),
+        (("--rtol", "1"), "--rtol: Input should be less than or equal to 0.1"),
+        (("--std", "0"), "std must be positive"),
+    ],
+)
+def test_what_cannot_be_right_is_refused(arguments: tuple[str, ...], message: str) -> None:
+    answer = lipschitz(MODEL, *arguments)
+    assert (answer.returncode, answer.stdout) == (2, "")
+    assert message in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
+def test_names_from_the_file_do_not_move_the_cursor(tmp_path: Path) -> None:
+    file = tmp_path / "evil.onnx"
+    file.write_bytes(model([node("Relu", ["x"], "r", name="\x1b[2J[red]gone"), node("Flatten", ["r"])], (6,)))
+    answer = lipschitz(file)
+    assert answer.returncode == 0
+    assert "\x1b" not in answer.stdout and "[red]gone" in answer.stdout
+
+
+def test_a_narrow_terminal_gets_fewer_columns_and_a_wide_one_all() -> None:
+    layers = as_json(network_bound(MODEL))["layers"]
+    layers[0] |= {"torus": [9, 9], "seconds": 1.0}
+    assert [column.header for column in _table(layers, 300).columns] == list(COLUMNS)
+    for width in (60, 80, 120):
+        assert {"node", "operator", "upper"} <= {column.header for column in _table(layers, width).columns}
+
+
+def test_bounds_in_print_are_bounds_still() -> None:
+    draw = np.random.default_rng(0)
+    for number in (*draw.lognormal(0, 30, 1000).tolist(), 1.0, 0.1, 1e300, 1e-300):
+        exact = Fraction(repr(number))  # as JSON has it
+        assert Fraction(below(number)) <= exact <= Fraction(above(number))
+        assert Fraction(above(number)) <= exact * (1 + Fraction(1, 10**6)) + Fraction(1, 10**320)
+
+
+def test_a_certification_rests_on_the_same_bound(radii: Radii, service: Service, folder: Path) -> None:
+    question = ("certify", str(MODEL), str(DIGITS / "digits.npz"), "--method", "lipschitz", "--subset", "0:20")
+    rows = {}
+    for norm in ("l2", "linf"):
+        done = radii(*question, "--norm", norm, "--bound", "auto", "-o", f"{norm}.jsonl")
+        assert done.returncode == 0, done.stderr
+        assert f"{norm} radius" in done.stdout
+        assert "by the rule" in done.stdout
+        rows[norm] = [json.loads(line) for line in (folder / f"{norm}.jsonl").read_text().splitlines()]
+        assert {row["norm"] for row in rows[norm]} == {norm}
+    job_id = done.stdout.split("The job: ")[1].split()[0]
+    with service.client() as client:
+        report, job, curve = client.report(job_id), client.get(job_id), client.curve(job_id)
+    assert (job["method"], curve["norm"]) == (Lipschitz(norm="linf").model_dump(), "linf")
+    assert job["summary"]["bound"] == {key: report[key] for key in ("upper", "norm", "rule", "vacuous")}
+    assert (report.pop("certification_id"), report.pop("model_id")) == (job_id, job["model_id"])
+    assert nearly(timeless(report), timeless(as_json(network_bound(MODEL))))
+    assert sum(row["radius"] is not None for row in rows["l2"]) > 15
+    for two, inf in zip(*rows.values(), strict=True):
+        assert (inf["radius"] is None) == (two["radius"] is None)
+        if two["radius"] is not None:
+            # as uploaded, an input has 64 pixels; nine decimals are kept, rounded down
+            assert 0 <= Fraction(two["radius"]) / 8 - Fraction(inf["radius"]) + Fraction(1, 10**9) < Fraction(3, 10**9)
