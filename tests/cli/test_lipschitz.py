@@ -17,6 +17,7 @@ from radii.lipschitz import NetworkBound, network_bound
 from radii.methods import Lipschitz
 from tests.cli.conftest import DIGITS, Radii
 from tests.graph.build import model, node
+from tests.reports import nearly, timeless
 from tests.service import Service
 
 MODEL = DIGITS / "digits-lipschitz.onnx"
@@ -31,21 +32,6 @@ def as_json(bound: NetworkBound) -> dict[str, Any]:
     """Its report, as one reads it from JSON."""
     found: dict[str, Any] = json.loads(json.dumps(bound.to_json()))
     return found
-
-
-def timeless(report: dict[str, Any]) -> dict[str, Any]:
-    """A report without what a clock said."""
-    layers = [{key: value for key, value in layer.items() if key != "seconds"} for layer in report["layers"]]
-    return {**{key: value for key, value in report.items() if key != "seconds"}, "layers": layers}
-
-
-def nearly(one: Any, other: Any) -> bool:
-    """The same but for the last digits of numbers: BLAS sums in another order with another number of threads."""
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(nearly(one[key], other[key]) for key in one)
-    if isinstance(one, list):
-        return len(one) == len(other) and all(map(nearly, one, other))
-    return one == other or (isinstance(one, float) and one == pytest.approx(other, rel=1e-9, abs=1e-9))
 
 
 def test_every_layer_and_the_network(tmp_path: Path) -> None:
@@ -153,3 +139,17 @@ def test_a_certification_rests_on_the_same_bound(radii: Radii, service: Service,
         if two["radius"] is not None:
             # as uploaded, an input has 64 pixels; nine decimals are kept, rounded down
             assert 0 <= Fraction(two["radius"]) / 8 - Fraction(inf["radius"]) + Fraction(1, 10**9) < Fraction(3, 10**9)
+
+
+def test_the_service_refuses_what_has_no_bound_and_names_every_obstacle(
+    radii: Radii, service: Service, folder: Path
+) -> None:
+    steps = [node("Mul", ["x", "x"], "s"), node("Exp", ["s"], "e"), node("Flatten", ["e"])]
+    (folder / "gate.onnx").write_bytes(model(steps, (6,)))
+    np.savez(folder / "gate.npz", x=np.zeros((2, 6), "f4"))
+    done = radii("certify", "gate.onnx", "gate.npz", "--method", "lipschitz")
+    assert (done.returncode, done.stdout) == (1, "")
+    for words in ("This method does not apply to this model", "Exp", "Use smoothing"):
+        assert words in done.stderr
+    done = radii("certify", "gate.onnx", "gate.npz", "--method", "lipschitz", "--norm", "l7")
+    assert done.returncode == 2 and "--norm: Input should be 'l2', 'linf' or 'l1'" in done.stderr

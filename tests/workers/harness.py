@@ -96,7 +96,7 @@ class Service:
         with self.database.write() as session:
             return intake.add_dataset(session, self.upload(session, content), name="d")[0].id
 
-    def certify(self, model: str, dataset: str, inputs: int, **method: Any) -> str:
+    def certify(self, model: str, dataset: str, inputs: int, *, shard_inputs: int | None = None, **method: Any) -> str:
         parsed = parse_method(method)
         with self.database.write() as session:
             row = certifications.add(
@@ -106,7 +106,7 @@ class Service:
                 method=parsed.model_dump(),
                 indices=range(inputs),
                 cost=parsed.cost,
-                shard_inputs=parsed.shard_inputs,
+                shard_inputs=shard_inputs or parsed.shard_inputs,
             )
             return row.id
 

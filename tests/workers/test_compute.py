@@ -1,5 +1,7 @@
 """What the runner computes, without the processes around it."""
 
+from collections import defaultdict
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from radii.graph import normalized, read_onnx
+from tests.graph.build import model, node
 from workers.compute import Bench
 
 
@@ -20,35 +23,79 @@ def probabilities_onnx(weight: np.ndarray) -> bytes:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)]).SerializeToString()
 
 
-def test_a_final_softmax_costs_no_radius(tmp_path: Path) -> None:
-    draw = np.random.default_rng(0)
-    weight = draw.standard_normal((6, 4)).astype(np.float32)
-    x = draw.uniform(0, 1, (20, 6)).astype(np.float32)
-    files = {name: tmp_path / name for name in ("model.onnx", "x.npy")}
-    files["model.onnx"].write_bytes(probabilities_onnx(weight))
-    np.save(files["x.npy"], x)
-    mean, std = [0.5], [0.25]
+MEAN, STD = [0.5], [0.25]
+
+
+def worked(
+    folder: Path, file: bytes, x: np.ndarray, **method: Any
+) -> tuple[dict[str, Any] | None, dict[str, list[Any]]]:
+    """The problem, if there was one, and what a bench emitted, by kind."""
+    (folder / "model.onnx").write_bytes(file)
+    np.save(folder / "x.npy", x)
     order = {
-        "method": {"kind": "lipschitz"},
-        "settings": {"input": {"shape": [6], "mean": mean, "std": std}, "output": None},
-        "digest": normalized(read_onnx(probabilities_onnx(weight)), mean, std).digest,
-        "file": str(files["model.onnx"]),
+        "method": {"kind": "lipschitz", **method},
+        "settings": {"input": {"shape": [6], "mean": MEAN, "std": STD}, "output": None},
+        "digest": normalized(read_onnx(file), MEAN, STD).digest,
+        "file": str(folder / "model.onnx"),
         "external_data": {},
-        "x": str(files["x.npy"]),
+        "x": str(folder / "x.npy"),
         "y": None,
-        "indices": list(range(20)),
+        "indices": list(range(len(x))),
         "chunks": [],
         "batch_size": 7,
         "device": "cpu",
     }
-    results: list[Any] = []
-    assert Bench().work(order, lambda kind, value: results.append(value) if kind == "result" else None) is None
-    w = weight.astype(np.float64).T / std[0]
-    logits = w @ (x.astype(np.float64) - mean[0]).T
-    assert len(results) == 20
-    for result, z in zip(results, logits.T, strict=True):
+    emitted: dict[str, list[Any]] = defaultdict(list)
+    problem = Bench().work(order, lambda kind, value: emitted[kind].append(value))
+    return problem, emitted
+
+
+def test_a_final_softmax_costs_no_radius(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    weight = draw.standard_normal((6, 4)).astype(np.float32)
+    x = draw.uniform(0, 1, (20, 6)).astype(np.float32)
+    problem, emitted = worked(tmp_path, probabilities_onnx(weight), x)
+    assert problem is None
+    w = weight.astype(np.float64).T / STD[0]
+    logits = w @ (x.astype(np.float64) - MEAN[0]).T
+    assert len(emitted["result"]) == 20
+    for result, z in zip(emitted["result"], logits.T, strict=True):
         y = int(z.argmax())
         exact = min((z[y] - z[j]) / np.linalg.norm(w[y] - w[j]) for j in range(4) if j != y)
         assert result["prediction"] == y
         assert exact * (1 - 1e-6) <= result["radius"] <= exact
     assert torch.get_num_threads() == 1
+
+    [report] = emitted["report"]  # of the logits below the softmax, of the normalised network
+    norm = np.linalg.norm(w, 2)
+    assert norm <= report["upper"] <= norm * (1 + 1e-6)
+    assert [layer["operator"] for layer in report["layers"]] == ["Sub", "Div", "MatMul"]
+
+
+def test_radii_in_other_norms(tmp_path: Path) -> None:
+    draw = np.random.default_rng(1)
+    weight = draw.standard_normal((6, 4)).astype(np.float32)
+    x = draw.uniform(0, 1, (5, 6)).astype(np.float32)
+    radii = {}
+    for norm in ("l2", "linf", "l1"):
+        problem, emitted = worked(tmp_path, probabilities_onnx(weight), x, norm=norm)
+        assert problem is None
+        radii[norm] = [Fraction(result["radius"]) for result in emitted["result"]]
+    assert radii["l1"] == radii["l2"]
+    for two, inf in zip(radii["l2"], radii["linf"], strict=True):
+        assert two**2 * (1 - Fraction(1, 10**12)) <= 6 * inf**2 <= two**2
+
+
+def test_what_has_no_bound_fails_with_the_reasons(tmp_path: Path) -> None:
+    gates = [node("Mul", ["x", "x"], "s"), node("Exp", ["s"], "e"), node("Mul", ["e", "x"])]
+    problem, emitted = worked(tmp_path, model(gates, (6,)), np.zeros((1, 6), "f4"))
+    assert problem is not None and problem["type"] == "/problems/method-not-applicable"
+    assert not emitted
+    assert [reason["operator"] for reason in problem["reasons"]] == ["Mul", "Exp", "Mul"]
+    assert all(reason["reason"] and reason["remedy"] for reason in problem["reasons"])
+
+    steep = [node("MatMul", ["x", "w"], "0"), *(node("MatMul", [str(i), "w"], str(i + 1)) for i in range(9))]
+    file = model(steep, (6,), {"w": np.full((6, 6), 1e38, "f4")}, output="9")
+    problem, emitted = worked(tmp_path, file, np.zeros((1, 6), "f4"))
+    assert problem is not None and not emitted
+    assert "overflows" in problem["reasons"][0]["reason"]

@@ -1,9 +1,11 @@
 """Real workers on a real Redis: what comes out is what the library computes, whatever happens to the processes."""
 
 import io
+import json
 import os
 import signal
 from functools import cache
+from typing import Any
 
 import numpy as np
 import psutil
@@ -13,10 +15,11 @@ from sqlalchemy import select
 
 from models.repositories import certifications
 from models.states import TERMINAL
-from models.tables import Certification, Dataset, Model, Result, Shard
+from models.tables import Certification, Dataset, Model, Report, Result, Shard
 from radii.graph import normalized, read_onnx, to_module
 from radii.lipschitz import margin_radius, network_bound
 from radii.smoothing import certify, gaussian, input_digest, noise_key
+from tests.reports import nearly, timeless
 from tests.workers.harness import EXAMPLES, SECRET, Service, wait_for
 
 LONG = {"kind": "smoothing", "sigma": 0.25, "n": 300_000}  # an input is a shard of about a second
@@ -28,6 +31,11 @@ def results(service: Service, certification: str) -> list[Result]:
     with service.database.read() as session:
         query = select(Result).where(Result.certification_id == certification).order_by(Result.index)
         return list(session.scalars(query))
+
+
+def reports(service: Service, certification: str) -> list[Any]:
+    with service.database.read() as session:
+        return list(session.scalars(select(Report.document).where(Report.certification_id == certification)))
 
 
 def shards(service: Service, certification: str) -> list[Shard]:
@@ -158,6 +166,27 @@ def test_kill_9_of_a_runner_costs_an_attempt_and_no_count(service: Service, digi
     done(service, job)
     assert said(service, job) == truth(2, LONG["n"])
     assert max(shard.fence for shard in shards(service, job)) >= 2
+
+
+def test_a_bound_that_several_runners_prove_is_reported_once(service: Service, digits: tuple[str, str]) -> None:
+    worker = service.start()
+    job = service.certify(*digits, 40, shard_inputs=1, kind="lipschitz")
+    service.halfway(job)
+    os.kill(worker.pid, signal.SIGKILL)
+    wait_for(lambda: not service.family())
+    worker.wait()
+    [first] = reports(service, job)
+    service.start()
+    done(service, job)
+    row = service.get(Certification, job)
+    assert (row.state, row.done) == ("succeeded", 40), row.problem
+    assert reports(service, job) == [first]
+
+    expected = network_bound(EXAMPLES / "digits.onnx").to_json()
+    assert nearly(timeless(first), timeless(json.loads(json.dumps(expected))))
+    constants = {(r.prediction, r.detail["runner_up"], r.detail["lipschitz"]) for r in results(service, job)}
+    assert len(constants) == len({pair[:2] for pair in constants})  # both runners found the same, to the last bit
+    assert row.summary["bound"] == {key: first[key] for key in ("upper", "norm", "rule", "vacuous")}
 
 
 def kill_all(service: Service, module: str, table: type, row_id: str) -> None:
