@@ -13,6 +13,7 @@ from radii.smoothing.l1 import radius_laplace, radius_splitting, radius_uniform
 from radii.smoothing.lipschitz_aware import radius_lipschitz
 from radii.smoothing.median import median_statistics
 from radii.smoothing.prediction import SmoothedPrediction, certificate
+from radii.smoothing.procedure import CountChunk, certify_decision, certify_radius, looks
 from radii.smoothing.radius import minimum_n, radius_one_sided, radius_two_sided
 from radii.smoothing.scores import Moments, bernstein_interval
 from radii.smoothing.sequential import SequentialTest
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CHUNK",
+    "CountChunk",
     "GridGaussian",
     "Moments",
     "Noise",
@@ -31,12 +33,15 @@ __all__ = [
     "bernstein_interval",
     "certificate",
     "certify",
+    "certify_decision",
+    "certify_radius",
     "chunk_seed",
     "chunk_size",
     "chunks",
     "count_chunk",
     "gaussian",
     "input_digest",
+    "looks",
     "median_statistics",
     "minimum_n",
     "noise_key",

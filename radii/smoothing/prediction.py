@@ -3,13 +3,16 @@
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from radii.smoothing.radius import probability_lower, radius_one_sided
+from radii.smoothing.radius import probability_lower, radius_one_sided, radius_two_sided
+from radii.smoothing.sequential import Decision
 
 Counts = Sequence[int] | npt.NDArray[np.integer]
+Sides = Literal["one-sided", "two-sided"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,14 +26,21 @@ class SmoothedPrediction:
     prediction: int | None
     """The pilot's class, also when abstained; None when most pilot samples had non-finite logits."""
     radius: float | None
-    """None when abstained."""
+    """None when abstained. Where one radius was to be decided: that radius."""
     abstained: bool
     p_lower: float | None
     """Lower bound of the class's probability under the noise, the missing tail already taken off."""
+    p_upper: float | None
+    """Upper bound of every other class's; None where it is ``1 - p_lower``, and where one radius was to be decided."""
+    sides: Sides | None
+    """Which radius it is: ``Phi^-1`` of p_lower alone, or half its distance from p_upper's. None for a decision."""
+    decision: Decision | None
+    """Where one radius was to be decided."""
     counts: tuple[int, ...]
-    """Votes of the n estimation samples by class; the last entry counts non-finite logits."""
+    """Votes of the estimation samples by class; the last entry counts non-finite logits."""
     pilot_counts: tuple[int, ...]
     n: int
+    """Estimation samples taken."""
     alpha: float
     sigma: float
     tail_mass: float
@@ -39,28 +49,36 @@ class SmoothedPrediction:
 def certificate(
     pilot_counts: Counts, counts: Counts, *, n: int, alpha: float, sigma: float, tail_mass: float
 ) -> SmoothedPrediction:
-    """CERTIFY of Cohen et al. 2019: the class from the pilot alone, its bound from n fresh samples.
+    """The radius of one input: the class, and one or two sides, from the pilot alone; the bound from n fresh samples.
 
-    Both counts have one entry a class and a last one for non-finite logits, which is a class that no radius is
-    given for. Ties go to the lowest index. Raises ValueError when the counts do not add up to n.
+    CERTIFY of Cohen et al. 2019, and its two-sided form where the pilot promises more of it. Both counts have one
+    entry a class and a last one for non-finite logits, which is a class that no radius is given for. Ties go to the
+    lowest index. Raises ValueError when the counts do not add up to n.
     """
     pilot, fresh = _counts("pilot_counts", pilot_counts), _counts("counts", counts)
     if len(pilot) != len(fresh):
         raise ValueError(f"pilot_counts: {len(pilot)} entries, but counts has {len(fresh)}")
-    if sum(pilot) == 0:
-        raise ValueError("pilot_counts: no samples; the class must come from a pilot of at least one")
     if sum(fresh) != n:
         raise ValueError(f"counts: add up to {sum(fresh)}, not to n = {n}; a chunk is missing or counted twice")
-    top = pilot.index(max(pilot))
-    known = top < len(pilot) - 1
+    top, known = winner(pilot)
+    settings = {"alpha": alpha, "sigma": sigma, "tail_mass": tail_mass}
     # Computed whatever the pilot says, so that bad arguments are refused every time.
-    radius = radius_one_sided(fresh[top], n, alpha=alpha, sigma=sigma, tail_mass=tail_mass)
+    sides = _sides(pilot, top, n, settings)
+    radius, p_upper = radius_one_sided(fresh[top], n, **settings), None
     p_lower = probability_lower(fresh[top], n, alpha=alpha, tail_mass=tail_mass)
+    if sides == "two-sided":
+        rival = _rival(fresh, top)
+        radius = radius_two_sided(fresh[top], rival, n, **settings)
+        p_lower = probability_lower(fresh[top], n, alpha=alpha / 2, tail_mass=tail_mass)
+        p_upper = 1 - probability_lower(n - rival, n, alpha=alpha / 2, tail_mass=tail_mass)
     return SmoothedPrediction(
         prediction=top if known else None,
         radius=radius if known else None,
         abstained=not known or radius is None,
         p_lower=p_lower if known else None,
+        p_upper=p_upper if known else None,
+        sides=sides,
+        decision=None,
         counts=fresh,
         pilot_counts=pilot,
         n=n,
@@ -68,6 +86,28 @@ def certificate(
         sigma=sigma,
         tail_mass=tail_mass,
     )
+
+
+def winner(pilot_counts: Counts) -> tuple[int, bool]:
+    """The pilot's class, and whether it is one (most votes may be non-finite). Raises ValueError without votes."""
+    pilot = _counts("pilot_counts", pilot_counts)
+    if sum(pilot) == 0:
+        raise ValueError("pilot_counts: no samples; the class must come from a pilot of at least one")
+    top = pilot.index(max(pilot))
+    return top, top < len(pilot) - 1
+
+
+def _sides(pilot: tuple[int, ...], top: int, n: int, settings: dict[str, float]) -> Sides:
+    """Whichever would give the larger radius if the n samples voted as the pilot did."""
+    n0 = sum(pilot)
+    count, rival = (round(n * (votes / n0)) for votes in (pilot[top], _rival(pilot, top)))
+    count, rival = min(count, n), min(rival, n - min(count, n))
+    one, two = radius_one_sided(count, n, **settings), radius_two_sided(count, rival, n, **settings)
+    return "two-sided" if (two or 0) > (one or 0) else "one-sided"
+
+
+def _rival(counts: tuple[int, ...], top: int) -> int:
+    return max(count for j, count in enumerate(counts) if j != top)
 
 
 def _counts(name: str, values: Counts) -> tuple[int, ...]:

@@ -6,10 +6,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from radii.smoothing.keys import CHUNK, Stage, chunk_seed, chunk_size, chunks
+from radii.smoothing.keys import CHUNK, Stage, chunk_seed
 from radii.smoothing.noise import Noise
-from radii.smoothing.prediction import SmoothedPrediction, certificate
-from radii.smoothing.radius import minimum_n, probability_lower
+from radii.smoothing.prediction import SmoothedPrediction
+from radii.smoothing.procedure import certify_decision, certify_radius
 
 Classifier = Callable[[torch.Tensor], torch.Tensor]
 
@@ -74,38 +74,33 @@ def certify(
     n0: int,
     n: int,
     key: bytes,
+    target_radius: float | None = None,
     batch_size: int = 100,
 ) -> SmoothedPrediction:
-    """CERTIFY of Cohen et al. 2019 for one input: n0 pilot samples choose the class, n fresh ones bound it.
+    """Certifies one input: its radius (:func:`certify_radius`), or ``target_radius`` (:func:`certify_decision`).
 
     ``key`` comes from :func:`noise_key`; ask the same question twice and the answer is the same. Otherwise as
-    :func:`count_chunk`; about 100 images a batch suit a processor's caches. Raises ValueError also when n is too small
-    for alpha to certify anything.
+    :func:`count_chunk`; about 100 images a batch suit a processor's caches.
     """
+
+    def count(stage: Stage, number: int, size: int) -> npt.NDArray[np.int64]:
+        return count_chunk(
+            classifier,
+            x,
+            num_classes=num_classes,
+            noise=noise,
+            key=key,
+            stage=stage,
+            number=number,
+            size=size,
+            batch_size=batch_size,
+        )
+
     tail_mass = noise.tail_mass(x.numel())
-    if probability_lower(n, n, alpha=alpha, tail_mass=tail_mass) <= 0.5:  # before hours of work, not after
-        raise ValueError(f"n: {n} samples can certify nothing at alpha = {alpha}; take at least {minimum_n(alpha)}")
-    if n0 < 1:
-        raise ValueError(f"n0: the class must come from a pilot of at least one sample, not {n0}")
-
-    def count(stage: Stage, total: int) -> npt.NDArray[np.int64]:
-        counts = np.zeros(num_classes + 1, np.int64)
-        for number in range(chunks(total)):
-            counts += count_chunk(
-                classifier,
-                x,
-                num_classes=num_classes,
-                noise=noise,
-                key=key,
-                stage=stage,
-                number=number,
-                size=chunk_size(total, number),
-                batch_size=batch_size,
-            )
-        return counts
-
-    return certificate(
-        count("pilot", n0), count("estimate", n), n=n, alpha=alpha, sigma=noise.sigma, tail_mass=tail_mass
+    if target_radius is None:
+        return certify_radius(count, n0=n0, n=n, alpha=alpha, sigma=noise.sigma, tail_mass=tail_mass)
+    return certify_decision(
+        count, target_radius=target_radius, n0=n0, n=n, alpha=alpha, sigma=noise.sigma, tail_mass=tail_mass
     )
 
 

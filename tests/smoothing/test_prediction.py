@@ -3,19 +3,32 @@ import dataclasses
 import numpy as np
 import pytest
 
-from radii.smoothing import certificate, radius_one_sided
+from radii.smoothing import certificate, radius_one_sided, radius_two_sided
 
 SETTINGS = {"alpha": 0.001, "sigma": 0.5, "tail_mass": 1e-9}
 
 
 def test_the_pilot_chooses_and_fresh_samples_bound():
-    row = certificate([2, 90, 8, 0], np.array([1000, 98_990, 10, 0]), n=100_000, **SETTINGS)
+    row = certificate([0, 98, 2, 0], np.array([1000, 98_990, 10, 0]), n=100_000, **SETTINGS)
     assert (row.prediction, row.abstained, row.n) == (1, False, 100_000)
     assert row.radius == radius_one_sided(98_990, 100_000, **SETTINGS)
     assert 0.988 < row.p_lower < 0.9899
-    assert (row.pilot_counts, row.counts) == ((2, 90, 8, 0), (1000, 98_990, 10, 0))
+    assert (row.pilot_counts, row.counts) == ((0, 98, 2, 0), (1000, 98_990, 10, 0))
     with pytest.raises(dataclasses.FrozenInstanceError):
         row.radius = 9.0
+
+
+def test_the_pilot_alone_chooses_between_one_and_two_sides():
+    split = certificate([50, 26, 24, 0], [50_000, 26_000, 24_000, 0], n=100_000, **SETTINGS)
+    assert (split.sides, split.radius) == ("two-sided", radius_two_sided(50_000, 26_000, 100_000, **SETTINGS))
+    assert split.p_lower < 0.5 < 1 - split.p_upper
+    # two sides would certify what the votes give, but the pilot expected all rivals to be one
+    stays = certificate([90, 10, 0, 0], [90_000, 5_000, 5_000, 0], n=100_000, **SETTINGS)
+    assert (stays.sides, stays.radius) == ("one-sided", radius_one_sided(90_000, 100_000, **SETTINGS))
+    assert stays.p_upper is None
+    # non-finite logits are a rival like any other
+    broken = certificate([50, 10, 10, 30], [50_000, 1_000, 1_000, 48_000], n=100_000, **SETTINGS)
+    assert (broken.sides, broken.radius) == ("two-sided", radius_two_sided(50_000, 48_000, 100_000, **SETTINGS))
 
 
 def test_a_class_that_only_the_estimate_favours_is_not_taken():
