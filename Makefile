@@ -42,7 +42,7 @@ lint: setup  ## Style, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-generate: setup  ## Write openapi.json, radii/operators.json, docs/settings.md and docs/operators.md anew
+generate: setup  ## Write radii/operators.json and the generated files of docs anew
 	$(BIN)/python docs/generate.py
 
 lock: TORCH_CPU := $(TORCH_SPEC)+cpu

@@ -4,6 +4,7 @@ radii/operators.json    the ONNX operators that are read, for the API, which can
 docs/operators.md       the same for people
 docs/openapi.json       the API as it is served
 docs/settings.md        every setting
+docs/graph.schema.json  the JSON Schema of the canonical form
 """
 
 import json
@@ -14,7 +15,7 @@ from pathlib import Path
 from app.main import create_app
 from models.settings import Settings
 from radii.cli.settings import markdown
-from radii.graph import operators
+from radii.graph import operators, schema
 
 ROOT = Path(__file__).parent.parent
 
@@ -50,6 +51,7 @@ def main() -> None:
         "radii/operators.json": json.dumps(operators(), indent=1) + "\n",
         "docs/operators.md": operators_page(),
         "docs/settings.md": markdown(),
+        "docs/graph.schema.json": schema.written(),
     }
     check = "--check" in sys.argv[1:]
     names = [*made, "docs/openapi.json"]

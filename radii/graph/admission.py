@@ -16,6 +16,7 @@ from radii.graph.limits import Limits
 # all of them mean the same: this operator can't be taken.
 MALFORMED = (ArithmeticError, LookupError, TypeError, ValueError, MemoryError)
 MOST_AXES = 16
+TYPES = (np.float32, np.float64, np.int64, np.bool_)  # of constants
 
 
 def admit(operator: Operator, inputs: Sequence[Shape], limits: Limits) -> Shape:
@@ -23,8 +24,8 @@ def admit(operator: Operator, inputs: Sequence[Shape], limits: Limits) -> Shape:
     fewest, most = operator.activations
     hold(fewest <= len(inputs) <= most, f"it reads {len(inputs)} activations")
     for name, array in operator.arrays().items():
-        kinds = operator.array_kinds.get(name, "f")
-        hold(array.size >= 1 and array.dtype.kind in kinds, f"its constant {name} is of the wrong type, or empty")
+        fits = array.dtype.kind in operator.array_kinds.get(name, "f") and array.dtype in TYPES
+        hold(fits and array.size >= 1, f"its constant {name} is of the wrong type, or empty")
     if not finite(operator):
         raise Refusal("a weight is infinite or not a number", "Train the model again, or repair that weight")
     try:

@@ -38,7 +38,7 @@ class Operator:
     is_node: ClassVar[bool] = True  # False: it never stands in a graph, since it is always read as another operator
     lifts_constants: ClassVar[bool] = False  # whether constants among its inputs become activations
     activations: ClassVar[tuple[int, int]] = (1, 1)  # the fewest and the most that it reads
-    array_kinds: ClassVar[Mapping[str, str]] = {}  # of constants that are no floats: field name -> kinds of dtype
+    array_kinds: ClassVar[Mapping[str, str]] = {}  # of constants that are no floats: field name -> f, i or b
     behaviour: ClassVar[str]  # its Lipschitz constant, in words
 
     def __post_init__(self) -> None:

@@ -24,6 +24,7 @@ from radii.graph.ops.registry import NODES, OPERATORS
 from radii.graph.ops.select import Slice
 from radii.graph.weights import write_safetensors
 from radii.lipschitz import network_bound
+from tests.graph.canonical import edited
 from tests.graph.cases import GOOD
 
 RNG = np.random.default_rng(4)
@@ -232,24 +233,7 @@ def test_every_rule_is_tried() -> None:
 
 # Random fields
 
-NUMBERS: list[Any] = [-2, -1, 0, 1, 2, 3, 7, 100, 2**10, 2**19, 2**20, 2**40, 10**30, -(2**20)]
-VALUES: list[Any] = [*NUMBERS, -0.5, 0.0, 1.5, 1e-320, 1e60, True, False, None, "edge", "tanh", "reflect", [], [1]]
 SECONDS, MEGABYTES = 2, 300  # 1 GB is what is allowed
-
-
-def edited(value: Any, rng: random.Random) -> Any:
-    """``value`` with one leaf replaced, or one entry of a list dropped, doubled or moved."""
-    if isinstance(value, dict) and value:
-        key = rng.choice(sorted(value))
-        return value | {key: edited(value[key], rng)}
-    if isinstance(value, list) and value and rng.random() < 0.85:
-        at = rng.randrange(len(value))
-        if rng.random() < 0.8:
-            return [*value[:at], edited(value[at], rng), *value[at + 1 :]]
-        return rng.choice([value[:at] + value[at + 1 :], [*value, value[at]], value[::-1]])
-    if isinstance(value, int | float) and not isinstance(value, bool) and rng.random() < 0.6:
-        return value + rng.choice([-2, -1, 1, 2]) if isinstance(value, int) else value * rng.choice([-1.0, 0.0, 3.0])
-    return rng.choice(VALUES)
 
 
 def changed(array: np.ndarray, rng: random.Random) -> np.ndarray:
@@ -309,7 +293,9 @@ def test_what_is_admitted_keeps_its_word() -> None:
     tried: Counter[type[Operator]] = Counter()
     bounded, slowest = 0, 0.0
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for number in range(10_000):
+    started = time.process_time()
+    for number in range(8_000):
+        slowest, started = max(slowest, time.process_time() - started), time.process_time()
         cls = list(NODES.values())[number % len(NODES)]
         attributes, arrays, inputs = rng.choice(rows[cls if rng.random() < 0.9 else rng.choice(list(rows))])
         if attributes and rng.random() < 0.8:
@@ -319,14 +305,11 @@ def test_what_is_admitted_keeps_its_word() -> None:
             arrays = arrays | {name: changed(arrays[name], rng)}
         if rng.random() < 0.2:
             inputs = [tuple(rng.choice([1, size, size + 1]) for size in shape[rng.randrange(2) :]) for shape in inputs]
-        started = time.process_time()
         try:
             operator = decode(cls, attributes, arrays)
             made = admit(operator, inputs, Limits(activation_elements=20_000))
         except Refusal:
             continue
-        finally:
-            slowest = max(slowest, time.process_time() - started)
         graph = alone(operator, inputs, made)
         x = torch.rand(3, *graph.input_shape, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
         module = to_module(graph, dtype=torch.float64)
@@ -334,10 +317,8 @@ def test_what_is_admitted_keeps_its_word() -> None:
         assert y.shape == (3, math.prod(made))
         scale = float(y.abs().nan_to_num(0.0, 0.0).max())
         assert torch.allclose(torch.cat([module(row[None]) for row in x]), y, 1e-9, 1e-9 * scale, equal_nan=True)
-        applies = methods(graph)[1]["applies"]
-        slowest = max(slowest, time.process_time() - started)
         tried[cls] += 1
-        if applies:
+        if methods(graph)[1]["applies"]:
             bounded += 1
             assert steepest(graph) <= network_bound(graph).upper * (1 + 1e-9) + 1e-10, (cls, attributes)
     assert min(tried[cls] for cls in NODES.values()) >= 5, tried

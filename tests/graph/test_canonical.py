@@ -3,7 +3,6 @@
 import hashlib
 import json
 import random
-import re
 from pathlib import Path
 from typing import Any
 
@@ -12,32 +11,34 @@ import pytest
 import safetensors.numpy
 import torch
 
-from radii.graph import Graph, Limits, UnsupportedModel, from_canonical, normalized, read_onnx, to_canonical, to_module
+from radii.graph import (
+    Limits,
+    UnsupportedModel,
+    from_canonical,
+    methods,
+    normalized,
+    read_onnx,
+    to_canonical,
+    to_module,
+)
 from radii.graph.weights import write_safetensors
 from tests.graph.build import model, node
+from tests.graph.canonical import SCHEMA, check_form, check_names, edited
 from tests.graph.cases import GOOD, Case
 from tests.graph.export import export
 from tests.graph.networks import NETWORKS, trained
+from tests.graph.schema import conforms
 
 DIGITS = Path(__file__).parents[2] / "examples" / "digits"
 RNG = np.random.default_rng(4)
 
 
-def same(graph: Graph) -> None:
-    """``graph`` goes through the canonical form and comes back."""
-    form, weights = to_canonical(graph)
-    assert hashlib.sha256(form).hexdigest() == graph.digest
-    again = from_canonical(form, weights)
-    assert again.digest == graph.digest
-    assert to_canonical(again) == (form, weights)
-    x = torch.rand(2, *graph.input_shape, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
-    modules = [to_module(one, dtype=torch.float64) for one in (graph, again)]
-    assert torch.equal(*(module(x) for module in modules)) or modules[0](x).isnan().any()
-
-
 @pytest.mark.parametrize("case", GOOD, ids=str)
 def test_every_operator_comes_back(case: Case) -> None:
-    same(read_onnx(case.data()))
+    data = case.data()
+    graph = read_onnx(data)
+    check_form(graph)
+    check_names(data, graph)
 
 
 @pytest.mark.parametrize("dynamo", [True, False])
@@ -45,8 +46,8 @@ def test_every_operator_comes_back(case: Case) -> None:
 def test_networks_come_back(name: str, dynamo: bool) -> None:
     shape = NETWORKS[name][1]
     graph = read_onnx(export(trained(name), shape, dynamo=dynamo, opset=18, dynamic=True))
-    same(graph)
-    same(normalized(graph, 0.5, [0.25] * shape[0]))
+    check_form(graph)
+    check_form(normalized(graph, 0.5, [0.25] * shape[0]))
 
 
 def test_the_order_of_independent_nodes_does_not_count() -> None:
@@ -56,42 +57,20 @@ def test_the_order_of_independent_nodes_does_not_count() -> None:
     assert to_canonical(first) == to_canonical(second)
 
 
-def conforms(value: Any, schema: dict[str, Any], root: dict[str, Any]) -> bool:
-    """Whether ``value`` fits, by the few words of JSON Schema that ours uses."""
-    if "$ref" in schema:
-        schema = root["$defs"][schema["$ref"].rpartition("/")[2]]
-    kinds = {"object": dict, "array": list, "integer": int, "string": str}
-    if "type" in schema and type(value) is not kinds[schema["type"]]:
-        return False
-    if "const" in schema or "enum" in schema:
-        return value in schema.get("enum", [schema.get("const")])
-    if isinstance(value, dict):
-        known, more = schema.get("properties", {}), schema.get("additionalProperties", True)
-        fits = all(
-            conforms(entry, known[key], root)
-            if key in known
-            else more is True or (more and conforms(entry, more, root))
-            for key, entry in value.items()
-        )
-        return fits and set(schema.get("required", [])) <= set(value)
-    if isinstance(value, list):
-        parts = schema.get("prefixItems", [schema.get("items", {})] * len(value))
-        within = schema.get("minItems", 0) <= len(value) <= schema.get("maxItems", len(value))
-        return within and all(conforms(entry, part, root) for entry, part in zip(value, parts, strict=True))
-    if isinstance(value, int):
-        return value >= schema.get("minimum", value)
-    return re.search(schema.get("pattern", ""), value) is not None
-
-
-def test_what_is_written_fits_the_schema() -> None:
-    schema = json.loads((DIGITS.parents[1] / "docs" / "graph.schema.json").read_text())
-    for data in [case.data() for case in GOOD] + [(DIGITS / "digits.onnx").read_bytes()]:
-        assert conforms(json.loads(to_canonical(read_onnx(data))[0]), schema, schema)
+def test_what_does_not_fit_the_schema_is_refused() -> None:
     document, weights = canonical()
-    shape = {"input_shape": [0]}
-    array = {"nodes": [document["nodes"][0] | {"arrays": {"weight": ["f2", [1], "0" * 64]}}]}
-    for wrong in ({"format": 2}, shape, {"more": 1}, {"output": -1}, {"nodes": [{}]}, array):
-        assert not conforms(document | wrong, schema, schema)
+    assert conforms(document, SCHEMA, SCHEMA)
+    first = document["nodes"][0]
+    assert first["operator"] == "Conv"
+    changes: list[dict[str, Any]] = [
+        *({"operator": "Evaluate"}, {"inputs": [0, 0]}, {"inputs": []}, {"more": 1}, {"arrays": {}}),
+        {"arrays": first["arrays"] | {"weight": ["f2", [1], "0" * 64]}},
+        {"attributes": first["attributes"] | {"groups": 1.5}},
+        {"attributes": first["attributes"] | {"windows": {}}},
+    ]
+    nodes = [{"nodes": [first | change, *document["nodes"][1:]]} for change in changes]
+    for wrong in ({"format": 2}, {"input_shape": [0]}, {"more": 1}, {"output": -1}, {"nodes": [{}]}, *nodes):
+        assert not conforms(document | wrong, SCHEMA, SCHEMA)
         refused(document | wrong, weights)
 
 
@@ -190,3 +169,23 @@ def test_mutated_forms_are_answered_or_refused() -> None:
         except UnsupportedModel:
             pass
     assert answered < 1500
+
+
+def test_edited_networks_are_answered_or_refused() -> None:
+    """One value anywhere in a graph.json is another; what is still read runs, and makes the logits that it says."""
+    rng = random.Random(5)
+    written = [to_canonical(read_onnx(case.data())) for case in rng.sample(GOOD, 80)]
+    forms = [(json.loads(form), weights) for form, weights in written]
+    answered = 0
+    for _ in range(3000):
+        document, weights = rng.choice(forms)
+        try:
+            text = json.dumps(edited(document, rng)).encode()
+            graph = from_canonical(text, weights, limits=Limits(activation_elements=50_000))
+        except UnsupportedModel:
+            continue
+        answered += 1
+        methods(graph)
+        x = torch.rand(2, *graph.input_shape, generator=torch.Generator().manual_seed(1))
+        assert to_module(graph)(x).shape == (2, graph.num_classes)
+    assert answered > 100

@@ -5,6 +5,7 @@ import torch
 
 from radii.graph import Graph, read_onnx, to_module
 from tests.graph.build import reference, relative_gap
+from tests.graph.canonical import check_form, check_names
 from tests.graph.zoo.entry import Handmade, Network
 
 
@@ -22,4 +23,6 @@ def compared(network: Network | Handmade) -> list[tuple[Graph, float]]:
         expected = np.concatenate([reference(data, batch.numpy()) for batch in rows])
         assert np.ptp(expected, axis=0).max() > 1e-3 * np.abs(expected).max()  # the input matters to this network
         pairs.append((graph, relative_gap(to_module(graph)(x).numpy(), expected)))
+        check_form(graph, x)
+        check_names(data, graph)
     return pairs
