@@ -74,8 +74,6 @@ def matrix_norm(weight: npt.ArrayLike | torch.Tensor, *, rtol: float = 1e-6, met
     check_rtol(rtol)
     if method not in get_args(Method):
         raise ValueError(f"method must be one of {', '.join(get_args(Method))}, not {method!r}")
-    if not matrix.any():
-        return ZERO
     steps = _enough_steps(min(matrix.shape), rtol)
     if method == "gram" or (method == "auto" and steps <= 1):
         return _iteration_bound(matrix, rtol, steps)
@@ -89,6 +87,8 @@ def _enough_steps(order: int, rtol: float) -> int:
 
 @certified_arithmetic()
 def _iteration_bound(matrix: npt.NDArray[np.float64], rtol: float, most: int) -> NormBound:
+    if not matrix.any():
+        return ZERO
     for step in gram_iteration(matrix):
         if step.steps >= most or step.upper <= step.lower * (1 + rtol):
             break
@@ -109,7 +109,8 @@ def gram_bound(matrices: npt.NDArray[np.float64], rtol: float, *, error: float =
         error: how far (spectral norm) each matrix may be from the one meant.
     """
     matrices, exponent = scaled(matrices)
-    if not matrices.any():
+    frobenius = max((float(np.linalg.norm(matrix)) for matrix in matrices), default=0.0)
+    if frobenius == 0:
         return ZERO if error == 0 else NormBound(up(error), Lower(0.0), "cholesky", 0)
     tall = np.ascontiguousarray(matrices if matrices.shape[1] >= matrices.shape[2] else matrices.swapaxes(1, 2))
     inner, order = tall.shape[1:]
@@ -118,7 +119,7 @@ def gram_bound(matrices: npt.NDArray[np.float64], rtol: float, *, error: float =
         eigenvalue.add_triangle(gram_triangle(tall[0]))
     else:
         eigenvalue.add(torch.from_numpy(tall.swapaxes(1, 2) @ tall))
-    frobenius = max(float(np.linalg.norm(matrix)) for matrix in tall) * (1 + gamma(inner * order + 8))
+    frobenius *= 1 + gamma(inner * order + 8)
     # ||fl(G^T G) - G^T G||_F <= gamma_k ||G||_F^2, of which only one triangle is used
     rounding = up(gamma(inner + 4) * frobenius * frobenius)
     squared = eigenvalue.upper(rounding)
