@@ -103,22 +103,25 @@ def check_rtol(rtol: float) -> None:
 
 @certified_arithmetic()
 def gram_bound(matrices: npt.NDArray[np.float64], rtol: float, *, error: float = 0.0) -> NormBound:
-    """Bounds the largest spectral norm among finite matrices (B, m, n).
+    """Bounds the largest spectral norm among matrices (B, m, n).
 
     Args:
         error: how far (spectral norm) each matrix may be from the one meant.
+
+    Raises:
+        ArithmeticError: a matrix is not finite.
     """
     matrices, exponent = scaled(matrices)
     frobenius = max((float(np.linalg.norm(matrix)) for matrix in matrices), default=0.0)
+    if not math.isfinite(frobenius):
+        raise ArithmeticError("a matrix is not finite")
     if frobenius == 0:
         return ZERO if error == 0 else NormBound(up(error), Lower(0.0), "cholesky", 0)
-    tall = np.ascontiguousarray(matrices if matrices.shape[1] >= matrices.shape[2] else matrices.swapaxes(1, 2))
+    tall = matrices if matrices.shape[1] >= matrices.shape[2] else matrices.swapaxes(1, 2)
     inner, order = tall.shape[1:]
     eigenvalue = LargestEigenvalue(order, rtol=rtol, floor=0.25)  # the largest entry is at least 1/2
-    if len(tall) == 1:
-        eigenvalue.add_triangle(gram_triangle(tall[0]))
-    else:
-        eigenvalue.add(torch.from_numpy(tall.swapaxes(1, 2) @ tall))
+    for matrix in tall:
+        eigenvalue.add(gram_triangle(np.ascontiguousarray(matrix)))
     frobenius *= 1 + gamma(inner * order + 8)
     # ||fl(G^T G) - G^T G||_F <= gamma_k ||G||_F^2, of which only one triangle is used
     rounding = up(gamma(inner + 4) * frobenius * frobenius)
