@@ -112,7 +112,7 @@ def gram_bound(matrices: npt.NDArray[np.float64], rtol: float, *, error: float =
         ArithmeticError: a matrix is not finite.
     """
     matrices, exponent = scaled(matrices)
-    frobenius = max((float(np.linalg.norm(matrix)) for matrix in matrices), default=0.0)
+    frobenius = float(np.max([np.linalg.norm(matrix) for matrix in matrices], initial=0.0))
     if not math.isfinite(frobenius):
         raise ArithmeticError("a matrix is not finite")
     if frobenius == 0:
