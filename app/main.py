@@ -19,7 +19,7 @@ from radii import __version__
 
 DESCRIPTION = """
 How far can this input move before the model's answer may change? Upload a network (ONNX) and inputs (.npz), start a
-certification, follow it, and read a certified l2 radius for each input and the certified-accuracy curve.
+certification, follow it, and read a certified radius for each input and the certified-accuracy curve.
 
 Every error is a problem document (RFC 9457) whose `type` is [a page](/problems) that explains it.
 """

@@ -52,6 +52,7 @@ class Report(BaseModel):
     norm: Literal["l2"] = Field(description="Of `upper`, on both sides; radii in other norms are converted.")
     rule: str = Field(description="How the layers became one bound.")
     vacuous: bool = Field(description="Too large to certify anything useful: use smoothing.")
+    notes: list[str] = Field(default=[], description="Why sharper rules could not treat a part of the network.")
     pairwise: Pairwise | None
     layers: list[Layer]
     seconds: float

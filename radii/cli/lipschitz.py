@@ -59,6 +59,8 @@ def _print(found: Json) -> None:
         facts.add_row("pairs of logits", f"{above(pairs['min'])} to {above(pairs['max'])}")
         if pairs["max"] > 0:
             facts.add_row("a margin of 1", f"certifies a radius of {below(1 / pairs['max'])} or more")
+    for note in found.get("notes", ()):
+        facts.add_row("note", plain(note))
     if found["vacuous"]:
         facts.add_row("[yellow]beware[/]", VACUOUS)
     facts.add_row("seconds", f"{found['seconds']:.2f}")

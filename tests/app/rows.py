@@ -120,6 +120,7 @@ def report(upper: float = 4.0) -> dict[str, Any]:
         "norm": "l2",
         "rule": "product",
         "vacuous": upper > 1e3,
+        "notes": ["a note"],
         "pairwise": pairs,
         "layers": [layer],
         "seconds": 0.02,
