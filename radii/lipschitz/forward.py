@@ -37,11 +37,12 @@ from radii.lipschitz.rounding import (
     up,
 )
 
-EXACT = frozenset(
+EXACT = frozenset(  # what computes no new number: it copies some of those it gets, changes a sign, or makes 0 and 1
     {
-        *("Abs", "Clip", "MaxPool", "Neg", "Relu"),
-        *("Cast", "Concat", "Dropout", "Flatten", "Gather", "Identity", "Pad", "Reshape", "Slice", "Squeeze"),
-        *("Transpose", "Unsqueeze"),
+        *("Abs", "Clip", "IsNaN", "Max", "MaxPool", "Min", "Neg", "ReduceMax", "ReduceMin", "Relu", "Sign", "TopK"),
+        *("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Not", "ThresholdedRelu", "Where"),
+        *("Cast", "Concat", "DepthToSpace", "Dropout", "Expand", "Flatten", "Gather", "GlobalMaxPool", "Identity"),
+        *("Pad", "Parameter", "Reshape", "Slice", "SpaceToDepth", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze"),
     }
 )
 ELEMENTARY = 2.0**-36

@@ -10,21 +10,18 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from onnx import helper
 
 from radii.graph import (
     check_batch_independence,
-    methods,
     normalized,
     operators,
     read_onnx,
     rules,
     to_module,
     undecorated,
-    with_cones,
 )
 from radii.graph.ops.linear import Gemm
-from tests.graph.build import model, node, reference, relative_gap
+from tests.graph.build import model, node
 from tests.graph.export import export
 from tests.graph.networks import trained
 
@@ -33,127 +30,6 @@ RNG = np.random.default_rng(9)
 
 def floats(*shape: int) -> np.ndarray:
     return RNG.normal(size=shape).astype(np.float32)
-
-
-def norm_constants(channels: int) -> dict[str, np.ndarray]:
-    return {"g": floats(channels), "b": floats(channels), "m": floats(channels), "v": np.abs(floats(channels)) + 0.1}
-
-
-NORM = node("BatchNormalization", ["a", "g", "b", "m", "v"], "n", epsilon=0.01)
-
-
-@pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize(
-    ("before", "weight", "channels", "shape"),
-    [
-        (("Conv", {"pads": [1, 1, 1, 1]}), floats(5, 3, 3, 3), 5, (3, 6, 6)),
-        (("Gemm", {}), floats(6, 5), 5, (6,)),
-        (("MatMul", {}), floats(6, 5), 5, (6,)),
-    ],
-)
-def test_batch_norm_is_folded_into_the_layer_before(
-    before: tuple[str, dict[str, list[int]]], weight: np.ndarray, channels: int, shape: tuple[int, ...], bias: bool
-) -> None:
-    name, attributes = before
-    constants = {**norm_constants(channels), "w": weight}
-    inputs = ["x", "w"]
-    if bias and name != "MatMul":
-        constants["c"] = floats(channels)
-        inputs.append("c")
-    nodes = [node(name, inputs, "a", **attributes), NORM, node("Flatten", ["n"])]
-    data = model(nodes, shape, constants)
-    graph = read_onnx(data)
-    assert "BatchNormalization" not in graph.summary()["operators"]
-    assert graph.nodes[0].operator.arrays()["weight"].dtype == np.float64
-    x = RNG.normal(size=(4, *shape)).astype(np.float32)
-    assert relative_gap(to_module(graph)(torch.from_numpy(x)).numpy(), reference(data, x)) < 1e-5
-
-
-def test_batch_norm_stays_where_the_layer_before_is_used_twice_or_has_other_axes() -> None:
-    shared = [node("Conv", ["x", "w"], "a"), NORM, node("Add", ["a", "n"], "s"), node("Flatten", ["s"])]
-    positions = [node("MatMul", ["x", "w"], "a"), NORM, node("Flatten", ["n"])]
-    for nodes, weight, channels, shape in (
-        (shared, floats(4, 2, 1, 1), 4, (2, 3, 3)),
-        (positions, floats(6, 5), 3, (3, 6)),
-    ):
-        data = model(nodes, shape, {**norm_constants(channels), "w": weight})
-        graph = read_onnx(data)
-        assert "BatchNormalization" in graph.summary()["operators"]
-        x = RNG.normal(size=(4, *shape)).astype(np.float32)
-        assert relative_gap(to_module(graph)(torch.from_numpy(x)).numpy(), reference(data, x)) < 1e-5
-
-
-ROOT = np.array(np.sqrt(2), np.float32)
-GELU = {
-    "erf, half last": [
-        node("Div", ["x", "root"], "d"),
-        node("Erf", ["d"], "e"),
-        node("Add", ["e", "one"], "p"),
-        node("Mul", ["x", "p"], "q"),
-        node("Mul", ["q", "half"]),
-    ],
-    "half first, factors": [
-        node("Mul", ["x", "half"], "h"),
-        node("Mul", ["x", "inverse"], "d"),
-        node("Erf", ["d"], "e"),
-        node("Add", ["one", "e"], "p"),
-        node("Mul", ["p", "h"]),
-    ],
-    "half on the gate": [
-        node("Div", ["x", "root"], "d"),
-        node("Erf", ["d"], "e"),
-        node("Add", ["e", "one"], "p"),
-        node("Mul", ["p", "half"], "q"),
-        node("Mul", ["x", "q"]),
-    ],
-}
-SILU = {
-    "silu": [node("Sigmoid", ["x"], "s"), node("Mul", ["x", "s"])],
-    "quick gelu": [node("Mul", ["x", "quick"], "k"), node("Sigmoid", ["k"], "s"), node("Mul", ["s", "x"])],
-}
-SCALARS = {
-    "root": ROOT,
-    "inverse": 1 / ROOT,
-    "half": np.array(0.5, np.float32),
-    "one": np.array([1], np.float32),
-    "quick": np.array(1.702, np.float32),
-}
-
-
-@pytest.mark.parametrize(
-    ("nodes", "upper"),
-    [(nodes, 1.128904145186) for nodes in GELU.values()] + [(nodes, 1.09983932013) for nodes in SILU.values()],
-    ids=[*GELU, *SILU],
-)
-def test_activations_spelled_out_are_recognised(nodes: list[onnx.NodeProto], upper: float) -> None:
-    data = model(nodes, (6,), SCALARS)
-    graph = read_onnx(data)
-    constants = [entry.operator.lipschitz((6,)) for entry in with_cones(graph).nodes]
-    assert all(isinstance(rule, rules.Slope) for rule in constants)
-    assert np.prod([rule.upper for rule in constants]) == pytest.approx(upper, rel=1e-11)  # type: ignore[union-attr]
-    x = RNG.normal(size=(50, 6)).astype(np.float32) * 3
-    assert relative_gap(to_module(graph)(torch.from_numpy(x)).numpy(), reference(data, x)) < 1e-5
-
-
-@pytest.mark.parametrize(
-    "nodes",
-    [
-        [node("Mul", ["x", "x"])],
-        [node("Relu", ["x"], "r"), node("Mul", ["x", "r"])],
-        [node("MatMul", ["x", "w"], "v"), node("Sigmoid", ["v"], "s"), node("Mul", ["x", "s"])],  # a gate
-        [node("Mul", ["x", "six"], "k"), node("Sigmoid", ["k"], "s"), node("Mul", ["s", "x"])],  # one factor an entry
-    ],
-)
-def test_products_of_different_inputs_stay_products(nodes: list[onnx.NodeProto]) -> None:
-    constants: dict[str, np.ndarray] = {**SCALARS, "w": floats(6, 6), "six": floats(6)}
-    graph = read_onnx(model(nodes, (6,), constants))
-    smoothing, lipschitz = methods(graph)
-    assert smoothing == {"kind": "smoothing", "applies": True, "reasons": []}
-    assert not lipschitz["applies"]
-    (reason,) = lipschitz["reasons"]
-    assert (reason["node"], reason["operator"]) == (len(nodes) - 1, "Mul")
-    assert "two activations" in reason["reason"]
-    assert reason["remedy"]
 
 
 def lenet() -> bytes:
@@ -200,18 +76,6 @@ def test_digest_tells_functions_apart() -> None:
     }
     assert len(digests) == 9
     assert all(len(bytes.fromhex(digest)) == hashlib.sha256().digest_size for digest in digests)
-
-
-def test_dead_branches_and_no_ops_go() -> None:
-    nodes = [
-        node("Identity", ["x"], "i"),
-        node("Dropout", ["i"], "d"),
-        node("LSTM", ["x"], "dead"),
-        helper.make_node("ArgMax", ["y"], ["also_dead"]),
-        node("Gemm", ["d", "w"]),
-    ]
-    graph = read_onnx(model([nodes[0], nodes[1], nodes[2], nodes[4], nodes[3]], (6,), {"w": floats(6, 3)}))
-    assert [(entry.operator.name, entry.index) for entry in graph.nodes] == [("Gemm", 3)]
 
 
 def test_everything_is_immutable() -> None:
@@ -303,41 +167,6 @@ def test_importing_the_graph_needs_no_onnx() -> None:
     probe = f"import sys, radii.graph; print(sorted({unwanted} & set(sys.modules)))"
     answer = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"
-
-
-@pytest.mark.parametrize(
-    ("layer", "weight", "bias", "shape"),
-    [
-        ("MatMul", floats(6, 5), floats(5), (6,)),
-        ("MatMul", floats(6, 5), floats(1), (6,)),
-        ("Conv", floats(5, 3, 2, 2), floats(1, 5, 1, 1), (3, 4, 4)),
-        ("Conv", floats(5, 3, 2, 2), floats(5, 1, 1), (3, 4, 4)),
-    ],
-)
-def test_a_bias_added_by_a_node_of_its_own_is_folded_and_the_batch_norm_behind_it_too(
-    layer: str, weight: np.ndarray, bias: np.ndarray, shape: tuple[int, ...]
-) -> None:
-    """As Keras writes dense layers."""
-    nodes = [node(layer, ["x", "w"], "k"), node("Add", ["k", "c"], "a"), NORM, node("Flatten", ["n"])]
-    data = model(nodes, shape, {**norm_constants(5), "w": weight, "c": bias})
-    graph = read_onnx(data)
-    assert graph.nodes[0].operator.name == layer
-    assert not {"Add", "BatchNormalization"} & set(graph.summary()["operators"])
-    x = RNG.normal(size=(4, *shape)).astype(np.float32)
-    assert relative_gap(to_module(graph)(torch.from_numpy(x)).numpy(), reference(data, x)) < 1e-5
-
-
-def test_an_addition_that_is_no_bias_stays() -> None:
-    for constant in (floats(3, 1), floats(3, 5), floats(1, 3, 5)):
-        data = model(
-            [node("MatMul", ["x", "w"], "k"), node("Add", ["k", "c"], "a"), node("Flatten", ["a"])],
-            (3, 6),
-            {"w": floats(6, 5), "c": constant},
-        )
-        graph = read_onnx(data)
-        assert "Add" in graph.summary()["operators"]
-        x = RNG.normal(size=(2, 3, 6)).astype(np.float32)
-        assert relative_gap(to_module(graph)(torch.from_numpy(x)).numpy(), reference(data, x)) < 1e-5
 
 
 @pytest.mark.parametrize("last", ["Softmax", "LogSoftmax"])

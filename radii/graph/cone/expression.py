@@ -164,6 +164,18 @@ def _greater(a: Jet, b: Jet) -> Decision:
     return _less(b, a)
 
 
+def _thresholded(operator: Any, inputs: Sequence[Jet]) -> Jet:
+    (u,) = inputs
+    return _less(u.constant(operator.alpha), u).between(u, u.constant(0.0))
+
+
+def _shrink(operator: Any, inputs: Sequence[Jet]) -> Jet:
+    (u,) = inputs
+    lambd, bias = u.constant(operator.lambd), u.constant(operator.bias)
+    above = _less(lambd, u).between(u - bias, u.constant(0.0))
+    return _less(u, -lambd).between(u + bias, above)
+
+
 def _where(operator: Any, inputs: Sequence[Known]) -> Jet:
     given = iter(inputs)
     x = next(value for value in inputs if isinstance(value, Jet))
@@ -224,6 +236,8 @@ RULES: dict[str, Rule] = {
         -math.inf if operator.low is None else operator.low,
         math.inf if operator.high is None else operator.high,
     ),
+    "ThresholdedRelu": _thresholded,
+    "Shrink": _shrink,
     "Swish": lambda operator, inputs: inputs[0] * jet.sigmoid(_scaled(inputs[0], operator.alpha)),
     "Sign": _unary(lambda u: _less(u.constant(0.0), u).between(u.constant(1.0), u.constant(-1.0))),
     "Where": _where,

@@ -33,7 +33,12 @@ def convolutions(draw: Draw) -> Case:
     return draw.case("x", weight, *bias, shape=draw.image(inner * groups, axes), group=groups, **settings)
 
 
-@space("ConvTranspose", tight=1.5, refused="output|cropping|larger than its input", accepted="too large for stride")
+@space(
+    "ConvTranspose",
+    tight=1.5,
+    refused="output|cropping|larger than its input",
+    accepted="too large for stride|Explicit output_shape is inconsistent",
+)
 def transposed_convolutions(draw: Draw) -> Case:
     axes, groups, inner, outer = draw.one(1, 2, 2, 3), *draw.integers(3, 1, 2)
     settings = windows(draw, axes)
@@ -50,7 +55,8 @@ def transposed_convolutions(draw: Draw) -> Case:
     return draw.case("x", weight, *bias, shape=shape, group=groups, **settings)
 
 
-@space("MaxPool", refused="padding alone|ambiguous|larger than its input")
+# pads as long as the kernel, where no window lies in the padding alone
+@space("MaxPool", refused="padding alone|ambiguous|larger than its input", accepted="smaller than kernel")
 def max_pools(draw: Draw) -> Case:
     axes = draw.one(1, 2, 2, 3)
     settings = windows(draw, axes)
@@ -58,7 +64,12 @@ def max_pools(draw: Draw) -> Case:
     return draw.case("x", shape=draw.image(2, axes), **settings)
 
 
-@space("AveragePool", tight=1 + 1e-6, refused="padding alone|ambiguous|larger than its input|dilated")
+@space(
+    "AveragePool",
+    tight=1 + 1e-6,
+    refused="padding alone|ambiguous|larger than its input|dilated",
+    accepted="smaller than kernel",
+)
 def average_pools(draw: Draw) -> Case:
     axes = draw.one(1, 2, 2, 3)
     settings = windows(draw, axes, dilated=draw.integer(0, 3) == 0)
