@@ -47,6 +47,7 @@ BAD: list[Case] = [
     Case("Attention", {"q_num_heads": 4, "kv_num_heads": 4}, ("x", "r", "p"), (5, 6), opset=23),
     Case("Attention", inputs=("x", "r", "p", floats(3, 2, 5, 5)), shape=(2, 5, 6), opset=23),
     Case("Attention", inputs=("x", "r", "p", floats(7)), shape=(2, 5, 6), opset=23),
+    Case("Attention", inputs=("x", "r", "p", np.tri(5, k=-1, dtype=bool)), shape=(2, 5, 6), opset=23),
     *(
         Case("Einsum", {"equation": equation})
         for equation in ("bchw", "...->...", "bchh->bch", "bchw->cbhw", "bchw->bhw", "bchw->bchwx", "bch->bhc", "b1->b")

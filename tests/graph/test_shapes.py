@@ -236,3 +236,45 @@ def test_constant_nodes(value: dict[str, Any]) -> None:
     data = model([node("Constant", [], "c", **value), node("Mul", ["x", "c"])], (2,))
     x = np.ones((2, 2), np.float32)
     assert relative_gap(to_module(read_onnx(data))(torch.from_numpy(x)).numpy(), reference(data, x)) == 0
+
+
+def chain(rng: np.random.Generator, length: int) -> tuple[list[onnx.NodeProto], dict[str, np.ndarray]]:
+    """So many integer nodes as dynamo writes them, whose last value is [batch, 24], by a long way round."""
+    nodes = [node("Shape", ["x"], "s"), node("Slice", ["s", "zero", "one"], "v0")]
+    constants = {"zero": i64(0), "one": i64(1), "scalar": np.array(0), "none": i64(), "rest": i64(24)}
+    name, number = "v0", 0
+
+    def add(operator: str, *inputs: str, **attributes: Any) -> str:
+        nonlocal number
+        number += 1
+        nodes.append(node(operator, list(inputs), f"v{number}", **attributes))
+        return f"v{number}"
+
+    while len(nodes) < length - 2:
+        value = int(rng.integers(2, 9))
+        constants[f"c{value}"] = i64(value)
+        match int(rng.integers(7)):
+            case 0:
+                name = add("Sub", add("Add", name, f"c{value}"), f"c{value}")
+            case 1:
+                name = add("Div", add("Mul", f"c{value}", name), f"c{value}")
+            case 2:
+                name = add("Unsqueeze", add("Squeeze", name, "zero"), "zero")
+            case 3:
+                name = add("Slice", add("Concat", name, f"c{value}", axis=0), "zero", "one")
+            case 4:
+                name = add("Where", add("Equal", name, "zero"), f"c{value}", name)
+            case 5:
+                name = add("Reshape", add("Gather", name, "scalar", axis=0), "one")
+            case _:
+                name = add("Cast", add("Cast", add("Neg", add("Neg", name)), to=6), to=7)
+    nodes += [node("Concat", [name, "rest"], "t", axis=0), node("Reshape", ["x", "t"], "flat")]
+    return nodes, constants
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_arithmetic_of_more_than_a_thousand_nodes(seed: int) -> None:
+    """As in dynamo's vision files: all of it is affine in the batch, and none of it is left."""
+    nodes, constants = chain(np.random.default_rng(seed), 1200)
+    assert len(nodes) >= 1200
+    check(nodes, constants)

@@ -72,6 +72,9 @@ class Attention(Operator):
         if self.mask is not None:
             scores = self.scores(*inputs)
             hold(np.broadcast_shapes(self.mask.shape, scores) == scores, "the mask does not fit the scores")
+            if self.mask.dtype.kind == "b":
+                seen = self.mask & np.tril(np.ones(scores[-2:], dtype=np.bool_)) if self.causal else self.mask
+                hold(bool(seen.any(axis=-1).all()), "its mask leaves a query nothing to look at", "Use another mask")
 
     def scores(self, *inputs: Shape) -> Shape:
         """The shape a sample of the scores: (heads, length of Q, length of K)."""

@@ -66,7 +66,7 @@ def einsum(draw: Draw) -> Case:
 
 
 # the specification broadcasts masks, onnxruntime along some axes only
-@space("Attention", refused="softcap|do not fit|whose heads", accepted="attn_mask|scale_ > 0")
+@space("Attention", refused="softcap|do not fit|nothing to look at", accepted="attn_mask|scale_ > 0|num_heads")
 def attention(draw: Draw) -> Case:
     heads, length, size = draw.integers(3, 1, 3)
     scale, causal = draw.maybe(draw.number(0.125, 1)), draw.one(0, 1, None)

@@ -36,7 +36,7 @@ def convolutions(draw: Draw) -> Case:
 @space(
     "ConvTranspose",
     tight=1.5,
-    refused="output|cropping|larger than its input",
+    refused="output|cropping|larger than its input|both given",
     accepted="too large for stride|Explicit output_shape is inconsistent",
 )
 def transposed_convolutions(draw: Draw) -> Case:
