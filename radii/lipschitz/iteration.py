@@ -14,8 +14,11 @@ from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
-from radii.lipschitz.rounding import Lower, Upper, down, gamma, ldexp_down, ldexp_up, scaled, up
+from radii.lipschitz.rounding import Lower, Upper, down, gamma, ldexp_down, ldexp_up, up
+
+Array = npt.NDArray[np.float64] | torch.Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +50,16 @@ class _Iterate:
     error: Upper
 
 
-def gram_iteration(matrix: npt.NDArray[np.float64]) -> Iterator[GramStep]:
+def gram_iteration(matrix: Array) -> Iterator[GramStep]:
     """Bounds on the spectral norm of a finite matrix (m, n), not all 0, after 0, 1, 2, ... Gram products, without end.
 
-    ``upper`` rests on ``||G|| <= ||G||_F``, ``lower`` on ``||G|| >= ||G^T G||_F / ||G||_F``.
+    ``upper`` rests on ``||G|| <= ||G||_F``, ``lower`` on ``||G|| >= ||G^T G||_F / ||G||_F``. The matrix is a float64
+    array, or a float64 tensor on whose device the products are taken: their bounds hold for any order of the sums.
     """
-    matrix, exponent = scaled(matrix)
-    array = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T
+    exponent = math.frexp(largest_entry(matrix))[1]
+    # in two steps, since 2^1074 is no float64
+    array = matrix * 2.0 ** (-exponent // 2) * 2.0 ** (-exponent - -exponent // 2)
+    array = array if array.shape[0] >= array.shape[1] else array.T
     iterates = [_measured(array, 0)]
     while True:
         upper, plain = _upper(iterates)
@@ -61,14 +67,25 @@ def gram_iteration(matrix: npt.NDArray[np.float64]) -> Iterator[GramStep]:
         slack = upper / plain - 1
         yield GramStep(len(iterates) - 1, ldexp_up(upper, exponent), ldexp_down(max(0.0, lower), exponent), slack)
         product = array.T @ array  # NumPy sees that it is symmetric, and does half the work
-        power = math.frexp(float(np.linalg.norm(product)))[1]
+        power = math.frexp(_frobenius(product))[1]
         array = product * 2.0**-power
         iterates.append(_measured(array, power))
 
 
-def _measured(array: npt.NDArray[np.float64], exponent: int) -> _Iterate:
-    relative = gamma(array.size + 8)
-    frobenius = float(np.linalg.norm(array))
+def largest_entry(array: Array) -> float:
+    """The largest absolute value; NaN if there is one; 0 of an empty array."""
+    if 0 in array.shape:
+        return 0.0
+    return float(array.abs().max() if isinstance(array, torch.Tensor) else np.abs(array).max())
+
+
+def _frobenius(array: Array) -> float:
+    return float(torch.linalg.vector_norm(array) if isinstance(array, torch.Tensor) else np.linalg.norm(array))
+
+
+def _measured(array: Array, exponent: int) -> _Iterate:
+    relative = gamma(math.prod(array.shape) + 8)
+    frobenius = _frobenius(array)
     upper, lower = up(frobenius * (1 + relative)), down(frobenius * (1 - relative))
     # gamma_k suffices for the sums of k products; the rest covers underflow, here and in rescaling
     return _Iterate(exponent, upper, lower, up(gamma(len(array) + 4) * upper * upper))

@@ -10,9 +10,10 @@ import torch
 from scipy.linalg import blas
 
 from radii.lipschitz.eigen import LargestEigenvalue
-from radii.lipschitz.iteration import gram_iteration
+from radii.lipschitz.iteration import Array, gram_iteration, largest_entry
 from radii.lipschitz.rounding import (
     Lower,
+    NonFiniteWeights,
     Upper,
     as_float64,
     certified_arithmetic,
@@ -57,25 +58,30 @@ ZERO = NormBound(Upper(0.0), Lower(0.0), "zero", 0)
 def matrix_norm(weight: npt.ArrayLike | torch.Tensor, *, rtol: float = 1e-6, method: str = "auto") -> NormBound:
     """The largest singular value of a real matrix (m, n), proved from above to about ``rtol`` relative.
 
-    Any scale that float64 holds is safe. The arithmetic is float64 on the CPU, wherever the weight lies.
+    Any scale that float64 holds is safe. The arithmetic is float64 whatever the weight's type. Gram iteration runs
+    where the weight lies, all else on the CPU: a GPU's triangular solves are not known to keep the bounds of Cholesky.
 
     Args:
         method: ``gram``: Gram iteration (:func:`radii.lipschitz.iteration.gram_iteration` shows the bound after every
             step); ``cholesky``: one Gram product, an estimate of its largest eigenvalue, and a Cholesky factorisation
-            that verifies it (:mod:`radii.lipschitz.eigen`); ``auto``: the one that takes less work.
+            that verifies it (:mod:`radii.lipschitz.eigen`); ``auto``: the one that takes less work, on a GPU ``gram``.
 
     Raises:
         NonFiniteWeights: a weight is NaN or infinite.
         ValueError: not a real matrix, no such method, or ``rtol`` outside (0, 1).
     """
-    matrix = as_float64(weight)
-    if matrix.ndim != 2:
-        raise ValueError(f"a matrix has 2 axes, this has shape {matrix.shape}")
     check_rtol(rtol)
     if method not in get_args(Method):
         raise ValueError(f"method must be one of {', '.join(get_args(Method))}, not {method!r}")
+    matrix: Array
+    if isinstance(weight, torch.Tensor) and weight.is_cuda and weight.is_floating_point() and method != "cholesky":
+        matrix = weight.detach().double()
+    else:
+        matrix = as_float64(weight)
+    if matrix.ndim != 2:
+        raise ValueError(f"a matrix has 2 axes, this has shape {tuple(matrix.shape)}")
     steps = _enough_steps(min(matrix.shape), rtol)
-    if method == "gram" or (method == "auto" and steps <= 1):
+    if isinstance(matrix, torch.Tensor) or method == "gram" or (method == "auto" and steps <= 1):
         return _iteration_bound(matrix, rtol, steps)
     return gram_bound(matrix[np.newaxis], rtol)
 
@@ -86,8 +92,11 @@ def _enough_steps(order: int, rtol: float) -> int:
 
 
 @certified_arithmetic()
-def _iteration_bound(matrix: npt.NDArray[np.float64], rtol: float, most: int) -> NormBound:
-    if not matrix.any():
+def _iteration_bound(matrix: Array, rtol: float, most: int) -> NormBound:
+    largest = largest_entry(matrix)
+    if not math.isfinite(largest):
+        raise NonFiniteWeights("some weights are NaN or infinite")
+    if largest == 0:
         return ZERO
     for step in gram_iteration(matrix):
         if step.steps >= most or step.upper <= step.lower * (1 + rtol):

@@ -6,6 +6,7 @@ from itertools import islice
 import mpmath
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -44,9 +45,11 @@ def test_every_step_holds_and_halves_what_is_left(spectrum, scale):
     assert step.lower >= true * (1 - 1e-8)
 
 
-def test_bounds_of_a_long_wide_matrix():
-    matrix = np.random.default_rng(1).standard_t(1, (20, 700))
-    true = np.linalg.norm(matrix, 2)
+@pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy])  # a GPU's tensors take the second way
+@pytest.mark.parametrize("exponent", [-290, 0, 290])
+def test_bounds_of_a_long_wide_matrix(kind, exponent):
+    matrix = kind(np.random.default_rng(1).standard_t(1, (20, 700)) * 10.0**exponent)
+    true = np.linalg.norm(np.asarray(matrix), 2)
     for step in islice(gram_iteration(matrix), 14):
         assert step.lower <= true * (1 + 1e-13)
         assert step.upper >= true * (1 - 1e-13)

@@ -152,7 +152,13 @@ def test_global_settings_do_not_change_a_bit():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 def test_weights_on_a_gpu():
     weight = torch.randn(150, 140, device="cuda")
-    assert matrix_norm(weight) == matrix_norm(weight.cpu())
+    true = float(torch.linalg.matrix_norm(weight.cpu().double(), 2))
+    bound = matrix_norm(weight)
+    assert bound.method == "gram"
+    assert true * (1 - 1e-13) <= bound.upper <= true * (1 + RTOL)
+    assert matrix_norm(weight, method="cholesky") == matrix_norm(weight.cpu(), method="cholesky")
+    with pytest.raises(NonFiniteWeights):
+        matrix_norm(weight / 0)
 
 
 @pytest.mark.parametrize("shape", [(20, 30), (1, 1), (0, 3), (3, 0)])
