@@ -1,5 +1,7 @@
 """The database: engine, transactions, and bells that ring after commit."""
 
+import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +13,7 @@ from sqlalchemy.orm import Session
 from models.bell import Bell, Ring, silent
 
 BELLS = "bells"
+NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")  # not behind an odd number of backslashes
 
 
 class Database:
@@ -18,7 +21,7 @@ class Database:
 
     def __init__(self, url: str, *, ring: Ring = silent) -> None:
         self.ring = ring
-        self.engine = create_engine(url, pool_pre_ping=True)
+        self.engine = create_engine(url, pool_pre_ping=True, json_serializer=json_text)
         if self.engine.dialect.name == "sqlite":
             _tame_sqlite(self.engine)
         # SQLite takes its write lock at BEGIN: one that upgrades from a read later may fail instead of waiting.
@@ -48,6 +51,11 @@ class Database:
     def close(self) -> None:
         """Give all connections back."""
         self.engine.dispose()
+
+
+def json_text(value: object) -> str:
+    """JSON without NUL, which PostgreSQL refuses in text: what is named in an uploaded file may hold one."""
+    return NUL.sub(r"\1\\ufffd", json.dumps(value))
 
 
 def ring_after_commit(session: Session, bell: Bell) -> None:
