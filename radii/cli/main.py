@@ -10,7 +10,7 @@ import typer
 
 from radii.cli import arguments
 
-METHOD = "Method (defaults: n0 100, n 100,000, alpha 0.001; bound auto, rtol 1e-6, norm l2)"
+METHOD = "Method (defaults: n0 100, n 100,000, alpha 0.001; rtol 1e-6)"
 INPUT = "Input of the model"
 
 
@@ -127,9 +127,9 @@ def certify(
     alpha: Annotated[float | None, _method("smoothing: chance that a certificate is false.")] = None,
     n0: Annotated[int | None, _method("smoothing: pilot samples.")] = None,
     n: Annotated[int | None, _method("smoothing: samples an input.")] = None,
-    bound: Annotated[str | None, _method("lipschitz: rule that composes the layers, e.g. product.")] = None,
+    bound: Annotated[str | None, _method("lipschitz: rule that composes the layers. Default: auto, the best.")] = None,
     rtol: Annotated[float | None, _method("lipschitz: slack of a layer's bound.")] = None,
-    norm: Annotated[str | None, _method("lipschitz: norm of the radii: l2, linf or l1.")] = None,
+    norm: Annotated[str | None, _method("lipschitz: norm of the radii: l2 (default), linf or l1.")] = None,
     shape: Annotated[Any, _input("Of one input.", arguments.shape, "1,8,8", "that of the data")] = None,
     range_: Annotated[Any, _input("Of its values.", arguments.numbers, "LOW,HIGH", "0,1", name="--range")] = None,
     mean: Annotated[Any, _input("The network sees (x - mean) / std.", arguments.numbers, "NUMBERS", "0")] = None,

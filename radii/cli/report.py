@@ -15,6 +15,7 @@ from radii.client import Client
 
 Json = dict[str, Any]
 
+HALF_STEP = 0.5 / 255  # of an 8-bit pixel
 VACUOUS = (
     "vacuous: even a margin of 16 logits certifies less than half a step of an 8-bit pixel. "
     "Use smoothing (radii certify --sigma), or train for a small bound (docs/lipschitz.md)."
@@ -43,7 +44,7 @@ def print_report(client: Client, job: Json) -> None:
         table.add_row("accuracy", percent(found["accuracy"]))
     if bound := found.get("bound"):
         table.add_row("bound", f"{above(bound['upper'])}  ({bound['norm']}, by the rule: {plain(bound['rule'])})")
-        if bound["vacuous"]:
+        if bound["vacuous"] and (found["median_radius"] or 0.0) < HALF_STEP:  # logits may be large as well
             table.add_row("[yellow]beware[/]", VACUOUS)
     curve = client.curve(job["id"])
     if found["median_radius"] is not None:
