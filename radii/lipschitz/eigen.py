@@ -70,7 +70,7 @@ class LargestEigenvalue:
 
     def _witness(self, matrix: Array, *, careful: bool) -> tuple[float, float]:
         """A Rayleigh quotient near the largest eigenvalue, and how near it seems; raises ``found``."""
-        vector, doubt = top_eigenvector(matrix, tolerance=self.step / 8, careful=careful)
+        vector, doubt = top_eigenvector(matrix, tolerance=self.step / 4, careful=careful)
         quotient = float((vector @ times(matrix, vector)) / (vector @ vector))
         # a product with H and two of vectors, against ||H||_F, which is at most sqrt 2 times that of the triangle
         slack = 4 * gamma(self.order + 16) * math.sqrt(2) * float(np.linalg.norm(matrix))

@@ -50,6 +50,8 @@ class NormBound:
 
 Method = Literal["auto", "gram", "cholesky"]
 
+NO_COPY_UP_TO = 200  # power of 2 of the largest entry: what underflows is below 2^-600 of its square, and is lost in
+# the rounding errors
 PANEL = 512  # rows per call of BLAS, during which no other Python thread runs
 
 ZERO = NormBound(Upper(0.0), Lower(0.0), "zero", 0)
@@ -120,17 +122,22 @@ def gram_bound(matrices: npt.NDArray[np.float64], rtol: float, *, error: float =
     Raises:
         ArithmeticError: a matrix is not finite.
     """
-    matrices, exponent = scaled(matrices)
-    frobenius = float(np.max([np.linalg.norm(matrix) for matrix in matrices], initial=0.0))
+    exponent = math.frexp(largest_entry(matrices))[1]
+    if abs(exponent) > NO_COPY_UP_TO:
+        matrices, factor = scaled(matrices)[0], 1.0
+    else:
+        factor = 2.0**-exponent
+    # from here on, bounds are of the matrices times 2^-exponent, whose largest entry is at least 1/2
+    frobenius = float(np.max([np.linalg.norm(matrix) for matrix in matrices], initial=0.0)) * factor
     if not math.isfinite(frobenius):
         raise ArithmeticError("a matrix is not finite")
     if frobenius == 0:
         return ZERO if error == 0 else NormBound(up(error), Lower(0.0), "cholesky", 0)
     tall = matrices if matrices.shape[1] >= matrices.shape[2] else matrices.swapaxes(1, 2)
     inner, order = tall.shape[1:]
-    eigenvalue = LargestEigenvalue(order, rtol=rtol, floor=0.25)  # the largest entry is at least 1/2
+    eigenvalue = LargestEigenvalue(order, rtol=rtol, floor=0.25)
     for matrix in tall:
-        eigenvalue.add(gram_triangle(np.ascontiguousarray(matrix)))
+        eigenvalue.add(gram_triangle(np.ascontiguousarray(matrix), factor * factor))
     frobenius *= 1 + gamma(inner * order + 8)
     # ||fl(G^T G) - G^T G||_F <= gamma_k ||G||_F^2, of which only one triangle is used
     rounding = up(gamma(inner + 4) * frobenius * frobenius)
@@ -142,10 +149,13 @@ def gram_bound(matrices: npt.NDArray[np.float64], rtol: float, *, error: float =
     return NormBound(upper, lower, "cholesky", eigenvalue.factorisations, math.sqrt(squared / eigenvalue.level) - 1)
 
 
-def gram_triangle(matrix: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """``G^T G`` of a matrix (m, n) in C order: in Fortran order, its lower triangle alone, at half the work."""
+def gram_triangle(matrix: npt.NDArray[np.float64], factor: float = 1.0) -> npt.NDArray[np.float64]:
+    """``factor G^T G`` of a matrix (m, n) in C order, the factor being a power of 2.
+
+    In Fortran order, its lower triangle alone, at half the work.
+    """
     triangle: npt.NDArray[np.float64] = np.zeros((matrix.shape[1],) * 2, order="F")
     for first in range(0, len(matrix), PANEL):
         rows = matrix[first : first + PANEL].T
-        triangle = blas.dsyrk(1.0, rows, beta=1.0, c=triangle, lower=1, overwrite_c=1)
+        triangle = blas.dsyrk(factor, rows, beta=1.0, c=triangle, lower=1, overwrite_c=1)
     return triangle

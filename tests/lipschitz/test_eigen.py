@@ -90,4 +90,5 @@ def test_the_gram_triangle(rows):
     matrix = np.random.default_rng(rows).standard_normal((rows, 7))
     triangle = gram_triangle(matrix)
     assert not np.triu(triangle, 1).any()
+    assert (gram_triangle(np.ldexp(matrix, 190), 2.0**-380) == triangle).all()
     np.testing.assert_allclose(triangle, np.tril(matrix.T @ matrix), rtol=0, atol=gamma(2 * rows) * rows * 10)
