@@ -2,5 +2,5 @@
 
 from typing import Literal
 
-BoundName = Literal["auto", "product"]
+BoundName = Literal["auto", "product", "combettes-pesquet", "eclipse"]
 """How the layers' bounds become one of the network; ``auto`` takes the smallest of all that apply."""

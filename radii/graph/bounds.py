@@ -21,10 +21,10 @@ def sqrt_up(value: int) -> float:
     return float(root) if root * root == value else math.nextafter(math.sqrt(value), math.inf)
 
 
-def slope(upper: float) -> Slope | Unbounded:
+def slope(upper: float, *, interval: tuple[float, float] | None = None) -> Slope | Unbounded:
     """A `Slope`, unless the bound overflowed."""
     if math.isfinite(upper):
-        return Slope(upper)
+        return Slope(upper, interval=interval)
     return Unbounded("its Lipschitz constant overflows", "Use smoothing")
 
 

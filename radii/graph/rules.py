@@ -15,10 +15,13 @@ class Slope:
     """One input; the l2 Lipschitz constant is at most ``upper`` (already rounded up).
 
     ``loss`` is what each entry may be off: by small jumps, and by more rounding in float64 than its size explains.
+    ``interval``: every entry of the output is a continuous function of the same entry of the input alone, whose slopes
+    lie in it; None: not so, or not known.
     """
 
     upper: float
     loss: float = 0.0
+    interval: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

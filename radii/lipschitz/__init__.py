@@ -7,7 +7,8 @@ from radii.lipschitz.conv import conv_norm
 from radii.lipschitz.gram import gram_norm
 from radii.lipschitz.margin import Margin, margin_radius
 from radii.lipschitz.matrix import NormBound, matrix_norm
-from radii.lipschitz.network import LayerBound, NetworkBound, UnboundedModel, network_bound
+from radii.lipschitz.network import LayerBound, NetworkBound, network_bound
+from radii.lipschitz.norms import UnboundedModel
 from radii.lipschitz.rounding import LayerTooLarge, NonFiniteWeights
 
 __all__ = [

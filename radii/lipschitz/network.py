@@ -4,7 +4,6 @@ Written against the graph's rules (:mod:`radii.graph.rules`) alone: an operator 
 follows. Every number is an upper bound, rounded up, for the l2 norm on both sides.
 """
 
-import hashlib
 import math
 import time
 from collections.abc import Mapping
@@ -19,24 +18,19 @@ import numpy.typing as npt
 from radii.bounds import BoundName
 from radii.files import external_data
 from radii.graph import Graph, Node, Obstacle, read_network, with_cones
-from radii.graph.rules import Concat, Convolution, Dense, Rule, Slope, Sum, Unbounded
-from radii.lipschitz.compose import SQRT2, compose
-from radii.lipschitz.conv import conv_norm
+from radii.graph.rules import Convolution, Dense, Rule
+from radii.lipschitz.chain import Walk
+from radii.lipschitz.compose import SQRT2
 from radii.lipschitz.forward import ForwardError, forward_error
-from radii.lipschitz.matrix import ZERO, NormBound, check_rtol, matrix_norm
-from radii.lipschitz.pairs import pairwise_constants
-from radii.lipschitz.rounding import LayerTooLarge, Lower, NonFiniteWeights, Upper, product_up, sum_up
+from radii.lipschitz.matrix import NormBound, check_rtol
+from radii.lipschitz.norms import UnboundedModel, node_norms
+from radii.lipschitz.pairs import MOST_CLASSES, pairwise_constants
+from radii.lipschitz.rounding import Lower, Upper, product_up
+from radii.lipschitz.shortcuts import Search, Shortcut
+from radii.lipschitz.shortcuts import constants as walk_constants
 
 GENEROUS_MARGIN = 16.0  # logits: the other class is e^16, ten million, times less likely
 USEFUL_RADIUS = 0.5 / 255  # half a step of an 8-bit pixel, inputs in [0, 1]
-
-
-class UnboundedModel(Exception):
-    """The network has no useful global Lipschitz constant. ``obstacles`` lists every node that stands in the way."""
-
-    def __init__(self, obstacles: tuple[Obstacle, ...]) -> None:
-        self.obstacles = obstacles
-        super().__init__("\n".join(map(str, obstacles)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +40,8 @@ class LayerBound:
     Attributes:
         index: the node's position in the file (-1: put there by :func:`radii.graph.normalized`).
         label: the node's name in the file.
-        rule: ``slope``, ``dense``, ``convolution``, ``sum`` or ``concat``.
+        rule: ``slope``, ``dense``, ``convolution``, ``sum`` or ``concat``; where a rule that looks at several nodes at
+            once was sharper, that one: ``linear``, ``1-Lipschitz residual`` or ``residual average``.
         shape: of the weight, as the rule holds it; None without one.
         padding: (before, after) per axis of a convolution; of a transposed one, what is cropped.
         torus, method, iterations, upper, lower, slack: as in :class:`NormBound`; of a sum, ``upper`` is the sum of
@@ -77,10 +72,11 @@ class NetworkBound:
 
     Attributes:
         upper: ``||f(x) - f(x')|| <= upper ||x - x'||`` for all inputs.
-        rule: how the layers were composed.
+        rule: how the layers were composed: ``product``, ``combettes-pesquet`` or ``eclipse``.
         pairwise: (K, K): ``pairwise[y, j]`` is a Lipschitz constant of ``z_y - z_j``, 0 on the diagonal. None where it
             would be ``sqrt(2) upper`` throughout.
         seconds: wall time of the bound.
+        notes: why sharper rules could not treat a part of the network, one sentence each.
         error: what rounding does to logits evaluated in float64, see :mod:`radii.lipschitz.forward`.
     """
 
@@ -91,6 +87,7 @@ class NetworkBound:
     num_classes: int
     seconds: float
     error: ForwardError = field(repr=False)
+    notes: tuple[str, ...] = ()
 
     @property
     def vacuous(self) -> bool:
@@ -126,6 +123,7 @@ class NetworkBound:
             "norm": "l2",
             "rule": self.rule,
             "vacuous": self.vacuous,
+            "notes": list(self.notes),
             "pairwise": pairwise,
             "layers": [asdict(layer) | {"seconds": round(layer.seconds, 6)} for layer in self.layers],
             "seconds": round(self.seconds, 3),
@@ -135,14 +133,15 @@ class NetworkBound:
 def network_bound(
     network: Graph | str | PathLike[str], *, bound: BoundName = "auto", rtol: float = 1e-6
 ) -> NetworkBound:
-    """An l2 Lipschitz constant of a network's logits: a product along chains, a sum at sums.
+    """An l2 Lipschitz constant of a network's logits: a product along chains, a sum at sums, or sharper rules.
 
     ``x + f(x)`` costs ``1 + L_f``, a concatenation the square root of the sum of the squares. Each logit difference
     gets its own constant where the network ends in a dense layer. Equal layers are bounded once.
 
     Args:
         network: a graph, or the path of a file that :func:`radii.graph.read_network` takes, its weights beside it.
-        bound: ``product``, or ``auto``: the smallest of all that apply.
+        bound: ``product``; ``combettes-pesquet`` (:mod:`radii.lipschitz.combettes`); ``eclipse``
+            (:mod:`radii.lipschitz.eclipse`); ``auto``: the smallest of them, for each pair of classes too.
         rtol: as in :func:`matrix_norm` and :func:`conv_norm`.
 
     Raises:
@@ -156,22 +155,51 @@ def network_bound(
         raise ValueError(f"bound must be one of {', '.join(get_args(BoundName))}, not {bound!r}")
     graph = with_cones(network if isinstance(network, Graph) else _read(Path(network)))
     rules = [node.operator.lipschitz(*graph.input_shapes(node)) for node in graph.nodes]
-    norms, seconds = _norms(graph, rules, rtol)
-    constants: dict[str, Upper] = {graph.input: Upper(1.0)}
-    for node, rule, norm in zip(graph.nodes, rules, norms, strict=True):
-        constants[node.output] = compose(rule, norm.upper, [constants[name] for name in node.inputs])
-    upper = constants[graph.output]
+    norms, seconds = node_norms(graph, rules, rtol)
+    walk = Walk(graph, rules, norms)
+    search = Search(walk, rtol, pairs_wanted=1 < graph.num_classes <= MOST_CLASSES)
+    local = search.local()
+    # each with what it takes beside the local rules; the simplest first, which wins a tie
+    more = {"product": list, "combettes-pesquet": search.averaged, "eclipse": search.eclipse}
+    candidates = {name: _candidate(walk, [*local, *find()]) for name, find in more.items() if bound in ("auto", name)}
+    rule = min(candidates, key=lambda name: candidates[name].upper)
+    upper = candidates[rule].upper
     if not math.isfinite(upper):
         raise UnboundedModel((Obstacle(None, "", "the product of its layers' norms overflows", "Use smoothing"),))
+    pairs = [candidate.pairs for candidate in candidates.values() if candidate.pairs is not None]
+    cap = product_up((SQRT2, upper))
+    replaced = {name: used.rule for used in candidates[rule].used for name in used.replaces}
     return NetworkBound(
         upper=upper,
-        rule="product",
-        layers=tuple(_record(*parts, upper) for parts in zip(graph.nodes, rules, norms, seconds, strict=True)),
-        pairwise=pairwise_constants(graph, rules, constants, product_up((SQRT2, upper))),
+        rule=rule,
+        layers=tuple(
+            _record(*parts, upper, replaced) for parts in zip(graph.nodes, rules, norms, seconds, strict=True)
+        ),
+        pairwise=np.minimum(np.minimum.reduce(pairs), cap) if pairs else None,
         num_classes=graph.num_classes,
         seconds=time.perf_counter() - started,
         error=forward_error(graph, rules, norms),
+        notes=tuple(search.notes),
     )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Candidate:
+    upper: Upper
+    pairs: npt.NDArray[np.float64] | None
+    used: list[Shortcut]
+
+
+def _candidate(walk: Walk, shortcuts: list[Shortcut]) -> _Candidate:
+    constants, used = walk_constants(walk, shortcuts)
+    upper = constants[walk.graph.output]
+    pairs = pairwise_constants(walk.graph, walk.rules, constants, product_up((SQRT2, upper)))
+    for shortcut in shortcuts:
+        if shortcut.pairs is not None and math.isfinite(constants[shortcut.source]):
+            own = shortcut.pairs * constants[shortcut.source]
+            own = np.where(own > 0, np.nextafter(own, np.inf), 0.0)
+            pairs = own if pairs is None else np.minimum(pairs, own)
+    return _Candidate(upper, pairs, used)
 
 
 def _read(path: Path) -> Graph:
@@ -179,84 +207,15 @@ def _read(path: Path) -> Graph:
     return read_network(path.read_bytes(), external_data=beside)
 
 
-def _norms(graph: Graph, rules: list[Rule], rtol: float) -> tuple[list[NormBound], list[float]]:
-    """Each node's own constant and the seconds it took, or all the obstacles at once."""
-    known: dict[bytes, NormBound] = {}
-    norms, seconds, obstacles = [], [], []
-    for node, rule in zip(graph.nodes, rules, strict=True):
-        started = time.perf_counter()
-        try:
-            norm = _norm(rule, rtol, known)
-            if not math.isfinite(norm.upper):
-                raise NonFiniteWeights("its norm is beyond the range of float64")
-        except NonFiniteWeights as problem:
-            obstacles.append(_obstacle(node, str(problem), "Find where training diverged and export again"))
-        except LayerTooLarge as problem:
-            obstacles.append(_obstacle(node, str(problem), "Use smoothing"))
-        except _NoConstant as problem:
-            obstacles.append(_obstacle(node, problem.rule.reason, problem.rule.remedy))
-        else:
-            norms.append(norm)
-            seconds.append(time.perf_counter() - started)
-    if obstacles:
-        raise UnboundedModel(tuple(obstacles))
-    return norms, seconds
-
-
-class _NoConstant(Exception):
-    def __init__(self, rule: Unbounded) -> None:
-        self.rule = rule
-
-
-def _obstacle(node: Node, reason: str, remedy: str) -> Obstacle:
-    return Obstacle(node=node.index, operator=node.operator.name, reason=reason, remedy=remedy)
-
-
-def _norm(rule: Rule, rtol: float, known: dict[bytes, NormBound]) -> NormBound:
-    match rule:
-        case Slope():
-            if not rule.upper >= 0:  # NaN too
-                raise NonFiniteWeights(f"its slope is {rule.upper}")
-            return NormBound(Upper(rule.upper), Lower(0.0), "closed form", 0)
-        case Dense():
-            key = _key(rule.weight)
-            if key not in known:
-                known[key] = ZERO if 0 in rule.weight.shape else matrix_norm(rule.weight, rtol=rtol)
-            return known[key]
-        case Convolution():
-            settings: dict[str, Any] = {
-                "input_size": rule.input_size,
-                "stride": rule.stride,
-                "padding": rule.padding,
-                "dilation": rule.dilation,
-                "groups": rule.groups,
-                "transposed": rule.transposed,
-                "output_padding": rule.output_padding or 0,
-            }
-            key = _key(rule.weight, settings)
-            if key not in known:
-                known[key] = conv_norm(rule.weight, **settings, rtol=rtol)
-            return known[key]
-        case Sum():
-            return NormBound(sum_up(map(abs, rule.coefficients)), Lower(0.0), "closed form", 0)
-        case Concat():
-            return NormBound(Upper(1.0), Lower(0.0), "closed form", 0)
-        case Unbounded():
-            raise _NoConstant(rule)
-
-
-def _key(weight: npt.NDArray[Any], settings: Mapping[str, Any] | None = None) -> bytes:
-    header = repr((weight.shape, weight.dtype.str, settings)).encode()
-    return hashlib.sha256(header + np.ascontiguousarray(weight).tobytes()).digest()
-
-
-def _record(node: Node, rule: Rule, norm: NormBound, seconds: float, total: Upper) -> LayerBound:
+def _record(
+    node: Node, rule: Rule, norm: NormBound, seconds: float, total: Upper, replaced: Mapping[str, str]
+) -> LayerBound:
     measurable = norm.upper > 0 and total > 0 and abs(math.log(total)) > 1e-3
     return LayerBound(
         index=node.index,
         operator=node.operator.name,
         label=node.label,
-        rule=type(rule).__name__.lower(),
+        rule=replaced.get(node.output, type(rule).__name__.lower()),
         shape=rule.weight.shape if isinstance(rule, Dense | Convolution) else None,
         padding=rule.padding if isinstance(rule, Convolution) else None,
         torus=norm.torus,

@@ -55,7 +55,7 @@ def test_a_cone_is_one_node_and_the_graph_stays_as_it_was() -> None:
     expected = reference(data, x)
     for made in (graph, fused):
         assert relative_gap(to_module(made)(torch.from_numpy(x)).numpy(), expected) < 1e-5
-    bound = network_bound(graph)
+    bound = network_bound(graph, bound="product")
     norms = float(np.linalg.norm(weights["w"].astype(float), 2) * np.linalg.norm(weights["v"].astype(float), 2))
     assert bound.upper == pytest.approx(norms * 1.099839320129, rel=1e-5)
     assert methods(graph)[1] == {"kind": "lipschitz", "applies": True, "reasons": []}

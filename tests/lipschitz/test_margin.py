@@ -122,7 +122,7 @@ def test_forward_error_holds_in_exact_arithmetic():
             Node(gemm(w2, b2), ("b",), "y", 2),
         ]
         graph = Graph.build("x", (6,), "y", nodes)
-        bound = network_bound(graph)
+        bound = network_bound(graph, bound="product")
         x = 10.0 ** (trial % 5) * rng.standard_normal(6)
         z = to_module(graph, dtype=torch.float64)(torch.from_numpy(x)[None])[0]
         hidden = [max(h, 0) for h in exact_linear(fractions(w1), fractions(b1)[0], fractions(x)[0])]
@@ -136,7 +136,7 @@ def test_forward_error_holds_in_exact_arithmetic():
 
 def test_forward_error_is_far_below_any_margin():
     for name, (_, shape) in NETWORKS.items():
-        bound = network_bound(graph_of(trained(name), shape))
+        bound = network_bound(graph_of(trained(name), shape), bound="product")
         assert bound.error.at(np.sqrt(np.prod(shape))) < 1e-6 * bound.upper, name
 
 

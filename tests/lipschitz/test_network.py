@@ -10,7 +10,7 @@ from torch import nn
 
 from radii.graph import OPERATORS, Graph, Node, normalized, read_onnx, to_canonical, to_module
 from radii.lipschitz import UnboundedModel, matrix_norm, network_bound
-from radii.lipschitz import network as network_module
+from radii.lipschitz import norms as norms_module
 from tests.graph.export import export
 from tests.graph.networks import NETWORKS, trained
 
@@ -87,7 +87,7 @@ def test_no_slope_exceeds_the_bound(name):
 def test_composition(network, upper):
     torch.manual_seed(1)
     layer = nn.Linear(5, 5)
-    bound = network_bound(graph_of(network(layer), (5,)))
+    bound = network_bound(graph_of(network(layer), (5,)), bound="product")
     expected = upper(np.linalg.norm(layer.weight.detach().double().numpy(), 2))
     assert expected * (1 - 1e-13) <= bound.upper <= expected * (1 + 1e-6)
 
@@ -160,7 +160,7 @@ def test_equal_layers_are_bounded_once(monkeypatch):
         counts["calls"] += 1
         return matrix_norm(weight, **settings)
 
-    monkeypatch.setattr(network_module, "matrix_norm", counted)
+    monkeypatch.setattr(norms_module, "matrix_norm", counted)
     weights = RNG.standard_normal((2, 4, 4))
     operators = [OPERATORS["Gemm"](weights[i], None) for i in (0, 1, 0, 0)]
     nodes = [Node(operator, (f"a{i}",), f"a{i + 1}", i) for i, operator in enumerate(operators)]
@@ -189,7 +189,7 @@ def test_a_bound_nobody_knows_is_refused():
 
 
 def test_report():
-    bound = network_bound(graph_of(trained("lenet"), NETWORKS["lenet"][1]))
+    bound = network_bound(graph_of(trained("lenet"), NETWORKS["lenet"][1]), bound="product")
     report = json.loads(json.dumps(bound.to_json(), allow_nan=False))
     assert report["upper"] == bound.upper
     assert report["rule"] == "product"

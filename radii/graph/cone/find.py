@@ -5,16 +5,19 @@ product of two activations, which has no Lipschitz constant; seen from where its
 ``f``, and its constant is ``sup |f'|``. One rule serves for all the spellings, and for functions nobody has named.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from radii.graph.cone.expression import Step, is_scalar
 from radii.graph.cone.search import Steepness, steepness
 from radii.graph.ir import Graph, Node, Operator, Shape
+from radii.graph.ops.elementwise import Mul, Sub
 from radii.graph.rules import Rule, Slope, Unbounded
 
 MOST_STEPS = 32  # of one cone
@@ -49,11 +52,25 @@ class Cone(Operator):
         """Its Lipschitz constant; None: none was found."""
         return _steepness(_Keyed(self.key, self.steps))
 
+    @cached_property
+    def interval(self) -> tuple[float, float] | None:
+        """Bounds of its slopes; None: it jumps. With L the largest, ``L x - f(x)`` has the slopes ``L - f'(x)``."""
+        found = self.steepness
+        if found is None or not found.continuous:
+            return None
+        scaled = Step(Mul(np.array(found.upper)), (0,))
+        last = len(self.steps)
+        mirrored = (*self.steps, scaled, Step(Sub(), (last + 1, last)))
+        key = tuple(step.key() for step in mirrored)
+        other = _steepness(_Keyed(key, mirrored))
+        lowest = -found.upper if other is None else math.nextafter(found.upper - other.upper, -math.inf)
+        return max(lowest, -found.upper), found.upper
+
     def lipschitz(self, *inputs: Shape) -> Rule:
         found = self.steepness
         if found is None:
             return Unbounded("no bound of its slope was found", "Use smoothing")
-        return Slope(found.upper, found.loss)
+        return Slope(found.upper, found.loss, self.interval)
 
 
 class _Keyed:

@@ -27,10 +27,12 @@ class Steepness:
     """``|f(x) - f(y)| <= upper |x - y| + jumps``, and what else evaluating f may lose.
 
     ``loss``: computed in float64, f errs by at most ``2^-36 upper |x|`` more than this, its jumps counted twice.
+    ``continuous``: there are no jumps.
     """
 
     upper: float
     loss: float
+    continuous: bool
 
 
 def steepness(steps: Sequence[Step]) -> Steepness | None:
@@ -99,7 +101,8 @@ def _search(steps: Sequence[Step], far: list[Jet], end: float) -> tuple[Steepnes
         growth = part.error.growth
         if growth is None or not growth.log_supremum(1.0) <= math.log(RELATIVE_LOSS * max(least, 1e-300)):
             return None, True
-    return Steepness(upper, math.nextafter((loss + 2 * jumps) * (1 + 1e-12), math.inf) if loss + jumps else 0.0), tight
+    lost = math.nextafter((loss + 2 * jumps) * (1 + 1e-12), math.inf) if loss + jumps else 0.0
+    return Steepness(upper, lost, not jumps), tight
 
 
 def _mean_value(cells: Jet, points: Jet, reach: Floats) -> Floats:

@@ -1,5 +1,6 @@
 """Elementwise functions of one variable. Constants: the largest |f'|, rounded up (checked with mpmath in the tests)."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -18,6 +19,7 @@ ERF = 1.1283791670955128  # 2/sqrt(pi)
 GELU_ERF = 1.128904145186
 GELU_TANH = 1.128993068660
 MISH = 1.088498161253
+MISH_LOWEST = -0.112526122390
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +27,7 @@ class Univariate(Operator):
     """The same function at every entry."""
 
     steepest: ClassVar[float] = 1.0
+    lowest: ClassVar[float] = -math.inf  # slope, rounded down; unknown: that of the steepest
 
     @classmethod
     def read(cls, call: Call) -> Operator:
@@ -38,7 +41,7 @@ class Univariate(Operator):
         return inputs[0]
 
     def lipschitz(self, *inputs: Shape) -> Rule:
-        return Slope(self.steepest)
+        return Slope(self.steepest, interval=(max(self.lowest, -self.steepest), self.steepest))
 
     def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
         return self.function(inputs[0])
@@ -52,6 +55,7 @@ class Univariate(Operator):
 @dataclass(frozen=True, eq=False)
 class Relu(Univariate):
     behaviour = "1"
+    lowest = 0.0
 
     def function(self, x: Tensor) -> Tensor:
         return torch.relu(x)
@@ -61,6 +65,7 @@ class Relu(Univariate):
 @dataclass(frozen=True, eq=False)
 class Tanh(Univariate):
     behaviour = "1"
+    lowest = 0.0
 
     def function(self, x: Tensor) -> Tensor:
         return torch.tanh(x)
@@ -70,6 +75,7 @@ class Tanh(Univariate):
 @dataclass(frozen=True, eq=False)
 class Softplus(Univariate):
     behaviour = "1"
+    lowest = 0.0
 
     def function(self, x: Tensor) -> Tensor:
         return torch.logaddexp(x, torch.zeros((), dtype=x.dtype, device=x.device))
@@ -79,6 +85,7 @@ class Softplus(Univariate):
 @dataclass(frozen=True, eq=False)
 class Softsign(Univariate):
     behaviour = "1"
+    lowest = 0.0
 
     def function(self, x: Tensor) -> Tensor:
         return F.softsign(x)
@@ -107,6 +114,7 @@ class Neg(Univariate):
 class Sigmoid(Univariate):
     behaviour = "1/4"
     steepest = 0.25
+    lowest = 0.0
 
     def function(self, x: Tensor) -> Tensor:
         return torch.sigmoid(x)
@@ -117,6 +125,7 @@ class Sigmoid(Univariate):
 class HardSwish(Univariate):
     behaviour = "3/2"
     steepest = 1.5
+    lowest = -0.5
 
     def function(self, x: Tensor) -> Tensor:
         return F.hardswish(x)
@@ -127,6 +136,7 @@ class HardSwish(Univariate):
 class Mish(Univariate):
     behaviour = f"{MISH}"
     steepest = MISH
+    lowest = MISH_LOWEST
 
     def function(self, x: Tensor) -> Tensor:
         return x * torch.tanh(torch.logaddexp(x, torch.zeros((), dtype=x.dtype, device=x.device)))
@@ -137,6 +147,7 @@ class Mish(Univariate):
 class Erf(Univariate):
     behaviour = "2/sqrt(pi)"
     steepest = ERF
+    lowest = 0.0
 
     def function(self, x: Tensor) -> Tensor:
         return torch.erf(x)
@@ -226,4 +237,5 @@ class Gelu(Univariate):
         return F.gelu(x, approximate=self.approximate)
 
     def lipschitz(self, *inputs: Shape) -> Rule:
-        return Slope(GELU_ERF if self.approximate == "none" else GELU_TANH)
+        steepest = GELU_ERF if self.approximate == "none" else GELU_TANH
+        return Slope(steepest, interval=(1 - steepest - 2.0**-50, steepest))  # f'(x) + f'(-x) = 1

@@ -40,7 +40,7 @@ class Pow(Univariate):
 
     def lipschitz(self, *inputs: Shape) -> Rule:
         if self.exponent == 1:
-            return Slope(1.0)
+            return Slope(1.0, interval=(1.0, 1.0))
         return Unbounded(f"x^{self.exponent:g} is not Lipschitz on the real line", "Use smoothing")
 
 
@@ -59,7 +59,7 @@ class LeakyRelu(Univariate):
         return F.leaky_relu(x, self.alpha)
 
     def lipschitz(self, *inputs: Shape) -> Rule:
-        return Slope(max(1.0, abs(self.alpha)))
+        return Slope(max(1.0, abs(self.alpha)), interval=(min(1.0, self.alpha), max(1.0, self.alpha)))
 
 
 @onnx_operator(alpha="float")
@@ -77,7 +77,7 @@ class Elu(Univariate):
         return F.elu(x, self.alpha)
 
     def lipschitz(self, *inputs: Shape) -> Rule:
-        return Slope(max(1.0, abs(self.alpha)))
+        return Slope(max(1.0, abs(self.alpha)), interval=(min(0.0, self.alpha), max(1.0, self.alpha)))
 
 
 @onnx_operator(alpha="float", gamma="float")
@@ -96,13 +96,15 @@ class Selu(Univariate):
         return self.gamma * F.elu(x, self.alpha)
 
     def lipschitz(self, *inputs: Shape) -> Rule:
-        return slope(up(abs(self.gamma) * max(1.0, abs(self.alpha))))
+        upper = up(abs(self.gamma) * max(1.0, abs(self.alpha)))
+        return slope(upper, interval=(0.0 if min(self.alpha, self.gamma) >= 0 else -upper, upper))
 
 
 @onnx_operator(alpha="float")
 @dataclass(frozen=True, eq=False)
 class Celu(Univariate):
     behaviour = "1"
+    lowest = 0.0
     alpha: float = 1.0
 
     @classmethod
@@ -133,7 +135,7 @@ class HardSigmoid(Univariate):
         return torch.clamp(self.alpha * x + self.beta, 0.0, 1.0)
 
     def lipschitz(self, *inputs: Shape) -> Rule:
-        return Slope(abs(self.alpha))
+        return Slope(abs(self.alpha), interval=(min(0.0, self.alpha), max(0.0, self.alpha)))
 
 
 @onnx_operator(inputs=3, min="float", max="float")
@@ -142,6 +144,7 @@ class Clip(Univariate):
     """Between two constants, given as attributes up to opset 10 and as inputs since."""
 
     behaviour = "1"
+    lowest = 0.0
     low: float | None = None
     high: float | None = None
 
@@ -193,4 +196,5 @@ class PRelu(Operator):
         return inputs[0]
 
     def lipschitz(self, *inputs: Shape) -> Rule:
-        return Slope(max(1.0, float(np.max(np.abs(self.slope)))))
+        low, high = float(np.min(self.slope)), float(np.max(self.slope))
+        return Slope(max(1.0, high, -low), interval=(min(1.0, low), max(1.0, high)))

@@ -1,0 +1,327 @@
+"""Several layers at once: a chain of matrix inequalities between a network's input and its logits.
+
+Let ``d_0`` be a difference of two inputs, ``d_i`` that of the activations behind layer i, ``v_i = W_i d_{i-1}``. Slopes
+in [a, b] mean ``(d_i - a v_i)(b v_i - d_i) >= 0``, entry by entry, so with any positive diagonal T
+
+    |d_0|^2 >= d_{i-1}^T X_{i-1} d_{i-1}  and  Y = X_{i-1} + ab W^T T W > 0  give
+    |d_0|^2 >= d_i^T X_i d_i,  X_i = T - ((a+b)/2)^2 T W Y^{-1} W^T T.
+
+From ``X_0 = I`` on, ``L^2`` is the largest eigenvalue of ``W_l X_{l-1}^{-1} W_l^T``. Every T gives a bound:
+ECLipsE-Fast (Xu and Sivaranjani, NeurIPS 2024, arXiv 2404.04375) takes ``T = lambda I``, here
+``lambda = 2/(max(|a|, |b|) (b - a) lmax(W X^{-1} W^T))``, with which the bound never exceeds the product of norms.
+Gradient descent on all the T makes it smaller.
+
+All of that proposes. Certified is what follows from the T alone: with P of ``P X P^H`` nearly I (checked),
+``X^{-1} <= P^H P/(1 - eta)``, products carry a-priori bounds, and X is lowered by what rounding may have added to it.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from radii.lipschitz.layers import Layer
+from radii.lipschitz.linear import NotApplicable, frobenius
+from radii.lipschitz.matrix import gram_bound
+from radii.lipschitz.pairs import distances
+from radii.lipschitz.rounding import UNIT, Upper, certified_arithmetic, gamma, ldexp_up, product_up, up
+
+STEPS = 60
+LARGE = 256  # order from which a proposal's eigenvalue comes from power iteration
+POWER_STEPS = 40
+MOST_DESCENT = 2**34  # multiply-adds that all steps together may take: some seconds
+SYMMETRIC = 1e-3  # activations with a + b this near 0 gain nothing
+
+
+class Failed(Exception):
+    """A proposal that cannot be certified."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Features:
+    """The certified end of the recursion: what a chain makes of a difference ``d_0`` is at most ``|blocks y|``, where
+    ``|y| <= factor 2**exponent |d_0|``.
+
+    Attributes:
+        blocks: (B, m, n): of the last layer times ``P^H``.
+        error: spectral norm of what a block may miss.
+    """
+
+    blocks: torch.Tensor
+    error: float
+    factor: float
+    exponent: int
+
+    @certified_arithmetic()
+    def upper(self, rtol: float) -> Upper:
+        """The Lipschitz constant of the whole chain."""
+        blocks = self.blocks
+        if blocks.is_complex():
+            real = torch.cat([blocks.real, -blocks.imag], dim=2)
+            blocks = torch.cat([real, torch.cat([blocks.imag, blocks.real], dim=2)], dim=1)
+        norm = gram_bound(blocks.numpy(), rtol, error=self.error).upper
+        return ldexp_up(product_up((norm, self.factor)), self.exponent)
+
+    def pairs(self) -> npt.NDArray[np.float64]:
+        """(K, K) Lipschitz constants of the differences of two outputs, of a chain that ends in a dense layer."""
+        bounds = distances(self.blocks[0].numpy(), 1.0) + 1.5 * self.error  # sqrt 2
+        np.fill_diagonal(bounds, 0.0)
+        return np.asarray(np.ldexp(np.nextafter(bounds * up(self.factor), np.inf), self.exponent))
+
+
+@certified_arithmetic()
+def features(layers: Sequence[Layer], multipliers: Sequence[torch.Tensor]) -> Features:
+    """The end of the recursion for given multipliers T, one (m,) for each layer that an activation follows.
+
+    Raises `Failed` where rounding, or a multiplier that is too large, stands in the way.
+    """
+    blocks = layers[0].blocks
+    gram = whitening = torch.eye(blocks.shape[2], dtype=blocks.dtype)[None]
+    slack, exponent = 1.0, 0
+    for layer, multiplier in zip(layers, [*multipliers, None], strict=False):
+        exponent += layer.exponent
+        if layer.slopes is not None and multiplier is not None and layer.slopes[0] * layer.slopes[1] != 0:
+            whitening, slack = _whitening(_shifted(gram, layer, multiplier))
+        product, lost = _times(layer, whitening)
+        if not (math.isfinite(lost) and math.isfinite(frobenius(product))):
+            raise Failed("its numbers overflow")
+        if layer.slopes is None or multiplier is None:
+            return Features(product, lost, up(math.sqrt(slack)), exponent)
+        gram = _next(product, lost, slack, layer.slopes, multiplier)
+        power = _power(multiplier)
+        gram = gram * 4.0**-power
+        exponent -= power
+        whitening, slack = _whitening(gram)
+    return Features(whitening, 0.0, up(math.sqrt(slack)), exponent)
+
+
+def _power(multiplier: torch.Tensor) -> int:
+    """X lies below T: taken times ``4**-power`` it is of order 1."""
+    return math.frexp(float(multiplier.detach().max()))[1] // 2
+
+
+def _terms(blocks: torch.Tensor, count: int) -> float:
+    """Relative to the Frobenius norms of its factors, what a product with sums of ``count`` terms may lose."""
+    return 2 * gamma(2 * count + 8) if blocks.is_complex() else gamma(count + 4)
+
+
+def _times(layer: Layer, whitening: torch.Tensor) -> tuple[torch.Tensor, float]:
+    """``W P^H`` and its error; of a layer that gathers, the one real matrix of all frequencies."""
+    product = layer.blocks @ whitening.mH
+    wide = frobenius(whitening)
+    lost = up(up(layer.error * wide) + up(_terms(product, layer.blocks.shape[2]) * frobenius(layer.blocks) * wide))
+    if layer.gathers:
+        lost = up(lost * up(math.sqrt(len(product))))
+        product = torch.cat([product.real, product.imag], dim=2).permute(1, 0, 2).flatten(1)[None]
+    return product, up(lost)
+
+
+def _next(
+    product: torch.Tensor, lost: float, slack: float, slopes: tuple[float, float], multiplier: torch.Tensor
+) -> torch.Tensor:
+    """The next X, or less."""
+    weight = up(up(up((slopes[0] + slopes[1]) / 2) ** 2 * (1 + 8 * UNIT)) * slack)
+    scaled = multiplier[:, None] * product
+    largest = float(multiplier.max())
+    size, away = frobenius(scaled), up(largest * lost * (1 + 4 * UNIT))
+    gram = scaled @ scaled.mH
+    rounding = (_terms(scaled, scaled.shape[2]) + 16 * UNIT) * size * size * 2
+    total = weight * (rounding + 2 * away * size + away * away) + 8 * UNIT * (
+        weight * size * size + largest * math.sqrt(len(multiplier))
+    )
+    return _lowered(torch.diag(multiplier)[None] - weight * gram, total)
+
+
+def _shifted(gram: torch.Tensor, layer: Layer, multiplier: torch.Tensor) -> torch.Tensor:
+    """``X + ab W^H T W``, or less."""
+    assert layer.slopes is not None
+    weight = layer.slopes[0] * layer.slopes[1]
+    scaled = multiplier[:, None] * layer.blocks
+    size, wide, largest = frobenius(scaled), frobenius(layer.blocks), float(multiplier.max())
+    shift = layer.blocks.mH @ scaled
+    rounding = (_terms(scaled, scaled.shape[1]) + 16 * UNIT) * size * wide * 2
+    rounding += layer.error * largest * (2 * wide + layer.error)
+    total = abs(weight) * (rounding + 8 * UNIT * size * wide) + 8 * UNIT * frobenius(gram)
+    return _lowered(gram + weight * shift, total)
+
+
+def _lowered(matrix: torch.Tensor, total: float) -> torch.Tensor:
+    """A Hermitian matrix (its lower half counts) less ``total I``, and its own last rounding."""
+    lower = torch.tril(matrix)
+    lower = lower + torch.tril(matrix, -1).mH
+    if lower.is_complex():
+        lower.diagonal(dim1=1, dim2=2).imag.zero_()
+    diagonal = lower.diagonal(dim1=1, dim2=2)
+    diagonal -= up(total * (1 + 1e-6)) + 4 * UNIT * float(diagonal.abs().max())
+    return lower
+
+
+def _whitening(gram: torch.Tensor) -> tuple[torch.Tensor, float]:
+    """``(P, s)`` with ``X^{-1} <= s P^H P``: proves that X is positive definite."""
+    factor, info = torch.linalg.cholesky_ex(gram)
+    if bool(info.any()) or not math.isfinite(frobenius(factor)):
+        raise Failed("a matrix is not positive definite")
+    order = gram.shape[-1]
+    eye = torch.eye(order, dtype=gram.dtype)
+    whitening = torch.linalg.solve_triangular(factor, eye.expand_as(factor), upper=False)
+    half = whitening @ gram
+    rest = half @ whitening.mH - eye
+    moduli = whitening.abs()
+    wide = up(math.sqrt(float(moduli.sum(1).max()) * float(moduli.sum(2).max())) * (1 + 2 * gamma(order + 8)))
+    terms = _terms(gram, order) + 4 * UNIT
+    size = frobenius(whitening)
+    rounding = terms * (size * frobenius(gram) * wide + frobenius(half) * size)
+    eta = frobenius(rest) * (1 + 4 * UNIT) + rounding * (1 + 1e-6)
+    if not eta < 1e-3:
+        raise Failed("rounding is too large")
+    return whitening, up(up(1 / (1 - eta)) * (1 + 4 * UNIT))
+
+
+Objective = Callable[[torch.Tensor], torch.Tensor]
+
+
+def norm_of(final: torch.Tensor) -> torch.Tensor:
+    """The logarithm of ``L^2``."""
+    return _top(final).log()
+
+
+def mean_pair(final: torch.Tensor) -> torch.Tensor:
+    """The mean logarithm of ``L_ij^2`` over the pairs."""
+    gram = final[0]
+    diagonal = gram.diagonal()
+    squares = diagonal[:, None] + diagonal - 2 * gram
+    upper = torch.triu_indices(len(gram), len(gram), 1)
+    apart: torch.Tensor = squares[upper[0], upper[1]].clamp_min(1e-12 * float(diagonal.detach().max()))
+    return apart.log().mean()
+
+
+def fast(layers: Sequence[Layer]) -> list[torch.Tensor]:
+    """The multipliers of ECLipsE-Fast."""
+    with torch.no_grad():
+        return _recursion(layers, [_parameter(layer) for layer in layers if layer.slopes is not None])[1]
+
+
+def _parameter(layer: Layer) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logarithms of the multipliers up to a factor, and the factor as a share of `_most`, as a logit."""
+    width = layer.blocks.shape[1]
+    return torch.zeros(width, dtype=torch.float64), torch.tensor(_start(layer), dtype=torch.float64)
+
+
+def descended(layers: Sequence[Layer], objective: Objective, steps: int) -> list[torch.Tensor]:
+    """Multipliers from gradient descent on the logarithms of all of them, from those of ECLipsE-Fast on."""
+    parameters = [_parameter(layer) for layer in layers if layer.slopes is not None]
+    for parameter in parameters:
+        for part in parameter:
+            part.requires_grad_()
+    optimiser = torch.optim.Adam([p for pair in parameters for p in pair], lr=0.15)
+    best, least = fast(layers), math.inf
+    with torch.enable_grad():
+        for step in range(steps):
+            for group in optimiser.param_groups:
+                group["lr"] = 0.15 * (1 - step / steps) + 0.005
+            optimiser.zero_grad()
+            final, multipliers = _recursion(layers, parameters)
+            value = objective(final)
+            here = float(value.detach())
+            if not math.isfinite(here):
+                break
+            if here < least:
+                best, least = [m.detach() for m in multipliers], here
+            torch.autograd.backward(value)
+            if not all(bool(torch.isfinite(p.grad).all()) for pair in parameters for p in pair if p.grad is not None):
+                break
+            optimiser.step()
+    return best
+
+
+def affordable_steps(layers: Sequence[Layer]) -> int:
+    """How many steps of descent are worth their time."""
+    work = sum(len(x.blocks) * (4 if x.blocks.is_complex() else 1) * max(x.blocks.shape[1:]) ** 3 * 20 for x in layers)
+    return min(STEPS, MOST_DESCENT // work)
+
+
+def _most(layer: Layer) -> float:
+    """What ``lmax(T^(1/2) W X^{-1} W^H T^(1/2))`` must lie below."""
+    assert layer.slopes is not None
+    a, b = layer.slopes
+    return 4 / (b - a) ** 2
+
+
+def _start(layer: Layer) -> float:
+    """ECLipsE-Fast's share of it, as a logit."""
+    assert layer.slopes is not None
+    a, b = layer.slopes
+    share = (b - a) / (2 * max(abs(a), abs(b)))
+    return math.log(share / (1 - share))
+
+
+def _recursion(
+    layers: Sequence[Layer], parameters: Sequence[tuple[torch.Tensor, torch.Tensor]]
+) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    """The last ``W X^{-1} W^H`` up to a constant factor, and the multipliers, without certificate."""
+    blocks = layers[0].blocks
+    gram = torch.eye(blocks.shape[2], dtype=blocks.dtype)[None]
+    multipliers: list[torch.Tensor] = []
+    given = iter(parameters)
+    for layer in layers:
+        made = _sandwich(layer, gram)
+        if layer.slopes is None:
+            return made, multipliers
+        a, b = layer.slopes
+        shape, logit = next(given)
+        root = (shape / 2).exp().to(made.real.dtype)
+        top = _top(root[:, None] * made * root)
+        multiplier = _most(layer) * torch.sigmoid(logit) * root**2 / top
+        if a * b:
+            made = _sandwich(layer, gram + a * b * (layer.blocks.mH @ (multiplier[:, None] * layer.blocks)))
+        gram = torch.diag(multiplier)[None] - ((a + b) / 2) ** 2 * multiplier[:, None] * made * multiplier
+        multipliers.append(multiplier)
+        gram = gram * 4.0 ** -_power(multiplier)
+    return torch.linalg.inv(gram), multipliers
+
+
+def _top(gram: torch.Tensor) -> torch.Tensor:
+    """The largest eigenvalue of all blocks; of large ones that need no gradient, from power iteration."""
+    if gram.requires_grad or gram.shape[-1] <= LARGE:
+        top: torch.Tensor = torch.linalg.eigvalsh(gram)[..., -1].max()
+        return top
+    vectors = torch.randn((gram.shape[-1], 2), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    vectors = vectors.to(gram.dtype).expand(len(gram), -1, -1)
+    for _ in range(POWER_STEPS):
+        vectors = torch.nn.functional.normalize(gram @ vectors, dim=1)
+    estimate: torch.Tensor = torch.linalg.vector_norm(gram @ vectors, dim=1).max()
+    return estimate
+
+
+def _sandwich(layer: Layer, gram: torch.Tensor) -> torch.Tensor:
+    factor = torch.linalg.cholesky(gram)
+    read = layer.blocks.mH.expand(max(len(factor), len(layer.blocks)), -1, -1)
+    half: torch.Tensor = torch.linalg.solve_triangular(factor, read, upper=False)
+    if layer.gathers:
+        half = torch.cat([half.real, half.imag], dim=1).flatten(0, 1)[None]
+    return half.mH @ half
+
+
+def certified(layers: Sequence[Layer], *, pairs: bool) -> list[Features]:
+    """The end of the recursion for each proposal that can be certified. Raises `NotApplicable` if none can."""
+    if any(x.slopes is not None and abs(sum(x.slopes)) <= SYMMETRIC * max(map(abs, x.slopes)) for x in layers):
+        raise NotApplicable("an activation's slopes are as negative as they are positive")
+    proposals: list[Callable[[], list[torch.Tensor]]] = [lambda: fast(layers)]
+    steps = affordable_steps(layers)
+    if steps >= STEPS // 4 and any(layer.slopes is not None for layer in layers):
+        proposals.append(lambda: descended(layers, norm_of, steps))
+        if pairs:
+            proposals.append(lambda: descended(layers, mean_pair, steps))
+    found = []
+    for propose in proposals:
+        try:
+            with certified_arithmetic():
+                found.append(features(layers, propose()))
+        except (Failed, RuntimeError, ArithmeticError):
+            continue
+    if not found:
+        raise NotApplicable("rounding stands in the way of a certificate")
+    return found
