@@ -16,6 +16,7 @@ class Limits:
     tensor_elements: int = 2**28  # 1 GiB of float32
     total_elements: int = 2**29  # all constants together, those computed at import included
     made_elements: int = 2**24  # of a constant computed to be larger than what it is computed from
+    made_work: int = 2**32  # multiply-adds of a constant computed at import
     activation_elements: int = 2**26  # alive at once, a sample: 256 MiB of float32
 
     def times(self, samples: int) -> "Limits":
@@ -34,6 +35,14 @@ class Limits:
     def check_made(self, shape: Iterable[int], given: int) -> int:
         """The same for a constant computed at import from at most ``given`` elements: it may not grow far."""
         return _checked(shape, min(self.tensor_elements, max(given, self.made_elements)))
+
+    def check_work(self, multiply_adds: int) -> None:
+        """`Refusal` where a constant takes too many multiply-adds to compute."""
+        if multiply_adds > self.made_work:
+            raise Refusal(
+                f"a constant takes {multiply_adds} multiply-adds to compute, over the limit of {self.made_work}",
+                "Export the model again with constant folding on",
+            )
 
 
 def _checked(shape: Iterable[int], limit: int) -> int:

@@ -20,7 +20,7 @@ from radii.graph.ops.activation import Erf
 from radii.graph.ops.copies import Parameter, repeated
 from radii.graph.ops.elementwise import Sub
 from radii.graph.ops.layout import KEEP_BATCH, Identity, Reshape
-from radii.graph.remedies import quoted
+from radii.graph.remedies import quoted, remedy_on_activations
 from radii.graph.tensors import MissingFile, Tensors
 from radii.graph.whole import View, relabelled, views
 
@@ -148,9 +148,10 @@ class NodeReader:
             if parameter is not None:
                 self.tensors.spend(parameter.value.size)
                 return self.made(parameter, self.source, index, label)
-            if call.operator not in FOLDS:
+            known = FOLDS.get(call.operator) or OPERATORS.get(call.operator)
+            if known is None:
                 raise Refusal("it works on constants alone", "Export the model again with constant folding on")
-            _check_inputs(call, FOLDS[call.operator].most_inputs)
+            _check_inputs(call, known.most_inputs)
             constant = fold(call)
             self.tensors.spend(constant.size)
             return constant
@@ -201,7 +202,7 @@ class NodeReader:
             error = self.made(Erf(), call.activations(), index, label)
             return self.made(Sub(np.array(1, np.float32), constant_first=True), (error,), index, label)
         if call.operator not in OPERATORS:
-            raise Refusal("it is supported on constants and sizes only", "Express the layer by supported operators")
+            raise Refusal(*remedy_on_activations(call.operator))
         _check_inputs(call, OPERATORS[call.operator].most_inputs)
         if OPERATORS[call.operator].lifts_constants:
             inputs = (self.lifted(value, call, index, label) for value in call.inputs)

@@ -27,7 +27,7 @@ _LOOPS = ["If", "Loop", "Scan", "SequenceMap"]
 _RECURRENT = ["LSTM", "GRU", "RNN"]
 _RANDOM = ["RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial"]
 
-_INDICES = ["ArgMax", "ArgMin", "NonZero"]
+_INDICES = ["ArgMax", "ArgMin", "NonZero"]  # of constants they are known
 
 _FAMILIES: tuple[tuple[list[str], str, str], ...] = (
     (_QUANTISED, "it computes in quantised integers", "Export the model before quantising it, in float32"),
@@ -75,3 +75,10 @@ def remedy_for_operator(operator: str) -> tuple[str, str]:
         if operator in family:
             return reason, remedy
     return "the operator is not supported", SUPPORTED
+
+
+def remedy_on_activations(operator: str) -> tuple[str, str]:
+    """Reason and remedy for an operator that is known on constants and sizes only."""
+    if operator in _INDICES:
+        return remedy_for_operator(operator)
+    return "it is supported on constants and sizes only", SUPPORTED
