@@ -27,6 +27,11 @@ class Decision:
         """Its opposite."""
         return Decision(self.false, self.true, self.once)
 
+    def both(self, other: "Decision") -> "Decision":
+        """That both hold: it changes over once where one of them does, and the other holds throughout."""
+        once = (self.once & other.true) | (self.true & other.once)
+        return Decision(self.true & other.true, self.false | other.false, once)
+
     def between(self, yes: Jet, no: Jet) -> Jet:
         """``yes`` where it holds, else ``no``."""
         made = yes.choose(no, self.true, self.false)
@@ -195,7 +200,30 @@ def _not(operator: Any, inputs: Sequence[Known]) -> Known:
     return value.negated() if isinstance(value, Decision) else value.constant(1.0) - value
 
 
-DECIDED = ("Where", "Not")
+def _connected(function: Callable[[Decision, Decision], Decision]) -> Rule:
+    def rule(operator: Any, inputs: Sequence[Known]) -> Decision:
+        operands = [_truth(value) for value in inputs]
+        if operator.constant is not None:
+            holds = np.full_like(operands[0].true, bool(_constant(operator)))
+            operands.append(Decision(holds, ~holds, np.zeros_like(holds)))
+        return function(operands[0], operands[1])
+
+    return rule
+
+
+def _truth(value: Known) -> Decision:
+    if isinstance(value, Decision):
+        return value
+    computed = value.value + value.error.symmetric()
+    away, zero = (computed.lo > 0) | (computed.hi < 0), (computed.lo == 0) & (computed.hi == 0)
+    return Decision(away, zero, np.zeros_like(zero))
+
+
+def _either(a: Decision, b: Decision) -> Decision:
+    return a.negated().both(b.negated()).negated()
+
+
+DECIDED = ("And", "Not", "Or", "Where", "Xor")
 RULES: dict[str, Rule] = {
     "Add": _binary(lambda a, b: a + b),
     "Sub": _binary(lambda a, b: a - b),
@@ -241,5 +269,8 @@ RULES: dict[str, Rule] = {
     "Swish": lambda operator, inputs: inputs[0] * jet.sigmoid(_scaled(inputs[0], operator.alpha)),
     "Sign": _unary(lambda u: _less(u.constant(0.0), u).between(u.constant(1.0), u.constant(-1.0))),
     "Where": _where,
+    "And": _connected(lambda a, b: a.both(b)),
+    "Or": _connected(_either),
+    "Xor": _connected(lambda a, b: _either(a.both(b.negated()), a.negated().both(b))),
     "Not": _not,
 }

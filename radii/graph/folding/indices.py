@@ -95,9 +95,9 @@ def _one_hot(call: Call) -> Array:
         raise Refusal("OneHot needs a depth of one or more, and two values", REMEDY)
     check_size(call, (indices.size, depth))
     # counted from the end where negative; what lies outside is nowhere
-    index, axis = np.where(indices < 0, indices + depth, indices), call.get("axis", -1)
-    hot = np.moveaxis(index[..., None] == np.arange(depth), -1, axis)
-    return np.where(hot, values[1], values[0])
+    index: Array = np.where(indices < 0, indices + depth, indices)
+    hot = np.moveaxis(index[..., None] == np.arange(depth), -1, call.get("axis", -1))
+    return np.asarray(np.where(hot, values[1], values[0]))
 
 
 @folds("NonZero")
@@ -127,8 +127,8 @@ def _top(call: Call) -> Array:
     if value.dtype == object or not 0 < count <= value.shape[axis]:
         raise Refusal(f"it takes {count} of an axis of size {value.shape[axis]}", REMEDY)
     if call.get("largest", 1):  # descending, of equal ones the first first
-        order: Array = value.shape[axis] - 1 - np.flip(np.argsort(np.flip(value, axis), axis=axis, kind="stable"), axis)
+        order = value.shape[axis] - 1 - np.flip(np.argsort(np.flip(value, axis), axis=axis, kind="stable"), axis)
     else:
         order = np.argsort(value, axis=axis, kind="stable")
     order = np.take(order, np.arange(count), axis=axis)
-    return np.asarray(order, np.int64) if call.output else np.take_along_axis(value, order, axis=axis)
+    return np.asarray(order if call.output else np.take_along_axis(value, order, axis=axis))

@@ -7,9 +7,10 @@ it can do to constants.
 import numpy as np
 import torch
 
+from radii.graph.admission import admit
 from radii.graph.call import Activation, Call
 from radii.graph.errors import Refusal
-from radii.graph.folding.registry import Array, check_size, given
+from radii.graph.folding.registry import Array, check_size, folds, given
 from radii.graph.ops import OPERATORS
 
 
@@ -31,7 +32,7 @@ def evaluated(call: Call) -> Array:
         fixed_batch=len(x) == 1,
     )
     operator = OPERATORS[call.operator].read(call)
-    shape = (len(x), *operator.shape(stand_in.shape))
+    shape = (len(x), *admit(operator, [stand_in.shape], call.limits))
     check_size(call, shape)
     call.limits.check_work(len(x) * operator.multiply_adds(stand_in.shape))
     arrays = {
@@ -41,3 +42,19 @@ def evaluated(call: Call) -> Array:
     with torch.no_grad():
         made = operator.run([torch.from_numpy(np.array(x))], arrays).numpy()
     return np.array(made).reshape(shape if first.ndim else ())
+
+
+@folds("BatchNormalization", inputs=5, training_mode="int")
+def _batch_normalization(call: Call) -> Array:
+    """Of an activation in training mode it mixes samples; of a kernel that is how one is standardised."""
+    value, scale, offset = (given(call, position) for position in range(3))
+    if not call.get("training_mode", 0):
+        return evaluated(call)
+    if value.ndim < 2 or not value.size or not scale.shape == offset.shape == value.shape[1:2]:
+        raise Refusal("it has not one entry a channel", "Export the model again")
+    axes, column = (0, *range(2, value.ndim)), (-1, *[1] * (value.ndim - 2))
+    wide = value.astype(np.float64)
+    centred = wide - wide.mean(axis=axes, keepdims=True)
+    variance = np.mean(np.square(centred), axis=axes, keepdims=True)
+    standard = centred / np.sqrt(variance + call.get("epsilon", 1e-5))
+    return np.asarray(standard * scale.reshape(column) + offset.reshape(column)).astype(value.dtype)

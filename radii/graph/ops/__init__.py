@@ -17,9 +17,11 @@ from radii.graph.ops import (
     pool,
     reduce,
     resize,
+    rounding,
     select,
     threshold,
     transposed,
+    trigonometry,
 )
 from radii.graph.ops.registry import OPERATORS
 
@@ -40,9 +42,11 @@ __all__ = [
     "pool",
     "reduce",
     "resize",
+    "rounding",
     "select",
     "threshold",
     "transposed",
+    "trigonometry",
 ]
 
 

@@ -201,24 +201,6 @@ class Reciprocal(Univariate):
         return Unbounded("the reciprocal is infinitely steep at 0", "Use smoothing, or divide by a constant")
 
 
-@onnx_operator()
-@dataclass(frozen=True, eq=False)
-class Sin(Univariate):
-    behaviour = "1"
-
-    def function(self, x: Tensor) -> Tensor:
-        return torch.sin(x)
-
-
-@onnx_operator()
-@dataclass(frozen=True, eq=False)
-class Cos(Univariate):
-    behaviour = "1"
-
-    def function(self, x: Tensor) -> Tensor:
-        return torch.cos(x)
-
-
 @onnx_operator(approximate="string")
 @dataclass(frozen=True, eq=False)
 class Gelu(Univariate):

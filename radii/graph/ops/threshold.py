@@ -1,7 +1,7 @@
 """What decides: comparisons, choices, thresholds. A truth value is a float, 0 or 1, like everything else here."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import numpy as np
@@ -97,6 +97,73 @@ class IsNaN(Univariate):
 
     def function(self, x: Tensor) -> Tensor:
         return torch.isnan(x).to(x.dtype)
+
+
+@onnx_operator(detect_positive="int", detect_negative="int")
+@dataclass(frozen=True, eq=False)
+class IsInf(Univariate):
+    """As `IsNaN`: 0 on every number."""
+
+    behaviour = "0"
+    steepest = 0.0
+    positive: bool = True
+    negative: bool = True
+
+    @classmethod
+    def read(cls, call: Call) -> Operator:
+        call.activation()
+        return cls(bool(call.get("detect_positive", 1)), bool(call.get("detect_negative", 1)))
+
+    def function(self, x: Tensor) -> Tensor:
+        signs = torch.where(torch.isinf(x), torch.sign(x), 0.0)
+        return ((signs > 0) * self.positive + (signs < 0) * self.negative).to(x.dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class Connective(Binary):
+    """Of two truth values."""
+
+    behaviour = JUMPS
+
+    @classmethod
+    def read(cls, call: Call) -> Operator:
+        numbers = (
+            value.astype(np.float32) if isinstance(value, np.ndarray) and value.dtype.kind == "b" else value
+            for value in call.inputs
+        )
+        return super().read(replace(call, inputs=tuple(numbers)))
+
+    def holds(self, a: Tensor, b: Tensor) -> Tensor:
+        """Where it holds, as booleans."""
+        raise NotImplementedError
+
+    def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
+        a, b = self.operands(inputs, arrays)
+        return self.holds(a != 0, b != 0).to(inputs[0].dtype)
+
+    def lipschitz(self, *inputs: Shape) -> Rule:
+        return Unbounded("a truth value jumps from 0 to 1", REMEDY)
+
+
+@onnx_operator(inputs=2)
+@dataclass(frozen=True, eq=False)
+class And(Connective):
+    def holds(self, a: Tensor, b: Tensor) -> Tensor:
+        return a & b
+
+
+@onnx_operator(inputs=2)
+@dataclass(frozen=True, eq=False)
+class Or(Connective):
+    def holds(self, a: Tensor, b: Tensor) -> Tensor:
+        return a | b
+
+
+@onnx_operator(inputs=2)
+@dataclass(frozen=True, eq=False)
+class Xor(Connective):
+    def holds(self, a: Tensor, b: Tensor) -> Tensor:
+        return a ^ b
 
 
 @onnx_operator()
