@@ -15,16 +15,22 @@ HELPERS = {
     "r": node("Relu", ["x"], "r"),
     "m": node("GlobalAveragePool", ["x"], "m"),
     "p": node("Sigmoid", ["x"], "p"),
+    "e": node("Exp", ["r"], "e"),
     "t": node("Less", ["x", "r"], "t"),
+    "u": node("Less", ["p", "x"], "u"),
 }
-TRUTH = ("Equal", "Greater", "GreaterOrEqual", "IsNaN", "Less", "LessOrEqual", "Not")  # operators that make booleans
+NEEDED = {"e": "r", "t": "r", "u": "p"}
+TRUTH = (  # operators that make booleans
+    *("And", "Equal", "Greater", "GreaterOrEqual", "IsInf", "IsNaN", "Less", "LessOrEqual", "Not", "Or", "Xor"),
+)
 
 
 @dataclass(frozen=True)
 class Case:
     """One node on ``x`` (batch, *shape).
 
-    Inputs: "x", "r" (relu of x), "m" (spatial mean of x), "p" (sigmoid of x), "t" (whether x < 0), or constants.
+    Inputs: "x", "r" (relu of x), "m" (spatial mean of x), "p" (sigmoid of x), "e" (exp of r), "t" (whether x < 0),
+    "u" (whether x > p), or constants.
     """
 
     operator: str
@@ -56,7 +62,8 @@ class Case:
     def helpers(self) -> list[str]:
         """The values made before the node, whose position in the file is their number."""
         used = {value for value in self.inputs if isinstance(value, str)}
-        return [name for name in HELPERS if name in used or (name == "r" and "t" in used)]
+        used |= {NEEDED[name] for name in used if name in NEEDED}
+        return [name for name in HELPERS if name in used]
 
     def __str__(self) -> str:
         given = "-".join(f"{name}={value}" for name, value in self.attributes.items())

@@ -8,7 +8,7 @@ from tests.graph.space.draw import Draw, space
 
 @space(
     *("Abs", "Cos", "Erf", "Exp", "HardSwish", "Mish", "Neg", "Relu", "Sigmoid", "Sin", "Softplus", "Softsign", "Tanh"),
-    *("IsNaN", "Sign"),
+    *("Asinh", "Atan", "Ceil", "Cosh", "Floor", "IsNaN", "Round", "Sign", "Sinh", "Tan"),
 )
 def functions(draw: Draw) -> Case:
     return draw.case(draw.one("x", "p", "r"), shape=draw.shape(1, 4))
@@ -17,6 +17,22 @@ def functions(draw: Draw) -> Case:
 @space("Log", "Reciprocal", "Sqrt")
 def of_positive_numbers(draw: Draw) -> Case:
     return draw.case("p", shape=draw.shape(1, 4))
+
+
+@space("Acos", "Asin", "Atanh")
+def of_numbers_inside_of_one(draw: Draw) -> Case:
+    return draw.case("p", shape=draw.shape(1, 4))
+
+
+@space("Acosh")
+def of_numbers_above_one(draw: Draw) -> Case:
+    return draw.case("e", shape=draw.shape(1, 4))
+
+
+@space("IsInf")
+def infinities(draw: Draw) -> Case:
+    signs = {name: draw.one(0, 1, None) for name in ("detect_positive", "detect_negative")}
+    return draw.case(draw.one("x", "p"), shape=draw.shape(1, 4), **signs)
 
 
 @space("Gelu")

@@ -1,5 +1,7 @@
 """Arithmetic, comparisons and choices, with ONNX's broadcasting: activations, constants, both."""
 
+from hypothesis import strategies as st
+
 from tests.graph.case import Case
 from tests.graph.space.draw import Draw, space
 
@@ -28,6 +30,13 @@ def many(draw: Draw) -> Case:
 def comparisons(draw: Draw) -> Case:
     shape = draw.shape(1, 4)
     return draw.case(*draw.operands(shape, 2), shape=shape)
+
+
+@space("And", "Or", "Xor")
+def connectives(draw: Draw) -> Case:
+    shape = draw.shape(1, 4)
+    other = draw.one("t", "u", draw.floats(*draw.broadcast(shape)) > 0)
+    return draw.case(*draw.draw(st.permutations(["u", other])), shape=shape)
 
 
 @space("Not")
