@@ -12,7 +12,8 @@ from radii.graph.attributes import ERFC, read_attributes
 from radii.graph.branches import DATA_DEPENDENT, branches, live_nodes
 from radii.graph.call import Activation, Call, Value
 from radii.graph.errors import Obstacle, Refusal
-from radii.graph.folding import FOLDS, fold
+from radii.graph.evaluation import evaluated
+from radii.graph.folding import FOLDS
 from radii.graph.ir import Node, Operator, Shape
 from radii.graph.limits import Limits
 from radii.graph.ops import OPERATORS
@@ -152,7 +153,7 @@ class NodeReader:
             if known is None:
                 raise Refusal("it works on constants alone", "Export the model again with constant folding on")
             _check_inputs(call, known.most_inputs)
-            constant = fold(call)
+            constant = evaluated(call)
             self.tensors.spend(constant.size)
             return constant
         if call.activations()[0].whole:

@@ -10,7 +10,6 @@ from radii.graph.call import Call
 from radii.graph.errors import Refusal
 from radii.graph.folding import arithmetic, indices, layout, sources
 from radii.graph.folding.registry import FOLDS, Array
-from radii.graph.folding.running import evaluated
 
 __all__ = ["FOLDS", "arithmetic", "fold", "indices", "layout", "sources"]
 
@@ -19,9 +18,8 @@ SYMBOLIC_ELEMENTS = 4096  # a list of sizes is short; an array of Python objects
 
 def fold(call: Call) -> Array:
     """The value of a node, all of whose inputs are known (or whose inputs' shapes suffice)."""
-    evaluate = FOLDS[call.operator].evaluate if call.operator in FOLDS else evaluated
     with np.errstate(all="ignore"):  # what is not finite is refused where it is used
-        result = np.asarray(evaluate(call))
+        result = np.asarray(FOLDS[call.operator].evaluate(call))
     if result.dtype == object and result.size > SYMBOLIC_ELEMENTS:
         raise Refusal("too many sizes that depend on the batch size", FIXED_SIZES)
     result = settle(result)

@@ -1,0 +1,75 @@
+"""What nodes make of constants alone, computed once at import.
+
+What is known only as a layer runs on them as it would on an activation: the first input stands for one, in a batch of
+one, in a view of `radii.graph.whole`. So whatever an operator can do to activations it can do to constants, along any
+axis.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from radii.graph.admission import MALFORMED, admit
+from radii.graph.call import Activation, Call
+from radii.graph.errors import Refusal, hold
+from radii.graph.folding import FOLDS, fold
+from radii.graph.folding.registry import Array, check_size, given
+from radii.graph.ops import OPERATORS
+from radii.graph.whole import View, views
+
+
+def evaluated(call: Call) -> Array:
+    """The value of a node, all of whose inputs are constants; read-only."""
+    if call.operator in FOLDS:
+        return fold(call)
+    with np.errstate(all="ignore"):  # what is not finite is refused where it is used
+        made = _standardised(call) if _in_training(call) else _run(call)
+    made.flags.writeable = False
+    return made
+
+
+def _run(call: Call) -> Array:
+    x = given(call, 0)
+    hold(x.dtype.kind == "f" and x.size > 0, "on constants it is supported for floats only", "Export in float32")
+    refused: Exception = Refusal("it works on constants alone", "Export the model again with constant folding on")
+    stand_in = Activation("constant", x.shape, whole=True)
+    call = replace(call, inputs=(stand_in, *call.inputs[1:]))
+    for view in views(call, lambda value: value.shape):
+        try:
+            return _seen(view, x)
+        except (Refusal, *MALFORMED) as error:
+            refused = error
+    raise refused
+
+
+def _seen(view: View, x: Array) -> Array:
+    operator, (shape,) = OPERATORS[view.call.operator].read(view.call), view.shapes
+    made = admit(operator, [shape], view.call.limits)
+    view.call.limits.check_made(made, x.size)
+    view.call.limits.check_work(operator.multiply_adds(shape))
+    arrays = {
+        name: torch.from_numpy(np.array(array, x.dtype if array.dtype.kind == "f" else array.dtype))
+        for name, array in operator.arrays().items()
+    }
+    with torch.no_grad():
+        result = operator.run([torch.from_numpy(np.array(x)).reshape(1, *shape)], arrays)
+    return np.array(result.numpy()).reshape(view.file(made))
+
+
+def _in_training(call: Call) -> bool:
+    return call.operator == "BatchNormalization" and bool(call.get("training_mode", 0))
+
+
+def _standardised(call: Call) -> Array:
+    """Batch norm in training mode mixes samples; of a kernel it is how some networks standardise their weights."""
+    value, scale, offset = (given(call, position) for position in range(3))
+    channels = value.shape[1:2]
+    hold(value.size > 0 and scale.shape == offset.shape == channels != (), "it has not one entry a channel")
+    check_size(call, value.shape)
+    axes, column = (0, *range(2, value.ndim)), (-1, *[1] * (value.ndim - 2))
+    wide = value.astype(np.float64)
+    centred = wide - wide.mean(axis=axes, keepdims=True)
+    variance = np.mean(np.square(centred), axis=axes, keepdims=True)
+    standard = centred / np.sqrt(variance + call.get("epsilon", 1e-5))
+    return np.asarray(standard * scale.reshape(column) + offset.reshape(column)).astype(value.dtype)
