@@ -38,6 +38,8 @@ class Pool(Operator):
         if ceil not in (0, 1):
             raise Refusal("ceil_mode must be 0 or 1", "Export the model again")
         windows = replace(read_windows(call, x, tuple(kernel)), ceil=bool(ceil))
+        if ceil:  # a kernel that reaches past the end of the padding counts nothing there
+            windows = replace(windows, kernel=_within(windows, x.shape[1:]))
         if call.get("auto_pad", "NOTSET").startswith("SAME"):
             counts = windows.outputs(x.shape[1:])
             covered = [(n - 1) * s + k for n, k, s in zip(counts, kernel, windows.strides, strict=True)]
@@ -59,6 +61,14 @@ class Pool(Operator):
     def shape(self, *inputs: Shape) -> Shape:
         (shape,) = inputs
         return (shape[0], *self.windows.outputs(shape[1:]))
+
+
+def _within(windows: Windows, sizes: Shape) -> tuple[int, ...]:
+    """The kernel, cut off where its first and only window ends behind the padding."""
+    axes = zip(windows.kernel, windows.strides, windows.dilations, windows.pads, sizes, strict=True)
+    return tuple(
+        low + size + high if d == 1 and 0 < k - (low + size + high) < s else k for k, s, d, (low, high), size in axes
+    )
 
 
 @onnx_operator(inputs=1, **ATTRIBUTES, ceil_mode="int", storage_order="int")

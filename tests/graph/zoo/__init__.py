@@ -7,13 +7,17 @@ from tests.graph.zoo import (
     tabular,
     timeseries,
     transformers_vision,
+    vision_mobile,
+    vision_plain,
+    vision_residual,
     vision_tokens,
-    vision_torch,
 )
 from tests.graph.zoo.entry import Handmade, Network
 
 MODULES = (
-    vision_torch,
+    vision_plain,
+    vision_residual,
+    vision_mobile,
     vision_tokens,
     transformers_vision,
     audio,
