@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.onnx._internal.exporter._registration import ONNXRegistry
 
-# dynamo builds its table of operators anew for every export, a quarter of the time that takes; nothing changes the table
+# dynamo builds its table of operators anew for every export, which takes half of its time; nothing changes the table
 _table = staticmethod(cache(ONNXRegistry.from_torchlib))
 
 

@@ -61,4 +61,3 @@ def test_connectives_of_random_thresholds_are_decided_rightly() -> None:
         changes = np.abs(np.diff(truth, axis=0)).sum(axis=0)
         assert np.all((changes == 0) | (made.jump >= 1))
         assert np.all((changes <= 1) | np.isinf(made.jump))
-
