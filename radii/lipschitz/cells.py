@@ -28,7 +28,10 @@ from radii.lipschitz.symbol import Symbol
 
 Integers = npt.NDArray[np.int64]
 
-CHUNK_BYTES = 2**24  # of blocks held at a time
+CHUNK_BYTES = 2**24  # of blocks held at a time, unless that makes them
+CHUNK = 16  # fewer than this
+MOST_CELLS = 2**13  # of a generation; of small blocks, as many as have
+MOST_ENTRIES = 2**20  # this many numbers
 WIDEST = 0.6  # w of the first cells, at most
 SAMPLE = 12  # cells that tell whether a width is worth trying
 
@@ -53,6 +56,16 @@ class Grid:
         counts[a] = (counts[a] + 1) // 2 if self.halves[a] else counts[a] // 2 + 1
         return tuple(counts)
 
+    def weights(self, degree: Sequence[int]) -> npt.NDArray[np.float64]:
+        """What a point adds to the w of a cell, per axis."""
+        weights: npt.NDArray[np.float64] = np.array(degree) * np.pi / (2 * np.array(self.sizes))
+        return weights
+
+    def anywhere(self, largest: Upper, degree: Sequence[int]) -> Upper:
+        """Bound over all frequencies, from one that holds at every point of the grid; infinite if that is coarse."""
+        final = float(self.weights(degree).sum())
+        return up(up(largest / math.cos(final) ** 2) * (1 + 1e-14)) if final <= WIDEST else Upper(math.inf)
+
     @property
     def twists(self) -> tuple[float, ...]:
         return tuple(h / 2 for h in self.halves)
@@ -67,7 +80,7 @@ class Largest:
         anywhere: over all frequencies.
         found: bound from below, at ``turns`` of the grid, in ``group``.
         slack: part of ``grid`` that covers rounding.
-        tests: Cholesky factorisations.
+        steps: Cholesky factorisations (of Gram iteration: products).
     """
 
     grid: Upper
@@ -76,7 +89,7 @@ class Largest:
     turns: tuple[float, ...]
     group: int
     slack: float
-    tests: int
+    steps: int
 
 
 @dataclass(slots=True)
@@ -115,14 +128,15 @@ class Search:
         self.rounding = 2 * gamma(2 * order + 8) * order
         self.margin = max(rtol, 16 * self.rounding)
         self.level = max(start.value, 4 * symbol.error) * (1 + self.margin)
-        self.chunk = max(1, CHUNK_BYTES // symbol.bytes_per_block)
+        self.chunk = max(CHUNK, CHUNK_BYTES // symbol.bytes_per_block)
         self.buffer = symbol.parts.new_empty((self.chunk, symbol.parts.shape[2]))
-        self.weights = np.array(symbol.degree) * np.pi / (2 * np.array(grid.sizes))
+        self.most = max(MOST_CELLS, MOST_ENTRIES // order**2)
+        self.weights = grid.weights(symbol.degree)
         self.found, self.turns, self.group, self.tests = Lower(0.0), (0.0,) * len(grid.sizes), 0, 0
 
     def run(self) -> Largest | None:
         """None if a grid point exceeds ``beyond``."""
-        cells, final = self._first(), float(self.weights.sum())
+        cells = self._first()
         while len(cells):
             failed = []
             for first in range(0, len(cells), self.chunk):
@@ -131,22 +145,25 @@ class Search:
                 self._raise(failed[-1][failed[-1].points == 1])
                 if self.found > self.beyond:
                     return None
-            cells = self._split(_joined(failed))
-            if len(cells) > SAMPLE:
+            remaining = _joined(failed)
+            cells = self._split(remaining)
+            if len(cells) > self.most:
+                cells = remaining
+                self._loosen(cells)
+            elif len(cells) > SAMPLE:
                 self._look(cells)
         if not self.found:
             self._witness_start()
-        root = math.cos(final)
-        anywhere = up(up(self.level / (root * root)) * (1 + 1e-14)) if final <= WIDEST else math.inf
+        anywhere = self.grid.anywhere(up(self.level), self.symbol.degree)
         slack = (self.rounding * self.level + self.symbol.error) / self.level
-        return Largest(up(self.level), Upper(anywhere), self.found, self.turns, self.group, slack, self.tests)
+        return Largest(up(self.level), anywhere, self.found, self.turns, self.group, slack, self.tests)
 
     def _first(self) -> _Cells:
         """Equal cells that cover the grid: the widest of which most of a sample pass."""
         width = WIDEST if float(self.weights.sum()) <= WIDEST else 0.0
         while True:
             cells = self._cover(width)
-            if len(cells) <= SAMPLE or (cells.points == 1).all():
+            if len(cells) <= SAMPLE or 2 * len(cells) > self.most or (cells.points == 1).all():
                 return cells
             sample = cells[np.random.default_rng(0).permutation(len(cells))[:SAMPLE]]
             if self._passes(sample).mean() > 0.5:
@@ -170,8 +187,8 @@ class Search:
     def _split(self, cells: _Cells) -> _Cells:
         """Each cell of more than one point in halves, along every axis but those already much shorter than others."""
         for a, weight in enumerate(self.weights):
-            wide = cells.length * self.weights
-            cut = (cells.length[:, a] > 1) & (2 * cells.length[:, a] * weight >= wide.max(axis=1, initial=0.0))
+            wide = np.where(cells.length > 1, cells.length * self.weights, 0.0).max(axis=1)
+            cut = (cells.length[:, a] > 1) & (2 * cells.length[:, a] * weight >= wide)
             whole, halved = cells[~cut], cells[cut]
             low = (halved.length[:, a] + 1) // 2
             left, right = (_Cells(halved.first.copy(), halved.length.copy(), halved.group) for _ in range(2))
@@ -199,6 +216,11 @@ class Search:
             minus = self.symbol.blocks(*place, cells.group[part], sign=-1.0, out=self.buffer)
             result.append(positive_definite(minus, allowed[part]))
         return np.concatenate(result)
+
+    def _loosen(self, cells: _Cells) -> None:
+        """Lifts the level to where cells as wide as these pass: those of a flat symbol would be split for ever."""
+        widest = min(float((cells.length @ self.weights).max()), 2 * WIDEST)
+        self.level *= (1 + self.margin) * (math.cos(float(self.weights.sum())) / math.cos(widest)) ** 2
 
     def _look(self, cells: _Cells) -> None:
         """Lifts the level to that of a promising grid point, lest too low a level have all cells split."""

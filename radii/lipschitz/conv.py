@@ -8,7 +8,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,8 @@ import torch
 
 from radii.lipschitz.cells import Grid, Largest, Search
 from radii.lipschitz.geometry import Axis, Padding, axes
-from radii.lipschitz.matrix import ZERO, NormBound, check_rtol, gram_bound
+from radii.lipschitz.iterated import iterate
+from radii.lipschitz.matrix import ZERO, Method, NormBound, check_rtol, gram_bound, matrix_norm
 from radii.lipschitz.peaks import Peak, foreseen, peaks
 from radii.lipschitz.rounding import (
     Lower,
@@ -29,6 +30,7 @@ from radii.lipschitz.rounding import (
     ldexp_up,
     product_up,
     scaled,
+    sum_up,
     up,
 )
 from radii.lipschitz.symbol import Symbol, polyphase, symbol
@@ -40,7 +42,7 @@ EXPLICIT_WORK = 2**30  # multiply-adds for the Gram matrix of an explicit layer:
 EXPLICIT_WORK_IF_LOOSE = 2**33  # about a second, where the torus turns out loose
 LOOSE = 1.02
 EXPLICIT_ENTRIES = 2**24  # 128 MiB
-MORE_SIZES = 3  # of tori looked at per axis, each twisted and not
+MORE_SIZES = 3  # of tori looked at along each of up to two axes, twisted and not
 TWISTED_UP_TO = 64  # times the degree: on larger tori it matters less than 0.1 %
 TRIES = 3  # grids verified, at most
 GAIN = 0.99  # of the largest eigenvalue: what a further grid must promise
@@ -58,6 +60,7 @@ def conv_norm(
     transposed: bool = False,
     output_padding: int | Sequence[int] = 0,
     rtol: float = 1e-6,
+    method: str = "auto",
 ) -> NormBound:
     """The spectral norm of a 1-, 2- or 3-d convolution layer on inputs of a given size, proved from above.
 
@@ -68,10 +71,12 @@ def conv_norm(
         padding_mode: ``zeros``, ``circular``, ``reflect`` or ``replicate``.
         rtol: relative accuracy of the eigenvalue work. A small layer (``method == "cholesky"``) and a circular one
             whose stride divides its size are bounded that tightly; any other as tightly as its torus.
+        method: ``cholesky``: a factorisation verifies each estimate; ``gram``: Gram iteration; ``auto``: the former,
+            which takes less work.
 
     Raises:
         NonFiniteWeights: a weight is NaN or infinite.
-        ValueError: the numbers describe no layer.
+        ValueError: the numbers describe no layer, or there is no such method.
 
     Gram iteration on Fourier blocks: Delattre et al., ICML 2023, arXiv 2305.16173; zero padding: arXiv 2402.00240.
     """
@@ -83,6 +88,8 @@ def conv_norm(
     if groups < 1 or kernel.shape[0] % groups:
         raise ValueError(f"{groups} groups do not divide {kernel.shape[0]} channels")
     check_rtol(rtol)
+    if method not in get_args(Method):
+        raise ValueError(f"method must be one of {', '.join(get_args(Method))}, not {method!r}")
     layer = axes(
         kernel.shape[2:],
         input_size,
@@ -99,9 +106,9 @@ def conv_norm(
     grouped = kernel.reshape(groups, kernel.shape[0] // groups, *kernel.shape[1:])
     any_size = input_size is None
     work = math.inf if any_size else _explicit_work(grouped, layer)
-    bound = None if work <= EXPLICIT_WORK else _fourier_bound(grouped, layer, rtol, any_size=any_size)
+    bound = None if work <= EXPLICIT_WORK else _fourier_bound(grouped, layer, rtol, method, any_size=any_size)
     if bound is None or (bound.upper > LOOSE * bound.lower and work <= EXPLICIT_WORK_IF_LOOSE):
-        bound = _explicit_bound(grouped, layer, rtol)
+        bound = _explicit_bound(grouped, layer, rtol, method)
     return replace(bound, upper=ldexp_up(bound.upper, exponent), lower=ldexp_down(bound.lower, exponent))
 
 
@@ -128,16 +135,25 @@ def _explicit_work(kernel: Array, layer: Sequence[Axis]) -> float:
     return groups * rows * columns * min(rows, columns) if groups * rows * columns <= EXPLICIT_ENTRIES else math.inf
 
 
-def _explicit_bound(kernel: Array, layer: Sequence[Axis], rtol: float) -> NormBound:
+def _explicit_bound(kernel: Array, layer: Sequence[Axis], rtol: float, method: str) -> NormBound:
     error = 0.0
     if any(axis.mode != "zeros" for axis in layer):  # taps may meet on one pixel, and their sum is rounded
         magnitudes = float(np.linalg.norm(explicit_matrices(np.abs(kernel), layer)))
         error = up(gamma(kernel[0, 0, 0].size + 4) * magnitudes * (1 + 1e-6))
-    return gram_bound(explicit_matrices(kernel, layer), rtol, error=error)
+    return _largest_matrix(explicit_matrices(kernel, layer), rtol, method, error)
+
+
+def _largest_matrix(matrices: Array, rtol: float, method: str, error: float = 0.0) -> NormBound:
+    if method != "gram":
+        return gram_bound(matrices, rtol, error=error)
+    bounds = [matrix_norm(matrix, rtol=rtol, method=method) for matrix in matrices]
+    bound = max(bounds, key=lambda bound: bound.upper)
+    lower = Lower(max(0.0, down(max(bound.lower for bound in bounds) - error)))
+    return replace(bound, upper=sum_up((bound.upper, error)) if error else bound.upper, lower=lower, method=method)
 
 
 @certified_arithmetic()
-def _fourier_bound(kernel: Array, layer: Sequence[Axis], rtol: float, *, any_size: bool) -> NormBound:
+def _fourier_bound(kernel: Array, layer: Sequence[Axis], rtol: float, method: str, *, any_size: bool) -> NormBound:
     stretched, units = polyphase(kernel, layer)
     least, repeats = zip(*(axis.torus() for axis in layer), strict=True)
     if any_size:
@@ -145,55 +161,68 @@ def _fourier_bound(kernel: Array, layer: Sequence[Axis], rtol: float, *, any_siz
     spread = product_up(up(math.sqrt(q)) if q > 1 else 1.0 for q in repeats)
     exact = all(axis.wraps and axis.outputs * axis.stride == axis.size for axis in layer)  # the layer is the operator
     if stretched[0, 0, 0].size == 1:  # all frequencies are the same
-        bound = gram_bound(stretched.reshape(stretched.shape[:3]), rtol)
+        bound = _largest_matrix(stretched.reshape(stretched.shape[:3]), rtol, method)
         lower = bound.lower if exact or all(axis.inside() for axis in layer) else Lower(0.0)
         torus = None if any_size else tuple(axis.stride * m for axis, m in zip(layer, least, strict=True))
-        method = "cells" if any_size else "torus"
+        method = method if method == "gram" else "cells" if any_size else "torus"
         return replace(bound, upper=product_up((bound.upper, spread)), lower=lower, method=method, torus=torus)
     gram = symbol(stretched)
     found = peaks(gram, accurate=any_size)
-    turns = [float(t) / unit for t, unit in zip(found[0].turns, units, strict=True)]
-    lower = wave_norm(stretched[found[0].group], units, layer, turns)
     if any_size:
-        return _anywhere(gram, found, spread, lower, rtol)
-    grid, largest, tests = _on_torus(gram, found, _grids(gram, units, layer, least), rtol)
+        largest = _on_grid(gram, _fine(gram.degree, rtol, method), found[0], rtol, method)
+        bound = _root(largest.anywhere, largest, "cells", method)
+    else:
+        grid, largest = _on_best_grid(gram, _grids(gram, units, layer, least), found, rtol, method)
+        torus = tuple(
+            axis.stride * (m if axis.wraps or degree == 0 else unit * size)
+            for axis, m, unit, size, degree in zip(layer, least, units, grid.sizes, gram.degree, strict=True)
+        )
+        bound = replace(_root(largest.grid, largest, "torus", method), torus=torus)
+    place, group = found[0].turns.tolist(), found[0].group
+    if largest.found > found[0].value:
+        place, group = largest.turns, largest.group
+    lower = wave_norm(stretched[group], units, layer, [turn / unit for turn, unit in zip(place, units, strict=True)])
     if exact:
-        lower = max(lower, down(math.sqrt(max(0.0, largest.found))))
-    torus = tuple(
-        axis.stride * (m if axis.wraps or degree == 0 else unit * size)
-        for axis, m, unit, size, degree in zip(layer, least, units, grid.sizes, gram.degree, strict=True)
-    )
-    upper = product_up((up(math.sqrt(largest.grid)), spread))
-    return NormBound(upper, lower, "torus", tests, largest.slack / 2, torus)
+        lower = max(lower, Lower(max(0.0, down(math.sqrt(max(0.0, largest.found))))))
+    return replace(bound, upper=product_up((bound.upper, spread)), lower=lower)
 
 
-def _on_torus(gram: Symbol, found: Sequence[Peak], grids: Sequence[Grid], rtol: float) -> tuple[Grid, Largest, int]:
+def _root(squared: Upper, largest: Largest, name: str, method: str) -> NormBound:
+    """A bound on a norm from one on its square, as yet without one from below."""
+    name = method if method == "gram" else name
+    return NormBound(up(math.sqrt(squared)), Lower(0.0), name, largest.steps, largest.slack / 2)
+
+
+def _on_best_grid(
+    gram: Symbol, grids: Sequence[Grid], found: Sequence[Peak], rtol: float, method: str
+) -> tuple[Grid, Largest]:
     """The least of the bounds on some of the grids, those first of which most is to be hoped."""
-    hopes = [foreseen(found, grid.sizes, grid.twists) for grid in grids]
-    best: tuple[Grid, Largest] | None = None
-    tests = 0
-    for hope, grid in sorted(zip(hopes, grids, strict=True), key=lambda pair: pair[0].value)[:TRIES]:
-        beyond = best[1].grid if best else math.inf
-        if hope.value > GAIN * beyond:
+    hopes = [(foreseen(found, grid.sizes, grid.twists), grid) for grid in grids]
+    hopes.sort(key=lambda pair: pair[0].value)
+    best = hopes[0][1], _on_grid(gram, hopes[0][1], hopes[0][0], rtol, method)
+    for hope, grid in hopes[1:TRIES] if method != "gram" else ():
+        if hope.value > GAIN * best[1].grid:
             break
-        search = Search(gram, grid, start=hope, rtol=rtol / 4, beyond=beyond)
-        largest = search.run()
-        tests += search.tests
-        if largest is not None and largest.grid < beyond:
-            best = grid, largest
-    assert best is not None  # nothing is beyond infinity
-    return *best, tests
+        largest = Search(gram, grid, start=hope, rtol=rtol / 4, beyond=best[1].grid).run()
+        if largest is not None:
+            best = min(best, (grid, largest), key=lambda pair: pair[1].grid)
+    return best
 
 
-def _anywhere(gram: Symbol, found: Sequence[Peak], spread: Upper, lower: Lower, rtol: float) -> NormBound:
-    """The bound over all frequencies: a grid so fine that its bound hardly differs."""
-    width = math.sqrt(rtol / 2) / len(gram.degree)  # of a cell of one point: it costs a factor of 1/cos
-    sizes = tuple(2 ** math.ceil(math.log2(d * math.pi / (2 * width))) if d else 1 for d in gram.degree)
-    grid = Grid(sizes, (0,) * len(sizes))
-    largest = Search(gram, grid, start=found[0], rtol=rtol / 2).run()
+def _on_grid(gram: Symbol, grid: Grid, start: Peak, rtol: float, method: str) -> Largest:
+    if method == "gram":
+        return iterate(gram, grid, start, rtol)
+    largest = Search(gram, grid, start=start, rtol=rtol / 4).run()
     assert largest is not None  # nothing is beyond infinity
-    upper = product_up((up(math.sqrt(largest.anywhere)), spread))
-    return NormBound(upper, lower, "cells", largest.tests, largest.slack / 2)
+    return largest
+
+
+def _fine(degree: Sequence[int], rtol: float, method: str) -> Grid:
+    """A grid so fine that the bound over it hardly differs from that over all frequencies."""
+    # Gram iteration looks at every point, and gets a grid that costs a quarter of a percent per axis
+    width = math.pi / 64 if method == "gram" else math.sqrt(rtol / 2) / len(degree)
+    sizes = tuple(2 ** math.ceil(math.log2(d * math.pi / (2 * width))) if d else 1 for d in degree)
+    return Grid(sizes, (0,) * len(sizes))
 
 
 def _grids(gram: Symbol, units: Sequence[int], layer: Sequence[Axis], least: Sequence[int]) -> list[Grid]:
@@ -210,6 +239,6 @@ def _grids(gram: Symbol, units: Sequence[int], layer: Sequence[Axis], least: Seq
             choices.append([(m // math.gcd(unit, m), 0)])
         else:
             size = -(-m // unit)
-            wide = size <= TWISTED_UP_TO * degree
-            choices.append([(size + more, half) for more in range(MORE_SIZES if wide else 1) for half in (0, 1)])
+            more = MORE_SIZES if size <= TWISTED_UP_TO * degree and len(layer) < 3 else 1
+            choices.append([(size + extra, half) for extra in range(more) for half in (0, 1)])
     return [Grid(*map(tuple, zip(*choice, strict=True))) for choice in itertools.product(*choices)]

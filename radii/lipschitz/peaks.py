@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,12 +10,13 @@ import numpy.typing as npt
 import torch
 
 from radii.lipschitz.blocks import positive_definite, power, top_eigenvectors
-from radii.lipschitz.symbol import Symbol
+from radii.lipschitz.symbol import Integers, Symbol
 
 Array = npt.NDArray[np.float64]
 
-CHUNK_BYTES = 2**24  # of blocks held at a time
-COARSE_ITEMS = 2048  # blocks looked at first, at most
+CHUNK_BYTES = 2**24  # of blocks held at a time, unless that makes them
+CHUNK = 16  # fewer than this
+COARSE_ITEMS = 2**14  # blocks looked at first, at most
 COARSE_ENTRIES = 2**23  # numbers in them, at most, unless that leaves fewer than 64 blocks
 EXTRA = 4
 CLIMBS = 3  # maxima looked for
@@ -37,30 +38,38 @@ class Peak:
 def peaks(symbol: Symbol, *, accurate: bool = False) -> list[Peak]:
     """The highest maxima found, highest first. ``accurate``: climbed to about 1e-5 turns."""
     turns, group, spacing = _coarse(symbol)
-    chunk = max(1, CHUNK_BYTES // symbol.bytes_per_block)
-    parts = [slice(first, first + chunk) for first in range(0, len(turns), chunk)]
-    guesses = np.concatenate([power(at(symbol, turns[p], group[p]), steps=6) for p in parts])
+    chunk = max(CHUNK, CHUNK_BYTES // symbol.bytes_per_block)
+    buffer = symbol.parts.new_empty((min(chunk, len(turns)), symbol.parts.shape[2]))
+
+    def blocks(items: Integers, sign: float) -> Iterator[torch.Tensor]:
+        for first in range(0, len(items), chunk):
+            some = items[first : first + chunk]
+            yield at(symbol, turns[some], group[some], sign=sign, out=buffer)
+
+    waiting = np.arange(len(turns))
+    guesses = np.concatenate([power(part, steps=6) for part in blocks(waiting, 1.0)])
     waiting = np.argsort(-guesses)
     found: list[Peak] = []
     while len(waiting) and len(found) < CLIMBS:
-        i = waiting[0]
-        found.append(_peak(symbol, turns[i], int(group[i]), spacing, accurate=accurate))
+        best, rest = waiting[0], waiting[1:]
+        found.append(_peak(symbol, turns[best], int(group[best]), spacing, accurate=accurate))
+        peak = found[-1]
+        rest = rest[[not (group[i] == peak.group and _same(turns[i], peak.turns, spacing)) for i in rest]]
         threshold = WORTH * max(peak.value for peak in found)
-        near = np.array([_same(turns[i], found[-1].turns, spacing) and group[i] == found[-1].group for i in waiting])
-        waiting = waiting[1:][~near[1:]]
-        some = [waiting[first : first + chunk] for first in range(0, len(waiting), chunk)]
-        low = [positive_definite(-at(symbol, turns[p], group[p]), np.full(len(p), threshold)) for p in some]
-        waiting = waiting[~np.concatenate(low)] if low else waiting
+        low = [positive_definite(part, np.full(len(part), threshold)) for part in blocks(rest, -1.0)]
+        waiting = rest[~np.concatenate(low)] if low else rest
     return sorted(found, key=lambda peak: -peak.value)
 
 
-def at(symbol: Symbol, turns: Array, group: npt.NDArray[np.int64]) -> torch.Tensor:
+def at(
+    symbol: Symbol, turns: Array, group: Integers, *, sign: float = 1.0, out: torch.Tensor | None = None
+) -> torch.Tensor:
     """Blocks at turns given as floats (B, axes)."""
     numerators = np.rint(turns * RESOLUTION).astype(np.int64)
-    return symbol.blocks(numerators, np.full(turns.shape[1], RESOLUTION), group)
+    return symbol.blocks(numerators, np.full(turns.shape[1], RESOLUTION), group, sign=sign, out=out)
 
 
-def _coarse(symbol: Symbol) -> tuple[Array, npt.NDArray[np.int64], Array]:
+def _coarse(symbol: Symbol) -> tuple[Array, Integers, Array]:
     """Turns (B, axes) of a grid that resolves the symbol, half of it, for each group; and the grid's spacing."""
     most = min(COARSE_ITEMS, max(64, COARSE_ENTRIES // symbol.order**2))
     sizes = [2 * d + EXTRA if d else 1 for d in symbol.degree]

@@ -49,9 +49,9 @@ class Symbol:
     """``H(t) = sum_d C[d] e^{-2 pi i <t, d>}``, Hermitian and positive semidefinite, for turns t in [0, 1)^axes.
 
     Attributes:
-        parts: (groups, 2 D, 2 n n): of the lags d kept, ``C[d] + C[d]^T`` (``C[0]`` for d = 0) as the real parts of D
-            rows, then ``C[d] - C[d]^T`` as the imaginary parts of D more: a block is a combination of rows.
-        lags: (D, axes) integers, of each pair d, -d one, starting with 0.
+        parts: (groups, 2 D, 2 n n): ``C[d] + C[d]^T`` (``C[0]`` for d = 0) of the lags d that occur, as the real parts
+            of D rows, then ``C[d] - C[d]^T`` as the imaginary parts of D more: a block is a combination of rows.
+        lags: (D, axes) integers, of each pair d, -d one.
         degree: the largest lag along each axis.
         error: bound on the spectral norm of the error of a computed block.
     """
@@ -150,5 +150,7 @@ def symbol(kernel: Array) -> Symbol:
     frobenius = torch.linalg.vector_norm(stacked.reshape(groups, m, -1, n), dim=(1, 3)).sum(dim=1).max()
     total = float(frobenius) * (1 + gamma(kernel.size + 8))
     terms = gamma(m * math.prod(taps) + 2 * len(steps) + 16) + PHASE_ERROR
-    degree = tuple(t - 1 for t in taps)
-    return Symbol(parts.view(groups, 2 * len(steps), -1), steps, degree, up(2.001 * terms * total * total))
+    kept = np.flatnonzero(parts.flatten(3).any(dim=3).any(dim=0).any(dim=0).numpy())
+    parts, steps = parts[:, :, torch.from_numpy(kept)], steps[kept]
+    degree = tuple(int(d) for d in np.abs(steps).max(axis=0))
+    return Symbol(parts.reshape(groups, 2 * len(steps), -1), steps, degree, up(2.001 * terms * total * total))

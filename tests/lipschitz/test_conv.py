@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy.sparse.linalg import LinearOperator, eigsh
 
 from radii.lipschitz import LayerTooLarge, NonFiniteWeights, conv, conv_norm
 from tests.lipschitz.layers import explicit_matrix, random_layer
@@ -85,6 +86,90 @@ def test_any_scale(exponent):
     assert scaled.lower == pytest.approx(unit.lower * 10.0**exponent, rel=1e-9)
 
 
+def largest_singular_value(weight, size, stride):
+    """By Lanczos on PyTorch's own layer with zero padding that keeps the size, in float64: an independent truth."""
+    kernel, shape = torch.from_numpy(weight), (1, weight.shape[1], size, size)
+    settings = {"stride": stride, "padding": weight.shape[2] // 2}
+
+    def gram(vector):
+        x = torch.from_numpy(vector).reshape(shape)
+        answer = torch.nn.functional.conv2d(x, kernel, **settings)
+        return torch.nn.grad.conv2d_input(shape, kernel, answer, **settings).reshape(-1).numpy()
+
+    order = weight.shape[1] * size * size
+    operator = LinearOperator((order, order), matvec=gram, dtype=float)
+    start = np.random.default_rng(0).standard_normal(order)
+    return eigsh(operator, k=1, v0=start, tol=1e-6, return_eigenvectors=False)[0] ** 0.5
+
+
+@pytest.mark.usefixtures("no_explicit")
+@pytest.mark.parametrize(
+    ("size", "stride", "loose"), [(8, 1, 0.05), (16, 1, 0.01), (32, 1, 0.003), (16, 2, 0.03), (31, 2, 0.03)]
+)
+def test_zero_padding_is_tight(size, stride, loose):
+    for seed in range(2):
+        weight = np.random.default_rng(seed).standard_normal((16, 16, 3, 3))
+        true = largest_singular_value(weight, size, stride)
+        bound = conv_norm(weight, size, stride=stride, padding=1)
+        assert bound.method == "torus"
+        assert true * (1 - 1e-6) <= bound.upper <= true * (1 + loose)
+        assert bound.lower <= true * (1 + 1e-6)
+
+
+@pytest.mark.usefixtures("no_explicit")
+def test_twisted_torus_is_exact_for_a_second_difference():
+    bound = conv_norm(np.array([[[-1.0, 2.0, -1.0]]]), 7, padding=1)
+    assert bound.upper == pytest.approx(2 + 2 * np.cos(np.pi / 8), rel=1e-6)
+    assert bound.torus == (8,)
+
+
+@pytest.mark.usefixtures("no_explicit")
+@pytest.mark.parametrize(("kernel", "size", "stride", "pads"), [(1, 4, 1, 3), (1, 3, 2, 5), (2, 3, 3, 7), (3, 2, 2, 9)])
+def test_outputs_that_read_padding_alone_need_no_room(kernel, size, stride, pads):
+    weight = np.random.default_rng(9).standard_normal((3, 2, kernel))
+    settings = random_layer(np.random.default_rng(0))[2] | {
+        "stride": (stride,),
+        "padding": ((pads, pads + 1),),
+        "dilation": (1,),
+        "groups": 1,
+        "padding_mode": "zeros",
+        "transposed": False,
+    }
+    true = np.linalg.norm(explicit_matrix(weight, (size,), settings), 2)
+    bound = conv_norm(weight, size, stride=stride, padding=((pads, pads + 1),))
+    assert true * (1 - TRUST) <= bound.upper
+    assert bound.torus is not None
+    assert bound.torus[0] < stride * ((size + 2 * pads + 1 - kernel) // stride + 1)  # fewer places than outputs
+
+
+def test_any_size_bounds_every_size():
+    checked = 0
+    for weight, size, settings, true in layers(seed=8, count=80):
+        bound = conv_norm(weight, None, **settings)
+        assert bound.torus is None
+        assert bound.upper >= true * (1 - TRUST), (weight.shape, size, settings)
+        if settings["padding_mode"] == "zeros" and true:
+            assert bound.lower > 0.99 * bound.upper
+            checked += 1
+    assert checked > 30
+
+
+@pytest.mark.parametrize("force_torus", [False, True])
+def test_gram_iteration_bounds_the_truth(force_torus, monkeypatch):
+    if force_torus:
+        monkeypatch.setattr(conv, "EXPLICIT_ENTRIES", 0)
+    for weight, size, settings, true in layers(seed=10, count=60):
+        bound = conv_norm(weight, size, **settings, method="gram")
+        assert bound.upper >= true * (1 - TRUST), (weight.shape, size, settings)
+        assert bound.method == "gram" or not true
+        if true and not force_torus:
+            assert bound.upper <= true * (1 + 2e-6)
+        if true and force_torus:
+            tight = conv_norm(weight, size, **settings)
+            assert bound.upper >= tight.upper * (1 - 1e-5)
+            assert bound.lower <= true * (1 + TRUST)
+
+
 def test_zero_layer_is_exactly_zero():
     bound = conv_norm(np.zeros((4, 3, 3, 3)), (32, 32), padding=1)
     assert (bound.upper, bound.lower, bound.method) == (0.0, 0.0, "zero")
@@ -120,6 +205,7 @@ def test_non_finite_weights_are_refused(value):
         ({"output_padding": 1}, "transposed"),
         ({"transposed": True, "padding_mode": "circular"}, "zeros only"),
         ({"rtol": 0.0}, "rtol"),
+        ({"method": "torus"}, "method must be one of"),
     ],
 )
 def test_layers_that_do_not_exist_are_refused(changes, message):
