@@ -201,7 +201,7 @@ def mean_pair(final: torch.Tensor) -> torch.Tensor:
 def fast(layers: Sequence[Layer]) -> list[torch.Tensor]:
     """The multipliers of ECLipsE-Fast."""
     with torch.no_grad():
-        return _recursion(layers, [_parameter(layer) for layer in layers if layer.slopes is not None])[1]
+        return _recursion(layers, [_parameter(layer) for layer in layers if layer.slopes is not None])[2]
 
 
 def _parameter(layer: Layer) -> tuple[torch.Tensor, torch.Tensor]:
@@ -223,8 +223,8 @@ def descended(layers: Sequence[Layer], objective: Objective, steps: int) -> list
             for group in optimiser.param_groups:
                 group["lr"] = 0.15 * (1 - step / steps) + 0.005
             optimiser.zero_grad()
-            final, multipliers = _recursion(layers, parameters)
-            value = objective(final)
+            final, exponent, multipliers = _recursion(layers, parameters)
+            value = objective(final) + exponent * math.log(4)
             here = float(value.detach())
             if not math.isfinite(here):
                 break
@@ -260,16 +260,17 @@ def _start(layer: Layer) -> float:
 
 def _recursion(
     layers: Sequence[Layer], parameters: Sequence[tuple[torch.Tensor, torch.Tensor]]
-) -> tuple[torch.Tensor, list[torch.Tensor]]:
-    """The last ``W X^{-1} W^H`` up to a constant factor, and the multipliers, without certificate."""
+) -> tuple[torch.Tensor, int, list[torch.Tensor]]:
+    """The last ``W X^{-1} W^H``, to be taken times a power of 4, and the multipliers, without certificate."""
     blocks = layers[0].blocks
     gram = torch.eye(blocks.shape[2], dtype=blocks.dtype)[None]
     multipliers: list[torch.Tensor] = []
+    exponent = 0
     given = iter(parameters)
     for layer in layers:
         made = _sandwich(layer, gram)
         if layer.slopes is None:
-            return made, multipliers
+            return made, exponent, multipliers
         a, b = layer.slopes
         shape, logit = next(given)
         root = (shape / 2).exp().to(made.real.dtype)
@@ -279,8 +280,10 @@ def _recursion(
             made = _sandwich(layer, gram + a * b * (layer.blocks.mH @ (multiplier[:, None] * layer.blocks)))
         gram = torch.diag(multiplier)[None] - ((a + b) / 2) ** 2 * multiplier[:, None] * made * multiplier
         multipliers.append(multiplier)
-        gram = gram * 4.0 ** -_power(multiplier)
-    return torch.linalg.inv(gram), multipliers
+        power = _power(multiplier)
+        gram = gram * 4.0**-power
+        exponent -= power
+    return torch.linalg.inv(gram), exponent, multipliers
 
 
 def _top(gram: torch.Tensor) -> torch.Tensor:

@@ -21,7 +21,7 @@ from radii.lipschitz.linear import NotApplicable, frobenius
 from radii.lipschitz.rounding import UNIT, Upper, certified_arithmetic, product_up, sum_up, up
 
 TIGHT = 1e-9
-ROUGH = 1e-3
+ROUGH = 1e-6
 
 
 @certified_arithmetic()
