@@ -197,8 +197,8 @@ def _on_best_grid(
     gram: Symbol, grids: Sequence[Grid], found: Sequence[Peak], rtol: float, method: str
 ) -> tuple[Grid, Largest]:
     """The least of the bounds on some of the grids, those first of which most is to be hoped."""
-    hopes = [(foreseen(found, grid.sizes, grid.twists), grid) for grid in grids]
-    hopes.sort(key=lambda pair: pair[0].value)
+    highest = foreseen(found, [(grid.sizes, grid.twists) for grid in grids])
+    hopes = sorted(zip(highest, grids, strict=True), key=lambda pair: pair[0].value)
     best = hopes[0][1], _on_grid(gram, hopes[0][1], hopes[0][0], rtol, method)
     for hope, grid in hopes[1:TRIES] if method != "gram" else ():
         if hope.value > GAIN * best[1].grid:

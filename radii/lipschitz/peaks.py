@@ -109,14 +109,18 @@ def _peak(symbol: Symbol, turns: Array, group: int, spacing: Array, *, accurate:
     return Peak(turns, group, float(model.estimate(turns[np.newaxis])[0]), model)
 
 
-def foreseen(found: Sequence[Peak], sizes: Sequence[int], twists: Sequence[float]) -> Peak:
-    """The highest point of the grid ``(j + twist) / size`` by the peaks' models, whose value is about from below."""
-    size, twist = np.array(sizes), np.array(twists)
-    corners = np.array(list(itertools.product((0, 1), repeat=len(size))))
-    points = []
+def foreseen(found: Sequence[Peak], grids: Sequence[tuple[Sequence[int], Sequence[float]]]) -> list[Peak]:
+    """The highest point of each grid by the peaks' models, whose value is about from below.
+
+    ``grids``: sizes and twists, points lying at ``(j + twist) / size`` turns.
+    """
+    sizes, twists = (np.array(parts)[:, np.newaxis] for parts in zip(*grids, strict=True))  # (G, 1, axes)
+    corners = np.array(list(itertools.product((0, 1), repeat=sizes.shape[-1])))
+    best: list[Peak] = []
     for peak in found:
-        around = (np.floor(peak.turns * size - twist) + corners + twist) / size
-        values = peak.model.estimate(around)
-        best = int(values.argmax())
-        points.append(replace(peak, turns=around[best], value=float(values[best])))
-    return max(points, key=lambda point: point.value)
+        around = (np.floor(peak.turns * sizes - twists) + corners + twists) / sizes  # (G, corners, axes)
+        values = peak.model.estimate(around.reshape(-1, sizes.shape[-1])).reshape(len(grids), -1)
+        places = zip(around, values, values.argmax(axis=1), strict=True)
+        points = [replace(peak, turns=turns[i], value=float(value[i])) for turns, value, i in places]
+        best = [max(pair, key=lambda point: point.value) for pair in zip(best or points, points, strict=True)]
+    return best

@@ -93,7 +93,8 @@ class Symbol:
         for a, denominator in enumerate(denominators):
             whole = np.outer(numerators[:, a] % denominator, self.lags[:, a]) % denominator
             turns += (whole - denominator * (2 * whole > denominator)) / denominator
-        phases = self._phases(turns) * sign
+        angles = torch.from_numpy(2 * np.pi * turns)
+        phases = torch.cat([angles.cos(), -angles.sin()], dim=1) * sign
         count, n = len(numerators), self.order
         out = out[:count] if out is not None else phases.new_empty((count, self.parts.shape[2]))
         if self.groups == 1:
@@ -106,11 +107,6 @@ class Symbol:
                 out[here] = phases[here] @ self.parts[g]
         return torch.view_as_complex(out.view(count, n, n, 2))
 
-    def _phases(self, turns: Array) -> torch.Tensor:
-        """(B, 2 D): cos, then -sin, of ``2 pi <t, d>`` turns (B, D)."""
-        angles = torch.from_numpy(2 * np.pi * turns)
-        return torch.cat([angles.cos(), -angles.sin()], dim=1)
-
     def compressed(self, basis: torch.Tensor, group: int) -> "Symbol":
         """``V^H H V`` of one group for a complex basis V (n, p): an estimate."""
         n, p = basis.shape
@@ -119,12 +115,11 @@ class Symbol:
 
     def estimate(self, turns: Array) -> Array:
         """(B) largest eigenvalues at any turns (B, axes), of the only group of a small symbol."""
-        n = self.order
-        values = (self._phases(turns @ self.lags.T) @ self.parts[0]).view(-1, n, n, 2)
-        blocks = torch.view_as_complex(values)
-        largest = torch.linalg.eigvalsh(blocks)[:, -1] if n > 1 else blocks[:, 0, 0].real
-        result: Array = largest.numpy()
-        return result
+        n, angles = self.order, 2 * np.pi * turns @ self.lags.T
+        values = np.concatenate([np.cos(angles), -np.sin(angles)], axis=1) @ self.parts[0].numpy()
+        blocks = values.view(np.complex128).reshape(-1, n, n)
+        largest: Array = np.linalg.eigvalsh(blocks)[:, -1] if n > 1 else blocks[:, 0, 0].real
+        return largest
 
 
 def symbol(kernel: Array) -> Symbol:

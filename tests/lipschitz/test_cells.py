@@ -52,7 +52,7 @@ def test_grid_bounds_hold_at_every_point_and_are_reached():
         sizes = tuple(int(rng.integers(1, 40)) if degree else 1 for degree in gram.degree)
         halves = tuple(int(rng.integers(0, 2)) if degree else 0 for degree in gram.degree)
         grid = Grid(sizes, halves)
-        largest = Search(gram, grid, start=foreseen(peaks(gram), sizes, grid.twists), rtol=1e-6).run()
+        largest = Search(gram, grid, start=foreseen(peaks(gram), [(sizes, grid.twists)])[0], rtol=1e-6).run()
         true = float(norm_at(kernel, grid_points(sizes, halves)).max()) ** 2
         assert true * (1 - 2 * TRUST) <= largest.grid <= true * (1 + 2e-6), (kernel.shape, sizes, halves)
         assert 0 < largest.found <= true * (1 + 2 * TRUST)
@@ -124,7 +124,7 @@ def test_gram_iteration_and_cholesky_prove_the_same():
         gram = symbol(kernel[np.newaxis])
         sizes = tuple(int(rng.integers(1, 20)) if degree else 1 for degree in gram.degree)
         grid = Grid(sizes, tuple(int(d > 0) for d in gram.degree))
-        start = foreseen(peaks(gram), sizes, grid.twists)
+        start = foreseen(peaks(gram), [(sizes, grid.twists)])[0]
         true = float(norm_at(kernel, grid_points(sizes, grid.halves)).max()) ** 2
         assert true * (1 - 2 * TRUST) <= iterate(gram, grid, start, 1e-6).grid <= true * (1 + 1e-6)
 
@@ -144,6 +144,6 @@ def test_a_search_is_given_up_once_beyond():
     kernel = np.random.default_rng(7).standard_normal((3, 3, 3))
     gram = symbol(kernel[np.newaxis])
     grid = Grid((20,), (0,))
-    start = foreseen(peaks(gram), grid.sizes, grid.twists)
+    start = foreseen(peaks(gram), [(grid.sizes, grid.twists)])[0]
     low = type(start)(start.turns, 0, 0.5 * start.value, start.model)
     assert Search(gram, grid, start=low, rtol=1e-6, beyond=0.8 * start.value).run() is None
