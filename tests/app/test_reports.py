@@ -1,6 +1,9 @@
+from typing import get_args
+
 from httpx import Client
 
 from models.database import Database
+from radii.bounds import BoundName
 from tests.app import rows
 from tests.app.calls import certification, post_certification, problem, ready_dataset, ready_model
 
@@ -54,12 +57,12 @@ def test_certifications_without_a_report(client: Client, database: Database) -> 
 
 def test_an_unknown_bound_or_norm_is_refused_with_the_choices(client: Client, database: Database) -> None:
     ids = ready_model(client, database), ready_dataset(client, database)
-    for name, choices in (("bound", ("auto", "product")), ("norm", ("l2", "linf", "l1"))):
+    for name, choices in (("bound", get_args(BoundName)), ("norm", ("l2", "linf", "l1"))):
         answer = post_certification(client, *ids, LIPSCHITZ | {name: "L3"})
         [error] = problem(answer, 422, "invalid-request")["errors"]
         assert error["pointer"] == f"/method/{name}"
         assert all(f"'{choice}'" in error["message"] for choice in choices)
     methods = client.get("/v1/capabilities").json()["methods"]
     properties = next(method["schema"] for method in methods if method["kind"] == "lipschitz")["properties"]
-    assert {"auto", "product"} <= set(properties["bound"]["enum"])
+    assert properties["bound"]["enum"] == list(get_args(BoundName))
     assert properties["norm"]["enum"] == ["l2", "linf", "l1"]

@@ -20,7 +20,7 @@ from tests.graph.build import model, node
 from tests.reports import nearly, timeless
 from tests.service import Service
 
-MODEL = DIGITS / "digits-lipschitz.onnx"
+MODEL = DIGITS / "digits.onnx"
 
 
 def lipschitz(*arguments: object, columns: int = 200) -> subprocess.CompletedProcess[str]:
@@ -38,7 +38,7 @@ def test_every_layer_and_the_network(tmp_path: Path) -> None:
     answer = lipschitz(MODEL)
     assert (answer.returncode, answer.stderr) == (0, "")
     bound = network_bound(MODEL)
-    for words in ("Conv", "10x128", "node_", above(bound.upper), above(bound.layers[0].upper), "by the rule"):
+    for words in ("Conv", "10x64", "node_", above(bound.upper), above(bound.layers[0].upper), "by the rule"):
         assert words in answer.stdout
     assert "beware" not in answer.stdout
 
