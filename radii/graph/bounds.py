@@ -46,7 +46,9 @@ def diagonal(factor: np.ndarray, shape: tuple[int, ...]) -> float:
 
 def multiplicity(index: np.ndarray, size: int) -> int:
     """How often the most used of ``size`` entries occurs in ``index``."""
-    return int(np.bincount(index.reshape(-1), minlength=size).max())
+    if index.size < size:  # an axis may be much longer than what is read of it
+        return int(np.unique(index, return_counts=True)[1].max(initial=0))
+    return int(np.bincount(index.reshape(-1)).max(initial=0))
 
 
 def output_size(size: int, kernel: int, stride: int, low: int, high: int, ceil: bool = False) -> int:
@@ -77,6 +79,9 @@ def weighting_norm(taps: np.ndarray, weight: np.ndarray, size: int) -> float:
     The matrix A is nonnegative, so for every positive v, ``||A||^2 <= max_i (A^T A v)_i / v_i``
     (Collatz-Wielandt); power iteration makes v better, and every iterate is a bound.
     """
+    if taps.size < size:  # an axis may be much longer than what is read of it
+        used, taps = np.unique(taps, return_inverse=True)
+        taps, size = taps.reshape(weight.shape), len(used)
 
     def gram(v: np.ndarray) -> np.ndarray:
         y = (weight * v[taps]).sum(axis=1)
@@ -92,5 +97,6 @@ def weighting_norm(taps: np.ndarray, weight: np.ndarray, size: int) -> float:
         if best <= np.min(ratio, where=image > 0, initial=best) * (1 + 1e-9):
             break  # the least of them is a lower bound
         v = np.maximum(image / image.max(), 1e-9)
-    rounding = 1 + 2.0**-52 * (2 * taps.shape[1] + taps.size / taps.shape[0] + size + 16)
+    addends = taps.shape[1] + multiplicity(taps, size)  # of a row of A, and of a row of its transpose
+    rounding = 1 + 2.0**-52 * (2 * addends + 16)
     return up(math.sqrt(best * rounding))

@@ -13,7 +13,18 @@ import numpy as np
 import pytest
 import torch
 
-from radii.graph import Graph, Limits, Node, Operator, UnsupportedModel, from_canonical, methods, read_onnx, to_module
+from radii.graph import (
+    Graph,
+    Limits,
+    Node,
+    Operator,
+    UnsupportedModel,
+    from_canonical,
+    methods,
+    read_onnx,
+    rules,
+    to_module,
+)
 from radii.graph.admission import admit
 from radii.graph.canonical import decode
 from radii.graph.errors import Refusal
@@ -26,8 +37,7 @@ from radii.graph.weights import write_safetensors
 from radii.lipschitz import network_bound
 from tests.graph.canonical import edited
 from tests.graph.cases import GOOD
-
-RNG = np.random.default_rng(4)
+from tests.graph.hostile import HOSTILE, IMAGE, RESIZE, f, windows
 
 
 def classes(of: type[Operator] = Operator) -> Iterator[type[Operator]]:
@@ -49,165 +59,6 @@ def test_every_operator_has_its_rule_here_or_is_read_as_others() -> None:
 
 
 # Wrong fields, one by one
-
-WINDOWS = {"kernel": [2, 2], "strides": [1, 1], "dilations": [1, 1], "pads": [[0, 0], [0, 0]], "ceil": False}
-IMAGE = (4, 9, 8)
-
-
-def f(*shape: int) -> np.ndarray:
-    return RNG.normal(size=shape).astype(np.float32)
-
-
-def windows(**changes: Any) -> dict[str, Any]:
-    return {"windows": WINDOWS | changes}
-
-
-CONV = {"weight": f(5, 4, 2, 2)}
-RESIZE = {
-    "mode": "linear", "coordinates": "half_pixel", "rounding": "floor", "cubic": -0.75,
-    "axes": [1], "sizes": [18], "scales": [2.0],
-}  # fmt: skip
-SPREAD = {"weight": f(4, 3, 2, 2)}
-TRANSPOSED = {"bias": None, "groups": 1, "extra": [0, 0], **windows()}
-HOSTILE: list[tuple[str, dict[str, Any], dict[str, np.ndarray], int]] = [
-    ("Relu", {}, {}, 2),
-    ("Relu", {}, {"indices": np.array([0])}, 1),
-    ("Gelu", {"approximate": "sign"}, {}, 1),
-    ("Celu", {"alpha": -0.5}, {}, 1),
-    ("LeakyRelu", {"alpha": "0.1"}, {}, 1),
-    ("LeakyRelu", {"alpha": 10**400}, {}, 1),
-    ("LeakyRelu", {}, {}, 1),
-    ("LeakyRelu", {"alpha": None}, {}, 1),
-    ("PRelu", {}, {"slope": f(2, 4, 9, 8)}, 1),
-    ("PRelu", {}, {"slope": np.array(np.nan, np.float32)}, 1),
-    ("Add", {"constant": None, "constant_first": False}, {}, 1),
-    ("Add", {"constant_first": False}, {"constant": f(1)}, 2),
-    ("Add", {"constant_first": False}, {"constant": f(2, 4, 9, 8)}, 1),
-    ("Add", {"constant_first": 0}, {"constant": f(1)}, 1),
-    ("Add", {"constant_first": False}, {"constant": np.array([1])}, 1),
-    ("Div", {"constant_first": False}, {"constant": np.array([0], np.float32)}, 1),
-    ("Sum", {}, {"constant": f(2, 1, 1, 1)}, 2),
-    ("Reshape", {"target": [-18, -16]}, {}, 1),
-    ("Reshape", {"target": [288.0]}, {}, 1),
-    ("Reshape", {"target": [1] * 17 + [288]}, {}, 1),
-    ("Transpose", {"permutation": [0, 0, 1]}, {}, 1),
-    ("Transpose", {"permutation": [0, 1]}, {}, 1),
-    ("Conv", {"bias": None, "groups": 1, **windows(dilations=[0, 1])}, CONV, 1),
-    ("Conv", {"bias": None, "groups": 1, **windows(strides=[1])}, CONV, 1),
-    ("Conv", {"bias": None, "groups": 1, **windows(kernel=[1, 1])}, CONV, 1),
-    ("Conv", {"bias": None, "groups": 1, **windows(pads=[[-1, 0], [0, 0]])}, CONV, 1),
-    ("Conv", {"bias": None, "groups": 1, **windows(pads=[[2**40, 0], [0, 0]])}, CONV, 1),
-    ("Conv", {"bias": None, "groups": 1, **windows(ceil=True)}, CONV, 1),
-    ("Conv", {"bias": None, "groups": 2, **windows()}, CONV, 1),
-    ("Conv", {"bias": None, "groups": 0, **windows()}, CONV, 1),
-    ("Conv", {"groups": 1, **windows()}, CONV | {"bias": f(4)}, 1),
-    ("Conv", {"bias": None, "groups": 1, "windows": {}}, CONV, 1),
-    ("Conv", {"bias": None, "groups": 1, "windows": WINDOWS | {"more": 1}}, CONV, 1),
-    ("MaxPool", windows(pads=[[2, 2], [0, 0]]), {}, 1),
-    ("MaxPool", windows(kernel=[2], strides=[1], dilations=[1], pads=[[0, 0]]), {}, 1),
-    ("MaxPool", windows(kernel=[2**19, 2], pads=[[2**18, 2**18], [0, 0]]), {}, 1),
-    ("AveragePool", {**windows(dilations=[2, 2]), "include_pad": False}, {}, 1),
-    ("ReduceMean", {"axes": [], "keepdims": True}, {}, 1),
-    ("ReduceMean", {"axes": [1, 1], "keepdims": True}, {}, 1),
-    ("ReduceMean", {"axes": [-1], "keepdims": True}, {}, 1),
-    ("ReduceMean", {"axes": [0], "keepdims": 2}, {}, 1),
-    ("MatMul", {"bias": None}, {"weight": f(3, 7)}, 1),
-    ("MatMul", {}, {"weight": f(3, 8), "bias": f(1)}, 1),
-    ("LeftMatMul", {}, {"weight": f(3, 8)}, 1),
-    ("LeftMatMul", {}, {"weight": f(9)}, 1),
-    ("Product", {}, {}, 1),
-    ("BatchNormalization", {}, {"scale": f(1), "offset": f(1)}, 1),
-    ("LayerNormalization", {"axis": 2, "epsilon": -1.0, "bias": None}, {"scale": f(8)}, 1),
-    ("LayerNormalization", {"axis": 1, "epsilon": 1.0, "bias": None}, {"scale": f(8)}, 1),
-    ("LayerNormalization", {"axis": 2, "epsilon": 1.0}, {"scale": f(8), "bias": f(1)}, 1),
-    ("Softmax", {"axis": 3, "trailing": False}, {}, 1),
-    ("Softmax", {"axis": -1, "trailing": False}, {}, 1),
-    ("Gather", {"axis": 0}, {"indices": np.array([4])}, 1),
-    ("Gather", {"axis": 0}, {"indices": np.array([-1])}, 1),
-    ("Gather", {"axis": 0}, {"indices": np.array([], np.int64)}, 1),
-    ("Gather", {"axis": 0}, {"indices": np.array([0.0])}, 1),
-    ("Slice", {"axes": [0], "ranges": [[0, 5, 1]]}, {}, 1),
-    ("Slice", {"axes": [0], "ranges": [[-1, 3, 1]]}, {}, 1),
-    ("Slice", {"axes": [0], "ranges": [[0, 3, 0]]}, {}, 1),
-    ("Slice", {"axes": [0], "ranges": [[3, 1, 1]]}, {}, 1),
-    ("Slice", {"axes": [0, 1], "ranges": [[0, 3, 1]]}, {}, 1),
-    ("Pad", {"mode": "mirror", "pads": [[1, 1]] * 3, "value": 0.0}, {}, 1),
-    ("Pad", {"mode": "reflect", "pads": [[4, 0], [0, 0], [0, 0]], "value": 0.0}, {}, 1),
-    ("Pad", {"mode": "edge", "pads": [[-1, 0], [0, 0], [0, 0]], "value": 0.0}, {}, 1),
-    ("Pad", {"mode": "constant", "pads": [[-4, 9], [0, 0], [0, 0]], "value": 0.0}, {}, 1),
-    ("Pad", {"mode": "constant", "pads": [[2**19, 0], [2**19, 0], [0, 0]], "value": 0.0}, {}, 1),
-    ("Pad", {"mode": "constant", "pads": [[1, 1]], "value": 0.0}, {}, 1),
-    ("Concat", {"axis": 3}, {}, 2),
-    ("Concat", {"axis": 0}, {}, 1),
-    ("Identity", {}, {}, 1),
-    ("Upsample", RESIZE, {}, 1),
-    ("Extreme", {}, {"constant": f(1)}, 1),
-    ("Operator", {}, {}, 1),
-    ("Max", {}, {"constant": f(1, 4, 1, 1)}, 1),
-    ("Greater", {"constant_first": True, "constant": None}, {}, 2),
-    ("Div", {"constant_first": False}, {"constant": np.array([1e-60])}, 1),
-    ("Where", {"yes": None, "no": None}, {"condition": f(1)}, 2),
-    ("Where", {"yes": None, "no": None}, {"condition": np.array([True])}, 3),
-    ("Where", {"yes": None, "no": None}, {"condition": np.ones((3, 4, 9, 8), bool)}, 2),
-    ("TopK", {"k": 5, "axis": 0, "largest": True}, {}, 1),
-    ("TopK", {"k": 0, "axis": 0, "largest": True}, {}, 1),
-    ("DepthToSpace", {"block": 3, "mode": "DCR"}, {}, 1),
-    ("DepthToSpace", {"block": 2, "mode": "ABC"}, {}, 1),
-    ("DepthToSpace", {"block": -2, "mode": "DCR"}, {}, 1),
-    ("SpaceToDepth", {"block": 2}, {}, 1),
-    ("Expand", {"target": [4, 9]}, {}, 1),
-    ("Expand", {"target": [1, 9, 8]}, {}, 1),
-    ("Expand", {"target": [1, 4, 9, 8]}, {}, 1),
-    ("Tile", {"repeats": [1, -1, 1]}, {}, 1),
-    ("Tile", {"repeats": [1, 2]}, {}, 1),
-    ("Tile", {"repeats": [2**20, 2**20, 2**20]}, {}, 1),
-    ("Matrices", {"left": True}, {"weight": f(3, 5, 9)}, 1),
-    ("Matrices", {"left": True}, {"weight": f(1, 4, 5, 9)}, 1),
-    ("Matrices", {"left": True}, {"weight": f(5, 9)}, 1),
-    ("GroupNormalization", {"groups": 3, "epsilon": 1.0}, {"scale": f(4), "bias": f(4)}, 1),
-    ("GroupNormalization", {"groups": 2, "epsilon": 1.0}, {"scale": f(2), "bias": f(2)}, 1),
-    ("GroupNormalization", {"groups": 2, "epsilon": -1.0}, {"scale": f(4), "bias": f(4)}, 1),
-    ("InstanceNormalization", {"groups": 2, "epsilon": 1.0}, {"scale": f(4), "bias": f(4)}, 1),
-    ("RMSNormalization", {"axis": 1, "epsilon": 1.0}, {"scale": f(8)}, 1),
-    ("LRN", {"alpha": 1.0, "beta": 1.0, "bias": 1.0, "size": 2}, {}, 1),
-    ("LRN", {"alpha": 1.0, "beta": 1.0, "bias": 0.0, "size": 3}, {}, 1),
-    ("LRN", {"alpha": -1.0, "beta": 1.0, "bias": 1.0, "size": 3}, {}, 1),
-    ("Attention", {"mask": None, "heads": 2, "groups": 2, "scale": 1.0, "causal": False}, {}, 3),
-    ("Attention", {"mask": None, "heads": 4, "groups": 3, "scale": 1.0, "causal": False}, {}, 3),
-    ("Attention", {"mask": None, "heads": 4, "groups": 0, "scale": 1.0, "causal": False}, {}, 3),
-    ("Attention", {"heads": 4, "groups": 4, "scale": 1.0, "causal": False}, {"mask": f(2, 4, 9, 9)}, 3),
-    ("Einsum", {"equation": "bchw->bhwc", "constant": None, "constant_first": True}, {}, 1),
-    ("Einsum", {"equation": "bchw->cbhw", "constant": None, "constant_first": False}, {}, 1),
-    ("Einsum", {"equation": "bchw->bhw", "constant": None, "constant_first": False}, {}, 1),
-    ("Einsum", {"equation": "bchw->bchwz", "constant": None, "constant_first": False}, {}, 1),
-    ("Einsum", {"equation": "...->...", "constant": None, "constant_first": False}, {}, 1),
-    ("Einsum", {"equation": "bchw,bchw,bchw->bchw", "constant": None, "constant_first": False}, {}, 3),
-    ("Einsum", {"equation": "bchw,bchw->bchw", "constant_first": False}, {"constant": f(3, 4, 9, 8)}, 1),
-    ("Einsum", {"equation": "bchw,co->bohw", "constant_first": False}, {"constant": f(5, 2)}, 1),
-    ("Resize", RESIZE | {"mode": "quintic"}, {}, 1),
-    ("Resize", RESIZE | {"coordinates": "tf_crop_and_resize"}, {}, 1),
-    ("Resize", RESIZE | {"axes": [3]}, {}, 1),
-    ("Resize", RESIZE | {"axes": [-1]}, {}, 1),
-    ("Resize", RESIZE | {"sizes": [19]}, {}, 1),
-    ("Resize", RESIZE | {"scales": [1e-300]}, {}, 1),
-    ("Resize", RESIZE | {"scales": [2.0, 2.0]}, {}, 1),
-    ("Resize", RESIZE | {"mode": "cubic", "cubic": 1e300}, {}, 1),
-    ("Resize", RESIZE | {"sizes": [2**20, 1], "scales": [2**20 / 9, 1 / 8], "axes": [1, 2]}, {}, 1),
-    ("ConvTranspose", TRANSPOSED | {"extra": [1, 0]}, SPREAD, 1),
-    ("ConvTranspose", TRANSPOSED | {"extra": [0]}, SPREAD, 1),
-    ("ConvTranspose", TRANSPOSED | {"groups": 3}, SPREAD, 1),
-    ("ConvTranspose", TRANSPOSED, {"weight": f(5, 3, 2, 2)}, 1),
-    ("ConvTranspose", TRANSPOSED | windows(kernel=[1, 1]), SPREAD, 1),
-    ("ConvTranspose", TRANSPOSED | windows(pads=[[9, 9], [0, 0]]), SPREAD, 1),
-    (
-        "ConvTranspose",
-        TRANSPOSED | windows(dilations=[2**20] * 2, pads=[[2**19] * 2] * 2),
-        {"weight": f(4, 1, 2, 2)},
-        1,
-    ),
-    ("MaxPool", windows(dilations=[2**20] * 2, pads=[[2**20, 8]] * 2), {}, 1),
-    ("Col2Im", {**windows(), "image": [4, 9, 8]}, {}, 1),
-]
 
 
 @pytest.mark.parametrize(("operator", "attributes", "arrays", "inputs"), HOSTILE, ids=lambda value: str(value)[:50])
@@ -250,7 +101,7 @@ Row = tuple[dict[str, Any], dict[str, np.ndarray], list[tuple[int, ...]]]
 
 def table() -> dict[type[Operator], list[Row]]:
     """Attributes, arrays and input shapes of every node of the case table, by its class."""
-    found: dict[type[Operator], list[Row]] = {copies.Parameter: [({}, {"value": RNG.normal(size=(4, 3))}, [IMAGE])]}
+    found: dict[type[Operator], list[Row]] = {copies.Parameter: [({}, {"value": f(4, 3)}, [IMAGE])]}
     for case in GOOD:
         graph = read_onnx(case.data())
         for node in graph.nodes:
@@ -294,7 +145,7 @@ def test_what_is_admitted_keeps_its_word() -> None:
     bounded, slowest = 0, 0.0
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     started = time.process_time()
-    for number in range(8_000):
+    for number in range(6_000):
         slowest, started = max(slowest, time.process_time() - started), time.process_time()
         cls = list(NODES.values())[number % len(NODES)]
         attributes, arrays, inputs = rng.choice(rows[cls if rng.random() < 0.9 else rng.choice(list(rows))])
@@ -321,7 +172,26 @@ def test_what_is_admitted_keeps_its_word() -> None:
         if methods(graph)[1]["applies"]:
             bounded += 1
             assert steepest(graph) <= network_bound(graph).upper * (1 + 1e-9) + 1e-10, (cls, attributes)
-    assert min(tried[cls] for cls in NODES.values()) >= 5, tried
-    assert bounded > 1000
+    assert min(tried[cls] for cls in NODES.values()) >= 3, tried
+    assert bounded > 800
     assert slowest < SECONDS
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024 < MEGABYTES
+
+
+WIDE = [  # all that a sample may hold, of which little is read
+    ("AveragePool", windows(kernel=[1], strides=[64], dilations=[1], pads=[[0, 0]]) | {"include_pad": False}),
+    ("MaxPool", windows(kernel=[1], strides=[64], dilations=[1], pads=[[0, 0]])),
+    ("Resize", RESIZE | {"mode": "cubic", "sizes": [2**18], "scales": [2.0**-7]}),
+]
+
+
+@pytest.mark.parametrize(("operator", "attributes"), WIDE, ids=lambda value: str(value)[:50])
+def test_the_largest_inputs_cost_what_they_may(operator: str, attributes: dict[str, Any]) -> None:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    started = time.process_time()
+    made = decode(NODES[operator], attributes, {})
+    shape = admit(made, [(1, 2**25)], Limits())
+    assert isinstance(made.lipschitz((1, 2**25)), rules.Slope)
+    assert math.prod(shape) <= Limits().activation_elements
+    assert time.process_time() - started < SECONDS
+    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024 < 1000
