@@ -145,7 +145,7 @@ def test_what_is_admitted_keeps_its_word() -> None:
     bounded, slowest = 0, 0.0
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     started = time.process_time()
-    for number in range(6_000):
+    for number in range(5_000):
         slowest, started = max(slowest, time.process_time() - started), time.process_time()
         cls = list(NODES.values())[number % len(NODES)]
         attributes, arrays, inputs = rng.choice(rows[cls if rng.random() < 0.9 else rng.choice(list(rows))])
@@ -171,9 +171,12 @@ def test_what_is_admitted_keeps_its_word() -> None:
         tried[cls] += 1
         if methods(graph)[1]["applies"]:
             bounded += 1
-            assert steepest(graph) <= network_bound(graph).upper * (1 + 1e-9) + 1e-10, (cls, attributes)
+            assert steepest(graph) <= network_bound(graph, bound="product").upper * (1 + 1e-9) + 1e-10, (
+                cls,
+                attributes,
+            )
     assert min(tried[cls] for cls in NODES.values()) >= 3, tried
-    assert bounded > 800
+    assert bounded > 700
     assert slowest < SECONDS
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024 < MEGABYTES
 
