@@ -5,7 +5,7 @@ Needs torch, numpy and SciPy alone. Every bound is proved, rounding included: an
 
 from radii.lipschitz.conv import conv_norm
 from radii.lipschitz.gram import gram_norm
-from radii.lipschitz.margin import Margin, margin_radius
+from radii.lipschitz.margin import Margin, certified_accuracy, margin_radius
 from radii.lipschitz.matrix import NormBound, matrix_norm
 from radii.lipschitz.network import LayerBound, NetworkBound, network_bound
 from radii.lipschitz.norms import UnboundedModel
@@ -19,6 +19,7 @@ __all__ = [
     "NonFiniteWeights",
     "NormBound",
     "UnboundedModel",
+    "certified_accuracy",
     "conv_norm",
     "gram_norm",
     "margin_radius",

@@ -1,6 +1,7 @@
 """From logits to certified radii: how far the input may move before another class can win."""
 
 import sys
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -55,6 +56,23 @@ def margin_radius(logits: LogitsLike, bound: NetworkBound, *, norms: LogitsLike)
         )
     # a norm may be short by its own rounding, of a long sum in float32 even
     return [_margin(row, bound, float(size) * (1 + 2.0**-6)) for row, size in zip(z, sizes, strict=True)]
+
+
+def certified_accuracy(margins: Sequence[Margin], labels: npt.ArrayLike, radius: float) -> float:
+    """The share of inputs that are answered rightly with at least this l2 radius; abstaining counts as wrong.
+
+    Args:
+        labels: (N,) integers, one a margin.
+    """
+    truth: npt.NDArray[Any] = np.asarray(labels)
+    if truth.shape != (len(margins),) or not len(margins):
+        raise ValueError(f"one label a margin is needed: {truth.shape} labels for {len(margins)} margins")
+    right = [
+        margin.prediction == label and margin.radius is not None and margin.radius >= radius
+        for margin, label in zip(margins, truth.tolist(), strict=True)
+    ]
+    share: float = sum(right) / len(right)
+    return share
 
 
 def _margin(z: npt.NDArray[np.float64], bound: NetworkBound, norm: float) -> Margin:

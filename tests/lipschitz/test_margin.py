@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from radii.graph import OPERATORS, Graph, Node, to_module
-from radii.lipschitz import Margin, margin_radius, network_bound
+from radii.lipschitz import Margin, certified_accuracy, margin_radius, network_bound
 from tests.graph.networks import NETWORKS, trained
 from tests.lipschitz.test_network import graph_of, linear
 
@@ -161,3 +161,11 @@ def test_forward_error_of_smooth_activations():
             a = (mpmath.matrix(weight.tolist()) * a + mpmath.matrix(bias.tolist())).apply(function)
         error = mpmath.norm(mpmath.matrix(z.tolist()) - a)
     assert error <= network_bound(graph).error.at(np.linalg.norm(x))
+
+
+def test_certified_accuracy_counts_right_answers_with_the_radius():
+    margins = [Margin(0, 1, 0.5), Margin(1, 0, 0.25), Margin(2, 0, 1.0), Margin(1, 2, None), Margin(None, None, None)]
+    for radius, share in ((0.0, 0.4), (0.25, 0.4), (0.3, 0.2), (0.6, 0.0)):
+        assert certified_accuracy(margins, [0, 1, 1, 1, 0], radius) == share
+    with pytest.raises(ValueError, match="label"):
+        certified_accuracy(margins, [0, 1], 0.1)
