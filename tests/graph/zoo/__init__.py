@@ -1,6 +1,7 @@
 """The zoo: networks as people upload them, small and with random weights, made when a test asks for them."""
 
 from tests.graph.zoo import (
+    attention,
     audio,
     keras_style,
     old_spellings,
@@ -18,6 +19,7 @@ MODULES = (
     vision_plain,
     vision_residual,
     vision_mobile,
+    attention,
     vision_tokens,
     transformers_vision,
     audio,

@@ -143,7 +143,7 @@ NETWORKS = [
     Network("HuBERT", "hubert", lambda: speech("HubertForSequenceClassification", "HubertConfig"), (1600,),
         (19,), (18,)),
     Network("SEW", "sew", lambda: speech("SEWForSequenceClassification", "SEWConfig", squeeze_factor=2),
-        (1600,), (), (15,)),
+        (1600,), (23,), (15,)),
     Network("M5", "m5", m5, (1, 8000), (22,), (13,)),
     Network("DS-CNN", "keyword_dscnn", keyword_dscnn, (1, 49, 10), (23,), (14,)),
     Network("TDNN", "x_vector", Tdnn, (8, 40), (18,), (16,)),

@@ -128,6 +128,9 @@ NETWORKS = [
     vision("SigLIP", "siglip", "Siglip", dynamo=(21,), legacy=(16,), vision_config={"image_size": 32,
         "num_attention_heads": 2, "hidden_size": 16, "num_hidden_layers": 2, "intermediate_size": 24,
         "patch_size": 8}),
+    vision("Hiera", "hiera", "Hiera", image_size=[32, 32], patch_size=[3, 3], patch_stride=[4, 4], embed_dim=8,
+        patch_padding=[1, 1], depths=[1, 1, 1, 1], num_heads=[1, 1, 2, 2], query_stride=[2, 2], masked_unit_size=[8, 8],
+        dynamo=(21,), legacy=(18,)),
     vision("I-JEPA", "ijepa", "IJepa", image_size=32, dynamo=(18,), legacy=(20,), **VIT),
 ]
 # fmt: on

@@ -158,5 +158,7 @@ NETWORKS = [
     Network("ResMLP", "resmlp", resmlp, IMAGE, (19,), (13,)),
     Network("gMLP", "gmlp", gmlp, IMAGE, (20,), (14,)),
     Network("External attention", "external_attention", external_attention, IMAGE, (23,), (18,)),
+    Network("ViT", "vit_timm", vision_transformer, IMAGE, (20,), (13,)),
+    Network("CCT", "vit_cct", compact_transformer, IMAGE, (21,), (17,)),
     Network("PointNet", "pointnet", PointNet, (3, 20), (18,), (13,)),
 ]
