@@ -14,6 +14,8 @@ from tests.graph.export import export
 from tests.graph.mutations import contradicted, mutated, structural
 from tests.graph.networks import NETWORKS, trained
 from tests.graph.refused import conditional, small
+from tests.graph.zoo.attention import SEQUENCE, attention
+from tests.graph.zoo.entry import Network
 
 DIGITS = Path(__file__).parents[2] / "examples" / "digits"
 MUTATIONS = 20_000
@@ -29,6 +31,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[File]:
     made = [small(), conditional(), *(path.read_bytes() for path in sorted(DIGITS.glob("*.onnx")))]
     for i, (name, (_, shape)) in enumerate(NETWORKS.items()):
         made.append(export(trained(name), shape, dynamo=bool(i % 2), opset=18 if i % 2 else 13, dynamic=True))
+    for dynamic in (False, True):  # the batch leaves the first axis
+        network = attention(batch_first=False, weights=True)
+        made += Network("", "", network, SEQUENCE, legacy=(14,), dynamic=dynamic).files()
     name, (_, shape) = next(iter(NETWORKS.items()))
     path = tmp_path_factory.mktemp("beside") / "f.onnx"
     export(trained(name), shape, dynamo=True, opset=18, dynamic=True, file=path)

@@ -86,6 +86,35 @@ def test_a_fixed_batch_size_is_compared_too(batch: Any, tmp_path: Path) -> None:
     assert summary["checked"]["max_relative_difference"] < 1e-5
 
 
+@pytest.mark.parametrize("batch", ["N", 1])
+def test_a_batch_that_leaves_the_first_axis_is_compared_too(batch: Any, tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Transpose", ["x"], ["t"], perm=[1, 0]),
+        helper.make_node("MatMul", ["w", "t"], ["u"]),
+        helper.make_node("Transpose", ["u"], ["v"], perm=[1, 0]),
+        helper.make_node("Squeeze", ["v"], ["y"]),  # of a single input it leaves (3,)
+    ]
+    content = network(nodes, {"w": WEIGHT.astype(np.float32)}, [batch, 6], 3)
+    summary = read_model(order(written(content, tmp_path), input=FLAT))
+    assert summary["checked"]["max_relative_difference"] < 1e-5
+    assert summary["num_classes"] == 3
+
+
+def test_what_mixes_the_batch_is_refused_unless_it_is_fixed(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Gemm", ["x", "w"], ["h"], transB=1),
+        helper.make_node("ReduceMean", ["h"], ["m"], axes=[0]),
+        helper.make_node("Mul", ["h", "m"], ["y"]),
+    ]
+    with pytest.raises(Rejected, match="along the batch axis") as refusal:
+        read_model(order(written(network(nodes, {"w": WEIGHT.astype(np.float32)}, ["N", 6], 3), tmp_path), input=FLAT))
+    assert "other inputs of its batch" in refusal.value.document["obstacles"][-1]["reason"]
+    summary = read_model(
+        order(written(network(nodes, {"w": WEIGHT.astype(np.float32)}, [1, 6], 3), tmp_path), input=FLAT)
+    )
+    assert summary["checked"]["max_relative_difference"] < 1e-5
+
+
 def test_weights_may_lie_in_a_second_file(tmp_path: Path) -> None:
     model = onnx.load_from_string(dense(WEIGHT))
     onnx.save(model, tmp_path / "m.onnx", save_as_external_data=True, location="m.data", size_threshold=0)
