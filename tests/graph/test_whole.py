@@ -1,5 +1,8 @@
 """Files whose batch is fixed to 1, or moves, or is joined with another axis, against onnxruntime; mixed: refused."""
 
+from collections import Counter
+from collections.abc import Iterator
+
 import numpy as np
 import onnx
 import pytest
@@ -155,32 +158,34 @@ ROWS = 3
 ALONE_ONLY = ("LRN", "DepthToSpace", "SpaceToDepth")  # these need the batch, or an axis of size 1, in front
 
 
-@pytest.mark.parametrize("batch", [1, BATCH])
-@pytest.mark.parametrize("case", GOOD, ids=str)
-def test_every_operator_off_the_batch(case: Case, batch: int | str) -> None:
-    """The first axis of the operator is one of the sample's, of size 3: with the batch in front gone, or joined."""
-    if case.operator in ALONE_ONLY or "q_num_heads" in case.attributes:
-        return
+def off_the_batch() -> Iterator[Case]:
+    """Up to five cases of every operator that makes as many rows as it is given, and that onnxruntime runs."""
+    taken = Counter[str]()
+    for case in GOOD:
+        of_one_row = case.operator == "Concat" and not all(isinstance(value, str) for value in case.inputs)
+        on_integers = case.operator == "Equal" and case.opset < 11  # all that onnxruntime has there
+        alone = case.operator in ALONE_ONLY or "q_num_heads" in case.attributes
+        if taken[case.operator] < 5 and not (of_one_row or on_integers or alone):
+            taken[case.operator] += 1
+            yield case
+
+
+@pytest.mark.parametrize("case", list(off_the_batch()), ids=str)
+def test_every_operator_off_the_batch(case: Case) -> None:
+    """The batch is joined with the operator's first axis, of size 3, before it, and parted behind it."""
     proto = onnx.ModelProto.FromString(case.data())
     graph = proto.graph
-    graph.input[0].CopyFrom(helper.make_tensor_value_info("whole", TensorProto.FLOAT, [batch, ROWS, *case.shape]))
-    sizes = {"in": [ROWS if batch == 1 else -1, *case.shape], "out": [-1, ROWS * classes(case)]}
+    graph.input[0].CopyFrom(helper.make_tensor_value_info("whole", TensorProto.FLOAT, [BATCH, ROWS, *case.shape]))
+    sizes = {"in": [-1, *case.shape], "out": [-1, ROWS * read_onnx(case.data()).num_classes]}
     graph.initializer.extend(numpy_helper.from_array(np.array(size), name) for name, size in sizes.items())
     graph.node.insert(0, node("Reshape", ["whole", "in"], "x"))
-    end = node("Flatten", ["y"], "logits", axis=0) if batch == 1 else node("Reshape", ["y", "out"], "logits")
-    graph.node.append(end)
+    graph.node.append(node("Reshape", ["y", "out"], "logits"))
     graph.output[0].name = "logits"
     data = proto.SerializeToString()
     x = np.random.default_rng(1).normal(size=(2, ROWS, *case.shape)).astype(np.float32)
-    expected = np.concatenate([reference(data, row[None]) for row in x])
-    found = to_module(read_onnx(data))(torch.from_numpy(x)).numpy()
+    found, expected = to_module(read_onnx(data))(torch.from_numpy(x)).numpy(), reference(data, x)
     assert (np.isfinite(found) == np.isfinite(expected)).all()
     assert relative_gap(*(np.nan_to_num(y, posinf=0, neginf=0) for y in (found, expected))) < 1e-5
-
-
-def classes(case: Case) -> int:
-    """How many entries of one row the case makes."""
-    return read_onnx(case.data()).num_classes
 
 
 def test_limits_hold_at_a_batch_of_one() -> None:
