@@ -1,6 +1,7 @@
 """The module is a plain one: torch.compile, vmap, autograd, other types, moved and copied."""
 
 import copy
+import shutil
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from radii.graph import read_onnx, to_module
 from tests.graph import plain
 from tests.graph.build import model, node, relative_gap
 from tests.graph.export import export
+from tests.graph.networks import NETWORKS, trained
+from tests.graph.space import SPACES, readable
 
 
 @pytest.fixture(scope="module")
@@ -42,11 +45,38 @@ def test_vmap_and_jacobian(pair: tuple[nn.Module, nn.Module]) -> None:
     assert relative_gap(ours.detach().numpy(), theirs.detach().numpy()) < 1e-5
 
 
-def test_compile_and_functional_call(pair: tuple[nn.Module, nn.Module]) -> None:
-    x, module = sample(2), pair[1]
+@pytest.mark.parametrize("operator", sorted(SPACES))
+def test_every_operator_is_traced_whole(operator: str) -> None:
+    """torch.compile without a break, and without its own arithmetic: the same numbers."""
+    graph = read_onnx(readable(operator, 8)[-1].data())
+    module, x = to_module(graph), torch.rand(2, *graph.input_shape, generator=torch.Generator().manual_seed(1))
     torch._dynamo.reset()
-    compiled = torch.compile(module, backend="eager", fullgraph=True)
-    assert torch.equal(compiled(x), module(x))
+    traced = torch.compile(module, backend="eager", fullgraph=True)(x)
+    assert torch.equal(traced, module(x))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_networks_are_traced_whole(name: str) -> None:
+    network, shape = trained(name), NETWORKS[name][1]
+    module = to_module(read_onnx(export(network, shape, dynamo=False, opset=17, dynamic=True)))
+    x = torch.rand(3, *shape, generator=torch.Generator().manual_seed(1))
+    torch._dynamo.reset()
+    assert torch.equal(torch.compile(module, backend="eager", fullgraph=True)(x), module(x))
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler here")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch.compile's own
+def test_compiled_code() -> None:
+    """Through the C++ compiler."""
+    shape = NETWORKS["mlp"][1]
+    module = to_module(read_onnx(export(trained("mlp"), shape, dynamo=False, opset=17, dynamic=True)))
+    x = torch.rand(3, *shape, generator=torch.Generator().manual_seed(1))
+    torch._dynamo.reset()
+    assert torch.allclose(torch.compile(module, fullgraph=True)(x), module(x), rtol=1e-4, atol=1e-6)
+
+
+def test_functional_call(pair: tuple[nn.Module, nn.Module]) -> None:
+    x, module = sample(2), pair[1]
     zeros = {name: torch.zeros_like(buffer) for name, buffer in module.named_buffers()}
     assert torch.equal(torch.func.functional_call(module, zeros, (x,)), torch.zeros(2, 10, dtype=torch.float64))
 

@@ -113,12 +113,17 @@ class AveragePool(Pool):
         plain = all(d == 1 for d in self.windows.dilations)
         hold(plain, "a dilated average pooling is not supported", "Use a Conv with constant weights")
 
-    def divisors(self, sizes: tuple[int, ...]) -> list[np.ndarray]:
-        """Per axis what each window's sum is divided by; the pooling divides by their product."""
-        divisors = []
-        for taps, size, (low, high) in zip(self.windows.taps(sizes), sizes, self.windows.pads, strict=True):
+    def divisors(self, sizes: tuple[int, ...]) -> list[list[int]]:
+        """Per axis what each window's sum is divided by; the pooling divides by their product.
+
+        In plain integers, since it runs with the module, where compilers take NumPy's for values of the input.
+        """
+        windows, divisors = self.windows, []
+        axes = zip(sizes, windows.outputs(sizes), windows.kernel, windows.strides, windows.pads, strict=True)
+        for size, count, k, stride, (low, high) in axes:
             first, last = (-low, size + high) if self.include_pad else (0, size)
-            divisors.append(((taps >= first) & (taps < last)).sum(axis=1))
+            starts = range(-low, count * stride - low, stride)
+            divisors.append([min(start + k, last) - max(start, first) for start in starts])
         return divisors
 
     def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
@@ -128,15 +133,15 @@ class AveragePool(Pool):
             return self.run([x.float()], arrays).to(x.dtype)
         y: Tensor = _AVERAGE[len(windows.kernel)](windows.padded(x, 0.0), windows.kernel, stride=windows.strides)
         for axis, (divisor, k) in enumerate(zip(self.divisors(tuple(x.shape[2:])), windows.kernel, strict=True)):
-            if (divisor != k).any():
-                factor = torch.from_numpy(k / divisor).to(y)
+            if any(entries != k for entries in divisor):
+                factor = torch.tensor([k / entries for entries in divisor], dtype=y.dtype, device=y.device)
                 y = y * factor.reshape(-1, *[1] * (len(windows.kernel) - 1 - axis))
         return y
 
     def lipschitz(self, *inputs: Shape) -> Rule:
         sizes = inputs[0][1:]
         axes = zip(self.windows.taps(sizes), self.divisors(sizes), sizes, strict=True)
-        return Slope(up(prod(averaging_norm(taps, divisor, size) for taps, divisor, size in axes)))
+        return Slope(up(prod(averaging_norm(taps, np.array(divisor), size) for taps, divisor, size in axes)))
 
 
 @onnx_operator()

@@ -36,7 +36,7 @@ def rms_norm(draw: Draw) -> Case:
 
 @space("InstanceNormalization")
 def instance_norm(draw: Draw) -> Case:
-    shape = draw.shape(2, 4)
+    shape = (draw.integer(1, 3), *(size + 1 for size in draw.shape(1, 3, 3)))  # of a single entry only rounding is left
     constants = (draw.floats(shape[0]), draw.floats(shape[0]))
     return draw.case("x", *constants, shape=shape, epsilon=draw.one(None, 1e-3, 0.5))
 
@@ -46,7 +46,7 @@ def group_norm(draw: Draw) -> Case:
     groups, each = draw.integers(2, 1, 3)
     entries = groups if draw.opset < 21 else groups * each
     constants = (draw.floats(entries), draw.floats(entries))
-    shape = (groups * each, *draw.shape(1, 2))
+    shape = (groups * each, *(size + 1 for size in draw.shape(1, 2, 3)))
     return draw.case("x", *constants, shape=shape, num_groups=groups, epsilon=draw.one(None, 1e-3, 0.5))
 
 
