@@ -71,7 +71,8 @@ def _convolution(piece: Piece, rtol: float) -> Upper:
     ).upper
     # each factor is rounded, and the convolution of the errors' moduli is a sum of shifts, one a tap
     taps = np.linalg.norm(grouped.reshape(-1, math.prod(weight.shape[2:])), axis=0)
-    copies = math.prod(weight.shape[2:]) if mode != "zeros" else 1
+    # other padding copies a pixel at most as often as there are pads
+    copies = math.prod(1 + low + high for low, high in padding) if mode != "zeros" else 1
     lost = 4 * (len(piece.nodes) + 1) * UNIT * float(taps.sum()) * (1 + gamma(weight.size + 16)) * copies
     return sum_up((bound, up(lost)))
 
