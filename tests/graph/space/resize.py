@@ -17,7 +17,7 @@ def upsample(draw: Draw) -> Case:
     return draw.case("x", shape=draw.image(2, axes), mode=mode, scales=np.array(scales, np.float32))
 
 
-@space("Resize", tight=1.6, refused="leave all sizes|antialias|half_pixel_symmetric|policy|its mode")
+@space("Resize", tight=2.0, refused="leave all sizes|antialias|half_pixel_symmetric|policy|its mode")
 def resize(draw: Draw) -> Case:
     mode = draw.one("nearest", "linear", "cubic", None)
     axes = 2 if mode == "cubic" else draw.one(1, 2, 2, 3)
