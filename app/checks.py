@@ -1,6 +1,8 @@
 """What must hold before a certification is queued: better refused now than failed an hour later."""
 
-from app.errors import Refusal
+from math import prod
+
+from app.errors import Refusal, invalid
 from models.problems import Problem
 from models.states import IntakeState
 from models.tables import Dataset, Model
@@ -37,6 +39,13 @@ def refuse_unfit(model: Model, dataset: Dataset, method: Smoothing | Lipschitz) 
         raise Refusal(
             Problem.METHOD_NOT_APPLICABLE, f"{method.kind} does not apply to {model.id}", reasons=said["reasons"]
         )
+    if isinstance(method, Smoothing):
+        if method.grid is True and not has.get("grid"):
+            words = "the data set's values are not whole 255ths of 0 to 1, nor whole numbers from 0 to 255"
+            raise invalid(f"{words}; leave grid at auto", "method", "grid")
+        reason = method.out_of_reach(prod(has["shape"]))
+        if reason:
+            raise invalid(reason, "method", "target_radius")
 
 
 def chosen(dataset: Dataset, start: int, stop: int | None, step: int, method: Smoothing | Lipschitz) -> range:

@@ -78,7 +78,7 @@ def toward_zero(radius: float | None) -> float | None:
 
 
 def norm_of(row: Certification) -> Norm:
-    """The norm of its radii: that of a smoothed classifier's is l2."""
+    """The norm of its radii; l2 where the method was asked before there was a choice."""
     norm: Norm = row.method.get("norm", "l2")
     return norm
 

@@ -5,6 +5,7 @@ n0 100, n 100,000, alpha 0.001).
 """
 
 import math
+from statistics import NormalDist
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
@@ -16,7 +17,7 @@ STRICT = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=Fals
 
 
 class Smoothing(BaseModel):
-    """CERTIFY of Cohen et al. 2019: l2 radii of the smoothed classifier g, each false with probability <= alpha."""
+    """CERTIFY of Cohen et al. 2019: radii of the smoothed classifier g, each false with probability <= alpha."""
 
     model_config = STRICT
 
@@ -29,7 +30,24 @@ class Smoothing(BaseModel):
         description="Probability that an input's certificate is false, at most.",
     )
     n0: int = Field(default=100, ge=1, le=1_000_000, description="Pilot samples: they choose the class.")
-    n: int = Field(default=100_000, ge=1, le=1_000_000_000, description="Estimation samples: they certify it.")
+    n: int = Field(
+        default=100_000, ge=1, le=1_000_000_000, description="Estimation samples: they certify it. To decide: at most."
+    )
+    mode: Literal["radius", "decide"] = Field(
+        default="radius",
+        description="radius: how far, by n samples. decide: whether as far as target_radius, by as few as that needs.",
+    )
+    target_radius: float | None = Field(
+        default=None, gt=0, le=1e9, description="The radius to decide about, in the units of the input and of norm."
+    )
+    norm: Norm = Field(default="l2", description="Norm of the radii; linf: r / sqrt(d) for an l2 radius r, l1: r.")
+    grid: bool | Literal["auto"] = Field(
+        default="auto",
+        description="Noise in whole steps of 8-bit inputs, exact in floating point; auto: where the data set is 8-bit.",
+    )
+    family_wise: bool = Field(
+        default=False, description="alpha is for all inputs of the certification together: each gets alpha / N."
+    )
 
     @model_validator(mode="after")
     def _some_radius_is_possible(self) -> "Smoothing":
@@ -41,6 +59,30 @@ class Smoothing(BaseModel):
                 f"alpha^(1/n) is at most 1/2. Use n >= {least}, or a larger alpha."
             )
         return self
+
+    @model_validator(mode="after")
+    def _decides_about_a_radius_in_reach(self) -> "Smoothing":
+        if (self.mode == "decide") != (self.target_radius is not None):
+            raise ValueError("target_radius belongs to mode decide, and mode decide needs it.")
+        if self.norm != "linf":  # whose reach depends on the input's dimensions: `out_of_reach` is asked again
+            reason = self.out_of_reach(1)
+            if reason:
+                raise ValueError(reason)
+        return self
+
+    def out_of_reach(self, dimensions: int) -> str | None:
+        """Why the target radius cannot be certified, whatever the votes; None if it can, or there is no target."""
+        if self.target_radius is None:
+            return None
+        most = self.sigma * NormalDist().inv_cdf(max(self.alpha ** (1 / self.n), 0.5))
+        if self.norm == "linf":
+            most /= math.sqrt(dimensions)
+        if self.target_radius < most:
+            return None
+        return (
+            f"not even {self.n} samples that all agree certify {self.target_radius} in {self.norm} at sigma = "
+            f"{self.sigma} and alpha = {self.alpha}: the most is {most:.4g}. Raise n or sigma, or ask for less."
+        )
 
     @property
     def cost(self) -> int:

@@ -15,3 +15,10 @@ def converted(radius: float, norm: Norm, dimensions: int) -> float:
         return radius
     above = math.nextafter(math.sqrt(dimensions), math.inf)
     return max(0.0, math.nextafter(radius / above, 0.0))
+
+
+def in_l2(radius: float, norm: Norm, dimensions: int) -> float:
+    """The l2 radius whose ball holds the ball of ``norm``, rounded up: :func:`converted`, the other way."""
+    if norm != "linf" or dimensions == 1:
+        return radius
+    return math.nextafter(radius * math.nextafter(math.sqrt(dimensions), math.inf), math.inf)

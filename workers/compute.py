@@ -11,13 +11,25 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from models.problems import Problem
 from radii.graph import Graph, Obstacle, UnsupportedModel, normalized, to_module, undecorated
 from radii.lipschitz import NetworkBound, UnboundedModel, margin_radius, network_bound
 from radii.methods import Lipschitz, Smoothing, parse_method
-from radii.norms import converted
-from radii.smoothing import certificate, chunk_size, chunks, count_chunk, gaussian, input_digest, noise_key
+from radii.norms import converted, in_l2
+from radii.smoothing import (
+    GridGaussian,
+    Noise,
+    certify_decision,
+    certify_radius,
+    count_chunk,
+    gaussian,
+    input_digest,
+    noise_key,
+)
+from radii.smoothing.keys import Stage
+from radii.smoothing.prediction import Counts
 from workers.network import read_graph
 
 log = logging.getLogger(__name__)
@@ -123,13 +135,14 @@ def _inputs(order: Json, graph: Graph) -> tuple[npt.NDArray[np.float32], npt.NDA
 
 
 def _smooth(method: Smoothing, model: _Prepared, order: Json, emit: Emit) -> None:
-    """CERTIFY, chunk by chunk; the chunks that the order brings are not counted again."""
+    """Both procedures, chunk by chunk; the chunks that the order brings are not counted again."""
     module, classes = model.classifier, model.graph.num_classes
-    noise = gaussian(method.sigma, model.device)
+    noise = _noise(method, order["grid"], model.device)
     xs, ys = _inputs(order, model.graph)
     known: dict[tuple[int, str, int], list[int]] = {
         (chunk["index"], chunk["stage"], chunk["number"]): chunk["counts"] for chunk in order["chunks"]
     }
+    alpha = math.nextafter(method.alpha / order["inputs"], 0.0) if method.family_wise else method.alpha
     for index in order["indices"]:
         started = time.perf_counter()
         row = np.array(xs[index])
@@ -141,40 +154,56 @@ def _smooth(method: Smoothing, model: _Prepared, order: Json, emit: Emit) -> Non
             noise=noise.name,
             sigma=method.sigma,
         )
-        counts = {stage: np.zeros(classes + 1, np.int64) for stage in ("pilot", "estimate")}
-        for stage, total in (("pilot", method.n0), ("estimate", method.n)):
-            for number in range(chunks(total)):
-                chunk = known.get((index, stage, number))
-                if chunk is None:
-                    chunk = count_chunk(
-                        module,
-                        x,
-                        num_classes=classes,
-                        noise=noise,
-                        key=key,
-                        stage=stage,  # type: ignore[arg-type]
-                        number=number,
-                        size=chunk_size(total, number),
-                        batch_size=order["batch_size"],
-                    ).tolist()
-                    emit("chunk", {"index": index, "stage": stage, "number": number, "counts": chunk})
-                counts[stage] += chunk
-        found = certificate(
-            counts["pilot"],
-            counts["estimate"],
-            n=method.n,
-            alpha=method.alpha,
-            sigma=method.sigma,
-            tail_mass=noise.tail_mass(x.numel()),
-        )
+
+        def count(stage: Stage, number: int, size: int, index: int = index, x: Tensor = x, key: bytes = key) -> Counts:
+            counts = known.get((index, stage, number))
+            if counts is None:
+                counts = count_chunk(
+                    module,
+                    x,
+                    num_classes=classes,
+                    noise=noise,
+                    key=key,
+                    stage=stage,
+                    number=number,
+                    size=size,
+                    batch_size=order["batch_size"],
+                ).tolist()
+                emit("chunk", {"index": index, "stage": stage, "number": number, "counts": counts})
+            return counts
+
+        law = {"alpha": alpha, "sigma": method.sigma, "tail_mass": noise.tail_mass(x.numel())}
+        if method.target_radius is None:
+            found = certify_radius(count, n0=method.n0, n=method.n, **law)
+            radius = None if found.radius is None else converted(found.radius, method.norm, x.numel())
+        else:
+            target = in_l2(method.target_radius, method.norm, x.numel())
+            found = certify_decision(count, target_radius=target, n0=method.n0, n=method.n, **law)
+            radius = None if found.radius is None else method.target_radius
         detail = {
             "counts": list(found.counts),
             "pilot_counts": list(found.pilot_counts),
             "n": found.n,
+            "unspent": method.n - found.n,
             "p_lower": found.p_lower,
+            "p_upper": found.p_upper,
+            "sides": found.sides,
+            "decision": found.decision,
+            "noise": noise.name,
             "seconds": time.perf_counter() - started,
         }
-        emit("result", _result(index, ys, found.prediction, found.radius, detail))
+        emit("result", _result(index, ys, found.prediction, radius, detail))
+
+
+def _noise(method: Smoothing, grid: list[float] | None, device: torch.device) -> Noise:
+    """In whole steps where the data set is 8-bit and the method does not mind."""
+    if grid is not None and method.grid:
+        try:
+            return GridGaussian(method.sigma, *grid)
+        except ValueError:  # so wide that no table holds it
+            if method.grid is True:
+                raise
+    return gaussian(method.sigma, device)
 
 
 def _bound(method: Lipschitz, model: _Prepared, order: Json, emit: Emit) -> None:

@@ -116,6 +116,7 @@ def _inputs(x: Array, file: Path, max_bytes: int) -> Json:
             "Certify it in parts."
         )
     least, most = np.inf, -np.inf
+    grids = [[0.0, 1.0], [0.0, 255.0]]
     with _plain(file, np.dtype("<f4"), x.shape) as out:
         for first, rows in _blocks(x):
             with np.errstate(over="ignore"):  # what becomes infinite is refused just below
@@ -124,8 +125,17 @@ def _inputs(x: Array, file: Path, max_bytes: int) -> Json:
                 index = first + int(np.flatnonzero(~np.isfinite(values).reshape(len(values), -1).all(1))[0])
                 raise invalid(f"x[{index}] holds NaN or infinity, or a number too large for float32.")
             least, most = min(least, float(values.min())), max(most, float(values.max()))
+            grids = [grid for grid in grids if _on_grid(values, *grid)]
             values.tofile(out)
-    return {"count": len(x), "shape": list(x.shape[1:]), "dtype": str(x.dtype), "min": least, "max": most}
+    facts = {"count": len(x), "shape": list(x.shape[1:]), "dtype": str(x.dtype), "min": least, "max": most}
+    return {**facts, "grid": grids[0] if grids else None}
+
+
+def _on_grid(values: Array, low: float, high: float) -> bool:
+    """Whether all values are whole 255ths of the way from ``low`` to ``high``, as 8-bit pixels are."""
+    steps = np.rint((values.astype(np.float64) - low) * (255 / (high - low)))
+    whole = (steps.astype(np.float32) / np.float32(255)) * np.float32(high - low) if high - low != 255 else steps
+    return bool(((steps >= 0) & (steps <= 255)).all() and (whole + np.float32(low) == values).all())
 
 
 def _labels(y: Array | None, count: int, file: Path) -> Json:

@@ -67,6 +67,8 @@ class Supervisor:
             "x": str(path(order.x_blob)),
             "y": order.y_blob and str(path(order.y_blob)),
             "indices": order.indices,
+            "inputs": order.inputs,
+            "grid": order.grid,
             "chunks": [asdict(chunk) for chunk in order.chunks],
             "secret": self.desk.settings.secret().hex(),
             "batch_size": self.desk.settings.batch_size,

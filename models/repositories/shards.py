@@ -59,6 +59,8 @@ class WorkOrder:
     model_digest: str
     x_blob: str
     y_blob: str | None
+    inputs: int  # of the whole certification
+    grid: list[float] | None  # the range that 255 steps of 8-bit inputs span
     indices: list[int]  # the inputs that have no result yet
     chunks: list[ChunkCounts] = field(default_factory=list)  # what is already counted of them
 
@@ -94,6 +96,8 @@ def begin(session: Session, claim: Claim) -> WorkOrder:
         model_digest=model.summary["digest"],
         x_blob=dataset.summary["x_blob"],
         y_blob=dataset.summary["y_blob"],
+        inputs=len(certification.indices),
+        grid=dataset.summary.get("grid"),
         indices=[index for index in shard.indices if index not in finished],
         chunks=chunks,
     )
@@ -194,14 +198,17 @@ def _add_chunks(session: Session, shard: Shard, chunks: Sequence[ChunkCounts]) -
 
 
 def _add_result(session: Session, shard: Shard, result: InputResult) -> int:
-    """Insert the result if it is not there yet; how much progress that is. Samples counted when their chunks came."""
+    """Insert the result if it is not there yet; how much progress that is.
+
+    Samples counted when their chunks came; those that a decision did not need count now.
+    """
     if session.get(Result, (shard.certification_id, result.index)) is not None:
         return 0
     sampled = "counts" in result.detail
     if sampled:
         _take_chunks(session, shard, result)
     session.add(Result(certification_id=shard.certification_id, **asdict(result)))
-    return 0 if sampled else 1
+    return int(result.detail.get("unspent", 0)) if sampled else 1
 
 
 def _take_chunks(session: Session, shard: Shard, result: InputResult) -> None:

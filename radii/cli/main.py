@@ -127,9 +127,13 @@ def certify(
     alpha: Annotated[float | None, _method("smoothing: chance that a certificate is false.")] = None,
     n0: Annotated[int | None, _method("smoothing: pilot samples.")] = None,
     n: Annotated[int | None, _method("smoothing: samples an input.")] = None,
+    target_radius: Annotated[
+        float | None, _method("smoothing: decide about this radius alone, with as few samples as that needs.")
+    ] = None,
+    family_wise: Annotated[bool | None, _method("smoothing: alpha is for all inputs together.")] = None,
     bound: Annotated[str | None, _method("lipschitz: rule that composes the layers. Default: auto, the best.")] = None,
     rtol: Annotated[float | None, _method("lipschitz: slack of a layer's bound.")] = None,
-    norm: Annotated[str | None, _method("lipschitz: norm of the radii: l2 (default), linf or l1.")] = None,
+    norm: Annotated[str | None, _method("Norm of the radii: l2 (default), linf or l1.")] = None,
     shape: Annotated[Any, _input("Of one input.", arguments.shape, "1,8,8", "that of the data")] = None,
     range_: Annotated[Any, _input("Of its values.", arguments.numbers, "LOW,HIGH", "0,1", name="--range")] = None,
     mean: Annotated[Any, _input("The network sees (x - mean) / std.", arguments.numbers, "NUMBERS", "0")] = None,
@@ -151,8 +155,10 @@ def certify(
     """Upload a model and data, certify, and show how robust the model is."""
     from radii.cli import certify
 
-    smoothing = {"sigma": sigma, "alpha": alpha, "n0": n0, "n": n}
-    question = {"kind": method.value, **smoothing, "bound": bound, "rtol": rtol, "norm": norm}
+    mode = None if target_radius is None else "decide"
+    smoothing = {"sigma": sigma, "alpha": alpha, "n0": n0, "n": n, "family_wise": family_wise}
+    decision = {"mode": mode, "target_radius": target_radius}
+    question = {"kind": method.value, **smoothing, **decision, "bound": bound, "rtol": rtol, "norm": norm}
     settings = {"shape": shape, "range": range_, "mean": mean, "std": std, "name": name, "architecture": architecture}
     certify.command(
         model,

@@ -76,7 +76,7 @@ def print_results(rows: Iterable[Json]) -> None:
 
 def in_words(method: Json) -> str:
     """A method and its parameters on one line."""
-    parameters = {key: value for key, value in method.items() if key != "kind"}
+    parameters = {key: value for key, value in method.items() if key != "kind" and value not in (None, False)}
     return " ".join([method["kind"], *(f"{key} {_number(value)}" for key, value in parameters.items())])
 
 

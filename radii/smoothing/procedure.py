@@ -38,19 +38,14 @@ def certify_decision(
     """Whether the radius is at least ``target_radius``, with as many of n samples as that needs.
 
     See :class:`SequentialTest`. It is looked at after fixed numbers of samples (:func:`looks`), each a chunk.
-    Raises ValueError, before anything is counted, for a radius that n samples cannot certify at alpha.
+    A radius that no n votes certify at alpha takes none, and stays undecided.
     """
     _check_pilot(n0)
     test = SequentialTest(target_radius, sigma=sigma, alpha=alpha, n_max=n, tail_mass=tail_mass)
-    if test.over:
-        raise ValueError(
-            f"target_radius: not even {n} samples that all agree certify {target_radius} at sigma = {sigma} and "
-            f"alpha = {alpha}; raise n or sigma"
-        )
     pilot = _sum(count("pilot", number, chunk_size(n0, number)) for number in range(chunks(n0)))
     top, known = winner(pilot)
     fresh = np.zeros_like(pilot)
-    if known:
+    if known and not test.over:
         for number, size in enumerate(looks(n)):
             votes = np.asarray(count("estimate", number, size))
             fresh += votes

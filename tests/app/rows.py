@@ -9,6 +9,7 @@ from models.database import Database
 from models.repositories import intake, leases, shards
 from models.repositories.shards import ChunkCounts, InputResult
 from models.tables import Shard
+from radii.methods import parse_method
 
 APPLY = [{"kind": kind, "applies": True, "reasons": []} for kind in ("smoothing", "lipschitz")]
 MODEL = {"digest": "d" * 64, "input_shape": [1, 8, 8], "num_classes": 10, "graph": {}, "methods": APPLY, "checked": {}}
@@ -24,7 +25,7 @@ DATASET = {
     "x_blob": "a" * 64,
     "y_blob": "b" * 64,
 }
-SMOOTHING = {"kind": "smoothing", "sigma": 0.25, "alpha": 0.001, "n0": 100, "n": 1000}
+SMOOTHING = parse_method({"kind": "smoothing", "sigma": 0.25, "n": 1000}).model_dump()
 
 
 def accept(database: Database, row_id: str, **found: Any) -> None:

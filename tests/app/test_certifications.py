@@ -194,6 +194,14 @@ def test_methods_that_can_not_be(client: Client, database: Database) -> None:
         (smoothing | {"n0": 2**70}, "/method/n0"),
         (smoothing | {"n": 9}, "/method"),
         (smoothing | {"sgima": 1}, "/method/sgima"),
+        (smoothing | {"mode": "decide"}, "/method"),
+        (smoothing | {"target_radius": 0.5}, "/method"),
+        (smoothing | {"mode": "decide", "target_radius": 0.0}, "/method/target_radius"),
+        (smoothing | {"mode": "decide", "target_radius": 0.75}, "/method"),
+        (smoothing | {"mode": "decide", "target_radius": 0.1, "norm": "linf"}, "/method/target_radius"),
+        (smoothing | {"norm": "l3"}, "/method/norm"),
+        (smoothing | {"grid": "yes"}, "/method/grid"),
+        (smoothing | {"grid": True}, "/method/grid"),
         ({"kind": "smoothing"}, "/method/sigma"),
         ({"kind": "x" * 10_000}, "/method"),
         ({}, "/method"),
@@ -206,6 +214,13 @@ def test_methods_that_can_not_be(client: Client, database: Database) -> None:
     detail = problem(post_certification(client, *ids, method=smoothing | {"n": 9}), 422, "invalid-request")["detail"]
     assert "n = 9" in detail and "n >= 10" in detail
     assert post_certification(client, *ids, method=smoothing | {"n": 10}).status_code == 202
+    # sigma Phi^-1(alpha^(1/n)) is 0.616 here, and an eighth of it in linf: the inputs have 64 values
+    asked = smoothing | {"mode": "decide", "target_radius": 0.62}
+    detail = problem(post_certification(client, *ids, method=asked), 422, "invalid-request")["detail"]
+    assert "the most is 0.6156" in detail and "Raise n or sigma" in detail
+    for target, norm in ((0.61, "l2"), (0.076, "linf"), (0.61, "l1")):
+        asked = smoothing | {"mode": "decide", "target_radius": target, "norm": norm}
+        assert post_certification(client, *ids, method=asked).status_code == 202
 
 
 def test_certifications_are_listed_newest_first(client: Client, database: Database) -> None:

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
+from radii.smoothing import GridGaussian
 from workers.read_dataset import read_dataset
 from workers.rejected import Rejected
 
@@ -66,6 +68,26 @@ def test_numbers_arrive_as_float32_in_c_order(x: NDArray[np.generic], tmp_path: 
     assert (summary["min"], summary["max"]) == (float(got.min()), float(got.max()))
     assert summary["labels"] == {str(k): int((y == k).sum()) for k in sorted(set(y))}
     assert summary["num_labels"] == y.max() + 1
+
+
+@pytest.mark.parametrize(
+    ("x", "grid"),
+    [
+        (np.arange(256, dtype=np.uint8).reshape(2, 128), [0.0, 255.0]),
+        (np.arange(256).reshape(2, 128) / 255, [0.0, 1.0]),
+        ((np.arange(256, dtype=np.float32) / np.float32(255)).reshape(2, 128), [0.0, 1.0]),
+        (np.array([[0.0, 1.0]]), [0.0, 1.0]),
+        (np.arange(257).reshape(1, 257), None),
+        (np.array([[0.0, -1 / 255]]), None),
+        (np.array([[1 / 255, 0.5]]), None),
+        (np.array([[2.0, 0.5]]), None),
+    ],
+)
+def test_8_bit_inputs_are_known_as_such(x: NDArray[np.generic], grid: list[float] | None, tmp_path: Path) -> None:
+    assert read(npz(x=x), tmp_path)["grid"] == grid
+    if grid is not None:  # and every one is a value that noise on this grid starts from
+        steps = GridGaussian(0.25 * grid[1], *grid).steps(torch.from_numpy(np.load(tmp_path / "x.npy")))
+        assert steps is not None
 
 
 def test_labels_may_be_left_out(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from models.states import TERMINAL
 from models.tables import Certification, Dataset, Model, Report, Result, Shard
 from radii.graph import normalized, read_onnx, to_module
 from radii.lipschitz import margin_radius, network_bound
-from radii.smoothing import certify, gaussian, input_digest, noise_key
+from radii.smoothing import GridGaussian, certify, gaussian, input_digest, noise_key
 from tests.reports import nearly, timeless
 from tests.workers.harness import EXAMPLES, SECRET, Service, wait_for
 
@@ -135,6 +135,58 @@ def test_from_bytes_to_radii(service: Service) -> None:
     done(service, last)  # rung after the others, answered after them
     assert [s.fence for s in shards(service, smooth)] == fences
     assert service.get(Model, good).fence == 1
+
+
+def test_decisions_on_8_bit_inputs_with_alpha_for_all_of_them(service: Service) -> None:
+    service.start()
+    model = service.add_model((EXAMPLES / "digits.onnx").read_bytes())
+    pixels = (np.round(DIGITS["x"][:4] * 255) / 255).astype(np.float32)
+    file = io.BytesIO()
+    np.savez(file, x=pixels, y=DIGITS["y"][:4])
+    data = service.add_dataset(file.getvalue())
+    service.wait(Model, model, "ready")
+    assert service.wait(Dataset, data, "ready").summary["grid"] == [0.0, 1.0]
+    question = {"kind": "smoothing", "sigma": 0.25, "mode": "decide", "target_radius": 0.25, "family_wise": True}
+    jobs = {
+        "decide": service.certify(model, data, 4, shard_inputs=2, **question),
+        "radius": service.certify(model, data, 4, kind="smoothing", sigma=0.25, n=2000, norm="linf"),
+        "float": service.certify(model, data, 4, kind="smoothing", sigma=0.25, n=2000, grid=False),
+    }
+    graph = normalized(read_onnx((EXAMPLES / "digits.onnx").read_bytes()), [0.0], [1.0])
+    for name, job in jobs.items():
+        done(service, job)
+        row = service.get(Certification, job)
+        assert (row.state, row.done) == ("succeeded", row.total), row.problem
+        noise = gaussian(0.25) if name == "float" else GridGaussian(0.25)
+        target = {"target_radius": 0.25} if name == "decide" else {}
+        for found, x in zip(results(service, job), pixels, strict=True):
+            key = noise_key(
+                bytes.fromhex(SECRET),
+                model_digest=graph.digest,
+                input_digest=input_digest(x),
+                noise=noise.name,
+                sigma=0.25,
+            )
+            p = certify(
+                to_module(graph),
+                torch.from_numpy(x),
+                num_classes=10,
+                noise=noise,
+                alpha=0.001 / 4 if name == "decide" else 0.001,
+                n0=100,
+                n=100_000 if name == "decide" else 2000,
+                key=key,
+                **target,
+            )
+            detail = found.detail
+            assert (detail["noise"], detail["counts"], detail["n"]) == (noise.name, list(p.counts), p.n)
+            assert (detail["decision"], detail["sides"]) == (p.decision, p.sides)
+            if name == "radius":
+                assert found.radius is None or p.radius / 8 - 1e-9 < found.radius <= p.radius / 8
+            else:
+                assert found.radius == p.radius
+    decisions = [r.detail for r in results(service, jobs["decide"])]
+    assert any(d["decision"] == "certified" and d["n"] < 1000 for d in decisions)
 
 
 def test_kill_9_of_a_worker_and_the_loss_of_all_messages_change_no_count(

@@ -71,7 +71,7 @@ class GridGaussian:
 
     def stream(self, seed: bytes, x: torch.Tensor) -> Fill:
         """As of every noise; ``x`` must be on the grid (ValueError otherwise)."""
-        centre = self.steps(x)
+        centre = self.steps(x.cpu())
         if centre is None:
             raise ValueError(f"x: is not on the grid of {STEPS} steps from {self.low} to {self.high}")
         steps, size = centre.numpy().reshape(-1), x.numel()
@@ -89,7 +89,7 @@ class GridGaussian:
                 np.take(table.value, cells, out=k, mode="wrap")  # mode: without it numpy copies
                 table.settle(k.reshape(-1), cells, more)
                 np.add(k, steps, out=k)
-                self._values(torch.from_numpy(k).view(part.shape), part)
+                self._values(torch.from_numpy(k).view(part.shape).to(part.device), part)
 
         return fill
 
