@@ -40,7 +40,7 @@ def refuse_unfit(model: Model, dataset: Dataset, method: Smoothing | Lipschitz) 
             Problem.METHOD_NOT_APPLICABLE, f"{method.kind} does not apply to {model.id}", reasons=said["reasons"]
         )
     if isinstance(method, Smoothing):
-        if method.grid is True and not has.get("grid"):
+        if method.grid == "on" and not has.get("grid"):
             words = "the data set's values are not whole 255ths of 0 to 1, nor whole numbers from 0 to 255"
             raise invalid(f"{words}; leave grid at auto", "method", "grid")
         reason = method.out_of_reach(prod(has["shape"]))

@@ -41,7 +41,7 @@ class Smoothing(BaseModel):
         default=None, gt=0, le=1e9, description="The radius to decide about, in the units of the input and of norm."
     )
     norm: Norm = Field(default="l2", description="Norm of the radii; linf: r / sqrt(d) for an l2 radius r, l1: r.")
-    grid: bool | Literal["auto"] = Field(
+    grid: Literal["auto", "on", "off"] = Field(
         default="auto",
         description="Noise in whole steps of 8-bit inputs, exact in floating point; auto: where the data set is 8-bit.",
     )

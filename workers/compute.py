@@ -197,11 +197,11 @@ def _smooth(method: Smoothing, model: _Prepared, order: Json, emit: Emit) -> Non
 
 def _noise(method: Smoothing, grid: list[float] | None, device: torch.device) -> Noise:
     """In whole steps where the data set is 8-bit and the method does not mind."""
-    if grid is not None and method.grid:
+    if grid is not None and method.grid != "off":
         try:
             return GridGaussian(method.sigma, *grid)
         except ValueError:  # so wide that no table holds it
-            if method.grid is True:
+            if method.grid == "on":
                 raise
     return gaussian(method.sigma, device)
 

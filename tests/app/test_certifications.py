@@ -201,7 +201,7 @@ def test_methods_that_can_not_be(client: Client, database: Database) -> None:
         (smoothing | {"mode": "decide", "target_radius": 0.1, "norm": "linf"}, "/method/target_radius"),
         (smoothing | {"norm": "l3"}, "/method/norm"),
         (smoothing | {"grid": "yes"}, "/method/grid"),
-        (smoothing | {"grid": True}, "/method/grid"),
+        (smoothing | {"grid": "on"}, "/method/grid"),
         ({"kind": "smoothing"}, "/method/sigma"),
         ({"kind": "x" * 10_000}, "/method"),
         ({}, "/method"),

@@ -150,7 +150,7 @@ def test_decisions_on_8_bit_inputs_with_alpha_for_all_of_them(service: Service) 
     jobs = {
         "decide": service.certify(model, data, 4, shard_inputs=2, **question),
         "radius": service.certify(model, data, 4, kind="smoothing", sigma=0.25, n=2000, norm="linf"),
-        "float": service.certify(model, data, 4, kind="smoothing", sigma=0.25, n=2000, grid=False),
+        "float": service.certify(model, data, 4, kind="smoothing", sigma=0.25, n=2000, grid="off"),
     }
     graph = normalized(read_onnx((EXAMPLES / "digits.onnx").read_bytes()), [0.0], [1.0])
     for name, job in jobs.items():
