@@ -1,8 +1,11 @@
 """Every network of the zoo: radii's logits equal onnxruntime's, and the docs say what applies to it."""
 
+import numpy as np
 import pytest
+from onnxruntime.capi import onnxruntime_pybind11_state as runtime
 
 from radii.graph import methods
+from tests.graph.build import reference
 from tests.graph.zoo import ZOO
 from tests.graph.zoo.compare import compared
 from tests.graph.zoo.entry import Handmade, Network
@@ -18,6 +21,15 @@ def test_network(network: Network | Handmade) -> None:
         assert applies["smoothing"]
     made = row(network, [graph for graph, _ in pairs])
     assert made in PAGE.read_text().splitlines(), "write the table anew: python -m tests.graph.zoo"
+
+
+@pytest.mark.parametrize("network", [n for n in ZOO if isinstance(n, Network) and n.failing], ids=lambda n: n.name)
+def test_where_an_exporter_fails_itself(network: Network) -> None:
+    """No file, or none that anybody can run: when torch mends it, the network belongs into the zoo that way too."""
+    for opset in network.failing:
+        with pytest.raises((RuntimeError, TypeError, runtime.Fail)):
+            data = network.exported(opset, dynamo=not network.dynamo)
+            reference(data, np.zeros((1, *network.shape), np.float32))
 
 
 def test_zoo_is_whole() -> None:

@@ -15,7 +15,10 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Network:
-    """A torch network and the ways it is exported: opsets of the dynamo and of the TorchScript exporter."""
+    """A torch network and the ways it is exported: opsets of the dynamo and of the TorchScript exporter.
+
+    ``failing``: opsets at which the other exporter fails itself, or writes what onnxruntime can't load.
+    """
 
     family: str
     name: str
@@ -24,19 +27,26 @@ class Network:
     dynamo: tuple[int, ...] = ()
     legacy: tuple[int, ...] = ()
     dynamic: bool = True
+    failing: tuple[int, ...] = ()
 
     def ways(self) -> str:
         """As the table has it: ``dynamo 18, 23; TorchScript 13``."""
         exporters = (("dynamo", self.dynamo), ("TorchScript", self.legacy))
-        return "; ".join(f"{exporter} {', '.join(map(str, opsets))}" for exporter, opsets in exporters if opsets)
+        ways = [f"{exporter} {', '.join(map(str, opsets))}" for exporter, opsets in exporters if opsets]
+        if self.failing:
+            ways.append(f"{'TorchScript' if self.dynamo else 'dynamo'} fails itself")
+        return "; ".join(ways)
 
     def files(self) -> Iterator[bytes]:
         for dynamo, opsets in ((True, self.dynamo), (False, self.legacy)):
             for opset in opsets:
-                with warnings.catch_warnings():  # tracing warns of every Python branch in the networks of others
-                    warnings.simplefilter("ignore")
-                    data = export(made(self), self.shape, dynamo=dynamo, opset=opset, dynamic=self.dynamic)
-                yield data
+                yield self.exported(opset, dynamo=dynamo)
+
+    def exported(self, opset: int, *, dynamo: bool) -> bytes:
+        """The file of one exporter."""
+        with warnings.catch_warnings():  # tracing warns of every Python branch in the networks of others
+            warnings.simplefilter("ignore")
+            return export(made(self), self.shape, dynamo=dynamo, opset=opset, dynamic=self.dynamic)
 
 
 @dataclass(frozen=True)

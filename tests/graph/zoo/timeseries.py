@@ -190,7 +190,7 @@ NETWORKS = [
     Network("ROCKET", "rocket", Rocket, (1, 48), (19,), (17,)),
     Network("EEGNet", "eegnet", eegnet, (1, 8, 64), (23,), (18,)),
     Network("TSMixer", "tsmixer", mixer, (3, 24), (20,), (13,)),
-    Network("TSMixer", "patchtsmixer", patchtsmixer, (32, 2), (21,)),
+    Network("TSMixer", "patchtsmixer", patchtsmixer, (32, 2), (21,), failing=(17,)),
     Network("DLinear", "dlinear", Trend, (2, 32), (18,), (16,)),
     Network("Unrolled GRU", "unrolled_gru", ConvGru, (3, 8), (19,), (17,)),
 ]

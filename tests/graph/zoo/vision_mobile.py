@@ -106,7 +106,7 @@ def ghostnet() -> nn.Module:
 NETWORKS = [
     Network("MobileNetV1", "mobilenet_v1_torch", mobilenet_v1, IMAGE, (21,), (17,)),
     Network("MobileNetV2", "mobilenet_v2_torch", mobilenet_v2, IMAGE, (22,), (9,)),
-    Network("MobileNetV3", "mobilenet_v3", mobilenet_v3, IMAGE, (18, 23), (13, 18)),
+    Network("MobileNetV3", "mobilenet_v3", mobilenet_v3, IMAGE, (23,), (13,)),
     Network("EfficientNet", "efficientnet_torch", efficientnet, IMAGE, (22,), (13,)),
     Network("ShuffleNet", "shufflenet_v2", shufflenet, IMAGE, (19,), (14,)),
     Network("ConvMixer", "convmixer", convmixer, IMAGE, (19,), (14,)),

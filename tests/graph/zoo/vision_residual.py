@@ -158,7 +158,7 @@ def classic(name: str) -> Callable[[], nn.Module]:
 # fmt: off
 NETWORKS = [
     Network("ResNet", "resnet_18", residual(2, bottleneck=False, widths=(4, 6, 8, 10)), IMAGE, (23,), (13,)),
-    Network("ResNet", "resnet_50", residual(4, bottleneck=True, widths=(4, 6, 8, 10)), IMAGE, (), (17,)),
+    Network("ResNet", "resnet_50", residual(4, bottleneck=True, widths=(4, 6, 8, 10)), IMAGE, (21,), (17,)),
     Network("ResNet", "resnet_110", residual(18, bottleneck=False), (3, 8, 8), (), (18,)),
     Network("ResNet", "resnet_imagenet", classic("resnet_bottleneck"), (3, 32, 32), (20,), (10,),
         dynamic=False),
@@ -166,7 +166,7 @@ NETWORKS = [
     Network("ResNeXt", "resnext", resnext, IMAGE, (18,), (13,)),
     Network("SENet", "se_resnet", se_resnet, IMAGE, (19,), (14,)),
     Network("WideResNet", "wide_resnet_2", lambda: preactivation(2), IMAGE, (22,), (15,)),
-    Network("WideResNet", "preact_resnet", lambda: preactivation(1), IMAGE, (18,)),
+    Network("WideResNet", "preact_resnet", lambda: preactivation(1), IMAGE, (18,), (14,)),
     Network("DenseNet", "densenet", densenet, IMAGE, (23,), (16,)),
     Network("RepVGG", "repvgg", repvgg, IMAGE, (20,), (15,)),
     Network("NFNet", "nfnet", nfnet, IMAGE, (21,), (16,)),

@@ -154,7 +154,7 @@ class PointNet(nn.Module):
 
 
 NETWORKS = [
-    Network("MLP-Mixer", "mlp_mixer", mixer, IMAGE, (18, 22), (17,)),
+    Network("MLP-Mixer", "mlp_mixer", mixer, IMAGE, (22,), (17,)),
     Network("ResMLP", "resmlp", resmlp, IMAGE, (19,), (13,)),
     Network("gMLP", "gmlp", gmlp, IMAGE, (20,), (14,)),
     Network("External attention", "external_attention", external_attention, IMAGE, (23,), (18,)),
