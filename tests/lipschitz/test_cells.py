@@ -10,7 +10,7 @@ from radii.lipschitz import cells as cells_module
 from radii.lipschitz import conv_norm
 from radii.lipschitz.cells import Grid, Search
 from radii.lipschitz.iterated import iterate
-from radii.lipschitz.peaks import foreseen, peaks
+from radii.lipschitz.peaks import Peak, foreseen, peaks
 from radii.lipschitz.symbol import symbol
 
 TRUST = 1e-13  # of a float64 SVD, relative
@@ -129,15 +129,26 @@ def test_gram_iteration_and_cholesky_prove_the_same():
         assert true * (1 - 2 * TRUST) <= iterate(gram, grid, start, 1e-6).grid <= true * (1 + 1e-6)
 
 
-def test_a_wrong_start_costs_time_only():
-    kernel = np.random.default_rng(6).standard_normal((6, 5, 3, 3))
-    gram = symbol(kernel[np.newaxis])
-    grid = Grid((31, 37), (0, 1))
-    true = float(norm_at(kernel, grid_points(grid.sizes, grid.halves)).max()) ** 2
-    start = peaks(gram)[0]
-    for turns, value in (((0.25, 0.25), 1e-3 * true), ((0.0, 0.0), 0.9 * true)):
-        wrong = type(start)(np.array(turns), 0, value, start.model)
-        assert true * (1 - 2 * TRUST) <= Search(gram, grid, start=wrong, rtol=1e-6).run().grid <= true * (1 + 2e-6)
+@pytest.mark.parametrize("short", [0.5, 0.1, 0.03, 0.01, 0.001])
+def test_a_wrong_start_costs_time_only(short):
+    """Started elsewhere and below the maximum, the search has to find it: at a border of the half, too."""
+    rng = np.random.default_rng(6)
+    cases = [(np.array([[[1.0, sign]]]), Grid((64,), (0,))) for sign in (1, -1)]  # largest at frequency 0 or 1/2
+    for axes in (1, 2) * 6:
+        sizes, halves = rng.integers(20, 200 // axes**2, axes).tolist(), rng.integers(0, 2, axes).tolist()
+        kernel = rng.standard_normal((*rng.integers(1, 5, 2), *rng.integers(2, 4, axes)))
+        cases.append((kernel, Grid(tuple(sizes), tuple(halves))))
+    for kernel, grid in cases:
+        gram, sizes = symbol(kernel[np.newaxis]), grid.sizes
+        true = float(norm_at(kernel, grid_points(sizes, grid.halves)).max()) ** 2
+        start = Peak(rng.random(len(sizes)), 0, (1 - short) * true, peaks(gram)[0].model)
+        largest = Search(gram, grid, start=start, rtol=1e-6).run()
+        assert true * (1 - 2 * TRUST) <= largest.grid <= true * (1 + 2e-6), (kernel.shape, grid)
+        if math.isfinite(largest.anywhere):
+            anywhere = (
+                float(norm_at(kernel, grid_points([211] * len(sizes) if len(sizes) == 1 else [45, 44])).max()) ** 2
+            )
+            assert anywhere * (1 - 2 * TRUST) <= largest.anywhere
 
 
 def test_a_search_is_given_up_once_beyond():
