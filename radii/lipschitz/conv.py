@@ -200,7 +200,8 @@ def _on_best_grid(
     highest = foreseen(found, [(grid.sizes, grid.twists) for grid in grids])
     hopes = sorted(zip(highest, grids, strict=True), key=lambda pair: pair[0].value)
     best = hopes[0][1], _on_grid(gram, hopes[0][1], hopes[0][0], rtol, method)
-    for hope, grid in hopes[1:TRIES] if method != "gram" else ():
+    missed = hopes[0][0].value < GAIN * best[1].grid  # the highest maximum, so that the other hopes are vain
+    for hope, grid in hopes[1:TRIES] if method != "gram" and not missed else ():
         if hope.value > GAIN * best[1].grid:
             break
         largest = Search(gram, grid, start=hope, rtol=rtol / 4, beyond=best[1].grid).run()
