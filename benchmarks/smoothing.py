@@ -1,33 +1,45 @@
-"""Votes under noise: radii's loop against the one of Cohen et al. 2019, in the same process, on one CPU thread.
+"""Votes under noise: radii's loop against those of Cohen et al. and of ART, and against the forward pass alone.
 
     python -m benchmarks.smoothing
 
-The peer is ``Smooth._sample_noise`` of their published code (smoothing/core.py), with its batch of 400: a repeated
-input, ``torch.randn_like``, a synchronisation a batch, votes counted in Python. Best of interleaved repeats;
-ratios above 1 mean that radii is faster. Ours has full tails and 256-bit keys, torch's CPU noise has neither.
+Every side runs in processes of its own, in turn, on one CPU thread, and keeps its least CPU time: the peers in a plain
+environment, radii with the allocator settings that its workers give it (workers/child.py). Peers, from their published
+code: Cohen et al. 2019 (smoothing/core.py, `_sample_noise`: a repeated input, `torch.randn_like`, votes counted in
+Python), ART 1.x (RandomizedSmoothing, `_prediction_counts`: all n noisy copies in numpy, then batches of 128).
+"floor" is the same module on a ready batch, without noise or votes, in the workers' environment.
+Ratios above 1: radii is faster.
 """
 
+import json
 import math
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
-from functools import partial
 
 import numpy as np
 import torch
 from torch import nn
 
+from radii.graph import read_onnx, to_module
 from radii.smoothing import CHUNK, GridGaussian, count_chunk, gaussian
+from tests.graph.export import export
+from tests.graph.plain import BasicBlock, ResNet, shaken
+from workers.child import ALLOCATOR
 
 SIGMA = 0.25
 KEY = bytes(32)
+CLASSES = 10
+ROUNDS = 4
 Classifier = Callable[[torch.Tensor], torch.Tensor]
 
 
-def cohen(classifier: Classifier, x: torch.Tensor, num_classes: int, num: int) -> np.ndarray:
+def cohen(classifier: Classifier, x: torch.Tensor, num: int, batch_size: int) -> np.ndarray:
     with torch.no_grad():
-        counts = np.zeros(num_classes, dtype=int)
-        for _ in range(math.ceil(num / 400)):
-            this_batch_size = min(400, num)
+        counts = np.zeros(CLASSES, dtype=int)
+        for _ in range(math.ceil(num / batch_size)):
+            this_batch_size = min(batch_size, num)
             num -= this_batch_size
             batch = x.repeat((this_batch_size, *([1] * x.ndim)))
             noise = torch.randn_like(batch) * SIGMA
@@ -37,22 +49,52 @@ def cohen(classifier: Classifier, x: torch.Tensor, num_classes: int, num: int) -
         return counts
 
 
-def ours(classifier: Classifier, x: torch.Tensor, num_classes: int, num: int, batch_size: int) -> np.ndarray:
-    call = {"num_classes": num_classes, "noise": gaussian(SIGMA), "key": KEY, "stage": "estimate", "size": CHUNK}
-    chunks = range(num // CHUNK)
-    return sum(count_chunk(classifier, x, number=number, batch_size=batch_size, **call) for number in chunks)
+def art(classifier: Classifier, x: torch.Tensor, num: int, batch_size: int) -> np.ndarray:
+    copies = np.repeat(x.numpy()[np.newaxis], num, axis=0)
+    copies = copies + np.random.default_rng(0).normal(scale=SIGMA, size=copies.shape).astype(np.float32)
+    counts = np.zeros(CLASSES, dtype=int)
+    with torch.no_grad():
+        for start in range(0, num, batch_size):
+            logits = classifier(torch.from_numpy(copies[start : start + batch_size])).cpu().numpy()
+            one_hot = np.zeros_like(logits)
+            one_hot[np.arange(len(logits)), logits.argmax(1)] = 1
+            counts += one_hot.sum(axis=0).astype(int)
+    return counts
 
 
-def best(*functions: Callable[[], object], repeats: int) -> list[float]:
-    """Seconds of each: the least of interleaved repeats, after one to warm up."""
-    times = [math.inf] * len(functions)
-    for repeat in range(repeats + 1):
-        for i, function in enumerate(functions):
-            start = time.perf_counter()
-            function()
-            if repeat:
-                times[i] = min(times[i], time.perf_counter() - start)
-    return times
+def radii(classifier: Classifier, x: torch.Tensor, num: int, batch_size: int, noise: str = "grid") -> np.ndarray:
+    law = GridGaussian(SIGMA) if noise == "grid" else gaussian(SIGMA)
+    counts = np.zeros(CLASSES + 1, dtype=int)
+    for number in range(math.ceil(num / CHUNK)):
+        counts += count_chunk(
+            classifier,
+            x,
+            num_classes=CLASSES,
+            noise=law,
+            key=KEY,
+            stage="estimate",
+            number=number,
+            size=min(CHUNK, num - number * CHUNK),
+            batch_size=batch_size,
+        )
+    return counts
+
+
+def floor(classifier: Classifier, x: torch.Tensor, num: int, batch_size: int) -> None:
+    batch = x.repeat((batch_size, *([1] * x.ndim)))
+    with torch.inference_mode():
+        for _ in range(num // batch_size):
+            classifier(batch)
+
+
+SIDES = {
+    "Cohen et al., batch 100": (cohen, 100, False),
+    "Cohen et al., batch 400": (cohen, 400, False),
+    "ART, batch 128": (art, 128, False),
+    "radii, on the grid": (radii, 100, True),
+    "radii, Gaussian": (lambda *call: radii(*call, noise="gaussian"), 100, True),
+    "forward alone": (floor, 100, True),
+}
 
 
 def convolutional() -> nn.Module:
@@ -65,33 +107,52 @@ def convolutional() -> nn.Module:
         nn.Conv2d(64, 64, 3, padding=1),
         nn.ReLU(),
         nn.Flatten(),
-        nn.Linear(64 * 64, 10),
+        nn.Linear(64 * 64, CLASSES),
     )
 
 
-def main() -> None:
+NETWORKS = {
+    "small CNN, 32x32": (convolutional, 4000),
+    "ResNet-18, 32x32": (lambda: ResNet(BasicBlock, [2, 2, 2, 2], cifar=True), 400),
+}
+
+
+def measure(network: str, side: str) -> float:
+    """Microseconds a sample, in this process."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    out = torch.empty(100, 3, 32, 32)
+    build, num = NETWORKS[network]
+    original = shaken(build())
+    function, batch_size, ours = SIDES[side]
+    # the peers run the network as it was, radii and the floor what radii made of its file
+    graph = read_onnx(export(original, (3, 32, 32), dynamo=False, opset=17, dynamic=True)) if ours else None
+    classifier = to_module(graph) if graph is not None else original.eval()
     x = torch.randint(0, 256, (3, 32, 32)) / 255
-    fills = [noise.stream(KEY, x) for noise in (gaussian(SIGMA), GridGaussian(SIGMA))]
-    calls = [lambda: x + torch.randn(out.shape) * SIGMA, *(partial(fill, out) for fill in fills)]
-    peer, own, grid = best(*calls, repeats=30)
-    names = ("torch.randn", "radii, Gaussian", "radii, on the grid")
-    for name, seconds in zip(names, (peer, own, grid), strict=True):
-        print(f"x + noise, {name}: {seconds / out.numel() * 1e9:.2f} ns a value, ratio {peer / seconds:.2f}")
-    cases = [
-        ("linear, 20 values", nn.Linear(20, 2), torch.rand(20), 2, 50_000),
-        ("CNN, 3x32x32", convolutional(), torch.rand(3, 32, 32), 10, 4_000),
-    ]
-    for name, net, x, num_classes, num in cases:
-        net.eval()
-        sizes = (32, 100, 400, 1000)
-        loops = [partial(ours, net, x, num_classes, num, size) for size in sizes]
-        peer, *times = best(partial(cohen, net, x, num_classes, num), *loops, repeats=4)
-        print(f"{name}: Cohen et al. {peer / num * 1e6:.1f} us a sample")
-        for size, seconds in zip(sizes, times, strict=True):
-            print(f"  radii, batch {size:4}: {seconds / num * 1e6:7.1f} us a sample, ratio {peer / seconds:.2f}")
+    function(classifier, x, num // 4, batch_size)
+    times = []
+    for _ in range(2):
+        start = time.process_time()
+        function(classifier, x, num, batch_size)
+        times.append(time.process_time() - start)
+    return min(times) / num * 1e6
+
+
+def main() -> None:
+    if len(sys.argv) == 3:
+        print(json.dumps(measure(*sys.argv[1:])))
+        return
+    for network in NETWORKS:
+        best = dict.fromkeys(SIDES, math.inf)
+        for _ in range(ROUNDS):
+            for side, (*_, ours) in SIDES.items():
+                environment = {**os.environ, "OMP_NUM_THREADS": "1", **(ALLOCATOR if ours else {})}
+                command = [sys.executable, "-m", "benchmarks.smoothing", network, side]
+                printed = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+                best[side] = min(best[side], json.loads(printed.splitlines()[-1]))
+        print(f"{network}: microseconds a sample; ratio to radii on the grid, to radii Gaussian")
+        for side, spent in best.items():
+            ratios = (spent / best[f"radii, {noise}"] for noise in ("on the grid", "Gaussian"))
+            print(f"  {side:24} {spent:10.1f} {' '.join(f'{ratio:7.2f}' for ratio in ratios)}")
 
 
 if __name__ == "__main__":
