@@ -3,7 +3,7 @@
 The claim is about the *smoothed* classifier ``g(x) = argmax_c P(f(x + N(0, sigma^2 I)) = c)``, never about ``f``
 itself, and holds with probability at least ``1 - alpha`` an input, over the noise.
 
-Only ``noise`` and ``sampling`` need torch; they are imported on first use.
+Only ``noise``, ``sampling`` and ``serving`` need torch; they are imported on first use.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from radii.smoothing.sequential import SequentialTest
 if TYPE_CHECKING:
     from radii.smoothing.noise import GridGaussian, Noise, gaussian
     from radii.smoothing.sampling import certify, count_chunk
+    from radii.smoothing.serving import SmoothedClassifier, prediction_test
 
 __all__ = [
     "CHUNK",
@@ -29,6 +30,7 @@ __all__ = [
     "Moments",
     "Noise",
     "SequentialTest",
+    "SmoothedClassifier",
     "SmoothedPrediction",
     "bernstein_interval",
     "certificate",
@@ -45,6 +47,7 @@ __all__ = [
     "median_statistics",
     "minimum_n",
     "noise_key",
+    "prediction_test",
     "radius_laplace",
     "radius_lipschitz",
     "radius_one_sided",
@@ -59,6 +62,8 @@ def __getattr__(name: str) -> Any:  # PEP 562: whoever only checks a certificate
         from radii.smoothing import noise as module
     elif name in ("certify", "count_chunk"):
         from radii.smoothing import sampling as module  # type: ignore[no-redef]
+    elif name in ("SmoothedClassifier", "prediction_test"):
+        from radii.smoothing import serving as module  # type: ignore[no-redef]
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(module, name)
