@@ -17,4 +17,4 @@ def nearly(one: Any, other: Any) -> bool:
         return one.keys() == other.keys() and all(nearly(one[key], other[key]) for key in one)
     if isinstance(one, list):
         return len(one) == len(other) and all(map(nearly, one, other))
-    return one == other or (isinstance(one, float) and one == pytest.approx(other, rel=1e-12, abs=1e-14))
+    return one == other or (isinstance(one, float) and one == pytest.approx(other, rel=1e-9, abs=1e-12))

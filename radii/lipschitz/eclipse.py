@@ -34,7 +34,7 @@ PATIENCE = 5
 GAIN = 0.01  # in log L^2: half a percent of L
 LARGE = 256  # order from which a proposal's eigenvalue comes from power iteration
 POWER_STEPS = 40
-MOST_DESCENT = 2**33  # multiply-adds that all steps together may take: some tenths of a second
+MOST_DESCENT = 2**33  # operations of all steps of a network: less than half a second
 SYMMETRIC = 1e-3  # activations with a + b this near 0 gain nothing
 
 
@@ -237,15 +237,26 @@ def descended(layers: Sequence[Layer], objective: Objective, steps: int) -> list
         for part, slope, mean, square in zip(flat, torch.autograd.grad(value, flat), means, squares, strict=True):
             mean.lerp_(slope, 0.1)
             square.lerp_(slope**2, 0.001)
-            unit = (mean / (1 - 0.9**step)) / ((square / (1 - 0.999**step)).sqrt() + 1e-8)
+            unit = (mean / (1 - 0.9**step)) / ((square / (1 - 0.999**step)).sqrt() + 1e-6)  # more than rounding
             part.data -= rate * unit
     return best
 
 
-def affordable_steps(layers: Sequence[Layer]) -> int:
-    """How many steps of descent are worth their time: counted, not measured, so that an answer can be repeated."""
-    work = sum(len(x.blocks) * (4 if x.blocks.is_complex() else 1) * max(x.blocks.shape[1:]) ** 3 * 20 for x in layers)
-    return min(STEPS, MOST_DESCENT // work)
+def affordable_steps(layers: Sequence[Layer], chains: int) -> int:
+    """How many steps of descent are worth their time: counted, not measured, so that an answer can be repeated.
+
+    Args:
+        chains: the number of those that share the time.
+    """
+    return min(STEPS, MOST_DESCENT // (chains * sum(_work(layer, first=i == 0) for i, layer in enumerate(layers))))
+
+
+def _work(layer: Layer, *, first: bool) -> int:
+    """Operations that one step spends on a layer, about."""
+    count, m, n = layer.blocks.shape
+    shifted = layer.slopes is not None and layer.slopes[0] * layer.slopes[1] != 0
+    products = m * m * (m + n) + (0 if first and not shifted else n * n * (m + n))
+    return 8 * count * products * (4 if layer.blocks.is_complex() else 1) * (2 if shifted else 1)
 
 
 def _most(layer: Layer) -> float:
@@ -267,8 +278,7 @@ def _recursion(
     layers: Sequence[Layer], parameters: Sequence[tuple[torch.Tensor, torch.Tensor]]
 ) -> tuple[torch.Tensor, int, list[torch.Tensor]]:
     """The last ``W X^{-1} W^H``, to be taken times a power of 4, and the multipliers, without certificate."""
-    blocks = layers[0].blocks
-    gram = torch.eye(blocks.shape[2], dtype=blocks.dtype)[None]
+    gram: torch.Tensor | None = None  # the unit matrix
     multipliers: list[torch.Tensor] = []
     exponent = 0
     given = iter(parameters)
@@ -282,20 +292,25 @@ def _recursion(
         top = _top(root[:, None] * made * root)
         multiplier = _most(layer) * torch.sigmoid(logit) * root**2 / top
         if a * b:
-            made = _sandwich(layer, gram + a * b * (layer.blocks.mH @ (multiplier[:, None] * layer.blocks)))
+            unit = torch.eye(layer.blocks.shape[2], dtype=layer.blocks.dtype)
+            shift = a * b * (layer.blocks.mH @ (multiplier[:, None] * layer.blocks))
+            made = _sandwich(layer, (unit if gram is None else gram) + shift)
         gram = torch.diag(multiplier)[None] - ((a + b) / 2) ** 2 * multiplier[:, None] * made * multiplier
         multipliers.append(multiplier)
         power = _power(multiplier)
         gram = gram * 4.0**-power
         exponent -= power
+    assert gram is not None
     return torch.linalg.inv(gram), exponent, multipliers
 
 
 def _top(gram: torch.Tensor) -> torch.Tensor:
     """The largest eigenvalue of all blocks; of large ones that need no gradient, from power iteration."""
     if gram.requires_grad or gram.shape[-1] <= LARGE:
-        top: torch.Tensor = torch.linalg.eigvalsh(gram)[..., -1].max()
-        return top
+        with torch.no_grad():  # a block and a vector suffice for the gradient
+            steepest = int(torch.linalg.eigvalsh(gram)[:, -1].argmax()) if len(gram) > 1 else 0
+            vector = torch.linalg.eigh(gram[steepest])[1][:, -1]
+        return torch.vdot(vector, gram[steepest] @ vector).real
     vectors = torch.randn((gram.shape[-1], 2), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     vectors = vectors.to(gram.dtype).expand(len(gram), -1, -1)
     for _ in range(POWER_STEPS):
@@ -304,21 +319,27 @@ def _top(gram: torch.Tensor) -> torch.Tensor:
     return estimate
 
 
-def _sandwich(layer: Layer, gram: torch.Tensor) -> torch.Tensor:
-    factor = torch.linalg.cholesky(gram)
-    read = layer.blocks.mH.expand(max(len(factor), len(layer.blocks)), -1, -1)
-    half: torch.Tensor = torch.linalg.solve_triangular(factor, read, upper=False)
+def _sandwich(layer: Layer, gram: torch.Tensor | None) -> torch.Tensor:
+    half = layer.blocks.mH
+    if gram is not None:
+        factor = torch.linalg.cholesky(gram)
+        half = half.expand(max(len(factor), len(half)), -1, -1)
+        half = torch.linalg.solve_triangular(factor, half, upper=False)
     if layer.gathers:
         half = torch.cat([half.real, half.imag], dim=1).flatten(0, 1)[None]
     return half.mH @ half
 
 
-def certified(layers: Sequence[Layer], *, pairs: bool) -> list[Features]:
-    """The end of the recursion for each proposal that can be certified. Raises `NotApplicable` if none can."""
+def certified(layers: Sequence[Layer], *, pairs: bool, chains: int = 1) -> list[Features]:
+    """The end of the recursion for each proposal that can be certified. Raises `NotApplicable` if none can.
+
+    Args:
+        chains: as in :func:`affordable_steps`.
+    """
     if any(x.slopes is not None and abs(sum(x.slopes)) <= SYMMETRIC * max(map(abs, x.slopes)) for x in layers):
         raise NotApplicable("an activation's slopes are as negative as they are positive")
     proposals: list[Callable[[], list[torch.Tensor]]] = [lambda: fast(layers)]
-    steps = affordable_steps(layers)
+    steps = affordable_steps(layers, chains)
     if steps > PATIENCE and any(layer.slopes is not None for layer in layers):
         proposals.append(lambda: descended(layers, norm_of, steps))
         if pairs:

@@ -6,7 +6,7 @@ follows. Every number is an upper bound, rounded up, for the l2 norm on both sid
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -26,8 +26,7 @@ from radii.lipschitz.matrix import NormBound, check_rtol
 from radii.lipschitz.norms import UnboundedModel, node_norms
 from radii.lipschitz.pairs import MOST_CLASSES, pairwise_constants
 from radii.lipschitz.rounding import Lower, Upper, product_up
-from radii.lipschitz.shortcuts import Search, Shortcut
-from radii.lipschitz.shortcuts import constants as walk_constants
+from radii.lipschitz.shortcuts import Search, Shortcut, constants
 
 GENEROUS_MARGIN = 16.0  # logits: the other class is e^16, ten million, times less likely
 USEFUL_RADIUS = 0.5 / 255  # half a step of an 8-bit pixel, inputs in [0, 1]
@@ -161,21 +160,22 @@ def network_bound(
     local = search.local()
     # each with what it takes beside the local rules; the simplest first, which wins a tie
     more = {"product": list, "combettes-pesquet": search.averaged, "eclipse": search.eclipse}
-    candidates = {name: _candidate(walk, [*local, *find()]) for name, find in more.items() if bound in ("auto", name)}
-    rule = min(candidates, key=lambda name: candidates[name].upper)
-    upper = candidates[rule].upper
+    shortcuts = {name: [*local, *find()] for name, find in more.items() if bound in ("auto", name)}
+    walked = {name: constants(walk, taken) for name, taken in shortcuts.items()}
+    rule = min(walked, key=lambda name: walked[name][0][graph.output])
+    upper = walked[rule][0][graph.output]
     if not math.isfinite(upper):
         raise UnboundedModel((Obstacle(None, "", "the product of its layers' norms overflows", "Use smoothing"),))
-    pairs = [candidate.pairs for candidate in candidates.values() if candidate.pairs is not None]
-    cap = product_up((SQRT2, upper))
-    replaced = {name: used.rule for used in candidates[rule].used for name in used.replaces}
+    replaced = {name: used.rule for used in walked[rule][1] for name in used.replaces}
     return NetworkBound(
         upper=upper,
         rule=rule,
         layers=tuple(
             _record(*parts, upper, replaced) for parts in zip(graph.nodes, rules, norms, seconds, strict=True)
         ),
-        pairwise=np.minimum(np.minimum.reduce(pairs), cap) if pairs else None,
+        pairwise=_pairwise(
+            walk, [found for found, _ in walked.values()], [s for taken in shortcuts.values() for s in taken]
+        ),
         num_classes=graph.num_classes,
         seconds=time.perf_counter() - started,
         error=forward_error(graph, rules, norms),
@@ -183,23 +183,19 @@ def network_bound(
     )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Candidate:
-    upper: Upper
-    pairs: npt.NDArray[np.float64] | None
-    used: list[Shortcut]
-
-
-def _candidate(walk: Walk, shortcuts: list[Shortcut]) -> _Candidate:
-    constants, used = walk_constants(walk, shortcuts)
-    upper = constants[walk.graph.output]
-    pairs = pairwise_constants(walk.graph, walk.rules, constants, product_up((SQRT2, upper)))
+def _pairwise(
+    walk: Walk, found: Sequence[Mapping[str, Upper]], shortcuts: Sequence[Shortcut]
+) -> npt.NDArray[np.float64] | None:
+    """The best of the constants of each pair of classes, from constants of the activations found in several ways."""
+    least = {name: min(constants[name] for constants in found) for name in found[0]}
+    cap = product_up((SQRT2, least[walk.graph.output]))
+    pairs = pairwise_constants(walk.graph, walk.rules, least, cap)
     for shortcut in shortcuts:
-        if shortcut.pairs is not None and math.isfinite(constants[shortcut.source]):
-            own = shortcut.pairs * constants[shortcut.source]
+        if shortcut.pairs is not None and math.isfinite(least[shortcut.source]):
+            own = shortcut.pairs * least[shortcut.source]
             own = np.where(own > 0, np.nextafter(own, np.inf), 0.0)
-            pairs = own if pairs is None else np.minimum(pairs, own)
-    return _Candidate(upper, pairs, used)
+            pairs = np.minimum(own, cap if pairs is None else pairs)
+    return pairs
 
 
 def _read(path: Path) -> Graph:

@@ -79,24 +79,25 @@ class Search:
         """ECLipsE."""
         return self._each("eclipse", self._eclipse)
 
-    def _each(self, rule: str, find: Callable[[Chain], Shortcut]) -> list[Shortcut]:
-        found = []
-        for chain in chains(self.walk):
-            if len(chain.pieces) > 1:
-                found += self.attempt(rule, chain.target, partial(find, chain))
+    def _each(self, rule: str, find: Callable[[Chain, int], Shortcut]) -> list[Shortcut]:
+        found, several = [], [chain for chain in chains(self.walk) if len(chain.pieces) > 1]
+        for chain in several:
+            found += self.attempt(rule, chain.target, partial(find, chain, len(several)))
         return found
 
-    def _averaged(self, chain: Chain) -> Shortcut:
+    def _averaged(self, chain: Chain, _: int) -> Shortcut:
         *before, last = layers_of(chain)
         factor = product_up(averaged(part, self.rtol)[0] for part in before)
         upper, pairs = averaged(last, self.rtol, pairs=self._ends_in_logits(chain, last))
         return self._shortcut(chain, "combettes-pesquet", factor, upper, pairs)
 
-    def _eclipse(self, chain: Chain) -> Shortcut:
+    def _eclipse(self, chain: Chain, count: int) -> Shortcut:
         *before, last = layers_of(chain)
-        factor = product_up(min(f.upper(self.rtol) for f in certified(part, pairs=False)) for part in before)
+        shared = count * (len(before) + 1)
+        parts = [certified(part, pairs=False, chains=shared) for part in before]
+        factor = product_up(min(end.upper(self.rtol) for end in ends) for ends in parts)
         wanted = self._ends_in_logits(chain, last)
-        ends = certified(last, pairs=wanted)
+        ends = certified(last, pairs=wanted, chains=shared)
         pairs = np.minimum.reduce([end.pairs() for end in ends]) if wanted else None
         return self._shortcut(chain, "eclipse", factor, min(end.upper(self.rtol) for end in ends), pairs)
 
