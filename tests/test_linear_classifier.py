@@ -8,7 +8,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from radii.graph import read_onnx, to_module
 from radii.lipschitz import margin_radius, network_bound
-from radii.smoothing import certify, input_digest, noise_key
+from radii.smoothing import certify, gaussian, input_digest, noise_key
 
 D = 20
 SIGMA = 0.25
@@ -67,7 +67,7 @@ def test_smoothing_never_exceeds_the_exact_radius_and_reaches_nine_tenths_of_it(
         module,
         torch.from_numpy(x),
         num_classes=2,
-        sigma=SIGMA,
+        noise=gaussian(SIGMA),
         alpha=0.001,
         n0=100,
         n=100_000,

@@ -76,7 +76,8 @@ def print_results(rows: Iterable[Json]) -> None:
 
 def in_words(method: Json) -> str:
     """A method and its parameters on one line."""
-    parameters = {key: value for key, value in method.items() if key != "kind" and value not in (None, False)}
+    plainly = {"kind": method["kind"], "mode": "radius", "grid": "auto", "target_radius": None, "family_wise": False}
+    parameters = {key: value for key, value in method.items() if value != plainly.get(key, ...)}
     return " ".join([method["kind"], *(f"{key} {_number(value)}" for key, value in parameters.items())])
 
 
@@ -117,6 +118,8 @@ def seconds(job: Json) -> float | None:
 
 
 def _number(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return f"{value:,}" if isinstance(value, int | float) else plain(str(value))
 
 

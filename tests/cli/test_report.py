@@ -29,5 +29,7 @@ def test_a_share_in_print_is_never_above_the_true_one(share: float, text: str) -
 
 def test_methods_in_words() -> None:
     words = in_words(Smoothing(sigma=0.25).model_dump())
-    assert words == "smoothing sigma 0.25 alpha 0.001 n0 100 n 100,000"
+    assert words == "smoothing sigma 0.25 alpha 0.001 n0 100 n 100,000 norm l2"
+    words = in_words(Smoothing(sigma=1.0, n=1000, mode="decide", target_radius=0.5, family_wise=True).model_dump())
+    assert words.endswith("n 1,000 mode decide target_radius 0.5 norm l2 family_wise yes")
     assert in_words(Lipschitz(norm="linf").model_dump()) == "lipschitz bound auto rtol 1e-06 norm linf"
