@@ -28,7 +28,7 @@ from radii.lipschitz.symbol import Symbol
 
 Integers = npt.NDArray[np.int64]
 
-CHUNK_BYTES = 2**24  # of blocks held at a time, unless that makes them
+CHUNK_BYTES = 2**25  # of blocks held at a time, unless that makes them
 CHUNK = 16  # fewer than this
 MOST_CELLS = 2**13  # of a generation; of small blocks, as many as have
 MOST_ENTRIES = 2**20  # this many numbers

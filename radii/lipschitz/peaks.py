@@ -2,25 +2,25 @@
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from radii.lipschitz.blocks import positive_definite, power, top_eigenvectors
+from radii.lipschitz.blocks import top_eigenvectors
 from radii.lipschitz.symbol import Integers, Symbol
 
 Array = npt.NDArray[np.float64]
 
-CHUNK_BYTES = 2**24  # of blocks held at a time, unless that makes them
-CHUNK = 16  # fewer than this
 COARSE_ITEMS = 2**14  # blocks looked at first, at most
 COARSE_ENTRIES = 2**23  # numbers in them, at most, unless that leaves fewer than 64 blocks
 EXTRA = 4
-CLIMBS = 3  # maxima looked for
-WORTH = 0.985  # of the largest eigenvalue found: what a frequency must exceed to be climbed from
+ASCENT = 28  # steps uphill from all frequencies looked at first
+TINY = np.float32(1e-6)  # a value may be zero
+CLIMBS = 4  # maxima looked at closer
+WORTH = 0.985  # of the largest eigenvalue found: what a maximum must exceed for that
 VECTORS = 6  # eigenvectors at a maximum: the small model of its surroundings
 RESOLUTION = 2**40  # turns are proposed as fractions of this
 
@@ -38,26 +38,14 @@ class Peak:
 def peaks(symbol: Symbol, *, accurate: bool = False) -> list[Peak]:
     """The highest maxima found, highest first. ``accurate``: climbed to about 1e-5 turns."""
     turns, group, spacing = _coarse(symbol)
-    chunk = max(CHUNK, CHUNK_BYTES // symbol.bytes_per_block)
-    buffer = symbol.parts.new_empty((min(chunk, len(turns)), symbol.parts.shape[2]))
-
-    def blocks(items: Integers, sign: float) -> Iterator[torch.Tensor]:
-        for first in range(0, len(items), chunk):
-            some = items[first : first + chunk]
-            yield at(symbol, turns[some], group[some], sign=sign, out=buffer)
-
-    waiting = np.arange(len(turns))
-    guesses = np.concatenate([power(part, steps=6) for part in blocks(waiting, 1.0)])
-    waiting = np.argsort(-guesses)
+    values, turns = _ascend(symbol, turns, spacing)
+    waiting = np.argsort(-values)
     found: list[Peak] = []
-    while len(waiting) and len(found) < CLIMBS:
+    while len(waiting) and len(found) < CLIMBS and values[waiting[0]] >= WORTH * values.max():
         best, rest = waiting[0], waiting[1:]
-        found.append(_peak(symbol, turns[best], int(group[best]), spacing, accurate=accurate))
-        peak = found[-1]
-        rest = rest[[not (group[i] == peak.group and _same(turns[i], peak.turns, spacing)) for i in rest]]
-        threshold = WORTH * max(peak.value for peak in found)
-        low = [positive_definite(part, np.full(len(part), threshold)) for part in blocks(rest, -1.0)]
-        waiting = rest[~np.concatenate(low)] if low else rest
+        peak = _peak(symbol, turns[best], int(group[best]), spacing, accurate=accurate)
+        found.append(peak)
+        waiting = rest[[not (group[i] == group[best] and _same(turns[i], turns[best], spacing)) for i in rest]]
     return sorted(found, key=lambda peak: -peak.value)
 
 
@@ -79,6 +67,43 @@ def _coarse(symbol: Symbol) -> tuple[Array, Integers, Array]:
     turns = np.stack(np.unravel_index(np.arange(math.prod(half)), half), axis=1) / np.array(sizes)
     group = np.tile(np.arange(symbol.groups), len(turns))
     return np.repeat(turns, symbol.groups, axis=0), group, 1 / np.array(sizes)
+
+
+def _ascend(symbol: Symbol, turns: Array, spacing: Array) -> tuple[Array, Array]:
+    """Climbs from all turns of :func:`_coarse` at once, a vector and a frequency in turns: values (B) and new turns.
+
+    A step is one of Chebyshev's iteration, which all of the spectrum but its upper end damps, on every lag apart: so
+    no block is formed, and the quadratic form of each vector is known at all frequencies, to go uphill by its slope.
+    """
+    groups, n, lags = symbol.groups, symbol.order, symbol.lags
+    apart = symbol.parts.numpy().reshape(groups, 2, len(lags), n * n, 2)
+    apart = np.stack([apart[:, 0, ..., 0], apart[:, 1, ..., 1]], axis=1).astype(np.float32).reshape(groups, -1, n)
+    start, shift = turns, np.zeros_like(turns)
+    steepest = np.pi * np.maximum(symbol.degree, 1) ** 2  # curvature of a form between 0 and 1, at most
+    here = np.random.default_rng(0).standard_normal((groups, n, 2, len(turns) // groups), dtype=np.float32)
+    before = np.zeros_like(here)  # real and imaginary parts of (groups, n, T)
+    here /= np.linalg.norm(here, axis=(1, 2), keepdims=True)
+    for step in range(ASCENT):
+        images = (apart @ here.reshape(groups, n, -1)).reshape(groups, 2, len(lags), *here.shape[1:])
+        angles = 2 * np.pi * (start + shift) @ lags.T  # (B, D)
+        waves = (wave.astype(np.float32).reshape(-1, groups, len(lags)) for wave in (np.cos(angles), np.sin(angles)))
+        cos, sin = (wave.transpose(1, 2, 0) for wave in waves)
+        quarter = np.stack([here[:, :, 1], -here[:, :, 0]], axis=2)
+        even = np.einsum("gnct,gdnct->gdt", here, images[:, 0])
+        odd = np.einsum("gnct,gdnct->gdt", quarter, images[:, 1])
+        values = (cos * even - sin * odd).sum(axis=1)  # (groups, T)
+        values = np.maximum(values, TINY * max(1.0, values.max()))
+        slopes = np.einsum("gdt,da->tga", -sin * even - cos * odd, lags).reshape(turns.shape)
+        product = np.einsum("gdt,gdnct->gnct", cos, images[:, 0])
+        turned = np.einsum("gdt,gdnct->gnct", sin, images[:, 1])
+        product += np.stack([turned[:, :, 1], -turned[:, :, 0]], axis=2)
+        middle = 0.45 * values[:, np.newaxis, np.newaxis]
+        after = (product / middle - here) * (2 if step else 1) - before
+        size = np.maximum(np.linalg.norm(after, axis=(1, 2), keepdims=True), TINY)
+        before, here = here / size, after / size
+        if step + 1 < ASCENT:
+            shift = np.clip(shift + slopes / values.T.reshape(-1, 1) / steepest, -spacing, spacing)
+    return values.T.reshape(-1).astype(np.float64), (start + shift) % 1
 
 
 def _climb(model: Symbol, turns: Array, reach: Array, *, rounds: int) -> Array:
