@@ -14,8 +14,8 @@ from radii.lipschitz.symbol import Integers, Symbol
 
 Array = npt.NDArray[np.float64]
 
-COARSE_ITEMS = 2**14  # blocks looked at first, at most
-COARSE_ENTRIES = 2**23  # numbers in them, at most, unless that leaves fewer than 64 blocks
+COARSE_ITEMS = 2**14  # frequencies looked at first, at most
+COARSE_ENTRIES = 2**22  # numbers held to climb from them, at most, unless that leaves fewer than 64 blocks
 EXTRA = 4
 ASCENT = 28  # steps uphill from all frequencies looked at first
 TINY = np.float32(1e-6)  # a value may be zero
@@ -59,7 +59,8 @@ def at(
 
 def _coarse(symbol: Symbol) -> tuple[Array, Integers, Array]:
     """Turns (B, axes) of a grid that resolves the symbol, half of it, for each group; and the grid's spacing."""
-    most = min(COARSE_ITEMS, max(64, COARSE_ENTRIES // symbol.order**2))
+    entries = max(symbol.order**2, 4 * symbol.order * len(symbol.lags))
+    most = min(COARSE_ITEMS, max(64, COARSE_ENTRIES // entries))
     sizes = [2 * d + EXTRA if d else 1 for d in symbol.degree]
     while math.prod(sizes) * symbol.groups > 2 * most and max(sizes) > 3:
         sizes[int(np.argmax(sizes))] = max(3, int(0.8 * max(sizes)))
