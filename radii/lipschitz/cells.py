@@ -5,8 +5,9 @@ quadratic form ``v^H H v`` is of exponential type ``sum_a D_a |dt_a|``, between 
 ``S^2 cos^2 b``, it is at least ``S^2 cos^2(b + w)`` a distance of ``w = sum_a D_a |dt_a| / 2`` away (in radians, as
 long as b + w <= pi/2). *(Duffin and Schaeffer, 1938; for trigonometric polynomials M. Riesz, 1914.)*
 
-Cells cover the frequencies, each a box of grid points and what lies nearest to them: w is the distance from its centre
-to a corner, w0 that of a cell of one point. If for some U every cell passes ``lambda_max(H(centre)) <= U^2 cos^2 w``,
+Cells cover the frequencies, each a set of grid points and what lies nearest to them: w is the distance from its centre
+to a corner, w0 that of a cell of one point. Of two axes alike a cell is a diamond, which for its w holds twice the
+points of a square. If for some U every cell passes ``lambda_max(H(centre)) <= U^2 cos^2 w``,
 then ``S <= U`` (take b = 0 where S is reached), and no grid point lies above ``L = U^2 cos^2 w0`` (take b = w0: such a
 point is w - w0 from its cell's centre). A cell of one point is tested at ``L`` itself. The others are split where they
 fail, so few frequencies far from the maximum are looked at, and the cost hardly grows with the grid.
@@ -34,6 +35,7 @@ MOST_CELLS = 2**13  # of a generation; of small blocks, as many as have
 MOST_ENTRIES = 2**20  # this many numbers
 WIDEST = 0.6  # w of the first cells, at most
 SAMPLE = 12  # cells that tell whether a width is worth trying
+ALIKE = 1.3  # times the smaller weight: the larger one, for diamonds to pay
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +96,8 @@ class Largest:
 
 @dataclass(slots=True)
 class _Cells:
-    first: Integers  # (B, axes): the first grid point
-    length: Integers  # (B, axes): grid points
+    first: Integers  # (B, axes): the first grid point, in the search's coordinates
+    length: Integers  # (B, axes): how many along each
     group: Integers  # (B)
 
     def __len__(self) -> int:
@@ -103,7 +105,7 @@ class _Cells:
 
     @property
     def points(self) -> Integers:
-        """Grid points in each."""
+        """Grid points in each; of diamonds twice that, but one of one."""
         points: Integers = self.length.prod(axis=1)
         return points
 
@@ -132,6 +134,16 @@ class Search:
         self.buffer = symbol.parts.new_empty((self.chunk, symbol.parts.shape[2]))
         self.most = max(MOST_CELLS, MOST_ENTRIES // order**2)
         self.weights = grid.weights(symbol.degree)
+        self.final = float(self.weights.sum())  # w0
+        # coordinates of a cell, times this: twice the index of a grid point
+        self.frame = 2 * np.eye(len(grid.sizes), dtype=np.int64)
+        self.steps, long = self.weights.copy(), np.flatnonzero(self.weights * (np.array(grid.sizes) > 1))
+        self.diagonals = tuple(long) if len(long) == 2 else ()  # the axes of which they are the sum and the difference
+        if self.diagonals and self.weights[long].max() <= ALIKE * self.weights[long].min():
+            self.frame[np.ix_(long, long)] = [[1, 1], [1, -1]]
+            self.steps[long] = self.weights[long].max()
+        else:
+            self.diagonals = ()
         self.found, self.turns, self.group, self.tests = Lower(0.0), (0.0,) * len(grid.sizes), 0, 0
 
     def run(self) -> Largest | None:
@@ -160,7 +172,7 @@ class Search:
 
     def _first(self) -> _Cells:
         """Equal cells that cover the grid: the widest of which most of a sample pass."""
-        width = WIDEST if float(self.weights.sum()) <= WIDEST else 0.0
+        width = WIDEST if self.final <= WIDEST else 0.0
         while True:
             cells = self._cover(width)
             if len(cells) <= SAMPLE or 2 * len(cells) > self.most or (cells.points == 1).all():
@@ -174,20 +186,49 @@ class Search:
         """Equal cells that cover the grid, of ``w`` up to ``width``."""
         per_axis = []
         axes = max(1, sum(size > 1 for size in self.grid.sizes))
-        for used, weight in zip(self.grid.used, self.weights, strict=True):
+        starts, counts = [0] * len(self.grid.used), list(self.grid.used)
+        if self.diagonals:
+            width, axes = width - self.final + self.steps[self.diagonals[0]], 1
+            one, other = self.diagonals
+            starts[other] = 1 - counts[other]
+            counts[one] = counts[other] = counts[one] + counts[other] - 1
+        for start, used, weight in zip(starts, counts, self.steps, strict=True):
             length = used if weight == 0 else min(used, max(1, int(width / axes / weight)))
             pieces = -(-used // length)
-            edges = np.arange(pieces + 1) * used // pieces
+            edges = start + np.arange(pieces + 1) * used // pieces
             per_axis.append(list(itertools.pairwise(edges.tolist())))
         boxes = np.array(list(itertools.product(*per_axis)), dtype=np.int64)  # (B, axes, 2)
         groups = self.symbol.groups
         boxes, group = np.repeat(boxes, groups, axis=0), np.tile(np.arange(groups), len(boxes))
-        return _Cells(boxes[..., 0], boxes[..., 1] - boxes[..., 0], group)
+        return self._trimmed(_Cells(boxes[..., 0], boxes[..., 1] - boxes[..., 0], group))
+
+    def _trimmed(self, cells: _Cells) -> _Cells:
+        """Diamonds without the corners that hold no grid point, and those only that meet the grid's used points."""
+        if not self.diagonals:
+            return cells
+        first, last = cells.first.copy(), cells.first + cells.length - 1
+        for thin, other in (self.diagonals, self.diagonals[::-1]):
+            line = first[:, thin] == last[:, thin]  # sum and difference of two integers are both even or both odd
+            first[:, other] += line * ((first[:, other] - first[:, thin]) % 2)
+            last[:, other] -= line * ((last[:, other] - first[:, thin]) % 2)
+        one, other = self.diagonals
+        used = self.grid.used
+        kept = (first <= last).all(axis=1)
+        kept &= (first[:, one] + first[:, other] <= 2 * (used[one] - 1)) & (last[:, one] + last[:, other] >= 0)
+        kept &= (first[:, one] - last[:, other] <= 2 * (used[other] - 1)) & (last[:, one] - first[:, other] >= 0)
+        return _Cells(first, last - first + 1, cells.group)[kept]
+
+    def _width(self, cells: _Cells) -> npt.NDArray[np.float64]:
+        """w: from the centre to the farthest of a cell's corners, and from there to what lies nearest to it."""
+        signs = np.array(list(itertools.product((-1, 1), repeat=cells.length.shape[1])))
+        corners = np.abs((cells.length - 1)[:, np.newaxis] * signs @ self.frame.T) / 2 @ self.weights
+        widths: npt.NDArray[np.float64] = corners.max(axis=1) + self.final
+        return widths
 
     def _split(self, cells: _Cells) -> _Cells:
         """Each cell of more than one point in halves, along every axis but those already much shorter than others."""
-        for a, weight in enumerate(self.weights):
-            wide = np.where(cells.length > 1, cells.length * self.weights, 0.0).max(axis=1)
+        for a, weight in enumerate(self.steps):
+            wide = np.where(cells.length > 1, cells.length * self.steps, 0.0).max(axis=1)
             cut = (cells.length[:, a] > 1) & (2 * cells.length[:, a] * weight >= wide)
             whole, halved = cells[~cut], cells[cut]
             low = (halved.length[:, a] + 1) // 2
@@ -196,15 +237,16 @@ class Search:
             right.first[:, a] += low
             right.length[:, a] -= low
             cells = _joined([whole, left, right])
-        return cells
+        return self._trimmed(cells)
 
     def _place(self, cells: _Cells) -> tuple[Integers, Integers]:
         """The cells' centres in turns: numerators (B, axes) and denominators (axes)."""
-        return 2 * cells.first + cells.length - 1 + np.array(self.grid.halves), 2 * np.array(self.grid.sizes)
+        twice = (2 * cells.first + cells.length - 1) @ self.frame.T
+        return twice + 2 * np.array(self.grid.halves), 4 * np.array(self.grid.sizes)
 
     def _passes(self, cells: _Cells) -> npt.NDArray[np.bool_]:
         """Whether the true block at each centre is proved to have no eigenvalue above what its cell allows."""
-        wide, final = cells.length @ self.weights, float(self.weights.sum())
+        wide, final = self._width(cells), self.final
         shares = np.where(cells.points == 1, 1.0, (np.cos(wide) / math.cos(final)) ** 2 * (1 - 1e-14))
         shares[(cells.points > 1) & ((wide > 2 * WIDEST) | (final > WIDEST))] = 0.0
         allowed = self.level * shares - (self.rounding * self.level + self.symbol.error) * (1 + 1e-14)
@@ -219,17 +261,22 @@ class Search:
 
     def _loosen(self, cells: _Cells) -> None:
         """Lifts the level to where cells as wide as these pass: those of a flat symbol would be split for ever."""
-        widest = min(float((cells.length @ self.weights).max()), 2 * WIDEST)
-        self.level *= (1 + self.margin) * (math.cos(float(self.weights.sum())) / math.cos(widest)) ** 2
+        widest = min(float(self._width(cells).max()), 2 * WIDEST)
+        self.level *= (1 + self.margin) * (math.cos(self.final) / math.cos(widest)) ** 2
 
     def _look(self, cells: _Cells) -> None:
         """Lifts the level to that of a promising grid point, lest too low a level have all cells split."""
         some = cells[np.random.default_rng(0).permutation(len(cells))[:SAMPLE]]
         points = _Cells(some.first + some.length // 2, np.ones_like(some.length), some.group)
+        if self.diagonals:
+            one, other = self.diagonals
+            points.first[:, other] -= (points.first[:, other] - points.first[:, one]) % 2
         self._raise(points[~self._passes(points)])
 
     def _witness_start(self) -> None:
         point = np.rint(self.start.turns * self.grid.sizes - self.grid.twists).astype(np.int64)
+        if self.diagonals:
+            point = self.frame @ point
         cell = _Cells(point[np.newaxis], np.ones((1, len(point)), dtype=np.int64), np.array([self.start.group]))
         self._witness(self.symbol.blocks(*self._place(cell), cell.group)[0], cell, careful=False)
 

@@ -138,6 +138,8 @@ def test_a_wrong_start_costs_time_only(short):
         sizes, halves = rng.integers(20, 200 // axes**2, axes).tolist(), rng.integers(0, 2, axes).tolist()
         kernel = rng.standard_normal((*rng.integers(1, 5, 2), *rng.integers(2, 4, axes)))
         cases.append((kernel, Grid(tuple(sizes), tuple(halves))))
+    for size in range(30, 38):  # of two axes alike, cells are diamonds
+        cases.append((rng.standard_normal((4, 4, 3, 3)), Grid((size, size), (size % 2, size % 3 % 2))))
     for kernel, grid in cases:
         gram, sizes = symbol(kernel[np.newaxis]), grid.sizes
         true = float(norm_at(kernel, grid_points(sizes, grid.halves)).max()) ** 2
@@ -149,6 +151,40 @@ def test_a_wrong_start_costs_time_only(short):
                 float(norm_at(kernel, grid_points([211] * len(sizes) if len(sizes) == 1 else [45, 44])).max()) ** 2
             )
             assert anywhere * (1 - 2 * TRUST) <= largest.anywhere
+
+
+@pytest.mark.parametrize(
+    ("sizes", "halves"), [((9, 9), (0, 0)), ((12, 12), (1, 1)), ((15, 13), (0, 1)), ((40, 9), (0, 0)), ((7, 1), (0, 0))]
+)
+@pytest.mark.parametrize("width", [0.6, 0.4, 0.2])
+def test_cells_of_any_generation_hold_every_frequency(sizes, halves, width):
+    """Squares and diamonds: each point, and what lies nearest to it, is as near to a centre as the cell says."""
+    kernel = np.random.default_rng(8).standard_normal((2, 2, *(3 if size > 1 else 1 for size in sizes)))
+    gram, grid = symbol(kernel[np.newaxis]), Grid(sizes, halves)
+    search = Search(gram, grid, start=foreseen(peaks(gram), [(sizes, grid.twists)])[0], rtol=1e-6)
+    rng = np.random.default_rng(9)
+    half = (rng.integers(0, grid.used, (400, 2)) + np.array(halves) / 2 + rng.uniform(-0.5, 0.5, (400, 2))) / sizes
+    degree = np.array(gram.degree)
+    cells = search._cover(width)
+    for i in range(len(cells)):
+        inner = cell = cells[np.array([i])]
+        while not (inner.points == 1).all():
+            inner = search._split(inner)
+        centre, points = (search._place(each)[0] / (4 * np.array(sizes)) for each in (cell, inner))
+        apart = np.abs(points - centre) @ degree * np.pi
+        assert (apart + search.final <= search._width(cell) + 1e-12).all()
+    while True:
+        numerators, denominators = search._place(cells)
+        far = np.abs(half[:, np.newaxis] - numerators / denominators) @ degree * np.pi
+        assert (far <= search._width(cells) + 1e-12).any(axis=1).all()
+        if (cells.points == 1).all():
+            break
+        cells = search._split(cells)
+    points = {tuple(place) for place in (numerators - 2 * np.array(halves)) // 4}
+    assert points >= set(np.ndindex(grid.used))
+    assert len(cells) <= len(points)
+    largest = search.run()
+    assert largest.grid * (1 - 1e-5) <= largest.found <= largest.grid
 
 
 def test_a_search_is_given_up_once_beyond():
