@@ -154,7 +154,7 @@ def test_a_wrong_start_costs_time_only(short):
 
 
 @pytest.mark.parametrize(
-    ("sizes", "halves"), [((9, 9), (0, 0)), ((12, 12), (1, 1)), ((15, 13), (0, 1)), ((40, 9), (0, 0)), ((7, 1), (0, 0))]
+    ("sizes", "halves"), [((9, 9), (0, 0)), ((12, 12), (1, 1)), ((40, 34), (0, 1)), ((40, 9), (0, 0)), ((7, 1), (0, 0))]
 )
 @pytest.mark.parametrize("width", [0.6, 0.4, 0.2])
 def test_cells_of_any_generation_hold_every_frequency(sizes, halves, width):
