@@ -58,6 +58,8 @@ def chosen(dataset: Dataset, start: int, stop: int | None, step: int, method: Sm
             Problem.SUBSET_OUT_OF_RANGE, f"the subset runs from {start} to {stop}, the data set has {count} inputs"
         )
     indices = range(start, stop, step)
+    if isinstance(method, Smoothing) and (reason := method.hopeless(len(indices))):
+        raise invalid(reason, "method", "n")
     most = MOST_SHARDS * method.shard_inputs
     if len(indices) > most:
         raise Refusal(

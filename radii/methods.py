@@ -51,14 +51,22 @@ class Smoothing(BaseModel):
 
     @model_validator(mode="after")
     def _some_radius_is_possible(self) -> "Smoothing":
-        # All n samples agreeing gives the lower bound alpha^(1/n), which must exceed 1/2 for any radius at all.
-        least = math.floor(-math.log2(self.alpha)) + 1
-        if self.n < least:
-            raise ValueError(
-                f"n = {self.n} can never certify at alpha = {self.alpha}: even if all samples agree the lower bound "
-                f"alpha^(1/n) is at most 1/2. Use n >= {least}, or a larger alpha."
-            )
+        reason = self.hopeless(1)
+        if reason:
+            raise ValueError(reason)
         return self
+
+    def hopeless(self, inputs: int) -> str | None:
+        """Why n samples cannot certify any of so many inputs, whatever the votes; None if they can."""
+        # All n samples agreeing gives the lower bound alpha^(1/n), which must exceed 1/2 for any radius at all.
+        alpha = self.alpha / inputs if self.family_wise else self.alpha
+        least = math.floor(-math.log2(alpha)) + 1
+        if self.n >= least:
+            return None
+        return (
+            f"n = {self.n} can never certify at alpha = {alpha:g}: even if all samples agree the lower bound "
+            f"alpha^(1/n) is at most 1/2. Use n >= {least}, or a larger alpha."
+        )
 
     @model_validator(mode="after")
     def _decides_about_a_radius_in_reach(self) -> "Smoothing":

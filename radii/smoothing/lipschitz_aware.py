@@ -14,9 +14,6 @@ from scipy.special import erfcx, ndtr
 
 from radii.smoothing.radius import floor_radius
 
-USEFUL = 4.0
-"""From ``L sigma`` on, the gain over Cohen's radius is below 1 %."""
-
 _SLACK = 1e-9  # of a mean of Phi, relatively; its error against 50 digits stayed below 1e-11
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(24)
 

@@ -214,6 +214,12 @@ def test_methods_that_can_not_be(client: Client, database: Database) -> None:
     detail = problem(post_certification(client, *ids, method=smoothing | {"n": 9}), 422, "invalid-request")["detail"]
     assert "n = 9" in detail and "n >= 10" in detail
     assert post_certification(client, *ids, method=smoothing | {"n": 10}).status_code == 202
+    # log2(100/0.001) = 16.6: for a hundred inputs together it takes 17
+    together = smoothing | {"n": 16, "family_wise": True}
+    document = problem(post_certification(client, *ids, method=together), 422, "invalid-request")
+    assert document["errors"][0]["pointer"] == "/method/n"
+    assert "Use n >= 17" in document["detail"]
+    assert post_certification(client, *ids, method=together | {"n": 17}).status_code == 202
     # sigma Phi^-1(alpha^(1/n)) is 0.616 here, and an eighth of it in linf: the inputs have 64 values
     asked = smoothing | {"mode": "decide", "target_radius": 0.62}
     detail = problem(post_certification(client, *ids, method=asked), 422, "invalid-request")["detail"]

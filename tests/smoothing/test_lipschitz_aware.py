@@ -5,7 +5,6 @@ import mpmath as mp
 import pytest
 
 from radii.smoothing.lipschitz_aware import radius_lipschitz
-from radii.smoothing.radius import radius_one_sided
 from tests.acceptance import load
 
 mp.mp.dps = 50
@@ -71,7 +70,6 @@ def test_without_a_useful_constant_it_is_cohens_radius():
         exact = mp.mpf("0.5") * mp.sqrt(2) * mp.erfinv(2 * mp.mpf(p) - 1)
         radius = radius_lipschitz(p, 1 - p, sigma=0.5, lipschitz=1e8)
         assert radius == pytest.approx(float(exact), abs=3e-6)
-    assert radius_one_sided(1000, 1000, alpha=0.001, sigma=0.5) is not None
 
 
 def test_without_noise_it_is_the_margin_over_twice_the_constant():

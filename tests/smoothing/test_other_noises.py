@@ -6,6 +6,7 @@ from fractions import Fraction
 
 import mpmath as mp
 import pytest
+from scipy import stats
 
 from radii.smoothing.l1 import radius_laplace, radius_splitting, radius_uniform
 from radii.smoothing.median import median_statistics
@@ -22,11 +23,12 @@ def test_formulas_rounded_down(count, n):
 
 def test_one_dimension_is_exact():
     """A half-line classifier in one dimension attains both radii: its probability at the radius is one half."""
-    for q in (0.01, 0.2, 0.4):
-        boundary = 2 * 0.5 * (0.5 - q)  # uniform on [-1/2, 1/2]: P(x + z > boundary) = q
-        assert 0.5 - boundary == pytest.approx(q)
-        laplace = -math.log(2 * q)  # P(Laplace(1) > laplace) = exp(-laplace)/2
-        assert math.exp(-laplace) / 2 == pytest.approx(q)
+    for count in (600, 800, 990):
+        q = miss_upper(count, 1000, 0.001)
+        # the half-line that noise misses with probability q ends at the noise's quantile
+        uniform, laplace = stats.uniform(-0.5, 1.0).isf(q), stats.laplace(scale=0.3).isf(q)
+        assert 0 <= uniform - radius_uniform(count, 1000, alpha=0.001, width=0.5) < 2e-6
+        assert 0 <= laplace - radius_laplace(count, 1000, alpha=0.001, scale=0.3) < 2e-6
 
 
 def test_abstains():

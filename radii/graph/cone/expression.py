@@ -266,7 +266,6 @@ RULES: dict[str, Rule] = {
     ),
     "ThresholdedRelu": _thresholded,
     "Shrink": _shrink,
-    "Swish": lambda operator, inputs: inputs[0] * jet.sigmoid(_scaled(inputs[0], operator.alpha)),
     "Sign": _unary(lambda u: _less(u.constant(0.0), u).between(u.constant(1.0), u.constant(-1.0))),
     "Where": _where,
     "And": _connected(lambda a, b: a.both(b)),
