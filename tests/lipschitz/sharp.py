@@ -61,3 +61,8 @@ def steepest_jacobians(module: nn.Module, shape: tuple[int, ...], *, starts: int
             found.append(jacobian)
             x = x + 0.5 * torch.linalg.svd(jacobian, full_matrices=False)[2][0].reshape(shape)
     return found
+
+
+def same(channels, out, kernel=3, **settings):
+    """A convolution whose output is as large as its input."""
+    return nn.Conv2d(channels, out, kernel, padding=kernel // 2, **settings)
