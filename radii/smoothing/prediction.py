@@ -1,5 +1,6 @@
 """From the counts of both stages to what is said of one input. No torch."""
 
+import math
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from radii.smoothing.radius import probability_lower, radius_one_sided, radius_two_sided
+from radii.smoothing.radius import miss_upper, probability_lower, radius_one_sided, radius_two_sided
 from radii.smoothing.sequential import Decision
 
 Counts = Sequence[int] | npt.NDArray[np.integer]
@@ -70,7 +71,7 @@ def certificate(
         rival = _rival(fresh, top)
         radius = radius_two_sided(fresh[top], rival, n, **settings)
         p_lower = probability_lower(fresh[top], n, alpha=alpha / 2, tail_mass=tail_mass)
-        p_upper = 1 - probability_lower(n - rival, n, alpha=alpha / 2, tail_mass=tail_mass)
+        p_upper = min(1.0, math.nextafter(miss_upper(n - rival, n, alpha / 2) + tail_mass, 2.0))
     return SmoothedPrediction(
         prediction=top if known else None,
         radius=radius if known else None,

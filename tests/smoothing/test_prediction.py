@@ -1,5 +1,6 @@
 import dataclasses
 
+import mpmath as mp
 import numpy as np
 import pytest
 
@@ -22,6 +23,13 @@ def test_the_pilot_alone_chooses_between_one_and_two_sides():
     split = certificate([50, 26, 24, 0], [50_000, 26_000, 24_000, 0], n=100_000, **SETTINGS)
     assert (split.sides, split.radius) == ("two-sided", radius_two_sided(50_000, 26_000, 100_000, **SETTINGS))
     assert split.p_lower < 0.5 < 1 - split.p_upper
+    # a rival that is never seen: 1 - (alpha/2)^(1/n), and the tail; as 1 - (1 - p) it would lose digits, downwards
+    unseen = certificate([60, 40, 0], [100_000, 0, 0], n=100_000, **SETTINGS)
+    assert unseen.sides == "one-sided"
+    rare = certificate([45, 30, 25, 0], [100_000, 0, 0, 0], n=100_000, **SETTINGS)
+    assert rare.sides == "two-sided"
+    exact = 1 - mp.mpf("0.0005") ** (mp.mpf(1) / 100_000) + mp.mpf("1e-9")
+    assert exact <= rare.p_upper <= exact * (1 + mp.mpf("1e-8"))
     # two sides would certify what the votes give, but the pilot expected all rivals to be one
     stays = certificate([90, 10, 0, 0], [90_000, 5_000, 5_000, 0], n=100_000, **SETTINGS)
     assert (stays.sides, stays.radius) == ("one-sided", radius_one_sided(90_000, 100_000, **SETTINGS))
