@@ -1,8 +1,8 @@
 """radii: how far can an input move before the model's answer may change?
 
 The library. It imports nothing of the service, does no I/O on import, and each of its parts can be used alone:
-``radii.graph`` (ONNX to a checked graph to a torch module), ``radii.lipschitz`` (deterministic bounds) and
-``radii.smoothing`` (randomized smoothing).
+``radii.graph`` (ONNX to a checked graph to a torch module), ``radii.lipschitz`` (deterministic bounds),
+``radii.smoothing`` (randomized smoothing) and ``radii.attacks`` (what tries to break a certificate).
 """
 
 __version__ = "0.1.0"

@@ -45,7 +45,7 @@ def imported_alone(module: str, allowed: set[str]) -> str:
     return done.stdout.strip()
 
 
-@pytest.mark.parametrize("module", ["radii.graph", "radii.lipschitz", "radii.smoothing.sampling"])
+@pytest.mark.parametrize("module", ["radii.graph", "radii.lipschitz", "radii.smoothing.sampling", "radii.attacks"])
 def test_the_numerics_need_torch_numpy_and_scipy_alone(module: str) -> None:
     assert "torch" in imported_alone(module, NUMERICS)
 

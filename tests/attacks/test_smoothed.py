@@ -1,0 +1,61 @@
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from radii.attacks import NotAttackable, SmoothedAttack
+from radii.norms import Norm
+from radii.smoothing import GridGaussian, gaussian
+
+SIGMA = 0.25
+DUAL = {"l2": 2, "linf": 1, "l1": np.inf}
+KEY = bytes(range(32))
+
+
+def linear(exact: float, norm: Norm, classes: int = 2) -> tuple[Tensor, Tensor, Tensor]:
+    """Weight, bias and an 8-bit input, ``exact`` away from the nearest other class of f and of g."""
+    draw = np.random.default_rng(3)
+    w = draw.standard_normal((classes, 20))
+    w[2:] *= 0.1
+    x = (np.round(draw.uniform(0, 1, 20) * 255) / 255).astype(np.float32)
+    bias = -(w @ x)
+    bias[0] += exact * np.linalg.norm(w[0] - w[1], DUAL[norm])
+    bias[2:] -= 50
+    return torch.from_numpy(w).float(), torch.from_numpy(bias).float(), torch.from_numpy(x)
+
+
+@pytest.mark.parametrize("norm", ["l2", "linf", "l1"])
+@pytest.mark.parametrize("grid", [False, True])
+def test_the_distance_of_a_smoothed_linear_classifier(norm: Norm, grid: bool) -> None:
+    """g is f for a linear f. A false radius is caught, and no true one is, but with probability 1e-9 a case."""
+    exact = {"l2": 1.5, "linf": 0.4, "l1": 3.0}[norm] * SIGMA
+    weight, bias, x = linear(exact, norm, classes=3)
+
+    def classifier(points: Tensor) -> Tensor:
+        return points @ weight.T + bias
+
+    ask = {
+        "noise": GridGaussian(SIGMA) if grid else gaussian(SIGMA),
+        "num_classes": 3,
+        "prediction": 0,
+        "norm": norm,
+        "key": KEY,
+    }
+    held = SmoothedAttack(votes=10_000)(classifier, x, radius=0.97 * exact, **ask)
+    assert not held.contradicted and held.x is None
+    assert held.distance == pytest.approx(exact, rel=0.04)
+    assert held.prediction == 1
+    false = SmoothedAttack()(classifier, x, radius=1.5 * exact, **ask)
+    assert false.contradicted and false.prediction == 1 and false.x is not None
+    assert np.linalg.norm(false.x.astype(float) - x.numpy(), {"l2": 2, "linf": np.inf, "l1": 1}[norm]) < 1.5 * exact
+    again = SmoothedAttack()(classifier, x, radius=1.5 * exact, **ask)
+    assert again.distance == false.distance and np.array_equal(again.x, false.x)
+
+
+def test_steep_networks_have_no_vanishing_gradient_and_flat_ones_say_so() -> None:
+    weight, bias, x = linear(SIGMA, "l2")
+    ask = {"noise": gaussian(SIGMA), "num_classes": 2, "prediction": 0, "key": KEY}
+    steep = SmoothedAttack()(lambda p: 1e6 * (p @ weight.T + bias), x, radius=2 * SIGMA, **ask)
+    assert steep.contradicted
+    with pytest.raises(NotAttackable):
+        SmoothedAttack()(lambda p: (p @ weight.T + bias).round().sign(), x, radius=SIGMA, **ask)
