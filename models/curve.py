@@ -1,12 +1,14 @@
 """The certified-accuracy curve and the summary of a certification, from its results. Pure functions."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from statistics import median
 from typing import Any, NamedTuple
 
 BAND_LEVEL = 0.95
 POINTS = 1000
+DECISIONS = ("certified", "not certified", "undecided")
 
 
 class Outcome(NamedTuple):
@@ -15,6 +17,7 @@ class Outcome(NamedTuple):
     label: int | None
     prediction: int | None
     radius: float | None
+    decision: str | None = None  # where one radius was to be decided
 
     @property
     def certified_radius(self) -> float | None:
@@ -49,14 +52,20 @@ def curve(outcomes: Sequence[Outcome]) -> dict[str, Any]:
 
 
 def summary(outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """A few figures of a certification: counts, accuracy, median radius over all inputs (abstaining counts as 0)."""
+    """A few figures of a certification: counts, accuracy, median radius over all inputs (abstaining counts as 0).
+
+    Where one radius was to be decided, its three answers are counted, and the median, which would be that radius or 0,
+    is None.
+    """
+    decisions = Counter(outcome.decision for outcome in outcomes if outcome.decision is not None)
     count = len(outcomes)
     labelled = [outcome for outcome in outcomes if outcome.label is not None]
     certified = [outcome for outcome in outcomes if outcome.radius is not None]
-    return {
+    figures = {
         "inputs": count,
         "abstained": count - len(certified),
         "accuracy": sum(o.label == o.prediction for o in labelled) / len(labelled) if labelled else None,
         "certified_accuracy": sum(o.certified_radius is not None for o in outcomes) / count if count else None,
-        "median_radius": median(o.radius or 0.0 for o in outcomes) if count else None,
+        "median_radius": median(o.radius or 0.0 for o in outcomes) if count and not decisions else None,
     }
+    return figures | {"decisions": {answer: decisions[answer] for answer in DECISIONS}} if decisions else figures

@@ -22,5 +22,5 @@ def page(
 
 def outcomes(session: Session, certification_id: str) -> list[Outcome]:
     """What curve and summary need of all results."""
-    columns = select(Result.label, Result.prediction, Result.radius).where(Result.certification_id == certification_id)
-    return [Outcome(*row) for row in session.execute(columns)]
+    columns = select(Result.label, Result.prediction, Result.radius, Result.detail["decision"].as_string())
+    return [Outcome(*row) for row in session.execute(columns.where(Result.certification_id == certification_id))]

@@ -39,7 +39,13 @@ def print_report(client: Client, job: Json) -> None:
     found = job["summary"]
     table = Table(box=None, show_header=False, padding=(0, 1))
     table.add_row("method", in_words(job["method"]))
-    table.add_row("inputs", f"{found['inputs']}" + (f", {found['abstained']} abstained" if found["abstained"] else ""))
+    decisions = found.get("decisions")
+    abstained = f", {found['abstained']} abstained" if found["abstained"] and not decisions else ""
+    table.add_row("inputs", f"{found['inputs']}{abstained}")
+    if decisions:
+        asked = f"radius {job['method']['target_radius']:g} ({job['method']['norm']})"
+        answers = ("certified", "not certified", "undecided")  # JSON of a database comes back in an order of its own
+        table.add_row(asked, ", ".join(f"{decisions[answer]} {answer}" for answer in answers))
     if found["accuracy"] is not None:
         table.add_row("accuracy", percent(found["accuracy"]))
     if bound := found.get("bound"):

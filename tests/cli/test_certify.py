@@ -49,6 +49,15 @@ def test_smoothing_from_files_to_figures(certified: subprocess.CompletedProcess[
     assert re.search(rf"median radius +{math.floor(radii_found[2] * 1e4) / 1e4:.4f}", done.stdout)
 
 
+def test_decisions_in_figures(radii: Radii) -> None:
+    question = ("--sigma", "0.25", "--n", "2000", "--target-radius", "0.25", "--subset", "0:5")
+    done = radii("certify", MODEL, DATA, *question, "-o", "decisions.jsonl")
+    said = re.search(r"radius 0\.25 \(l2\) +(\d) certified, (\d) not certified, (\d) undecided", done.stdout)
+    assert said is not None, done.stdout + done.stderr
+    assert sum(map(int, said.groups())) == 5
+    assert "median" not in done.stdout
+
+
 def test_lipschitz_as_json_and_again_by_id(radii: Radii, folder: Path) -> None:
     first = radii("certify", LIPSCHITZ, DATA, "--method", "lipschitz", "--subset", "0:9:2", "--json", "-o", "a.jsonl")
     assert first.returncode == 0, first.stderr

@@ -30,6 +30,13 @@ def test_the_summary_by_hand() -> None:
     }
 
 
+def test_decisions_are_counted_by_their_answers() -> None:
+    no, unknown = Outcome(1, 1, None, "not certified"), Outcome(1, None, None, "undecided")
+    figures = summary([Outcome(1, 1, 0.5, "certified"), no, no, unknown, Outcome(2, 1, 0.5, "certified")])
+    assert figures["decisions"] == {"certified": 2, "not certified": 2, "undecided": 1}
+    assert (figures["certified_accuracy"], figures["median_radius"]) == (1 / 5, None)
+
+
 def test_without_labels_it_is_the_share_certified() -> None:
     answer = curve([Outcome(None, 3, 0.1), Outcome(None, 4, None)])
     assert answer["labelled"] is False

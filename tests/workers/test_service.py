@@ -13,6 +13,7 @@ import pytest
 import torch
 from sqlalchemy import select
 
+from models.curve import DECISIONS
 from models.repositories import certifications
 from models.states import TERMINAL
 from models.tables import Certification, Dataset, Model, Report, Result, Shard
@@ -187,6 +188,8 @@ def test_decisions_on_8_bit_inputs_with_alpha_for_all_of_them(service: Service) 
                 assert found.radius == p.radius
     decisions = [r.detail for r in results(service, jobs["decide"])]
     assert any(d["decision"] == "certified" and d["n"] < 1000 for d in decisions)
+    counted = {answer: sum(d["decision"] == answer for d in decisions) for answer in DECISIONS}
+    assert service.get(Certification, jobs["decide"]).summary["decisions"] == counted
 
 
 def test_kill_9_of_a_worker_and_the_loss_of_all_messages_change_no_count(
