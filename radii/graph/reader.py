@@ -18,7 +18,7 @@ from radii.graph.nodes import NodeReader
 from radii.graph.remedies import quoted, remedy_for_bytes
 from radii.graph.simplify import simplify
 
-OLDEST, NEWEST = 8, 23  # opsets of the default domain
+OLDEST, NEWEST = 8, 24  # opsets of the default domain
 FLOATS = (1, 10, 11)  # TensorProto.FLOAT, FLOAT16, DOUBLE: all run in what `to_module` is asked for
 
 
@@ -29,7 +29,7 @@ def read_onnx(
     output: str | None = None,
     limits: Limits = DEFAULTS,
 ) -> Graph:
-    """The graph of an ONNX file (opset 8-23, default domain) with one input and logits (batch, classes).
+    """The graph of an ONNX file (opset 8-24, default domain) with one input and logits (batch, classes).
 
     ``external_data`` holds the files that weights lie in, by the name the export gave them; ``output`` names one
     of several outputs. Raises `UnsupportedModel` with everything that stands in the way, whatever the bytes are.

@@ -48,6 +48,10 @@ BAD: list[Case] = [
     Case("Attention", inputs=("x", "r", "p", floats(3, 2, 5, 5)), shape=(2, 5, 6), opset=23),
     Case("Attention", inputs=("x", "r", "p", floats(7)), shape=(2, 5, 6), opset=23),
     Case("Attention", inputs=("x", "r", "p", np.tri(5, k=-1, dtype=bool)), shape=(2, 5, 6), opset=23),
+    Case("Attention", inputs=("x", "r", "p", floats(5, 1)), shape=(2, 5, 6), opset=24),
+    Case("Attention", inputs=("x", "r", "p", floats(5, 3)), shape=(2, 5, 6), opset=24),
+    Case("Attention", inputs=("x", "r", "p", "", "", "", ints(5, 5)), shape=(2, 5, 6), opset=24),
+    Case("Swish", {"alpha": float("nan")}, opset=24),
     *(
         Case("Einsum", {"equation": equation})
         for equation in ("bchw", "...->...", "bchh->bch", "bchw->cbhw", "bchw->bhw", "bchw->bchwx", "bch->bhc", "b1->b")

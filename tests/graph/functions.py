@@ -96,6 +96,7 @@ def sampled(steps: Steps, seed: int = 0) -> float:
 UNARY: list[Operator] = [
     *(act.Relu(), act.Tanh(), act.Softplus(), act.Softsign(), act.Abs(), act.Neg(), act.Sigmoid(), act.HardSwish()),
     *(act.Mish(), act.Erf(), act.Gelu(), act.Gelu("tanh"), par.LeakyRelu(0.1), par.LeakyRelu(-1.5), par.Elu(2.0)),
+    *(par.Swish(), par.Swish(1.7), par.Swish(-40.0)),
     *(par.Selu(), par.Celu(0.5), par.HardSigmoid(), par.Clip(-1.0, 2.0), par.Clip(None, 1.0), mul(-0.7), mul(3.0)),
     *(add(0.3), add(-2.0), arithmetic.Sub(np.array(1.0), True), arithmetic.Div(np.array(1.7))),
 ]

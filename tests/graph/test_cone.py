@@ -17,6 +17,7 @@ from radii.graph.ops import activation as act
 from radii.graph.ops import elementwise as arithmetic
 from radii.graph.ops import parametric as par
 from radii.graph.ops import threshold as thresholds
+from radii.graph.rules import Slope
 from tests.graph.build import model, node
 from tests.graph.functions import (
     ADD,
@@ -54,6 +55,12 @@ def test_silu_against_forty_digits() -> None:
         found = steepness(cone(KNOWN["silu"][0]).steps)
         assert found is not None
         assert exact <= mpf(found.upper) <= exact * (1 + mpf("5e-12"))
+        for alpha in (1.0, -3.0, 0.01):
+            stated = par.Swish(alpha).lipschitz((1,))
+            assert isinstance(stated, Slope) and stated.interval is not None
+            assert exact <= mpf(stated.upper) <= exact * (1 + mpf("5e-12"))
+            assert stated.interval[1] == stated.upper
+            assert (1 - exact) * (1 + mpf("5e-11")) <= mpf(stated.interval[0]) <= 1 - exact
 
 
 @pytest.mark.parametrize(

@@ -122,7 +122,7 @@ def test_outputs() -> None:
     assert [node.operator.name for node in read_onnx(data, output="p").nodes] == ["Gemm", "Softmax"]
 
 
-@pytest.mark.parametrize("opset", [7, 24])
+@pytest.mark.parametrize("opset", [7, 25])
 def test_opsets_outside_the_range(opset: int) -> None:
     assert f"the opset is {opset}" in reasons(model([GEMM], (6,), {"w": WEIGHT}, opset=opset))
 

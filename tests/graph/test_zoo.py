@@ -5,6 +5,7 @@ import pytest
 from onnxruntime.capi import onnxruntime_pybind11_state as runtime
 
 from radii.graph import methods
+from radii.graph.reader import NEWEST
 from tests.graph.build import reference
 from tests.graph.zoo import ZOO
 from tests.graph.zoo.compare import compared
@@ -38,6 +39,7 @@ def test_zoo_is_whole() -> None:
     assert len({network.family for network in ZOO}) >= 40
     opsets = {opset for network in ZOO if isinstance(network, Network) for opset in network.dynamo + network.legacy}
     assert opsets >= set(range(13, 24))
-    assert {opset for network in ZOO if isinstance(network, Handmade) for opset in network.opsets} >= set(range(8, 13))
+    by_hand = {opset for network in ZOO if isinstance(network, Handmade) for opset in network.opsets}
+    assert by_hand >= {*range(8, 13), NEWEST}  # which no exporter of torch writes yet
     rows = [line for line in PAGE.read_text().splitlines() if line.startswith("| ")]
     assert len(rows) == len(names) + 1  # and the head

@@ -254,6 +254,7 @@ RULES: dict[str, Rule] = {
     "Pow": _power,
     "LeakyRelu": lambda operator, inputs: jet.kinked(inputs[0], operator.alpha, 1.0),
     "Elu": lambda operator, inputs: _elu(inputs[0], operator.alpha),
+    "Swish": lambda operator, inputs: inputs[0] * jet.sigmoid(_scaled(inputs[0], operator.alpha)),
     "Celu": lambda operator, inputs: _elu(inputs[0], operator.alpha, rate=1 / operator.alpha),
     "Selu": lambda operator, inputs: _elu(inputs[0], operator.alpha, operator.gamma),
     "HardSigmoid": lambda operator, inputs: jet.clipped(

@@ -1,4 +1,4 @@
-"""Attention (opset 23) and Einsum."""
+"""Attention (since opset 23) and Einsum."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -60,6 +60,8 @@ class Attention(Operator):
             if mask.ndim == 4 and mask.shape[0] != 1:
                 raise Refusal("the mask must be the same for every sample", "Use such a mask")
             mask = mask[0] if mask.ndim == 4 else mask
+            if call.opset >= 24 and mask.shape[-1:] == (1,) and k.shape[-2] > 1:
+                raise Refusal("the mask has one column: opset 24 leaves open whether it is repeated", "Write it out")
         return cls(mask, heads, groups, scale, bool(call.get("is_causal", 0)))
 
     def check(self, *inputs: Shape) -> None:

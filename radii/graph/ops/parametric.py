@@ -13,7 +13,7 @@ from radii.graph.bounds import slope, up
 from radii.graph.call import Call
 from radii.graph.errors import Refusal, hold
 from radii.graph.ir import Operator, Shape
-from radii.graph.ops.activation import Univariate
+from radii.graph.ops.activation import SILU, Univariate
 from radii.graph.ops.elementwise import per_sample
 from radii.graph.ops.registry import onnx_operator
 from radii.graph.rules import Rule, Slope, Unbounded
@@ -117,6 +117,25 @@ class Celu(Univariate):
 
     def function(self, x: Tensor) -> Tensor:
         return F.celu(x, self.alpha)
+
+
+@onnx_operator(alpha="float")
+@dataclass(frozen=True, eq=False)
+class Swish(Univariate):
+    """``x sigmoid(alpha x)`` (opset 24): its slope at x is that of SiLU at ``alpha x``."""
+
+    behaviour = f"{SILU}"
+    steepest = SILU
+    lowest = 1 - SILU - 2.0**-50  # f'(x) + f'(-x) = 1
+    alpha: float = 1.0
+
+    @classmethod
+    def read(cls, call: Call) -> Operator:
+        call.activation()
+        return cls(call.get("alpha", 1.0))
+
+    def function(self, x: Tensor) -> Tensor:
+        return x * torch.sigmoid(self.alpha * x)
 
 
 @onnx_operator(alpha="float", beta="float")

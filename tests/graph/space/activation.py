@@ -51,7 +51,7 @@ def powers(draw: Draw) -> Case:
     return draw.case(base, np.full(like, exponent, kind), shape=shape)
 
 
-@space("LeakyRelu", "Elu", "ThresholdedRelu")
+@space("LeakyRelu", "Elu", "Swish", "ThresholdedRelu")
 def with_alpha(draw: Draw) -> Case:
     return draw.case("x", shape=draw.shape(1, 4), alpha=draw.maybe(draw.number(-3, 3)))
 

@@ -10,9 +10,10 @@ import onnx
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
+from radii.graph.reader import NEWEST, OLDEST
 from tests.graph.case import Case
 
-OPSETS = range(8, 24)
+OPSETS = range(OLDEST, NEWEST + 1)
 ALIASES = {"value": "constant_value", "k": "K"}  # an attribute, and the input that it became
 
 FACTOR = int(os.environ.get("RADII_TEST_FACTOR", "1"))

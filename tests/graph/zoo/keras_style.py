@@ -176,6 +176,21 @@ def squeeze_excite(opset: int) -> bytes:
     return w.file(w.dense(pooled(w, x), 8, 5))
 
 
+def swish_network(opset: int) -> bytes:
+    """Keras' default of `silu`: one operator since opset 24; and attention, in one operator too."""
+    w = Writer((6, 8), opset)
+
+    def silu(x: str, alpha: float) -> str:
+        if opset >= 24:
+            return w.op("Swish", x, alpha=alpha)
+        return w.op("Mul", x, w.op("Sigmoid", w.op("Mul", x, w.constant(alpha))))
+
+    x = silu(w.dense(w.input, 8, 8), 1.0)
+    x = w.op("Add", x, w.op("Attention", x, x, x, q_num_heads=2, kv_num_heads=2, is_causal=1))
+    x = silu(w.dense(w.op("Reshape", x, w.integers(-1, 48)), 48, 16), 1.702)
+    return w.file(w.dense(x, 16, 5))
+
+
 NETWORKS = [
     Handmade("MLP", "keras_dense", dense_network, (20,), (13, 18)),
     Handmade("MLP", "keras_mnist", mnist, (12, 12, 1), (15,)),
@@ -188,5 +203,6 @@ NETWORKS = [
     Handmade("Xception", "keras_xception", separable, NHWC, (14, 20)),
     Handmade("TCN", "keras_conv1d", conv1d, (24, 4), (13, 18)),
     Handmade("Transformer", "keras_attention", attention, (6, 8), (17,)),
+    Handmade("Transformer", "keras_swish", swish_network, (6, 8), (23, 24)),
     Handmade("EfficientNet", "keras_squeeze_excite", squeeze_excite, NHWC, (18,)),
 ]
