@@ -29,6 +29,27 @@ Units = Literal["input values, before (x - mean) / std"]
 UNITS: Units = "input values, before (x - mean) / std"
 
 
+class Adversarial(BaseModel):
+    """An array in base64, in C order."""
+
+    dtype: str = Field(examples=["<f4"])
+    shape: list[int]
+    base64: str
+
+
+class Attack(BaseModel):
+    """What an attack on a certified input found; or `not_checked` alone, the reason."""
+
+    distance: float | None = Field(
+        default=None, description="The nearest at which another class was found. smoothing: an estimate from votes."
+    )
+    prediction: int | None = Field(default=None, description="The class there.")
+    contradicted: bool = Field(default=False, description="Another class was found inside the radius.")
+    input: str | None = Field(default=None, description="Digest of the input that was attacked.")
+    adversarial: Adversarial | None = Field(default=None, description="The input that contradicts the certificate.")
+    not_checked: str | None = None
+
+
 class ResultItem(BaseModel):
     """What was certified for one input, with what the method says of it: counts (smoothing), margin (lipschitz)."""
 
@@ -40,6 +61,7 @@ class ResultItem(BaseModel):
     radius: float | None
     abstained: bool
     norm: Norm
+    attack: Attack | None = Field(default=None, description="Of an input that was drawn for the cross-check.")
 
 
 class ResultPage(BaseModel):

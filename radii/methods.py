@@ -15,6 +15,15 @@ from radii.norms import Norm
 
 STRICT = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
+CrossCheck = Annotated[
+    int | None,
+    Field(
+        ge=0,
+        le=1000,
+        description="Inputs to draw and, where certified, to attack inside their radius. Unset: one in 50, at most 10.",
+    ),
+]
+
 
 class Smoothing(BaseModel):
     """CERTIFY of Cohen et al. 2019: radii of the smoothed classifier g, each false with probability <= alpha."""
@@ -48,6 +57,7 @@ class Smoothing(BaseModel):
     family_wise: bool = Field(
         default=False, description="alpha is for all inputs of the certification together: each gets alpha / N."
     )
+    cross_check: CrossCheck = None
 
     @model_validator(mode="after")
     def _some_radius_is_possible(self) -> "Smoothing":
@@ -114,6 +124,7 @@ class Lipschitz(BaseModel):
     )
     rtol: float = Field(default=1e-6, ge=1e-9, le=0.1, description="Relative slack that a layer's norm bound may have.")
     norm: Norm = Field(default="l2", description="Norm of the radii; linf: r / sqrt(d) for an l2 radius r, l1: r.")
+    cross_check: CrossCheck = None
 
     @property
     def cost(self) -> int:

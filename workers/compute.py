@@ -5,7 +5,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from models.problems import Problem
+from radii.attacks import SmoothedAttack, attack_network
 from radii.graph import Graph, Obstacle, UnsupportedModel, normalized, to_module, undecorated
 from radii.lipschitz import NetworkBound, UnboundedModel, margin_radius, network_bound
 from radii.methods import Lipschitz, Smoothing, parse_method
@@ -30,6 +31,7 @@ from radii.smoothing import (
 )
 from radii.smoothing.keys import Stage
 from radii.smoothing.prediction import Counts
+from workers.cross_check import attacked
 from workers.network import read_graph
 
 log = logging.getLogger(__name__)
@@ -192,6 +194,19 @@ def _smooth(method: Smoothing, model: _Prepared, order: Json, emit: Emit) -> Non
             "noise": noise.name,
             "seconds": time.perf_counter() - started,
         }
+        if index in order["cross_check"] and found.prediction is not None and radius is not None:
+            attack = partial(
+                SmoothedAttack(batch_size=order["batch_size"]),
+                module,
+                x,
+                noise=noise,
+                num_classes=classes,
+                prediction=found.prediction,
+                radius=radius,
+                norm=method.norm,
+                key=key,
+            )
+            detail["attack"] = attacked(row, attack)
         emit("result", _result(index, ys, found.prediction, radius, detail))
 
 
@@ -220,12 +235,17 @@ def _bound(method: Lipschitz, model: _Prepared, order: Json, emit: Emit) -> None
             logits = module(x)
         margins = margin_radius(logits, bound, norms=x.flatten(1).norm(dim=1))
         seconds = (time.perf_counter() - started) / len(batch)
-        for index, z, found in zip(batch, logits.tolist(), margins, strict=True):
+        for index, row, z, found in zip(batch, x, logits.tolist(), margins, strict=True):
             detail: Json = {"runner_up": found.runner_up, "margin": None, "lipschitz": None, "seconds": seconds}
             if found.prediction is not None and found.runner_up is not None:
                 detail["margin"] = _finite(z[found.prediction] - z[found.runner_up])
                 detail["lipschitz"] = _finite(float(bound.pairs(found.prediction)[found.runner_up]))
-            radius = None if found.radius is None else converted(found.radius, method.norm, x[0].numel())
+            radius = None if found.radius is None else converted(found.radius, method.norm, row.numel())
+            if index in order["cross_check"] and found.prediction is not None and radius is not None:
+                attack = partial(
+                    attack_network, module, row, prediction=found.prediction, radius=radius, norm=method.norm
+                )
+                detail["attack"] = attacked(row.numpy(), attack)
             emit("result", _result(index, ys, found.prediction, radius, detail))
 
 

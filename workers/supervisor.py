@@ -67,6 +67,7 @@ class Supervisor:
             "x": str(path(order.x_blob)),
             "y": order.y_blob and str(path(order.y_blob)),
             "indices": order.indices,
+            "cross_check": order.cross_check,
             "inputs": order.inputs,
             "grid": order.grid,
             "chunks": [asdict(chunk) for chunk in order.chunks],

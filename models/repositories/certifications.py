@@ -3,11 +3,13 @@
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
+from models import cross_check
 from models.base import Json, now
 from models.bell import Bell
 from models.curve import summary
 from models.database import ring_after_commit
 from models.ids import CERTIFICATION, SHARD, new_id
+from models.problems import Problem
 from models.repositories import reports, results
 from models.states import TERMINAL, IllegalMove, JobState, guard
 from models.tables import Certification, Chunk, Dataset, Model, Shard
@@ -66,12 +68,26 @@ def fail(session: Session, certification: Certification, problem: Json) -> None:
     _end(session, certification, JobState.FAILED)
 
 
-def succeed_if_complete(session: Session, certification: Certification) -> None:
-    """End a (locked) certification as succeeded if its last shard has."""
+def end_if_complete(session: Session, certification: Certification) -> None:
+    """End a (locked) certification if its last shard has ended: as succeeded, unless its cross-check damns it."""
     open_shard = select(Shard.id).where(Shard.certification_id == certification.id, Shard.state.in_(OPEN)).limit(1)
     session.flush()
-    if session.scalar(open_shard) is None:
+    if session.scalar(open_shard) is not None:
+        return
+    checked = _cross_check(session, certification)
+    if why := checked and cross_check.damning(checked):
+        fail(session, certification, Problem.CONTRADICTED.document(why))
+    else:
         _end(session, certification, JobState.SUCCEEDED)
+
+
+def _cross_check(session: Session, certification: Certification) -> Json | None:
+    """The tally of the attacks; None where there is none."""
+    method, indices = certification.method, certification.indices
+    drawn = cross_check.drawn(method, (certification.model.summary or {}).get("digest", ""), indices)
+    if not drawn:
+        return None
+    return cross_check.tally(method, len(indices), len(drawn), results.attacks(session, certification.id, drawn))
 
 
 def _end(session: Session, certification: Certification, state: JobState) -> None:
@@ -80,7 +96,10 @@ def _end(session: Session, certification: Certification, state: JobState) -> Non
     certification.state = JobState(guard(certification.state, state))
     certification.finished_at = now()
     figures = summary(results.outcomes(session, certification.id))
-    certification.summary = figures | reports.summary(reports.get(session, certification.id))
+    figures |= reports.summary(reports.get(session, certification.id))
+    if checked := _cross_check(session, certification):
+        figures["cross_check"] = checked
+    certification.summary = figures
     session.flush()
     of_this = Shard.certification_id == certification.id
     session.execute(update(Shard).where(of_this, Shard.state.in_(OPEN)).values(state=JobState.CANCELLED))

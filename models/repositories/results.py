@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from models.base import Json
 from models.curve import Outcome
 from models.tables import Result
 
@@ -18,6 +19,12 @@ def page(
         query = query.where(Result.index > after)
     rows = session.scalars(query).all()
     return rows[:limit], rows[limit - 1].index if len(rows) > limit else None
+
+
+def attacks(session: Session, certification_id: str, indices: Sequence[int]) -> dict[int, Json]:
+    """What the attacks on those of ``indices`` that were attacked say."""
+    query = select(Result).where(Result.certification_id == certification_id, Result.index.in_(indices))
+    return {row.index: row.detail["attack"] for row in session.scalars(query) if "attack" in row.detail}
 
 
 def outcomes(session: Session, certification_id: str) -> list[Outcome]:

@@ -11,6 +11,7 @@ from datetime import timedelta
 from sqlalchemy import delete, insert, select
 from sqlalchemy.orm import Session
 
+from models import cross_check
 from models.base import Json, now
 from models.repositories import certifications, reports
 from models.repositories.leases import Claim, LostClaim, held
@@ -62,6 +63,7 @@ class WorkOrder:
     inputs: int  # of the whole certification
     grid: list[float] | None  # the range that 255 steps of 8-bit inputs span
     indices: list[int]  # the inputs that have no result yet
+    cross_check: list[int]  # the inputs to attack where they are certified
     chunks: list[ChunkCounts] = field(default_factory=list)  # what is already counted of them
 
 
@@ -99,6 +101,7 @@ def begin(session: Session, claim: Claim) -> WorkOrder:
         inputs=len(certification.indices),
         grid=dataset.summary.get("grid"),
         indices=[index for index in shard.indices if index not in finished],
+        cross_check=cross_check.drawn(certification.method, model.summary["digest"], certification.indices),
         chunks=chunks,
     )
 
@@ -145,7 +148,7 @@ def finish(session: Session, claim: Claim) -> None:
         raise CountsMismatch(f"shard {shard.id} ended without results for {len(missing)} inputs")
     shard.state = JobState(guard(shard.state, JobState.SUCCEEDED))
     shard.lease_expires_at = None
-    certifications.succeed_if_complete(session, certification)
+    certifications.end_if_complete(session, certification)
 
 
 def fail(session: Session, claim: Claim, problem: Json) -> None:

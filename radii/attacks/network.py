@@ -20,6 +20,7 @@ Classifier = Callable[[Tensor], Tensor]
 
 INSIDE = 1 - 1e-6  # of a radius: where points strictly inside it are looked for
 CLEAR = 2.0**-30  # of the largest logit: what float64 may be wrong about is far less
+ANY = -1  # no class in particular
 FAR = 32  # radii away, descent gives up
 
 
@@ -62,7 +63,7 @@ def attack_network(
 def margin_gradient(
     classifier: Classifier, points: Tensor, prediction: int, targets: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """``z_y - z_target`` of each point, and its gradient; without targets the largest other logit is the target.
+    """``z_y - z_target`` of each point, and its gradient; ``targets`` as of :func:`rival_logits`.
 
     Raises ``NotAttackable`` where there is none.
     """
@@ -80,12 +81,12 @@ def margin_gradient(
 
 
 def rival_logits(logits: Tensor, prediction: int, targets: Tensor | None) -> Tensor:
-    """Of each row the logit of its target, or the largest that is not the prediction's."""
-    if targets is not None:
-        return logits.gather(1, targets[:, None])[:, 0]
+    """Of each row the logit of its target; where that is ``ANY``, or there are none, the largest of other classes."""
     others = logits.clone()
     others[:, prediction] = -torch.inf
-    return others.max(1).values
+    largest = others.argmax(1)
+    chosen = largest if targets is None else torch.where(targets == ANY, largest, targets)
+    return logits.gather(1, chosen[:, None])[:, 0]
 
 
 class _Search:
@@ -123,14 +124,13 @@ class _Search:
         delta = torch.randn((1 + len(targets), *self.x.shape), generator=draw, dtype=torch.float64).to(self.x.device)
         delta = projected(delta * radius, radius, self.norm)
         delta[0] = 0.0
+        aims = torch.cat([targets.new_tensor([ANY]), targets])
         for step in range(steps):
             # the step falls, so that the last ones settle
             size = 2 * radius * (1 - step / steps)
-            points = self.x + delta
-            free = margin_gradient(self.classifier, points[:1], self.prediction, None)[1]
-            aimed = margin_gradient(self.classifier, points[1:], self.prediction, targets)[1]
-            gradient = torch.cat([free, aimed]).nan_to_num(0.0, 0.0, 0.0)
-            delta = projected(delta - size * steepest(gradient, self.norm), radius, self.norm)
+            gradient = margin_gradient(self.classifier, self.x + delta, self.prediction, aims)[1]
+            step_down = size * steepest(gradient.nan_to_num(0.0, 0.0, 0.0), self.norm)
+            delta = projected(delta - step_down, radius, self.norm)
         self.look_at(self.x + delta)
 
     def nearest(self, targets: Tensor, steps: int) -> None:
@@ -145,7 +145,7 @@ class _Search:
             points = points + (wanted - points) * (0.7 if step else 1.0)  # whole steps go in circles around a bend
             self.look_at(points)
 
-    def bisect(self, halvings: int = 20) -> None:
+    def bisect(self, halvings: int = 14) -> None:
         """Come nearer on the straight line."""
         if self.best is None:
             return

@@ -134,6 +134,9 @@ def certify(
     bound: Annotated[str | None, _method("lipschitz: rule that composes the layers. Default: auto, the best.")] = None,
     rtol: Annotated[float | None, _method("lipschitz: slack of a layer's bound.")] = None,
     norm: Annotated[str | None, _method("Norm of the radii: l2 (default), linf or l1.")] = None,
+    cross_check: Annotated[
+        int | None, _method("Inputs to attack inside their radius. Default: one in 50, at most 10.")
+    ] = None,
     shape: Annotated[Any, _input("Of one input.", arguments.shape, "1,8,8", "that of the data")] = None,
     range_: Annotated[Any, _input("Of its values.", arguments.numbers, "LOW,HIGH", "0,1", name="--range")] = None,
     mean: Annotated[Any, _input("The network sees (x - mean) / std.", arguments.numbers, "NUMBERS", "0")] = None,
@@ -158,7 +161,8 @@ def certify(
     mode = None if target_radius is None else "decide"
     smoothing = {"sigma": sigma, "alpha": alpha, "n0": n0, "n": n, "family_wise": family_wise}
     decision = {"mode": mode, "target_radius": target_radius}
-    question = {"kind": method.value, **smoothing, **decision, "bound": bound, "rtol": rtol, "norm": norm}
+    lipschitz = {"bound": bound, "rtol": rtol}
+    question = {"kind": method.value, **smoothing, **decision, **lipschitz, "norm": norm, "cross_check": cross_check}
     settings = {"shape": shape, "range": range_, "mean": mean, "std": std, "name": name, "architecture": architecture}
     certify.command(
         model,

@@ -55,6 +55,8 @@ def print_report(client: Client, job: Json) -> None:
     curve = client.curve(job["id"])
     if found["median_radius"] is not None:
         table.add_row("median radius", f"{down(found['median_radius'], decimals(curve['norm']))}  ({curve['norm']})")
+    if checked := found.get("cross_check"):
+        table.add_row("cross-check", cross_check_in_words(checked))
     if (took := seconds(job)) is not None:
         table.add_row("time", f"{took:.1f} s")
     out.print(table)
@@ -65,6 +67,16 @@ def print_report(client: Client, job: Json) -> None:
     what = "certified accuracy" if curve["labelled"] else "certified share"
     accuracies.add_row(what, *(percent(certified_accuracy(curve, mark)) for mark in marks))
     out.print(accuracies)
+
+
+def cross_check_in_words(found: Json) -> str:
+    """How the attacks on certified inputs went."""
+    words = f"{found['attacked']} certified inputs attacked, {found['contradicted'] or 'none'} contradicted"
+    if found["contradicted"]:
+        words += f" (by chance: {above(found['probability'])})"
+    if found["not_checked"]:
+        words += f"; not checked: {plain('; '.join(found['not_checked']))}"
+    return words
 
 
 def print_results(rows: Iterable[Json]) -> None:
@@ -83,6 +95,7 @@ def print_results(rows: Iterable[Json]) -> None:
 def in_words(method: Json) -> str:
     """A method and its parameters on one line."""
     plainly = {"kind": method["kind"], "mode": "radius", "grid": "auto", "target_radius": None, "family_wise": False}
+    plainly |= {"cross_check": None}
     parameters = {key: value for key, value in method.items() if value != plainly.get(key, ...)}
     return " ".join([method["kind"], *(f"{key} {_number(value)}" for key, value in parameters.items())])
 

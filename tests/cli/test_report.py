@@ -3,7 +3,7 @@ import random
 
 import pytest
 
-from radii.cli.report import down, in_words, percent
+from radii.cli.report import cross_check_in_words, down, in_words, percent
 from radii.methods import Lipschitz, Smoothing
 
 
@@ -33,3 +33,10 @@ def test_methods_in_words() -> None:
     words = in_words(Smoothing(sigma=1.0, n=1000, mode="decide", target_radius=0.5, family_wise=True).model_dump())
     assert words.endswith("n 1,000 mode decide target_radius 0.5 norm l2 family_wise yes")
     assert in_words(Lipschitz(norm="linf").model_dump()) == "lipschitz bound auto rtol 1e-06 norm linf"
+
+
+def test_a_cross_check_in_words() -> None:
+    found = {"attacked": 9, "contradicted": 0, "probability": 1.0, "not_checked": []}
+    assert cross_check_in_words(found) == "9 certified inputs attacked, none contradicted"
+    found |= {"contradicted": 1, "probability": 0.00995, "not_checked": ["it is flat"]}
+    assert cross_check_in_words(found).endswith("1 contradicted (by chance: 0.00995); not checked: it is flat")

@@ -41,6 +41,7 @@ def worked(
         "x": str(folder / "x.npy"),
         "y": None,
         "indices": list(range(len(x))),
+        "cross_check": [0, 2],
         "chunks": [],
         "batch_size": 7,
         "device": "cpu",
@@ -64,6 +65,10 @@ def test_a_final_softmax_costs_no_radius(tmp_path: Path) -> None:
         exact = min((z[y] - z[j]) / np.linalg.norm(w[y] - w[j]) for j in range(4) if j != y)
         assert result["prediction"] == y
         assert exact * (1 - 1e-6) <= result["radius"] <= exact
+        if (attack := result["detail"].get("attack")) is not None:
+            assert exact <= attack["distance"] <= 1.01 * exact and not attack["contradicted"]
+            assert attack["prediction"] != y and "adversarial" not in attack
+    assert [r["index"] for r in emitted["result"] if "attack" in r["detail"]] == [0, 2]
     assert torch.get_num_threads() == 1
 
     [report] = emitted["report"]  # of the logits below the softmax, of the normalised network

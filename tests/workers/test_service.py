@@ -127,6 +127,13 @@ def test_from_bytes_to_radii(service: Service) -> None:
     for r in found:
         if r.radius is not None:
             assert 0 < r.radius <= r.detail["margin"] / r.detail["lipschitz"]
+    for job, rows, number in ((smooth, results(service, smooth), 1), (margins, found, 9)):
+        checked = service.get(Certification, job).summary["cross_check"]
+        attacks = {r.index: (r.radius, r.detail["attack"]) for r in rows if "attack" in r.detail}
+        assert (checked["drawn"], checked["contradicted"], checked["not_checked"]) == (number, 0, [])
+        assert 0 < len(attacks) == checked["attacked"] <= number
+        if job == margins:
+            assert all(attack["distance"] > radius for radius, attack in attacks.values())
 
     # A bell that comes again, and one about nothing, do nothing.
     fences = [s.fence for s in shards(service, smooth)]

@@ -1,0 +1,71 @@
+"""The cross-check of a certification: which inputs are attacked, and what the attacks say of it. Pure functions.
+
+A certificate of a smoothed classifier is false with probability alpha, so a success among many is no surprise; one that
+is deterministic is never false, and its alpha is 0.
+"""
+
+import hashlib
+import math
+from collections.abc import Mapping
+from itertools import count
+
+from models.base import Json
+
+MOST, ONE_IN = 10, 50  # inputs, where nothing was asked
+LEVEL = 1e-9  # what radii.attacks may be wrong about g's answer, an input
+SURPRISE = 1e-6  # less likely than this, it is no chance
+
+
+def drawn(method: Json, model_digest: str, indices: range) -> list[int]:
+    """The inputs to attack where they are certified: chosen before anything is known of them."""
+    asked, total = method.get("cross_check", 0), len(indices)
+    number = min(MOST, math.ceil(total / ONE_IN)) if asked is None else min(asked, total)
+    places: set[int] = set()
+    draws = count()
+    while len(places) < number:
+        word = f"cross-check {model_digest} {indices} {next(draws)}".encode()
+        places.add(int.from_bytes(hashlib.sha256(word).digest()) % total)
+    return sorted(indices[place] for place in places)
+
+
+def tally(method: Json, inputs: int, number: int, attacks: Mapping[int, Json]) -> Json:
+    """The figures of a cross-check of ``number`` inputs out of ``inputs``; ``attacks``: what results say, by index.
+
+    ``probability`` is that of so many contradictions or more by chance, at most. All inputs drawn are in it, for
+    alpha bounds how often an input is certified *and* falsely so. Equal inputs are one: they share their noise.
+    """
+    checked = {index: attack for index, attack in attacks.items() if "not_checked" not in attack}
+    contradicted = sorted(index for index, attack in checked.items() if attack["contradicted"])
+    chance = 0.0
+    if method["kind"] == "smoothing":
+        chance = LEVEL + (method["alpha"] / inputs if method.get("family_wise") else method["alpha"])
+    distinct = len({attacks[index]["input"] for index in contradicted})
+    return {
+        "drawn": number,
+        "attacked": len(checked),
+        "contradicted": len(contradicted),
+        "contradicted_inputs": contradicted,
+        "probability": at_least(distinct, number, min(chance, 1.0)),
+        "not_checked": sorted({attack["not_checked"] for attack in attacks.values() if "not_checked" in attack}),
+    }
+
+
+def damning(found: Json) -> str | None:
+    """Why a certification with this tally may not stand; None if it may."""
+    if found["probability"] >= SURPRISE:
+        return None
+    inputs = ", ".join(map(str, found["contradicted_inputs"]))
+    return (
+        f"{found['contradicted']} of {found['attacked']} certified inputs that were attacked are answered otherwise "
+        f"inside their radius: {inputs}. Probability by chance: {found['probability']:.1g} at most."
+    )
+
+
+def at_least(successes: int, trials: int, probability: float) -> float:
+    """P(Binomial(trials, probability) >= successes)."""
+    if successes == 0:
+        return 1.0
+    terms = (
+        math.comb(trials, k) * probability**k * (1 - probability) ** (trials - k) for k in range(successes, trials + 1)
+    )
+    return min(1.0, math.fsum(terms))
