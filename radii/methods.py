@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 from radii.bounds import BoundName
-from radii.norms import Norm
+from radii.norms import Law, Norm
 
 STRICT = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
@@ -31,7 +31,10 @@ class Smoothing(BaseModel):
     model_config = STRICT
 
     kind: Literal["smoothing"] = "smoothing"
-    sigma: float = Field(gt=0, le=1e3, description="Standard deviation of the Gaussian noise, in input units.")
+    noise: Law = Field(
+        default="gaussian", description="Law of the noise an axis. gaussian certifies l2, uniform and laplace l1."
+    )
+    sigma: float = Field(gt=0, le=1e3, description="Standard deviation of the noise an axis, in input units.")
     alpha: float = Field(
         default=0.001,
         ge=1e-300,
@@ -49,7 +52,11 @@ class Smoothing(BaseModel):
     target_radius: float | None = Field(
         default=None, gt=0, le=1e9, description="The radius to decide about, in the units of the input and of norm."
     )
-    norm: Norm = Field(default="l2", description="Norm of the radii; linf: r / sqrt(d) for an l2 radius r, l1: r.")
+    norm: Norm = Field(
+        default="l2",
+        description="Norm of the radii; linf: r / sqrt(d) for an l2 radius r, l1: r. Unset, under uniform or laplace "
+        "noise: l1, the only one they certify.",
+    )
     grid: Literal["auto", "on", "off"] = Field(
         default="auto",
         description="Noise in whole steps of 8-bit inputs, exact in floating point; auto: where the data set is 8-bit.",
@@ -58,6 +65,21 @@ class Smoothing(BaseModel):
         default=False, description="alpha is for all inputs of the certification together: each gets alpha / N."
     )
     cross_check: CrossCheck = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _norm_of_the_noise(cls, data: object) -> object:
+        if isinstance(data, dict) and data.get("noise", "gaussian") != "gaussian" and "norm" not in data:
+            return data | {"norm": "l1"}
+        return data
+
+    @model_validator(mode="after")
+    def _noise_fits_the_norm(self) -> "Smoothing":
+        if self.noise != "gaussian" and self.norm != "l1":
+            raise ValueError(
+                f"{self.noise} noise certifies l1 radii: leave norm out, or take gaussian noise for {self.norm}."
+            )
+        return self
 
     @model_validator(mode="after")
     def _some_radius_is_possible(self) -> "Smoothing":
@@ -92,7 +114,7 @@ class Smoothing(BaseModel):
         """Why the target radius cannot be certified, whatever the votes; None if it can, or there is no target."""
         if self.target_radius is None:
             return None
-        most = self.sigma * NormalDist().inv_cdf(max(self.alpha ** (1 / self.n), 0.5))
+        most = self._most()
         if self.norm == "linf":
             most /= math.sqrt(dimensions)
         if self.target_radius < most:
@@ -101,6 +123,15 @@ class Smoothing(BaseModel):
             f"not even {self.n} samples that all agree certify {self.target_radius} in {self.norm} at sigma = "
             f"{self.sigma} and alpha = {self.alpha}: the most is {most:.4g}. Raise n or sigma, or ask for less."
         )
+
+    def _most(self) -> float:
+        """The radius that n samples certify if all agree, in the norm of the noise."""
+        miss = min(-math.expm1(math.log(self.alpha) / self.n), 0.5)
+        if self.noise == "uniform":
+            return math.sqrt(3) * self.sigma * (1 - 2 * miss)
+        if self.noise == "laplace":
+            return -self.sigma / math.sqrt(2) * math.log(2 * miss)
+        return -self.sigma * NormalDist().inv_cdf(miss)
 
     @property
     def cost(self) -> int:

@@ -20,12 +20,12 @@ from radii.lipschitz import NetworkBound, UnboundedModel, margin_radius, network
 from radii.methods import Lipschitz, Smoothing, parse_method
 from radii.norms import converted, in_l2
 from radii.smoothing import (
-    GridGaussian,
+    GRIDS,
     Noise,
     certify_decision,
     certify_radius,
     count_chunk,
-    gaussian,
+    floating,
     input_digest,
     noise_key,
 )
@@ -174,7 +174,7 @@ def _smooth(method: Smoothing, model: _Prepared, order: Json, emit: Emit) -> Non
                 emit("chunk", {"index": index, "stage": stage, "number": number, "counts": counts})
             return counts
 
-        law = {"alpha": alpha, "sigma": method.sigma, "tail_mass": noise.tail_mass(x.numel())}
+        law: Json = {"sigma": method.sigma, "law": noise.law, "tail_mass": noise.tail_mass(x.numel()), "alpha": alpha}
         if method.target_radius is None:
             found = certify_radius(count, n0=method.n0, n=method.n, **law)
             radius = None if found.radius is None else converted(found.radius, method.norm, x.numel())
@@ -214,11 +214,11 @@ def _noise(method: Smoothing, grid: list[float] | None, device: torch.device) ->
     """In whole steps where the data set is 8-bit and the method does not mind."""
     if grid is not None and method.grid != "off":
         try:
-            return GridGaussian(method.sigma, *grid)
+            return GRIDS[method.noise](method.sigma, *grid)
         except ValueError:  # so wide that no table holds it
             if method.grid == "on":
                 raise
-    return gaussian(method.sigma, device)
+    return floating(method.noise, method.sigma, device)
 
 
 def _bound(method: Lipschitz, model: _Prepared, order: Json, emit: Emit) -> None:

@@ -18,7 +18,7 @@ from radii.attacks.network import INSIDE, Classifier, margin_gradient
 from radii.attacks.result import Attack, NotAttackable
 from radii.norms import Norm
 from radii.smoothing.keys import Stage, chunk_seed, chunk_size, chunks
-from radii.smoothing.noise import GridGaussian, Noise, gaussian
+from radii.smoothing.noise import Grid, Noise, floating
 from radii.smoothing.noise.grid import STEPS
 from radii.smoothing.sampling import count_chunk
 from radii.smoothing.serving import prediction_test
@@ -59,14 +59,14 @@ class SmoothedAttack:
 
         Args:
             classifier, x, noise, num_classes: as of :func:`radii.smoothing.count_chunk`; the classifier must have
-                gradients. Noise on a grid becomes what it stands for, a rounded Gaussian, which has no grid of inputs.
+                gradients. Noise on a grid becomes what it stands for, a rounded law, which has no grid of inputs.
             key: the noise key of the certificate, 32 bytes; the noise here is another one.
 
         Raises:
             NotAttackable: there is no gradient.
         """
-        if isinstance(noise, GridGaussian):
-            classifier, noise = rounded(classifier, noise), gaussian(noise.sigma, x.device)
+        if isinstance(noise, Grid):
+            classifier, noise = rounded(classifier, noise), floating(noise.law, noise.sigma, x.device)
         search = _Search(self, classifier, x, noise, num_classes, prediction, norm, hashlib.sha256(key).digest())
         delta = search.descend(radius * INSIDE)
         if not bool(delta.any()):
@@ -82,7 +82,7 @@ class SmoothedAttack:
         return Attack(away, int(seen.argmax()) if broken else other, broken, evidence)
 
 
-def rounded(classifier: Classifier, noise: GridGaussian) -> Classifier:
+def rounded(classifier: Classifier, noise: Grid) -> Classifier:
     """What noise on a grid certifies: round to the grid, then classify. Its gradient is the classifier's."""
     low, span = noise.low, noise.high - noise.low
 

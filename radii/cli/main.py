@@ -124,6 +124,9 @@ def certify(
     ],
     method: Annotated[Kind, typer.Option(help="How to certify.")] = Kind.SMOOTHING,
     sigma: Annotated[float | None, _method("smoothing: standard deviation of the noise.")] = None,
+    noise: Annotated[
+        str | None, _method("smoothing: its law: gaussian (default), or uniform or laplace, which certify l1 radii.")
+    ] = None,
     alpha: Annotated[float | None, _method("smoothing: chance that a certificate is false.")] = None,
     n0: Annotated[int | None, _method("smoothing: pilot samples.")] = None,
     n: Annotated[int | None, _method("smoothing: samples an input.")] = None,
@@ -159,7 +162,7 @@ def certify(
     from radii.cli import certify
 
     mode = None if target_radius is None else "decide"
-    smoothing = {"sigma": sigma, "alpha": alpha, "n0": n0, "n": n, "family_wise": family_wise}
+    smoothing = {"sigma": sigma, "noise": noise, "alpha": alpha, "n0": n0, "n": n, "family_wise": family_wise}
     decision = {"mode": mode, "target_radius": target_radius}
     lipschitz = {"bound": bound, "rtol": rtol}
     question = {"kind": method.value, **smoothing, **decision, **lipschitz, "norm": norm, "cross_check": cross_check}

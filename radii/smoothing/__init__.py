@@ -19,19 +19,36 @@ from radii.smoothing.scores import Moments, bernstein_interval
 from radii.smoothing.sequential import SequentialTest
 
 if TYPE_CHECKING:
-    from radii.smoothing.noise import GridGaussian, Noise, gaussian
+    from radii.smoothing.noise import (
+        GRIDS,
+        Grid,
+        GridGaussian,
+        GridLaplace,
+        GridUniform,
+        Laplace,
+        Noise,
+        Uniform,
+        floating,
+        gaussian,
+    )
     from radii.smoothing.sampling import certify, count_chunk
     from radii.smoothing.serving import SmoothedClassifier, prediction_test
 
 __all__ = [
     "CHUNK",
+    "GRIDS",
     "CountChunk",
+    "Grid",
     "GridGaussian",
+    "GridLaplace",
+    "GridUniform",
+    "Laplace",
     "Moments",
     "Noise",
     "SequentialTest",
     "SmoothedClassifier",
     "SmoothedPrediction",
+    "Uniform",
     "bernstein_interval",
     "certificate",
     "certify",
@@ -41,6 +58,7 @@ __all__ = [
     "chunk_size",
     "chunks",
     "count_chunk",
+    "floating",
     "gaussian",
     "input_digest",
     "looks",
@@ -58,7 +76,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:  # PEP 562: whoever only checks a certificate does not wait for torch
-    if name in ("GridGaussian", "Noise", "gaussian"):
+    if name in ("GRIDS", "Noise", "floating", "gaussian") or name.startswith(("Grid", "Laplace", "Uniform")):
         from radii.smoothing import noise as module
     elif name in ("certify", "count_chunk"):
         from radii.smoothing import sampling as module  # type: ignore[no-redef]

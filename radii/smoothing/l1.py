@@ -5,22 +5,23 @@ import math
 from radii.smoothing.radius import check_count, check_settings, floor_radius, miss_upper
 
 
-def radius_uniform(count: int, n: int, *, alpha: float, width: float) -> float | None:
+def radius_uniform(count: int, n: int, *, alpha: float, width: float, tail_mass: float = 0.0) -> float | None:
     """Certified l1 radius ``2 width (pA - 1/2)`` under noise uniform on [-width, width] an axis; None to abstain.
 
-    ``pA`` is the Clopper-Pearson lower bound. In width's units, rounded down to 6 decimals. Yang et al. 2020
-    (arXiv 2002.08118), theorem for the uniform distribution; Lee et al. 2019. Raises ValueError, naming the argument.
+    ``pA`` is the Clopper-Pearson lower bound less ``tail_mass``. In width's units, rounded down to 6 decimals. Yang et
+    al. 2020 (arXiv 2002.08118), theorem for the uniform distribution; Lee et al. 2019. Raises ValueError, naming the
+    argument.
     """
-    q = _miss(count, n, alpha, width, "width")
+    q = _miss(count, n, alpha, width, "width", tail_mass)
     return floor_radius(2 * width * (0.5 - q) * (1 - 1e-12)) if q < 0.5 else None
 
 
-def radius_laplace(count: int, n: int, *, alpha: float, scale: float) -> float | None:
+def radius_laplace(count: int, n: int, *, alpha: float, scale: float, tail_mass: float = 0.0) -> float | None:
     """Certified l1 radius ``-scale ln(2 (1 - pA))`` under Laplace noise of this scale an axis; None to abstain.
 
     Teng et al. 2020; Yang et al. 2020. Otherwise as :func:`radius_uniform`.
     """
-    q = _miss(count, n, alpha, scale, "scale")
+    q = _miss(count, n, alpha, scale, "scale", tail_mass)
     return floor_radius(-scale * math.log(2 * q) * (1 - 1e-12)) if q < 0.5 else None
 
 
@@ -40,9 +41,9 @@ def radius_splitting(count: int, runner_up: int, *, runner_up_before: bool) -> f
     return floor_radius(steps / 255) if steps > 0 else None
 
 
-def _miss(count: int, n: int, alpha: float, size: float, name: str) -> float:
+def _miss(count: int, n: int, alpha: float, size: float, name: str, tail_mass: float) -> float:
     if not (size > 0 and math.isfinite(size)):
         raise ValueError(f"{name}: must be positive and finite, not {size}")
-    check_settings(n, alpha, 1.0, 0.0)
+    check_settings(n, alpha, 1.0, tail_mass)
     check_count("count", count, n)
-    return miss_upper(count, n, alpha)
+    return miss_upper(count, n, alpha) + tail_mass

@@ -9,6 +9,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from radii.norms import Law
+from radii.smoothing import laws
 from radii.smoothing.radius import miss_upper, probability_lower, radius_one_sided, radius_two_sided
 from radii.smoothing.sequential import Decision
 
@@ -21,7 +23,8 @@ class SmoothedPrediction:
     """What randomized smoothing says of one input.
 
     With probability at least ``1 - alpha`` over the noise: if not ``abstained``, the smoothed classifier answers
-    ``prediction`` everywhere within l2 distance ``radius`` (input units, rounded down) of the input.
+    ``prediction`` everywhere within distance ``radius`` (input units, rounded down) of the input, in l2 under Gaussian
+    noise, in l1 under uniform and Laplace noise.
     """
 
     prediction: int | None
@@ -34,7 +37,8 @@ class SmoothedPrediction:
     p_upper: float | None
     """Upper bound of every other class's; None where it is ``1 - p_lower``, and where one radius was to be decided."""
     sides: Sides | None
-    """Which radius it is: ``Phi^-1`` of p_lower alone, or half its distance from p_upper's. None for a decision."""
+    """Whether the radius is of p_lower alone, or half the distance from ``Phi^-1`` of p_upper to that of p_lower. None
+    for a decision."""
     decision: Decision | None
     """Where one radius was to be decided."""
     counts: tuple[int, ...]
@@ -48,13 +52,20 @@ class SmoothedPrediction:
 
 
 def certificate(
-    pilot_counts: Counts, counts: Counts, *, n: int, alpha: float, sigma: float, tail_mass: float
+    pilot_counts: Counts,
+    counts: Counts,
+    *,
+    n: int,
+    alpha: float,
+    sigma: float,
+    tail_mass: float,
+    law: Law = "gaussian",
 ) -> SmoothedPrediction:
     """The radius of one input: the class, and one or two sides, from the pilot alone; the bound from n fresh samples.
 
-    CERTIFY of Cohen et al. 2019, and its two-sided form where the pilot promises more of it. Both counts have one
-    entry a class and a last one for non-finite logits, which is a class that no radius is given for. Ties go to the
-    lowest index. Raises ValueError when the counts do not add up to n.
+    CERTIFY of Cohen et al. 2019, and for Gaussian noise its two-sided form where the pilot promises more of it. Both
+    counts have one entry a class and a last one for non-finite logits, which is a class that no radius is given for.
+    Ties go to the lowest index. Raises ValueError when the counts do not add up to n.
     """
     pilot, fresh = _counts("pilot_counts", pilot_counts), _counts("counts", counts)
     if len(pilot) != len(fresh):
@@ -64,8 +75,8 @@ def certificate(
     top, known = winner(pilot)
     settings = {"alpha": alpha, "sigma": sigma, "tail_mass": tail_mass}
     # Computed whatever the pilot says, so that bad arguments are refused every time.
-    sides = _sides(pilot, top, n, settings)
-    radius, p_upper = radius_one_sided(fresh[top], n, **settings), None
+    sides: Sides = _sides(pilot, top, n, settings) if law == "gaussian" else "one-sided"
+    radius, p_upper = laws.radius(law, fresh[top], n, **settings), None
     p_lower = probability_lower(fresh[top], n, alpha=alpha, tail_mass=tail_mass)
     if sides == "two-sided":
         rival = _rival(fresh, top)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import numpy.typing as npt
 
+from radii.norms import Law
 from radii.smoothing.keys import Stage, chunk_size, chunks
 from radii.smoothing.prediction import Counts, SmoothedPrediction, certificate, winner
 from radii.smoothing.radius import minimum_n, probability_lower
@@ -18,7 +19,7 @@ CountChunk = Callable[[Stage, int, int], Counts]
 
 
 def certify_radius(
-    count: CountChunk, *, n0: int, n: int, alpha: float, sigma: float, tail_mass: float
+    count: CountChunk, *, n0: int, n: int, alpha: float, sigma: float, tail_mass: float, law: Law = "gaussian"
 ) -> SmoothedPrediction:
     """CERTIFY of Cohen et al. 2019: n0 pilot samples choose the class, n fresh ones bound its radius.
 
@@ -29,11 +30,19 @@ def certify_radius(
         raise ValueError(f"n: {n} samples can certify nothing at alpha = {alpha}; take at least {minimum_n(alpha)}")
     pilot = _sum(count("pilot", number, chunk_size(n0, number)) for number in range(chunks(n0)))
     fresh = _sum(count("estimate", number, chunk_size(n, number)) for number in range(chunks(n)))
-    return certificate(pilot, fresh, n=n, alpha=alpha, sigma=sigma, tail_mass=tail_mass)
+    return certificate(pilot, fresh, n=n, alpha=alpha, sigma=sigma, tail_mass=tail_mass, law=law)
 
 
 def certify_decision(
-    count: CountChunk, *, target_radius: float, n0: int, n: int, alpha: float, sigma: float, tail_mass: float
+    count: CountChunk,
+    *,
+    target_radius: float,
+    n0: int,
+    n: int,
+    alpha: float,
+    sigma: float,
+    tail_mass: float,
+    law: Law = "gaussian",
 ) -> SmoothedPrediction:
     """Whether the radius is at least ``target_radius``, with as many of n samples as that needs.
 
@@ -41,7 +50,7 @@ def certify_decision(
     A radius that no n votes certify at alpha takes none, and stays undecided.
     """
     _check_pilot(n0)
-    test = SequentialTest(target_radius, sigma=sigma, alpha=alpha, n_max=n, tail_mass=tail_mass)
+    test = SequentialTest(target_radius, sigma=sigma, alpha=alpha, n_max=n, tail_mass=tail_mass, law=law)
     pilot = _sum(count("pilot", number, chunk_size(n0, number)) for number in range(chunks(n0)))
     top, known = winner(pilot)
     fresh = np.zeros_like(pilot)

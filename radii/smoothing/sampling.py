@@ -1,17 +1,25 @@
 """The votes of a classifier under noise, chunk by chunk, and CERTIFY on top of them."""
 
 from collections.abc import Callable
+from typing import TypedDict
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from radii.norms import Law
 from radii.smoothing.keys import CHUNK, Stage, chunk_seed
 from radii.smoothing.noise import Noise
 from radii.smoothing.prediction import SmoothedPrediction
 from radii.smoothing.procedure import certify_decision, certify_radius
 
 Classifier = Callable[[torch.Tensor], torch.Tensor]
+
+
+class _Law(TypedDict):
+    sigma: float
+    law: Law
+    tail_mass: float
 
 
 def count_chunk(
@@ -96,12 +104,10 @@ def certify(
             batch_size=batch_size,
         )
 
-    tail_mass = noise.tail_mass(x.numel())
+    law: _Law = {"sigma": noise.sigma, "law": noise.law, "tail_mass": noise.tail_mass(x.numel())}
     if target_radius is None:
-        return certify_radius(count, n0=n0, n=n, alpha=alpha, sigma=noise.sigma, tail_mass=tail_mass)
-    return certify_decision(
-        count, target_radius=target_radius, n0=n0, n=n, alpha=alpha, sigma=noise.sigma, tail_mass=tail_mass
-    )
+        return certify_radius(count, n0=n0, n=n, alpha=alpha, **law)
+    return certify_decision(count, target_radius=target_radius, n0=n0, n=n, alpha=alpha, **law)
 
 
 def _check(classifier: Classifier, x: torch.Tensor, num_classes: int, batch_size: int) -> None:

@@ -4,9 +4,11 @@ import math
 from bisect import bisect_left
 from typing import Literal
 
-from scipy.special import betainc, betaincc, betaln, ndtr
+from scipy.special import betainc, betaincc, betaln
 
-from radii.smoothing.radius import check_count, check_settings, radius_one_sided
+from radii.norms import Law
+from radii.smoothing import laws
+from radii.smoothing.radius import check_count, check_settings
 
 Decision = Literal["certified", "not certified", "undecided"]
 
@@ -22,6 +24,8 @@ _SLACK, _SLACK_PER_SAMPLE = 1e-9, 3e-14
 
 class SequentialTest:
     """Whether a class's probability under the noise exceeds ``p0 = Phi(target_radius / sigma)``, looked at any time.
+
+    (Of other laws than the Gaussian: the probability that :func:`radii.smoothing.laws.most_misses` leaves.)
 
     The likelihood ratio against p0, mixed uniformly over [p0, 1], is a supermartingale wherever p <= p0, so it ever
     reaches ``1/(EARLY alpha)`` with probability ``EARLY alpha`` at most (Ville 1939; Darling & Robbins 1967). The rest
@@ -46,23 +50,24 @@ class SequentialTest:
         beta: float = 0.001,
         n_max: int = 100_000,
         tail_mass: float = 0.0,
+        law: Law = "gaussian",
     ) -> None:
-        """``target_radius`` in the units of ``sigma``. Raises ValueError, naming the argument, out of range."""
+        """``target_radius``: in the units of ``sigma``, the norm of the law. Raises ValueError, naming the argument."""
         check_settings(n_max, alpha, sigma, tail_mass)
         if not (target_radius > 0 and math.isfinite(target_radius)):
             raise ValueError(f"target_radius: must be positive and finite, not {target_radius}")
         if not 0 < beta < 1:
             raise ValueError(f"beta: must lie strictly between 0 and 1, not {beta}")
         self.alpha, self.beta, self.n_max = alpha, beta, n_max
-        # 1 - p0, rounded down: from a larger p0 on the claim is the stronger one. 1e-9 covers the division and ndtr.
-        self._q0 = float(ndtr(-(target_radius / sigma) * (1 + 1e-9))) * (1 - 1e-9) - tail_mass
+        # 1 - p0, rounded down: from a larger p0 on the claim is the stronger one
+        self._q0 = laws.most_misses(law, target_radius, sigma) - tail_mass
         self.successes = self.n = 0
         self.decision: Decision = "undecided"
 
         late = (1 - EARLY) * alpha
 
         def certifies(misses: int) -> bool:
-            radius = radius_one_sided(n_max - misses, n_max, alpha=late, sigma=sigma, tail_mass=tail_mass)
+            radius = laws.radius(law, n_max - misses, n_max, alpha=late, sigma=sigma, tail_mass=tail_mass)
             return radius is not None and radius >= target_radius
 
         self.most_misses = bisect_left(range(n_max + 1), True, key=lambda misses: not certifies(misses)) - 1

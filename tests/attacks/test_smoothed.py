@@ -5,7 +5,7 @@ from torch import Tensor
 
 from radii.attacks import NotAttackable, SmoothedAttack
 from radii.norms import Norm
-from radii.smoothing import GridGaussian, gaussian
+from radii.smoothing import GridGaussian, GridLaplace, GridUniform, Laplace, Noise, Uniform, gaussian
 
 SIGMA = 0.25
 DUAL = {"l2": 2, "linf": 1, "l1": np.inf}
@@ -59,3 +59,17 @@ def test_steep_networks_have_no_vanishing_gradient_and_flat_ones_say_so() -> Non
     assert steep.contradicted
     with pytest.raises(NotAttackable):
         SmoothedAttack()(lambda p: (p @ weight.T + bias).round().sign(), x, radius=SIGMA, **ask)
+
+
+@pytest.mark.parametrize("source", [GridLaplace(SIGMA), Uniform(SIGMA), GridUniform(SIGMA), Laplace(SIGMA)])
+def test_l1_radii_of_other_laws_are_held_against_g_too(source: Noise) -> None:
+    """g is f for a linear f under any symmetric law; on the grid, but for half a step."""
+    exact = 0.8 * SIGMA
+    weight, bias, x = linear(exact, "l1")
+    ask = {"noise": source, "num_classes": 2, "prediction": 0, "norm": "l1", "key": KEY}
+
+    def classifier(points: Tensor) -> Tensor:
+        return points @ weight.T + bias
+
+    assert not SmoothedAttack()(classifier, x, radius=0.95 * exact, **ask).contradicted
+    assert SmoothedAttack()(classifier, x, radius=1.5 * exact, **ask).contradicted

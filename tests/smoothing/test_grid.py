@@ -1,4 +1,5 @@
 import hashlib
+import itertools
 import math
 
 import mpmath as mp
@@ -7,7 +8,7 @@ import pytest
 import torch
 from scipy import stats
 
-from radii.smoothing import GridGaussian, certify, count_chunk, noise_key
+from radii.smoothing import GridGaussian, GridLaplace, GridUniform, certify, count_chunk, noise_key
 from radii.smoothing.noise.grid import _table
 
 SEED = hashlib.sha256(b"tests of the grid").digest()
@@ -55,34 +56,51 @@ def test_samples_do_not_depend_on_how_they_are_drawn(shape):
     assert torch.equal(draw(noise, x, 41), whole[:41])
 
 
+CDFS = {
+    GridGaussian: mp.ncdf,
+    GridUniform: lambda z: min(max(mp.mpf("0.5") + z / (2 * mp.sqrt(3)), 0), 1),
+    GridLaplace: lambda z: mp.exp(mp.sqrt(2) * z) / 2 if z < 0 else 1 - mp.exp(-mp.sqrt(2) * z) / 2,
+}
+
+
+@pytest.mark.parametrize("law", CDFS)
 @pytest.mark.parametrize("scale", [0.3, 2.55, 30.6, 63.75, 255.0, 1000.0])
-def test_table_is_the_law_of_a_rounded_gaussian(scale):
+def test_table_is_the_law_of_a_rounded_value(scale, law):
     """The shares that the table gives, summed cell by cell, against 30-digit probabilities."""
-    table = _table(scale)
+    table = _table(scale, law)
     ends = [mp.mpf(float(end)) for end in table.ends[:-1]]
     given = [b - a for a, b in zip([mp.mpf(0), *ends], [*ends, mp.mpf(1)], strict=True)]
     with mp.workdps(30):
         values = range(-table.most, table.most + 1)
-        exact = [mp.ncdf((v + mp.mpf("0.5")) / scale) - mp.ncdf((v - mp.mpf("0.5")) / scale) for v in values]
+        ends = [CDFS[law]((v - mp.mpf("0.5")) / scale) for v in [*values, table.most + 1]]
+        exact = [b - a for a, b in itertools.pairwise(ends)]
     distance = mp.fsum(abs(a - b) for a, b in zip(given, exact, strict=True)) / 2
-    assert distance < GridGaussian(scale / 255).tail_mass(1) / 2  # the other half: u's last bits
+    assert distance < law(scale / 255).tail_mass(1) / 2  # the other half: u's last bits
     closed = np.flatnonzero(table.value != -(2**15))
     value = table.value[closed].astype(int)
     assert (table.ends[value + table.most] * 65536 >= closed + 1).all()
     assert (table.ends[np.maximum(value + table.most - 1, 0)] * 65536 <= closed)[value > -table.most].all()
 
 
+LAWS = {
+    GridGaussian: stats.norm(),
+    GridUniform: stats.uniform(-math.sqrt(3), 2 * math.sqrt(3)),
+    GridLaplace: stats.laplace(scale=math.sqrt(0.5)),
+}
+
+
+@pytest.mark.parametrize("law", LAWS)
 @pytest.mark.parametrize("sigma", [0.004, 0.12, 1.0])
-def test_values_follow_the_law(sigma):
+def test_values_follow_the_law(sigma, law):
     """Fixed seed; chi-square over all values that are expected 20 times: a right source fails with chance 1e-6."""
-    noise, x = GridGaussian(sigma), torch.zeros(1000)
+    noise, x, cdf = law(sigma), torch.zeros(1000), LAWS[law].cdf
     drawn = (draw(noise, x, 1000) * 255).round().flatten().numpy().astype(int)
     scale = sigma * 255
     bins = np.arange(-math.ceil(5 * scale), math.ceil(5 * scale) + 1)
-    shares = stats.norm.cdf((bins + 0.5) / scale) - stats.norm.cdf((bins - 0.5) / scale)
+    shares = cdf((bins + 0.5) / scale) - cdf((bins - 0.5) / scale)
     kept = shares * len(drawn) > 20
     counts = np.array([(drawn == v).sum() for v in bins[kept]])
-    rest = len(drawn) - counts.sum(), len(drawn) * (1 - shares[kept].sum())
+    rest = len(drawn) - counts.sum(), len(drawn) * max(0.0, 1 - shares[kept].sum())
     observed, expected = np.append(counts, rest[0]), np.append(shares[kept] * len(drawn), rest[1])
     useful = expected > 5
     chi2 = ((observed - expected)[useful] ** 2 / expected[useful]).sum()
@@ -118,7 +136,7 @@ def test_what_is_not_on_the_grid_is_refused():
             noise.stream(SEED, x)
 
 
-@pytest.mark.parametrize("sigma", [0.0, -1.0, math.nan, math.inf, 15.0])
+@pytest.mark.parametrize("sigma", [0.0, -1.0, math.nan, math.inf, 16.0])
 def test_a_deviation_without_a_table_is_refused(sigma):
     with pytest.raises(ValueError, match=r"^sigma: "):
         GridGaussian(sigma)

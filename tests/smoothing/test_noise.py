@@ -8,7 +8,7 @@ from scipy import stats
 
 from radii.smoothing import gaussian
 from radii.smoothing.noise.base import sfc64
-from radii.smoothing.noise.gaussian import BoxMuller, DeviceGaussian, pairs
+from radii.smoothing.noise.gaussian import BoxMuller, DeviceGaussian
 
 SEED = hashlib.sha256(b"tests of the noise").digest()
 SOURCES = [BoxMuller(1.0), DeviceGaussian(1.0, torch.device("cpu"))]  # the latter's bookkeeping is the same on CUDA
@@ -25,7 +25,7 @@ def draw(source, seed, shape, *sizes):
 def test_values_are_box_muller_of_the_raw_bits():
     """Against float64, value by value: what float32 loses is a few of its last bits."""
     values = np.empty(2**15, np.float32)
-    pairs(sfc64(SEED), values)
+    BoxMuller.values(sfc64(SEED), values)
     raw = sfc64(SEED).random_raw(2**14 + 2**13)
     u = np.abs(raw[: 2**14].view(np.int64).astype(np.float64)) * 2.0**-63
     v = raw[2**14 :].view(np.int32) * (math.pi * 2.0**-31)

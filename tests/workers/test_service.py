@@ -19,7 +19,7 @@ from models.states import TERMINAL
 from models.tables import Certification, Dataset, Model, Report, Result, Shard
 from radii.graph import normalized, read_onnx, to_module
 from radii.lipschitz import margin_radius, network_bound
-from radii.smoothing import GridGaussian, certify, gaussian, input_digest, noise_key
+from radii.smoothing import GridGaussian, GridLaplace, Uniform, certify, gaussian, input_digest, noise_key
 from tests.reports import nearly, timeless
 from tests.workers.harness import EXAMPLES, SECRET, Service, wait_for
 
@@ -159,13 +159,16 @@ def test_decisions_on_8_bit_inputs_with_alpha_for_all_of_them(service: Service) 
         "decide": service.certify(model, data, 4, shard_inputs=2, **question),
         "radius": service.certify(model, data, 4, kind="smoothing", sigma=0.25, n=2000, norm="linf"),
         "float": service.certify(model, data, 4, kind="smoothing", sigma=0.25, n=2000, grid="off"),
+        "laplace": service.certify(model, data, 4, kind="smoothing", noise="laplace", sigma=0.25, n=2000),
+        "uniform": service.certify(model, data, 4, kind="smoothing", noise="uniform", sigma=0.25, n=2000, grid="off"),
     }
+    sources = {"float": gaussian(0.25), "laplace": GridLaplace(0.25), "uniform": Uniform(0.25)}
     graph = normalized(read_onnx((EXAMPLES / "digits.onnx").read_bytes()), [0.0], [1.0])
     for name, job in jobs.items():
         done(service, job)
         row = service.get(Certification, job)
         assert (row.state, row.done) == ("succeeded", row.total), row.problem
-        noise = gaussian(0.25) if name == "float" else GridGaussian(0.25)
+        noise = sources.get(name, GridGaussian(0.25))
         target = {"target_radius": 0.25} if name == "decide" else {}
         for found, x in zip(results(service, job), pixels, strict=True):
             key = noise_key(
@@ -193,6 +196,7 @@ def test_decisions_on_8_bit_inputs_with_alpha_for_all_of_them(service: Service) 
                 assert found.radius is None or p.radius / 8 - 1e-9 < found.radius <= p.radius / 8
             else:
                 assert found.radius == p.radius
+    assert all(found.radius for found in results(service, jobs["laplace"]))
     decisions = [r.detail for r in results(service, jobs["decide"])]
     assert any(d["decision"] == "certified" and d["n"] < 1000 for d in decisions)
     counted = {answer: sum(d["decision"] == answer for d in decisions) for answer in DECISIONS}

@@ -1,7 +1,33 @@
 """Where the noise comes from: laws, generators, streams."""
 
-from radii.smoothing.noise.base import Fill, Noise
-from radii.smoothing.noise.gaussian import gaussian
-from radii.smoothing.noise.grid import GridGaussian
+import torch
 
-__all__ = ["Fill", "GridGaussian", "Noise", "gaussian"]
+from radii.norms import Law
+from radii.smoothing.noise.base import Fill, Noise
+from radii.smoothing.noise.floating import Laplace, Uniform
+from radii.smoothing.noise.gaussian import gaussian
+from radii.smoothing.noise.grid import Grid, GridGaussian, GridLaplace, GridUniform
+
+GRIDS: dict[Law, type[Grid]] = {"gaussian": GridGaussian, "uniform": GridUniform, "laplace": GridLaplace}
+
+
+def floating(law: Law, sigma: float, device: torch.device | str = "cpu") -> Noise:
+    """The law's source for inputs that are on no grid. Uniform and Laplace values are drawn on the CPU everywhere."""
+    if law == "gaussian":
+        return gaussian(sigma, device)
+    return Uniform(sigma) if law == "uniform" else Laplace(sigma)
+
+
+__all__ = [
+    "GRIDS",
+    "Fill",
+    "Grid",
+    "GridGaussian",
+    "GridLaplace",
+    "GridUniform",
+    "Laplace",
+    "Noise",
+    "Uniform",
+    "floating",
+    "gaussian",
+]

@@ -6,6 +6,8 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from radii.norms import Law
+
 Fill = Callable[[torch.Tensor], None]
 """Overwrites a contiguous float32 tensor (batch, *shape) with the next noisy copies of the input."""
 
@@ -15,6 +17,10 @@ class Noise(Protocol):
 
     sigma: float
     """Standard deviation of an axis, in input units."""
+
+    @property
+    def law(self) -> Law:
+        """Of an axis: it tells what the votes are worth."""
 
     @property
     def name(self) -> str:

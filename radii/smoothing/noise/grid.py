@@ -1,36 +1,49 @@
-"""Gaussian noise on a grid, for 8-bit inputs: exact, where floating point is not.
+"""Noise on a grid, for 8-bit inputs: exact, where floating point is not.
 
 ``x + noise`` in floating point is no location family: the rounding tells where x was, and false certificates can be
 built of it (Voracek & Hein 2022). Here an input is whole steps ``k``, the noise is whole steps ``N = round(s Z)``, and
 their sum is exact. Because ``k + round(s Z) = round(k + s Z)``, the classifier votes on a rounded Gaussian around x:
-the smoothed classifier is that of "round to the grid, then f", and every radius for Gaussian noise holds for it.
+the smoothed classifier is that of "round to the grid, then f", and every radius for Gaussian noise holds for it. So it
+is with uniform and with Laplace noise: only Z has another law.
 """
 
 import functools
 import hashlib
 import math
+from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from scipy.special import ndtr
 
+from radii.norms import Law
 from radii.smoothing.noise.base import Fill, sfc64
 
+Values = npt.NDArray[np.floating]
 CELLS = 2**16
 TILE = 2**17  # values at a time: what the processor's cache holds
-REACH = 8.4  # standard deviations; beyond lies 4.5e-17 of an axis
 STEPS = 255
-MOST_STEPS = 3800.0  # of a standard deviation: all sums fit 16 bits
+MOST = 2**15 - 1 - STEPS  # steps of noise: all sums fit 16 bits
 _OPEN = np.int16(-(2**15))  # a cell that does not settle the value
 
 
-class GridGaussian:
+class Grid(ABC):
     """The law of ``round(s Z)`` in steps of ``(high - low)/255``, by table over SFC64, the same on every processor.
 
     16 random bits choose a cell of the unit interval, which mostly lies within one value's share. Where it does not,
     48 more decide, from a stream of their own.
     """
+
+    law: ClassVar[Law]
+    reach: ClassVar[float]
+    """Standard deviations; beyond lies less than 1e-16 of an axis."""
+
+    @staticmethod
+    @abstractmethod
+    def cdf(z: Values) -> Values:
+        """Of Z, whose standard deviation is 1; both ends to 1e-16 or so, absolutely."""
 
     def __init__(self, sigma: float, low: float = 0.0, high: float = 1.0) -> None:
         """Raises ValueError, naming the argument, for a sigma that has no table."""
@@ -38,18 +51,19 @@ class GridGaussian:
         if not (math.isfinite(low) and math.isfinite(high) and low < high):
             raise ValueError(f"low, high: must be finite and increasing, not {low}, {high}")
         self.scale = sigma * STEPS / (high - low)
-        if not 0 < self.scale <= MOST_STEPS:
+        most = (MOST - 2) / self.reach
+        if not 0 < self.scale <= most:
             raise ValueError(
-                f"sigma: noise on a grid can have a deviation of up to {MOST_STEPS} steps, not {self.scale}"
+                f"sigma: {self.law} noise on a grid can deviate by up to {most:.0f} steps, not {self.scale}"
             )
 
     @property
     def name(self) -> str:
-        return f"grid-gaussian/{STEPS}/{_check()}"
+        return f"grid-{self.law}/{STEPS}/{_check(type(self))}"
 
     def tail_mass(self, dimension: int) -> float:
-        # a share's ends are rounded to 2^-53, four times over at most; and what REACH leaves out
-        return dimension * (2 * REACH * self.scale + 3) * 2.0**-50 + dimension * 1e-16
+        # a share's ends are rounded to 2^-53, four times over at most; and what the reach leaves out
+        return dimension * (2 * self.reach * self.scale + 3) * 2.0**-50 + dimension * 1e-16
 
     def steps(self, x: torch.Tensor) -> torch.Tensor | None:
         """``x`` in whole steps (int16), or None where it is not on the grid."""
@@ -76,7 +90,7 @@ class GridGaussian:
             raise ValueError(f"x: is not on the grid of {STEPS} steps from {self.low} to {self.high}")
         steps, size = centre.numpy().reshape(-1), x.numel()
         words = -(-size // 4)
-        table = _table(self.scale)
+        table = _table(self.scale, type(self))
         bits, more = sfc64(seed), sfc64(hashlib.sha256(b"open cells" + seed).digest())
         rows = max(1, TILE // size)
         noisy = np.empty((rows, size), np.int16)
@@ -94,14 +108,42 @@ class GridGaussian:
         return fill
 
 
+class GridGaussian(Grid):
+    law = "gaussian"
+    reach = 8.4
+
+    @staticmethod
+    def cdf(z: Values) -> Values:
+        return np.asarray(ndtr(z))
+
+
+class GridUniform(Grid):
+    law = "uniform"
+    reach = math.sqrt(3)
+
+    @staticmethod
+    def cdf(z: Values) -> Values:
+        return np.asarray(np.clip(0.5 + z / (2 * math.sqrt(3)), 0.0, 1.0))
+
+
+class GridLaplace(Grid):
+    law = "laplace"
+    reach = 27.0
+
+    @staticmethod
+    def cdf(z: Values) -> Values:
+        tail = np.exp(-math.sqrt(2) * np.abs(z)) / 2
+        return np.where(z < 0, tail, 1 - tail)
+
+
 class _Table:
     """What each cell of the unit interval says of the value."""
 
-    def __init__(self, scale: float) -> None:
-        most = math.ceil(REACH * scale) + 1
+    def __init__(self, scale: float, law: type[Grid]) -> None:
+        most = math.ceil(law.reach * scale) + 1
         # the share of value v ends at ends[v + most]
         self.most = most
-        self.ends = np.append(ndtr((np.arange(-most, most) + 0.5) / scale), 2.0)
+        self.ends = np.append(law.cdf((np.arange(-most, most) + 0.5) / scale), 2.0)
         edges = np.arange(CELLS + 1) / CELLS
         self.first = np.searchsorted(self.ends, edges[:-1], side="right").astype(np.int32)
         last = np.searchsorted(self.ends, edges[1:], side="left")
@@ -122,13 +164,13 @@ class _Table:
 
 
 @functools.lru_cache(maxsize=16)
-def _table(scale: float) -> _Table:
-    return _Table(scale)
+def _table(scale: float, law: type[Grid]) -> _Table:
+    return _Table(scale, law)
 
 
 @functools.cache
-def _check() -> str:
-    noise, x = GridGaussian(0.25), torch.zeros(2**14)
+def _check(law: type[Grid]) -> str:
+    noise, x = law(0.25), torch.zeros(2**14)
     values = torch.empty(4, 2**14)
     noise.stream(bytes(range(32)), x)(values)
     return f"sfc64-table/{hashlib.sha256(values.numpy().astype('<f4').tobytes()).hexdigest()[:16]}"

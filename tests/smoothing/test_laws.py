@@ -1,0 +1,121 @@
+"""Uniform and Laplace noise: values, radii in l1, decisions."""
+
+import math
+
+import mpmath as mp
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from radii.smoothing import (
+    GridLaplace,
+    GridUniform,
+    Laplace,
+    SequentialTest,
+    Uniform,
+    certify,
+    chunk_seed,
+    laws,
+    noise_key,
+)
+from radii.smoothing.noise.base import sfc64
+
+SIGMA = 0.3
+KEY = noise_key(bytes(32), model_digest="m", input_digest="x", noise="laws", sigma=SIGMA)
+SCIPY = {
+    "uniform": stats.uniform(-math.sqrt(3) * SIGMA, 2 * math.sqrt(3) * SIGMA),
+    "laplace": stats.laplace(scale=SIGMA / math.sqrt(2)),
+}
+
+
+@pytest.mark.parametrize("source", [Uniform(SIGMA), Laplace(SIGMA)])
+def test_values_follow_the_law(source):
+    """Fixed seed; with another each check would fail a right source with chance 1e-6."""
+    noisy = torch.empty(1000, 1000)
+    source.stream(chunk_seed(KEY, "estimate", 0), torch.full((1000,), 2.0))(noisy)
+    values = noisy.double().flatten().numpy() - 2
+    law = SCIPY[source.law]
+    assert stats.kstest(values, law.cdf).pvalue > 1e-6
+    assert abs(values.var() / SIGMA**2 - 1) < 5 * math.sqrt((law.stats("k") + 2) / len(values))
+    assert abs(np.corrcoef(values[:-1], values[1:])[0, 1]) < 5 / math.sqrt(len(values))
+
+
+def test_values_of_the_raw_bits():
+    """Against float64, value by value."""
+    values = np.empty(2**14, np.float32)
+    Uniform.values(sfc64(bytes(range(32))), values)
+    exact = sfc64(bytes(range(32))).random_raw(2**13).view(np.int32) * 2.0**-31
+    assert np.abs(values - exact).max() < 1e-7
+    Laplace.values(sfc64(bytes(range(32))), values)
+    raw = sfc64(bytes(range(32))).random_raw(2**14).view(np.int64).astype(np.float64)
+    assert np.abs(values + np.sign(raw) * np.log(np.abs(raw) * 2.0**-63)).max() < 1e-5
+
+
+def test_the_tail_of_laplace_is_full():
+    """Fixed seed; a right source fails with chance 1e-6, and stays below 15 with chance 0.05."""
+    total, beyond, part = 0, [], np.empty(2_000_000, np.float32)
+    bits = sfc64(bytes(range(32)))
+    for _ in range(5):
+        Laplace.values(bits, part)
+        total += len(part)
+        beyond.append(np.abs(part[np.abs(part) > 9]).astype(float) - 9)
+    tail = np.concatenate(beyond)
+    expected = total * math.exp(-9)
+    assert abs(len(tail) - expected) < 5 * math.sqrt(expected)
+    assert stats.kstest(tail, stats.expon.cdf).pvalue > 1e-6
+    assert Laplace(1.0).tail_mass(3) >= 3 * math.exp(-63 * math.log(2)) > 0
+
+
+@pytest.mark.parametrize("law", ["uniform", "laplace"])
+def test_a_radius_and_its_misses_are_inverse_from_the_safe_side(law):
+    for r in (1e-6, 0.01, 0.2, 0.4, 0.51):
+        with mp.workdps(40):
+            if law == "uniform":
+                exact = mp.mpf("0.5") - mp.mpf(r) / (2 * mp.sqrt(3) * mp.mpf(SIGMA))
+            else:
+                exact = mp.exp(-mp.mpf(r) * mp.sqrt(2) / mp.mpf(SIGMA)) / 2
+            assert 0 <= exact - laws.most_misses(law, r, SIGMA) < 1e-11
+
+
+@pytest.mark.parametrize("source", [Uniform(SIGMA), Laplace(SIGMA), GridUniform(SIGMA), GridLaplace(SIGMA)])
+def test_certificates_of_a_half_line_are_true(source):
+    """One axis decides: the smoothed classifier changes at distance 40/255, or half a step less on the grid, and both
+    laws certify that much in the limit. 300 certificates at alpha = 0.05, fixed keys: more false ones than 29 would
+    come of a right procedure with chance 1e-3; none is false by more than the noise of a vote."""
+    x = torch.full((6,), 60 / 255)
+    true = 39.5 / 255 if source.name.startswith("grid") else 40 / 255
+
+    def classifier(batch):
+        beyond = batch[:, 0] - (99.5 if source.name.startswith("grid") else 100) / 255
+        return torch.stack([-beyond, beyond], 1)
+
+    false, nearest = 0, 0.0
+    for trial in range(300):
+        key = noise_key(bytes(32), model_digest="m", input_digest=str(trial), noise=source.name, sigma=SIGMA)
+        row = certify(classifier, x, num_classes=2, noise=source, alpha=0.05, n0=20, n=1000, key=key)
+        assert row.sides == "one-sided"
+        if row.radius is not None and row.prediction == 0:
+            false += row.radius > true
+            nearest = max(nearest, row.radius)
+    assert stats.binom.sf(29, 300, 0.05) < 1e-3
+    assert false <= 29
+    assert 0.9 * true < nearest < 1.3 * true
+
+
+@pytest.mark.parametrize("law", ["uniform", "laplace"])
+def test_a_decision_agrees_with_the_radius(law):
+    test = SequentialTest(0.2, sigma=SIGMA, alpha=0.001, n_max=10_000, law=law)
+    enough = laws.radius(law, 10_000 - test.most_misses, 10_000, alpha=0.0008, sigma=SIGMA)
+    less = laws.radius(law, 10_000 - test.most_misses - 1, 10_000, alpha=0.0008, sigma=SIGMA)
+    assert enough >= 0.2 > less
+    assert test.update(500, 500) == "certified"
+    other = SequentialTest(0.2, sigma=SIGMA, alpha=0.001, n_max=10_000, law=law)
+    assert other.update(250, 500) == "not certified"
+
+
+@pytest.mark.parametrize("law", [Uniform, Laplace])
+@pytest.mark.parametrize("sigma", [0.0, -1.0, math.nan, math.inf])
+def test_a_deviation_must_be_positive(law, sigma):
+    with pytest.raises(ValueError, match=r"^sigma: "):
+        law(sigma)
