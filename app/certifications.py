@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 from sqlalchemy.orm import Session
 
-from app.checks import chosen, refuse_unfit
+from app.checks import chosen, refuse_unfit, refuse_unfit_denoiser
 from app.errors import Refusal, invalid
 from app.parameters import PAGE, IdCursor, Limit, checked_id, missing
 from app.schema import Id, Input, represented
@@ -38,6 +38,9 @@ class CertificationInput(Input):
     """How far may each input move before the model's answer may change?"""
 
     model_id: Id = Field(examples=["mdl_0198f3c2d4e57a6b8c9d0e1f2a3b4c5d"])
+    denoiser_model_id: Id | None = Field(
+        default=None, description="A model whose task is denoiser, in front of the model. smoothing only."
+    )
     dataset_id: Id = Field(examples=["dat_0198f3c2d4e57a6b8c9d0e1f2a3b4c5d"])
     method: Method = Field(examples=[{"kind": "smoothing", "sigma": 0.25, "alpha": 0.001, "n0": 100, "n": 10000}])
     subset: Subset = Field(default=Subset(), description="Unset: the whole data set.")
@@ -60,6 +63,7 @@ class CertificationOut(BaseModel):
     id: str
     state: JobState
     model_id: str
+    denoiser_model_id: str | None
     dataset_id: str
     method: Method
     subset: Subset
@@ -104,10 +108,15 @@ def create(request: Request, body: CertificationInput, service: InService) -> Re
         model = _named(session, Model, body.model_id, "model_id")
         dataset = _named(session, Dataset, body.dataset_id, "dataset_id")
         refuse_unfit(model, dataset, body.method)
+        denoiser = None
+        if body.denoiser_model_id is not None:
+            denoiser = _named(session, Model, body.denoiser_model_id, "denoiser_model_id")
+            refuse_unfit_denoiser(denoiser, model, body.method)
         row = certifications.add(
             session,
             model,
             dataset,
+            denoiser=denoiser,
             method=body.method.model_dump(),
             indices=chosen(dataset, body.subset.start, body.subset.stop, body.subset.step, body.method),
             cost=body.method.cost,

@@ -17,6 +17,9 @@ def refuse_unfit(model: Model, dataset: Dataset, method: Smoothing | Lipschitz) 
     _ready("data set", dataset)
     assert model.summary is not None and dataset.summary is not None
     found, has = model.summary, dataset.summary
+    if model.settings.get("task") == "denoiser":
+        words = f"{model.id} is a denoiser; name it as denoiser_model_id, and the classifier behind it here"
+        raise invalid(words, "model_id")
     if has["shape"] != found["input_shape"]:
         raise Refusal(
             Problem.SHAPE_MISMATCH,
@@ -46,6 +49,24 @@ def refuse_unfit(model: Model, dataset: Dataset, method: Smoothing | Lipschitz) 
         reason = method.out_of_reach(prod(has["shape"]))
         if reason:
             raise invalid(reason, "method", "target_radius")
+
+
+def refuse_unfit_denoiser(denoiser: Model, model: Model, method: Smoothing | Lipschitz) -> None:
+    """Refuse a denoiser that is none, or not ready, or does not fit the model; and one before a Lipschitz bound."""
+    _ready("model", denoiser)
+    assert denoiser.summary is not None and model.summary is not None
+    if not isinstance(method, Smoothing):
+        raise invalid("a denoiser belongs to smoothing; leave it out, or certify by smoothing", "denoiser_model_id")
+    if denoiser.settings.get("task") != "denoiser":
+        words = f"{denoiser.id} is a classifier; register the denoiser's file with task = denoiser, and name that"
+        raise invalid(words, "denoiser_model_id")
+    made, taken = denoiser.summary["input_shape"], model.summary["input_shape"]
+    if made != taken:
+        raise Refusal(
+            Problem.SHAPE_MISMATCH,
+            f"the denoiser makes inputs of shape {_tuple(made)}, the model takes {_tuple(taken)}. "
+            "Export the denoiser for the model's shape",
+        )
 
 
 def chosen(dataset: Dataset, start: int, stop: int | None, step: int, method: Smoothing | Lipschitz) -> range:

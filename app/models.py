@@ -2,7 +2,7 @@
 
 import math
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request, Response
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, StringConstraints, model_validator
@@ -79,6 +79,10 @@ class ModelInput(Input):
     external_data: dict[FileName, Id] = Field(
         default={}, max_length=100, description="Uploads of weight files, by the name that the model file calls them."
     )
+    task: Literal["classifier", "denoiser"] = Field(
+        default="classifier",
+        description="denoiser (ONNX): its output is an input again, in the same units, before any normalisation.",
+    )
     architecture: Architecture | None = Field(
         default=None, description="Of a safetensors upload, which holds weights alone: what network they belong to."
     )
@@ -96,6 +100,7 @@ class ModelOut(BaseModel):
     input: dict[str, Any]
     output: str | None
     labels: list[str] | None
+    task: Literal["classifier", "denoiser"] = "classifier"
     external_data: dict[str, str]
     architecture: dict[str, Any] | None = None
     summary: dict[str, Any] | None
@@ -133,6 +138,8 @@ def create(request: Request, body: ModelInput, service: InService) -> Response:
             for name, upload_id in body.external_data.items()
         }
         settings = body.model_dump(include={"input", "output", "labels"})
+        if body.task != "classifier":
+            settings["task"] = body.task
         if body.architecture is not None:
             settings["architecture"] = body.architecture.model_dump()
         row, new = intake.add_model(session, upload, name=body.name, settings=settings, external=external)
@@ -168,6 +175,10 @@ def _refuse_unfit(body: ModelInput, kind: str) -> None:
         raise invalid(f"the upload is {kind} and holds its network itself; leave it out", "architecture")
     if kind != ONNX and body.output is not None:
         raise invalid(f"the upload is {kind}, which has one output; leave it out", "output")
+    if kind != ONNX and body.task == "denoiser":
+        raise invalid(f"the upload is {kind}, and a denoiser is taken as ONNX; export it to ONNX", "task")
+    if body.labels is not None and body.task == "denoiser":
+        raise invalid("a denoiser has no classes; leave the labels out", "labels")
     needed = {CANONICAL_WEIGHTS} if kind == CANONICAL else set()
     if kind != ONNX and set(body.external_data) != needed:
         what = f"name {CANONICAL_WEIGHTS}, and nothing else" if needed else "leave it out"

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from models.problems import Problem
 from radii.attacks import SmoothedAttack, attack_network
-from radii.graph import Graph, Obstacle, UnsupportedModel, normalized, to_module, undecorated
+from radii.graph import Graph, Obstacle, UnsupportedModel, composed, normalized, to_module, undecorated
 from radii.lipschitz import NetworkBound, UnboundedModel, margin_radius, network_bound
 from radii.methods import Lipschitz, Smoothing, parse_method
 from radii.norms import converted, in_l2
@@ -71,7 +71,7 @@ class Bench:
         return None
 
     def _prepare(self, order: Json) -> "_Prepared":
-        key = (order["digest"], order["device"])
+        key = (order["digest"], (order.get("denoiser") or {}).get("digest"), order["device"])
         if self._prepared is None or self._prepared.key != key:
             self._prepared = None  # the former model's memory, before the next one's
             self._prepared = _Prepared(key, read_model(order), device(order["device"]))
@@ -81,7 +81,7 @@ class Bench:
 class _Prepared:
     """A model in memory, and what has been found out about it."""
 
-    def __init__(self, key: tuple[str, str], graph: Graph, device: torch.device) -> None:
+    def __init__(self, key: tuple[str, str | None, str], graph: Graph, device: torch.device) -> None:
         self.key = key
         self.graph = graph
         self.device = device
@@ -111,12 +111,13 @@ def device(name: str) -> torch.device:
 
 
 def read_model(order: Json) -> Graph:
-    """The graph that was certified fit at intake. Raises ``ValueError`` if the bytes now give another one."""
+    """The graph that was found fit at intake, behind its denoiser if it has one. Raises ``ValueError`` if the bytes now
+    give another one."""
     declared = order["settings"]["input"]
     graph = normalized(read_graph(order), declared["mean"], declared["std"])
     if graph.digest != order["digest"]:
         raise ValueError(f"the model's bytes give the graph {graph.digest}, intake found {order['digest']}")
-    return graph
+    return composed(read_model(order["denoiser"]), graph) if order.get("denoiser") else graph
 
 
 def obstacles(found: Sequence[Obstacle]) -> list[Json]:

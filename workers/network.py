@@ -19,6 +19,7 @@ def read_graph(order: Json) -> Graph:
         output=settings["output"],
         architecture=architecture and parse_architecture(architecture),
         input_shape=tuple(settings["input"]["shape"]),
+        task=settings.get("task", "classifier"),
     )
 
 

@@ -19,6 +19,13 @@ Floats = npt.NDArray[np.floating[Any]]
 
 SAMPLES = 8
 TOLERANCE = 1e-4  # of the largest logit; float32 in another order of summation stays below 1e-5
+NOT_ALONE = {
+    "node": None,
+    "operator": "",
+    "reason": "a denoiser classifies nothing",
+    "remedy": "Name it as denoiser_model_id, beside the classifier in model_id",
+}
+NONE = [{"kind": kind, "applies": False, "reasons": [NOT_ALONE]} for kind in ("smoothing", "lipschitz")]
 TYPES = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(float16)": np.float16}
 
 
@@ -46,12 +53,14 @@ def read_model(order: Json) -> Json:
             "against": f"onnxruntime {onnxruntime.__version__}",
             "max_relative_difference": _compare(order, x, logits),
         }
+    task = settings.get("task", "classifier")
     return {
+        "task": task,
         "digest": graph.digest,
         "input_shape": list(graph.input_shape),
-        "num_classes": graph.num_classes,
+        "num_classes": graph.num_classes if task == "classifier" else None,
         "graph": graph.summary(),
-        "methods": methods(graph),
+        "methods": methods(graph) if task == "classifier" else NONE,
         "checked": {**checked, "inputs": SAMPLES},
     }
 

@@ -14,7 +14,7 @@ from models.database import ring_after_commit
 from models.problems import Problem
 from models.repositories import leases, shards
 from models.repositories.leases import Claim, LostClaim
-from models.repositories.shards import ChunkCounts, CountsMismatch, InputResult, WorkOrder
+from models.repositories.shards import ChunkCounts, CountsMismatch, InputResult, Network, WorkOrder
 from workers.child import Ended, Runner
 from workers.desk import Desk, LetGo
 
@@ -60,10 +60,8 @@ class Supervisor:
         path = self.desk.blobs.path
         return {
             "method": order.method,
-            "settings": order.model_settings,
-            "digest": order.model_digest,
-            "file": str(path(order.model_sha256)),
-            "external_data": {name: str(path(sha256)) for name, sha256 in order.external_data.items()},
+            **self._network(order.model),
+            "denoiser": order.denoiser and self._network(order.denoiser),
             "x": str(path(order.x_blob)),
             "y": order.y_blob and str(path(order.y_blob)),
             "indices": order.indices,
@@ -74,6 +72,15 @@ class Supervisor:
             "secret": self.desk.settings.secret().hex(),
             "batch_size": self.desk.settings.batch_size,
             "device": self.desk.settings.device,
+        }
+
+    def _network(self, network: Network) -> Json:
+        path = self.desk.blobs.path
+        return {
+            "settings": network.settings,
+            "digest": network.digest,
+            "file": str(path(network.sha256)),
+            "external_data": {name: str(path(sha256)) for name, sha256 in network.external_data.items()},
         }
 
 

@@ -22,6 +22,7 @@ def add(
     model: Model,
     dataset: Dataset,
     *,
+    denoiser: Model | None = None,
     method: Json,
     indices: range,
     cost: int,
@@ -31,6 +32,7 @@ def add(
     row = Certification(
         id=new_id(CERTIFICATION),
         model=model,
+        denoiser=denoiser,
         dataset=dataset,
         method=method,
         start=indices.start,
@@ -99,6 +101,9 @@ def _end(session: Session, certification: Certification, state: JobState) -> Non
     figures |= reports.summary(reports.get(session, certification.id))
     if checked := _cross_check(session, certification):
         figures["cross_check"] = checked
+    if certification.denoiser is not None:
+        both = {"classifier": certification.model, "denoiser": certification.denoiser}
+        figures["networks"] = {name: (model.summary or {}).get("digest") for name, model in both.items()}
     certification.summary = figures
     session.flush()
     of_this = Shard.certification_id == certification.id

@@ -48,16 +48,23 @@ class CountsMismatch(Exception):
 
 
 @dataclass(frozen=True)
+class Network:
+    """An uploaded model, as plain data."""
+
+    sha256: str
+    settings: Json
+    external_data: dict[str, str]  # name in the model file -> sha256 of the blob
+    digest: str
+
+
+@dataclass(frozen=True)
 class WorkOrder:
     """All that computing a shard needs, as plain data."""
 
     certification_id: str
     method: Json
-    model_id: str
-    model_sha256: str
-    model_settings: Json
-    external_data: dict[str, str]  # name in the model file -> sha256 of the blob
-    model_digest: str
+    model: Network
+    denoiser: Network | None  # in front of it
     x_blob: str
     y_blob: str | None
     inputs: int  # of the whole certification
@@ -91,11 +98,8 @@ def begin(session: Session, claim: Claim) -> WorkOrder:
     return WorkOrder(
         certification_id=certification.id,
         method=certification.method,
-        model_id=model.id,
-        model_sha256=model.upload.sha256,
-        model_settings=model.settings,
-        external_data=external_blobs(session, model),
-        model_digest=model.summary["digest"],
+        model=_network(session, model),
+        denoiser=None if certification.denoiser is None else _network(session, certification.denoiser),
         x_blob=dataset.summary["x_blob"],
         y_blob=dataset.summary["y_blob"],
         inputs=len(certification.indices),
@@ -104,6 +108,12 @@ def begin(session: Session, claim: Claim) -> WorkOrder:
         cross_check=cross_check.drawn(certification.method, model.summary["digest"], certification.indices),
         chunks=chunks,
     )
+
+
+def _network(session: Session, model: Model) -> Network:
+    if model.summary is None:
+        raise RuntimeError(f"intake has not accepted {model.id}")
+    return Network(model.upload.sha256, model.settings, external_blobs(session, model), model.summary["digest"])
 
 
 def external_blobs(session: Session, model: Model) -> dict[str, str]:

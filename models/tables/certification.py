@@ -16,6 +16,8 @@ class Certification(Base):
 
     id: Mapped[str] = mapped_column(primary_key=True)
     model_id: Mapped[str] = mapped_column(ForeignKey("models.id"), index=True)
+    # In front of the model: what is certified is model(denoiser(x)).
+    denoiser_model_id: Mapped[str | None] = mapped_column(ForeignKey("models.id"))
     dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.id"), index=True)
     method: Mapped[Json]
     # Inputs are the indices of range(start, stop, step).
@@ -32,7 +34,8 @@ class Certification(Base):
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
 
-    model: Mapped[Model] = relationship(lazy="joined")
+    model: Mapped[Model] = relationship(lazy="joined", foreign_keys=[model_id])
+    denoiser: Mapped[Model | None] = relationship(lazy="joined", foreign_keys=[denoiser_model_id])
     dataset: Mapped[Dataset] = relationship(lazy="joined")
 
     @property

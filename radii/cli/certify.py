@@ -23,6 +23,7 @@ def command(
     data: str,
     method: Json,
     *,
+    denoiser: str | None,
     settings: Json,
     subset: slice | None,
     url: str | None,
@@ -31,11 +32,11 @@ def command(
 ) -> None:
     """Do what the command line says. Ends with exit code 2 if that can't be right."""
     question = checked(method)
-    for given in (model, data):
-        if not is_id(given) and not Path(given).is_file():
+    for given in (model, data, denoiser):
+        if given is not None and not is_id(given) and not Path(given).is_file():
             fail(f"there is no file {given}", code=2)
     with Client(url) as client:
-        job = start(client, model, data, question, settings=settings, subset=subset)
+        job = start(client, model, data, question, denoiser=denoiser, settings=settings, subset=subset)
         with outliving_us(job["id"]):
             job = follow(client, job)
         save_results(client, job["id"], output)
@@ -52,6 +53,7 @@ def start(
     data: str,
     method: BaseModel,
     *,
+    denoiser: str | None = None,
     settings: Mapping[str, Any],
     subset: slice | None = None,
 ) -> Json:
@@ -64,9 +66,14 @@ def start(
         shape = taken_in(client, dataset, "data set")["summary"]["shape"] if is_id(data) else input_shape(Path(data))
         settings = {**settings, "shape": shape}
     sent = send_model(client, model, **settings)
-    taken_in(client, sent, "model")
+    sent = taken_in(client, sent, "model")
     taken_in(client, dataset, "data set")
-    return client.create_certification(sent["id"], dataset["id"], method, subset=subset)
+    front = None
+    if denoiser is not None:
+        given = sent["input"]
+        front = send_model(client, denoiser, shape=given["shape"], range=given["range"], task="denoiser")["id"]
+        taken_in(client, client.get(front), "denoiser")
+    return client.create_certification(sent["id"], dataset["id"], method, subset=subset, denoiser_model_id=front)
 
 
 def is_id(text: str) -> bool:

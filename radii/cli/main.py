@@ -137,6 +137,12 @@ def certify(
     bound: Annotated[str | None, _method("lipschitz: rule that composes the layers. Default: auto, the best.")] = None,
     rtol: Annotated[float | None, _method("lipschitz: slack of a layer's bound.")] = None,
     norm: Annotated[str | None, _method("Norm of the radii: l2 (default), linf or l1.")] = None,
+    denoiser: Annotated[
+        str | None,
+        typer.Option(
+            help="smoothing: an ONNX file, or the id of a model, that denoises its input.", show_default=False
+        ),
+    ] = None,
     cross_check: Annotated[
         int | None, _method("Inputs to attack inside their radius. Default: one in 50, at most 10.")
     ] = None,
@@ -171,6 +177,7 @@ def certify(
         model,
         data,
         _given(question),
+        denoiser=denoiser,
         settings=_given(settings),
         subset=subset,
         url=url,

@@ -69,12 +69,14 @@ class Client:
         labels: Sequence[str] | None = None,
         output: str | None = None,
         architecture: Mapping[str, Any] | None = None,
+        task: str | None = None,
         on_bytes: OnBytes | None = None,
     ) -> Json:
         """Upload an ONNX file or a graph.json, with its weights where they lie beside it, and register it; intake then
         begins. A safetensors file needs its ``architecture``: {"name": ..., "parameters": {...}}.
 
-        ``shape`` is that of one input, without the batch; ``range`` its values before (x - ``mean``) / ``std``.
+        ``shape`` is that of one input, without the batch; ``range`` its values before (x - ``mean``) / ``std``;
+        ``task``: "classifier" (default) or "denoiser".
         """
         file = Path(file)
         external = {path.name: self.upload(path, on_bytes=on_bytes)["id"] for path in external_data(file)}
@@ -85,6 +87,7 @@ class Client:
             "labels": labels,
             "output": output,
             "architecture": architecture,
+            "task": task,
             "external_data": external,
         }
         return self._object("POST", "/v1/models", json={key: value for key, value in question.items() if value})
@@ -96,14 +99,23 @@ class Client:
         return self._object("POST", "/v1/datasets", json={"upload_id": upload["id"], "name": name or file.stem})
 
     def create_certification(
-        self, model_id: str, dataset_id: str, method: Mapping[str, Any] | BaseModel, *, subset: slice | None = None
+        self,
+        model_id: str,
+        dataset_id: str,
+        method: Mapping[str, Any] | BaseModel,
+        *,
+        subset: slice | None = None,
+        denoiser_model_id: str | None = None,
     ) -> Json:
-        """Start a certification. ``method``: see ``radii.methods``; ``subset``: the rows to certify (default: all)."""
+        """Start a certification. ``method``: see ``radii.methods``; ``subset``: the rows to certify (default: all);
+        ``denoiser_model_id``: a denoiser in front of the model."""
         question: Json = {
             "model_id": model_id,
             "dataset_id": dataset_id,
             "method": method.model_dump() if isinstance(method, BaseModel) else dict(method),
         }
+        if denoiser_model_id is not None:
+            question["denoiser_model_id"] = denoiser_model_id
         if subset is not None:
             parts = {"start": subset.start, "stop": subset.stop, "step": subset.step}
             question["subset"] = {key: value for key, value in parts.items() if value is not None}

@@ -9,6 +9,7 @@ Needs torch and numpy; ``read_onnx`` imports onnx when it is called.
 from radii.graph import rules
 from radii.graph.architectures import from_weights
 from radii.graph.canonical import from_canonical, to_canonical
+from radii.graph.composition import Task, composed
 from radii.graph.cone import with_cones
 from radii.graph.errors import Obstacle, UnsupportedModel
 from radii.graph.independence import check_batch_independence
@@ -27,8 +28,10 @@ __all__ = [
     "Node",
     "Obstacle",
     "Operator",
+    "Task",
     "UnsupportedModel",
     "check_batch_independence",
+    "composed",
     "from_canonical",
     "from_weights",
     "methods",

@@ -8,6 +8,7 @@ from math import isfinite, prod
 
 import numpy as np
 
+from radii.graph.composition import Task
 from radii.graph.errors import Obstacle, Refusal, UnsupportedModel, hold
 from radii.graph.ir import Graph, Operator, Shape
 from radii.graph.limits import Limits
@@ -45,8 +46,8 @@ def admit(operator: Operator, inputs: Sequence[Shape], limits: Limits) -> Shape:
     return shape
 
 
-def admitted(graph: Graph, limits: Limits) -> Graph:
-    """``graph``, if it is a classifier within the limits. Raises `UnsupportedModel`."""
+def admitted(graph: Graph, limits: Limits, task: Task = "classifier") -> Graph:
+    """``graph``, if it does that task within the limits. Raises `UnsupportedModel`."""
     obstacles = [
         Obstacle(
             node.index, node.operator.name, "a weight overflows when it is multiplied out", "Train the model again"
@@ -55,7 +56,11 @@ def admitted(graph: Graph, limits: Limits) -> Graph:
         if not finite(node.operator)
     ]
     output = graph.shapes[graph.output]
-    if len(output) != 1 or output[0] < 2:
+    if task == "denoiser" and output != graph.input_shape:
+        words = f"the output has the shape (batch, {', '.join(map(str, output))})"
+        remedy = f"A denoiser's output has the input's: (batch, {', '.join(map(str, graph.input_shape))})"
+        obstacles.append(Obstacle(None, "", words, remedy))
+    if task == "classifier" and (len(output) != 1 or output[0] < 2):
         words = f"the output has the shape (batch, {', '.join(map(str, output))})"
         obstacles.append(Obstacle(None, "", words, "It must be logits of shape (batch, classes), two classes or more"))
     peak = graph.peak_elements()

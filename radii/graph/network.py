@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from radii.architectures import Architecture
 from radii.graph.architectures import from_weights
 from radii.graph.canonical import WEIGHTS, from_canonical
+from radii.graph.composition import Task
 from radii.graph.errors import Obstacle, UnsupportedModel
 from radii.graph.ir import Graph, Shape
 from radii.graph.reader import read_onnx
@@ -22,6 +23,7 @@ def read_network(
     output: str | None = None,
     architecture: Architecture | None = None,
     input_shape: Shape | None = None,
+    task: Task = "classifier",
 ) -> Graph:
     """The graph of an ONNX file, of a ``graph.json`` with its weights in ``external_data``, or, with an
     ``architecture`` and an ``input_shape``, of a safetensors file. Raises `UnsupportedModel`.
@@ -38,7 +40,7 @@ def read_network(
             words = f"the weights lie in {WEIGHTS}, which is not here"
             raise UnsupportedModel([Obstacle(None, "", words, f"Give that file too, as external data {WEIGHTS!r}")])
         return from_canonical(data, external_data[WEIGHTS])
-    return read_onnx(data, external_data=external_data, output=output)
+    return read_onnx(data, external_data=external_data, output=output, task=task)
 
 
 def _no_more(external_data: Mapping[str, bytes], output: str | None) -> None:

@@ -10,6 +10,7 @@ from radii.graph.admission import admitted
 from radii.graph.attributes import DEFAULT_DOMAIN
 from radii.graph.branches import count_nodes, live_nodes
 from radii.graph.call import Activation, Value
+from radii.graph.composition import Task
 from radii.graph.errors import Obstacle, UnsupportedModel
 from radii.graph.independence import keeps_apart
 from radii.graph.ir import Graph
@@ -28,8 +29,10 @@ def read_onnx(
     external_data: Mapping[str, bytes] | None = None,
     output: str | None = None,
     limits: Limits = DEFAULTS,
+    task: Task = "classifier",
 ) -> Graph:
-    """The graph of an ONNX file (opset 8-24, default domain) with one input and logits (batch, classes).
+    """The graph of an ONNX file (opset 8-24, default domain) with one input and logits (batch, classes); of a denoiser,
+    with an output of the input's shape.
 
     ``external_data`` holds the files that weights lie in, by the name the export gave them; ``output`` names one
     of several outputs. Raises `UnsupportedModel` with everything that stands in the way, whatever the bytes are.
@@ -41,7 +44,7 @@ def read_onnx(
         raise _refused(*foreign)
     try:
         with np.errstate(all="ignore"):  # what overflows is refused by name, not warned of
-            return _read(_parse(data), external_data or {}, output, limits)
+            return _read(_parse(data), external_data or {}, output, limits, task)
     except UnicodeDecodeError:
         raise _refused("a name in the file is not text", "Export the model again") from None
 
@@ -65,9 +68,9 @@ def _parse(data: bytes) -> Any:
     return model
 
 
-def _read(model: Any, external: Mapping[str, bytes], output: str | None, limits: Limits) -> Graph:
+def _read(model: Any, external: Mapping[str, bytes], output: str | None, limits: Limits, task: Task) -> Graph:
     """The graph of a file whose batch stays the first axis; of any other, the one that it is at a batch of 1."""
-    free = _Reader(model, external, limits)
+    free = _Reader(model, external, limits, task)
     try:
         return free.graph(output)
     except UnsupportedModel as refusal:
@@ -75,7 +78,7 @@ def _read(model: Any, external: Mapping[str, bytes], output: str | None, limits:
             raise
         obstacles, understood = refusal.obstacles, free.understood
     del free  # and the weights it holds
-    one = _Reader(model, external, limits, batch=1)
+    one = _Reader(model, external, limits, task, batch=1)
     try:
         graph = one.graph(output)
         if one.batch_is_fixed:
@@ -85,7 +88,7 @@ def _read(model: Any, external: Mapping[str, bytes], output: str | None, limits:
             raise
         raise UnsupportedModel([*obstacles, *(found for found in refusal.obstacles if found.node is None)]) from None
     try:
-        apart = keeps_apart(graph, _Reader(model, external, limits.times(2), batch=2).graph(output))
+        apart = keeps_apart(graph, _Reader(model, external, limits.times(2), task, batch=2).graph(output))
     except UnsupportedModel:
         final = Obstacle(None, "", "the network can be read at a batch of 1 only", "Export with the batch fixed to 1")
     else:
@@ -107,8 +110,11 @@ def _at_nodes(refusal: UnsupportedModel) -> bool:
 class _Reader(NodeReader):
     """One pass over one file: the batch is what it calls so, or, where ``batch`` says its size, an axis like any."""
 
-    def __init__(self, model: Any, external: Mapping[str, bytes], limits: Limits, batch: int | None = None) -> None:
+    def __init__(
+        self, model: Any, external: Mapping[str, bytes], limits: Limits, task: Task, batch: int | None = None
+    ) -> None:
         super().__init__(external, limits)
+        self.task = task
         self.model, self.file, self.batch = model, model.graph, batch
 
     def graph(self, output: str | None) -> Graph:
@@ -139,9 +145,11 @@ class _Reader(NodeReader):
         if self.obstacles or source is None or not isinstance(result, Activation):
             raise UnsupportedModel(self.obstacles)
         if result.whole:
-            result = self.reshaped(result, (prod(result.shape),), -1, "")  # at a batch of 2: the logits of both
+            flat = self.task == "classifier"
+            shape = (prod(result.shape),) if flat else self.shapes[source.id]
+            result = self.reshaped(result, shape, -1, "")  # at a batch of 2: the logits of both
         graph = Graph.build(source.id, self.shapes[source.id], result.id, self.nodes)
-        return admitted(simplify(graph), self.limits)
+        return admitted(simplify(graph), self.limits, self.task)
 
     # The file as a whole
 
@@ -220,7 +228,12 @@ class _Reader(NodeReader):
             shape: tuple[Any, ...] = result.shape if result.whole else (self.batch, *result.shape)
             if self.batch == 1 and len(shape) == 1:  # its batch axis has gone
                 shape = (1, *shape)
-            if len(shape) != 2 or shape[0] != self.batch or shape[1] < 2:
+            if self.task == "denoiser":
+                made, wanted = prod(result.shape), prod(self.shapes[self.source[0].id])
+                if made != wanted or not (result.whole or result.shape == self.source[0].shape):
+                    words = f"the output {quoted(name)} of shape {result.shape} has not the input's"
+                    self.obstacle(words, "A denoiser's output has the shape of its input, (batch, ...)")
+            elif len(shape) != 2 or shape[0] != self.batch or shape[1] < 2:
                 words = ", ".join("batch" if size is None else str(size) for size in shape)
                 self.obstacle(
                     f"the output {quoted(name)} has the shape ({words})"

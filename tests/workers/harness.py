@@ -96,13 +96,23 @@ class Service:
         with self.database.write() as session:
             return intake.add_dataset(session, self.upload(session, content), name="d")[0].id
 
-    def certify(self, model: str, dataset: str, inputs: int, *, shard_inputs: int | None = None, **method: Any) -> str:
+    def certify(
+        self,
+        model: str,
+        dataset: str,
+        inputs: int,
+        *,
+        shard_inputs: int | None = None,
+        denoiser: str | None = None,
+        **method: Any,
+    ) -> str:
         parsed = parse_method(method)
         with self.database.write() as session:
             row = certifications.add(
                 session,
                 intake.get(session, Model, model),
                 intake.get(session, Dataset, dataset),
+                denoiser=denoiser and intake.get(session, Model, denoiser),
                 method=parsed.model_dump(),
                 indices=range(inputs),
                 cost=parsed.cost,

@@ -17,9 +17,11 @@ from models.curve import DECISIONS
 from models.repositories import certifications
 from models.states import TERMINAL
 from models.tables import Certification, Dataset, Model, Report, Result, Shard
-from radii.graph import normalized, read_onnx, to_module
+from radii.graph import composed, normalized, read_onnx, to_module
 from radii.lipschitz import margin_radius, network_bound
 from radii.smoothing import GridGaussian, GridLaplace, Uniform, certify, gaussian, input_digest, noise_key
+from tests import factories
+from tests.graph.build import model, node
 from tests.reports import nearly, timeless
 from tests.workers.harness import EXAMPLES, SECRET, Service, wait_for
 
@@ -201,6 +203,46 @@ def test_decisions_on_8_bit_inputs_with_alpha_for_all_of_them(service: Service) 
     assert any(d["decision"] == "certified" and d["n"] < 1000 for d in decisions)
     counted = {answer: sum(d["decision"] == answer for d in decisions) for answer in DECISIONS}
     assert service.get(Certification, jobs["decide"]).summary["decisions"] == counted
+
+
+def test_votes_behind_a_denoiser_are_those_of_both_networks_together(service: Service) -> None:
+    blur = {"w": np.full((1, 1, 3, 3), 1 / 9, np.float32)}
+    file = model([node("Conv", ["x", "w"], pads=[1, 1, 1, 1])], (1, 8, 8), blur)
+    service.start()
+    sharp = service.add_model((EXAMPLES / "digits.onnx").read_bytes())
+    front = service.add_model(file, task="denoiser", input=factories.INPUT | {"mean": [0.1], "std": [0.5]})
+    wrong = service.add_model((EXAMPLES / "digits.onnx").read_bytes(), task="denoiser")
+    data = service.add_dataset((EXAMPLES / "digits.npz").read_bytes())
+    for row_id in (sharp, front):
+        assert service.wait(Model, row_id, "ready", "rejected").state == "ready"
+    assert "has not the input's" in str(service.wait(Model, wrong, "ready", "rejected").problem)
+    service.wait(Dataset, data, "ready")
+    assert service.get(Model, front).summary["checked"]["max_relative_difference"] < 1e-5
+    jobs = [
+        service.certify(sharp, data, 2, denoiser=one, kind="smoothing", sigma=0.25, n=2500) for one in (front, None)
+    ]
+    for job in jobs:
+        done(service, job)
+    both = composed(
+        normalized(read_onnx(file, task="denoiser"), [0.1], [0.5]),
+        normalized(read_onnx((EXAMPLES / "digits.onnx").read_bytes()), [0.0], [1.0]),
+    )
+    expected = []
+    for x in DIGITS["x"][:2]:
+        noise = gaussian(0.25)
+        key = noise_key(
+            bytes.fromhex(SECRET), model_digest=both.digest, input_digest=input_digest(x), noise=noise.name, sigma=0.25
+        )
+        ask = {"num_classes": 10, "noise": noise, "alpha": 0.001, "n0": 100, "n": 2500, "key": key, "batch_size": 250}
+        p = certify(to_module(both), torch.from_numpy(x), **ask)
+        expected.append((p.prediction, p.radius, list(p.pilot_counts), list(p.counts)))
+    assert said(service, jobs[0]) == expected
+    assert said(service, jobs[1]) == truth(2, 2500)
+    networks = service.get(Certification, jobs[0]).summary["networks"]
+    assert networks == {
+        "classifier": service.get(Model, sharp).summary["digest"],
+        "denoiser": service.get(Model, front).summary["digest"],
+    }
 
 
 def test_kill_9_of_a_worker_and_the_loss_of_all_messages_change_no_count(
