@@ -1,6 +1,6 @@
 """The votes of a classifier under noise, chunk by chunk, and CERTIFY on top of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TypedDict
 
 import numpy as np
@@ -9,7 +9,7 @@ import torch
 
 from radii.norms import Law
 from radii.smoothing.keys import CHUNK, Stage, chunk_seed
-from radii.smoothing.noise import Noise
+from radii.smoothing.noise import Fill, Noise
 from radii.smoothing.prediction import SmoothedPrediction
 from radii.smoothing.procedure import certify_decision, certify_radius
 
@@ -47,29 +47,71 @@ def count_chunk(
     Raises ValueError for arguments out of range, for a module left in training mode, and for logits of another
     shape.
     """
-    _check(classifier, x, num_classes, batch_size)
-    if not 1 <= size <= CHUNK:
-        raise ValueError(f"size: a chunk has 1 to {CHUNK} samples, not {size}")
-    fill = noise.stream(chunk_seed(key, stage, number), x)
+    fill = _noisy(classifier, x, num_classes, noise, key, stage, number, size, batch_size)
     with torch.inference_mode():
         counts = torch.zeros(num_classes + 1, dtype=torch.int64, device=x.device)
         one = torch.ones(1, dtype=torch.int64, device=x.device)
-        noisy = torch.empty((min(batch_size, size), *x.shape), dtype=torch.float32, device=x.device)
-        for start in range(0, size, batch_size):
-            batch = noisy[: size - start]
-            fill(batch)
-            logits = classifier(batch)
-            if logits.shape != (len(batch), num_classes):
-                raise ValueError(
-                    f"classifier: gave shape {tuple(logits.shape)} for {len(batch)} samples, "
-                    f"not {(len(batch), num_classes)}"
-                )
+        for logits in _logits(classifier, x, num_classes, fill, size, batch_size):
             votes = torch.where(logits.isfinite().all(1), logits.argmax(1), num_classes)
-            counts.index_add_(0, votes, one.expand(len(batch)))  # bincount would wait for the device
+            counts.index_add_(0, votes, one.expand(len(logits)))  # bincount would wait for the device
     result: npt.NDArray[np.int64] = counts.cpu().numpy()
     if result.sum() != size:
         raise RuntimeError(f"{result.sum()} votes counted for {size} samples: this chunk must be run again")
     return result
+
+
+def logits_chunk(
+    classifier: Classifier,
+    x: torch.Tensor,
+    *,
+    num_classes: int,
+    noise: Noise,
+    key: bytes,
+    stage: Stage,
+    number: int,
+    size: int,
+    batch_size: int,
+) -> npt.NDArray[np.floating]:
+    """The logits (size, num_classes) themselves, of the samples that :func:`count_chunk` counts; errors the same."""
+    fill = _noisy(classifier, x, num_classes, noise, key, stage, number, size, batch_size)
+    with torch.inference_mode():
+        parts = [part.clone() for part in _logits(classifier, x, num_classes, fill, size, batch_size)]
+        return np.asarray(torch.cat(parts).cpu().numpy())
+
+
+def _noisy(
+    classifier: Classifier,
+    x: torch.Tensor,
+    num_classes: int,
+    noise: Noise,
+    key: bytes,
+    stage: Stage,
+    number: int,
+    size: int,
+    batch_size: int,
+) -> Fill:
+    """The chunk's stream, once all arguments are in range."""
+    _check(classifier, x, num_classes, batch_size)
+    if not 1 <= size <= CHUNK:
+        raise ValueError(f"size: a chunk has 1 to {CHUNK} samples, not {size}")
+    return noise.stream(chunk_seed(key, stage, number), x)
+
+
+def _logits(
+    classifier: Classifier, x: torch.Tensor, num_classes: int, fill: Fill, size: int, batch_size: int
+) -> Iterator[torch.Tensor]:
+    """Batch by batch; a batch's samples are overwritten by the next."""
+    noisy = torch.empty((min(batch_size, size), *x.shape), dtype=torch.float32, device=x.device)
+    for start in range(0, size, batch_size):
+        batch = noisy[: size - start]
+        fill(batch)
+        logits = classifier(batch)
+        if logits.shape != (len(batch), num_classes):
+            raise ValueError(
+                f"classifier: gave shape {tuple(logits.shape)} for {len(batch)} samples, "
+                f"not {(len(batch), num_classes)}"
+            )
+        yield logits
 
 
 def certify(

@@ -1,0 +1,189 @@
+"""Mean scores: their bounds hold as often as they must, their radii never exceed the known ones beyond that."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy import integrate, stats
+
+from radii.graph import read_onnx, to_module
+from radii.lipschitz import network_bound
+from radii.smoothing import Moments, certificate, certify, gaussian, noise_key
+from radii.smoothing.sampling import count_chunk, logits_chunk
+from radii.smoothing.simplex import Scoring
+from radii.smoothing.soft import certify_soft
+
+DIGITS = Path(__file__).parents[2] / "examples" / "digits"
+ALPHA = 0.05
+# of 200 certificates each false with probability 0.05 at most, more than 22 are with chance 3e-4 at most
+TRIALS, MOST_FALSE = 200, 22
+
+
+def from_logits(rng, draw):
+    """A score function over logits that ``draw(rng, size)`` gives, a fresh stream a chunk."""
+    streams = iter(rng.spawn(1000))
+
+    def score(number, size, scoring):
+        z = draw(next(streams), size)
+        return Scoring("hardmax").scores(z).sum(0).astype(int), Moments.of(scoring.scores(z))
+
+    return score
+
+
+def test_more_than_most_false_would_be_a_surprise():
+    assert stats.binom.sf(MOST_FALSE, TRIALS, ALPHA) < 3e-4
+
+
+@pytest.mark.parametrize("scoring", [Scoring("softmax", 1.0), Scoring("sparsemax", 0.5)])
+def test_bounds_are_false_with_alpha_at_most(scoring):
+    """Five classes, of which two are nearly equal rivals: no union over them is paid for, and none is due."""
+
+    def draw(rng, size):
+        return np.array([1.0, 0.6, 0.6, 0.0, -1.0]) + rng.standard_normal((size, 5))
+
+    truth = scoring.scores(draw(np.random.default_rng(99), 400_000)).mean(0)
+    spread = 5 / math.sqrt(400_000)
+    false = 0
+    for trial in range(TRIALS):
+        rng = np.random.default_rng(trial)
+        row = certify_soft(
+            draw(rng, 50), from_logits(rng, draw), n=1500, alpha=ALPHA, sigma=1.0, tail_mass=0.0, scoring=scoring
+        )
+        if row.prediction == 0:
+            false += row.p_lower > truth[0] + spread or row.p_upper < truth[1:].max() - spread
+            assert row.p_lower < row.mean[0]
+    assert false <= MOST_FALSE
+
+
+def test_radii_of_a_linear_network_exceed_the_known_one_no_more_often_than_alpha():
+    """Two classes, logits (u, -u), u ~ N(margin, 1): the larger mean score changes where the margin does, whatever the
+    map. With n large enough to come near it."""
+
+    def draw(rng, size):
+        u = 0.5 + rng.standard_normal(size)
+        return np.stack([u, -u], 1)
+
+    false = near = 0
+    for trial in range(TRIALS):
+        rng = np.random.default_rng([1, trial])
+        row = certify_soft(draw(rng, 100), from_logits(rng, draw), n=2000, alpha=ALPHA, sigma=1.0, tail_mass=0.0)
+        if row.prediction == 0 and row.radius is not None:
+            false += row.radius > 0.5
+            near += row.radius > 0.35
+    assert false <= MOST_FALSE
+    assert near > TRIALS / 2
+
+
+def test_the_lipschitz_radius_is_true_where_it_is_known():
+    """sigmoid(2 c u), u a unit functional of the input: smoothed, 1/2 exactly where u = 0, at distance u(x) from x. The
+    score is c/2-Lipschitz, the logits sqrt(2) c."""
+    sigma, c, u = 0.5, 0.5, 0.8
+
+    def draw(rng, size):
+        v = c * (u + sigma * rng.standard_normal(size))
+        return np.stack([v, -v], 1)
+
+    exact, _ = integrate.quad(lambda t: stats.norm.pdf(t) / (1 + math.exp(-2 * c * (u + sigma * t))), -12, 12)
+    settings = {"n": 20_000, "alpha": 0.001, "sigma": sigma, "tail_mass": 0.0, "scoring": Scoring("softmax")}
+    rng = np.random.default_rng(5)
+    pilot = draw(rng, 100)
+    row = certify_soft(pilot, from_logits(rng, draw), network_lipschitz=math.sqrt(2) * c, **settings)
+    assert row.lipschitz == pytest.approx(c / 2, rel=1e-12)
+    assert row.p_lower < exact < row.p_lower + 0.02
+    assert row.plain_radius < row.radius < u
+    assert row.radius > 1.3 * row.plain_radius
+
+
+def test_gain_on_a_network_trained_for_a_small_constant():
+    """The digits network with a certified Lipschitz constant L, at L sigma = 0.25: the same samples, with and without
+    the constant, and its votes. Fixed keys."""
+    graph = read_onnx((DIGITS / "digits-lipschitz.onnx").read_bytes())
+    upper, net = network_bound(graph).upper, to_module(graph, dtype=torch.float64)
+    sigma = 0.25 / upper
+    noise, n = gaussian(sigma), 2000
+
+    def f(x):
+        return net(x.double())
+
+    gains, over_votes = [], []
+    for index, pixels in enumerate(np.load(DIGITS / "digits.npz")["x"][:12]):
+        x = torch.from_numpy(pixels)
+        key = noise_key(bytes(32), model_digest="m", input_digest=str(index), noise=noise.name, sigma=sigma)
+        call = {"num_classes": 10, "noise": noise, "key": key, "batch_size": 100}
+
+        def score(number, size, scoring, x=x, call=call):
+            z = logits_chunk(f, x, stage="estimate", number=number, size=size, **call)
+            return Scoring("hardmax").scores(z).sum(0).astype(int), Moments.of(scoring.scores(z))
+
+        pilot = logits_chunk(f, x, stage="pilot", number=0, size=100, **call)
+        law = {"n": n, "alpha": 0.001, "sigma": sigma, "tail_mass": 0.0}
+        row = certify_soft(pilot, score, network_lipschitz=upper, **law)
+        votes = certify(f, x, num_classes=10, noise=noise, alpha=0.001, n0=100, n=n, key=key)
+        if row.lipschitz is not None:
+            gains.append(row.radius / row.plain_radius)
+        over_votes.append((row.radius or 0) / votes.radius)
+    assert len(gains) > 6
+    assert np.median(gains) >= 1.3
+    assert np.median(over_votes) >= 1.2
+
+
+def test_nearly_certain_inputs_keep_their_votes():
+    def draw(rng, size):
+        return np.tile([2.0, 0.0, 0.0], (size, 1)) + 0.1 * rng.standard_normal((size, 3))
+
+    rng = np.random.default_rng(0)
+    pilot = draw(rng, 100)
+    row = certify_soft(pilot, from_logits(rng, draw), n=5000, alpha=0.001, sigma=1.0, tail_mass=0.0)
+    assert row.scoring == Scoring("hardmax")
+    votes = certificate(row.pilot_counts, row.counts, n=5000, alpha=0.001, sigma=1.0, tail_mass=0.0)
+    assert row.radius == row.plain_radius == votes.radius
+
+
+def test_what_is_not_finite_is_a_class_that_is_never_certified():
+    def draw(rng, size):
+        z = rng.standard_normal((size, 3))
+        z[rng.random(size) < 0.7] = np.nan
+        return z
+
+    rng = np.random.default_rng(0)
+    row = certify_soft(draw(rng, 100), from_logits(rng, draw), n=2000, alpha=0.001, sigma=1.0, tail_mass=0.0)
+    assert (row.prediction, row.radius, row.abstained) == (None, None, True)
+    assert row.counts[-1] > 1300
+
+
+def test_a_missing_tail_lowers_the_radius():
+    def draw(rng, size):
+        u = 0.5 + rng.standard_normal(size)
+        return np.stack([u, -u], 1)
+
+    def certified(tail_mass):
+        rng = np.random.default_rng(0)
+        pilot = draw(rng, 100)
+        settings = {"n": 2000, "alpha": 0.001, "sigma": 1.0, "scoring": Scoring("softmax")}
+        return certify_soft(pilot, from_logits(rng, draw), tail_mass=tail_mass, **settings)
+
+    full, less = certified(0.0), certified(0.01)
+    assert less.p_lower == pytest.approx(full.p_lower - 0.01, abs=1e-12)
+    assert less.radius < full.radius
+
+
+def test_missing_chunks_are_refused():
+    def score(number, size, scoring):
+        z = np.zeros((size - 1, 2))
+        return Scoring("hardmax").scores(z).sum(0).astype(int), Moments.of(scoring.scores(z))
+
+    with pytest.raises(ValueError, match=r"^counts: add up to 1998"):
+        certify_soft(np.zeros((10, 2)), score, n=2000, alpha=0.001, sigma=1.0, tail_mass=0.0)
+    with pytest.raises(ValueError, match=r"^n, pilot_logits: "):
+        certify_soft(np.zeros((1, 2)), score, n=2000, alpha=0.001, sigma=1.0, tail_mass=0.0)
+
+
+def test_logits_of_a_chunk_are_those_that_it_counts():
+    weight = torch.from_numpy(np.random.default_rng(0).standard_normal((5, 3))).float()
+    call = {"num_classes": 3, "noise": gaussian(0.5), "key": bytes(32), "stage": "estimate", "number": 4, "size": 130}
+    z = logits_chunk(lambda x: x @ weight, torch.zeros(5), batch_size=50, **call)
+    counts = count_chunk(lambda x: x @ weight, torch.zeros(5), batch_size=50, **call)
+    assert z.shape == (130, 3)
+    assert np.bincount(z.argmax(1), minlength=4).tolist() == counts.tolist()
