@@ -1,8 +1,8 @@
 """LVM-RS (Delattre et al., ICLR 2024, arXiv 2309.16883): radii of mean scores instead of votes. No torch.
 
 g answers the class whose score is largest on average over the noise. For scores in [0, 1], ``Phi^-1`` of a mean score
-is ``1/sigma``-Lipschitz in l2 (Salman et al. 2019), as a share of votes is. Scores vary less than votes, so their mean is
-known better; votes win where nearly all agree. The pilot chooses the map and its factor; n fresh samples certify.
+is ``1/sigma``-Lipschitz in l2 (Salman et al. 2019), as a share of votes is. Scores vary less than votes, so their mean
+is known better; votes win where nearly all agree. The pilot chooses the map and its factor; n fresh samples certify.
 """
 
 from collections.abc import Callable
