@@ -25,9 +25,9 @@ from radii.smoothing import (
     certify_decision,
     certify_radius,
     count_chunk,
-    floating,
     input_digest,
     noise_key,
+    noise_of,
 )
 from radii.smoothing.keys import Stage
 from radii.smoothing.prediction import Counts
@@ -219,7 +219,7 @@ def _noise(method: Smoothing, grid: list[float] | None, device: torch.device) ->
         except ValueError:  # so wide that no table holds it
             if method.grid == "on":
                 raise
-    return floating(method.noise, method.sigma, device)
+    return noise_of(method.noise, method.sigma, device)
 
 
 def _bound(method: Lipschitz, model: _Prepared, order: Json, emit: Emit) -> None:

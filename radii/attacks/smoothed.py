@@ -18,7 +18,7 @@ from radii.attacks.network import INSIDE, Classifier, margin_gradient
 from radii.attacks.result import Attack, NotAttackable
 from radii.norms import Norm
 from radii.smoothing.keys import Stage, chunk_seed, chunk_size, chunks
-from radii.smoothing.noise import Grid, Noise, floating
+from radii.smoothing.noise import Grid, Noise, noise_of
 from radii.smoothing.noise.grid import STEPS
 from radii.smoothing.sampling import count_chunk
 from radii.smoothing.serving import prediction_test
@@ -66,7 +66,7 @@ class SmoothedAttack:
             NotAttackable: there is no gradient.
         """
         if isinstance(noise, Grid):
-            classifier, noise = rounded(classifier, noise), floating(noise.law, noise.sigma, x.device)
+            classifier, noise = rounded(classifier, noise), noise_of(noise.law, noise.sigma, x.device)
         search = _Search(self, classifier, x, noise, num_classes, prediction, norm, hashlib.sha256(key).digest())
         delta = search.descend(radius * INSIDE)
         if not bool(delta.any()):

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
         Laplace,
         Noise,
         Uniform,
-        floating,
         gaussian,
+        noise_of,
     )
     from radii.smoothing.sampling import certify, count_chunk
     from radii.smoothing.serving import SmoothedClassifier, prediction_test
@@ -58,13 +58,13 @@ __all__ = [
     "chunk_size",
     "chunks",
     "count_chunk",
-    "floating",
     "gaussian",
     "input_digest",
     "looks",
     "median_statistics",
     "minimum_n",
     "noise_key",
+    "noise_of",
     "prediction_test",
     "radius_laplace",
     "radius_lipschitz",
@@ -76,7 +76,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:  # PEP 562: whoever only checks a certificate does not wait for torch
-    if name in ("GRIDS", "Noise", "floating", "gaussian") or name.startswith(("Grid", "Laplace", "Uniform")):
+    if name in ("GRIDS", "Noise", "noise_of", "gaussian") or name.startswith(("Grid", "Laplace", "Uniform")):
         from radii.smoothing import noise as module
     elif name in ("certify", "count_chunk"):
         from radii.smoothing import sampling as module  # type: ignore[no-redef]

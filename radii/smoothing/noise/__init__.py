@@ -11,7 +11,7 @@ from radii.smoothing.noise.grid import Grid, GridGaussian, GridLaplace, GridUnif
 GRIDS: dict[Law, type[Grid]] = {"gaussian": GridGaussian, "uniform": GridUniform, "laplace": GridLaplace}
 
 
-def floating(law: Law, sigma: float, device: torch.device | str = "cpu") -> Noise:
+def noise_of(law: Law, sigma: float, device: torch.device | str = "cpu") -> Noise:
     """The law's source for inputs that are on no grid. Uniform and Laplace values are drawn on the CPU everywhere."""
     if law == "gaussian":
         return gaussian(sigma, device)
@@ -28,6 +28,6 @@ __all__ = [
     "Laplace",
     "Noise",
     "Uniform",
-    "floating",
     "gaussian",
+    "noise_of",
 ]
