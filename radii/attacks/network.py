@@ -31,7 +31,7 @@ def attack_network(
     prediction: int,
     radius: float,
     norm: Norm = "l2",
-    steps: int = 20,
+    steps: int = 10,
     rivals: int = 3,
     seed: int = 0,
 ) -> Attack:

@@ -17,6 +17,8 @@ from torch import nn
 
 from radii.graph import read_onnx, to_canonical
 from tests.cli.conftest import DIGITS, Radii
+from tests.graph.build import model as onnx_model
+from tests.graph.build import node
 from tests.service import Service, clean_environment
 
 MODEL, LIPSCHITZ, DATA = (str(DIGITS / name) for name in ("digits.onnx", "digits-lipschitz.onnx", "digits.npz"))
@@ -47,6 +49,21 @@ def test_smoothing_from_files_to_figures(certified: subprocess.CompletedProcess[
     assert all(sum(row["counts"]) == 200 for row in rows)
     radii_found = sorted(row["radius"] or 0.0 for row in rows)
     assert re.search(rf"median radius +{math.floor(radii_found[2] * 1e4) / 1e4:.4f}", done.stdout)
+
+
+def test_a_denoiser_and_the_cross_check_from_the_command_line(radii: Radii, folder: Path) -> None:
+    blur = {"w": np.full((1, 1, 3, 3), 1 / 9, np.float32)}
+    (folder / "blur.onnx").write_bytes(onnx_model([node("Conv", ["x", "w"], pads=[1, 1, 1, 1])], (1, 8, 8), blur))
+    question = ("--sigma", "0.25", "--n", "200", "--subset", "0:2", "--cross-check", "2", "--denoiser", "blur.onnx")
+    done = radii("certify", MODEL, DATA, *question, "-o", "denoised.jsonl")
+    assert done.returncode == 0, done.stderr
+    assert "uploading blur.onnx: 100 %" in done.stderr
+    rows = [json.loads(line) for line in (folder / "denoised.jsonl").read_text().splitlines()]
+    attacked = sum("attack" in row for row in rows)
+    assert attacked == sum(not row["abstained"] for row in rows)
+    assert re.search(rf"cross-check +{attacked} certified inputs attacked, none contradicted", done.stdout)
+    done = radii("certify", MODEL, DATA, "--sigma", "0.25", "--denoiser", "nowhere.onnx")
+    assert done.returncode == 2 and "there is no file nowhere.onnx" in done.stderr
 
 
 def test_decisions_in_figures(radii: Radii) -> None:
