@@ -38,6 +38,7 @@ class Problem(Enum):
     INTAKE_LIMIT = ("intake-limit", 422, "Intake needed more time or memory than it may use", "Simplify the file, or raise RADII_INTAKE_SECONDS or RADII_INTAKE_MEMORY_BYTES.")
     COUNTS_MISMATCH = ("counts-mismatch", 500, "The counts of an input do not add up to n", "This is a bug in radii: no certificate was given. Please report it.")
     CONTRADICTED = ("contradicted", 500, "An attack broke more certificates than chance allows", "This is a bug in radii: do not rely on any radius of this certification. Please report it with the model and the adversarial inputs, which the results keep (`attack`).")
+    BROKEN_NOISE = ("broken-noise", 500, "The noise source failed its self-test", "The worker's processor, driver or a library draws numbers of another law; nothing was certified by them. Look for what changed on that machine, or set RADII_DEVICE=cpu.")
     INTERNAL_ERROR = ("internal-error", 500, "Something failed inside radii", "This is a bug: the log of the service has the details.")
     UNAVAILABLE = ("unavailable", 503, "A part of the service is not reachable", "Try again shortly; /readyz says which part.")
     # fmt: on

@@ -30,6 +30,7 @@ from radii.smoothing import (
     noise_of,
 )
 from radii.smoothing.keys import Stage
+from radii.smoothing.noise.selftest import BrokenNoise, check_noise
 from radii.smoothing.prediction import Counts
 from workers.cross_check import attacked
 from workers.network import read_graph
@@ -50,6 +51,7 @@ class Bench:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS is not deterministic
         torch.use_deterministic_algorithms(True, warn_only=True)
         self._prepared: _Prepared | None = None
+        self._tested: set[tuple[str, float, torch.device]] = set()
 
     def work(self, order: Json, emit: Emit) -> Json | None:
         """Emit all of the order's chunks and results; the problem document if that can't be done."""
@@ -57,18 +59,30 @@ class Bench:
             method = parse_method(order["method"])
             prepared = self._prepare(order)
             if isinstance(method, Smoothing):
-                _smooth(method, prepared, order, emit)
+                noise = _noise(method, order["grid"], prepared.device)
+                self._test(noise, prepared.device)
+                _smooth(method, noise, prepared, order, emit)
             else:
                 _bound(method, prepared, order, emit)
         except (UnsupportedModel, UnboundedModel) as error:
             detail = f"{method.kind} does not apply to this model."
             return Problem.METHOD_NOT_APPLICABLE.document(detail, reasons=obstacles(error.obstacles))
+        except BrokenNoise as error:
+            log.critical("the noise source failed its self-test: %s", error)
+            return Problem.BROKEN_NOISE.document(str(error))
         except Exception as error:
             log.exception("failed")
             if out_of_memory(error):
                 return Problem.OUT_OF_MEMORY.document(f"Memory ran out at batch size {order['batch_size']}.")
             return Problem.INTERNAL_ERROR.document("The computation failed.")
         return None
+
+    def _test(self, noise: Noise, device: torch.device) -> None:
+        """Once for each source, before it certifies anything. Raises ``BrokenNoise``."""
+        source = (noise.name, noise.sigma, device)
+        if source not in self._tested:
+            check_noise(noise, device)
+            self._tested.add(source)
 
     def _prepare(self, order: Json) -> "_Prepared":
         key = (order["digest"], (order.get("denoiser") or {}).get("digest"), order["device"])
@@ -137,10 +151,9 @@ def _inputs(order: Json, graph: Graph) -> tuple[npt.NDArray[np.float32], npt.NDA
     return x, order["y"] and np.load(order["y"], mmap_mode="r", allow_pickle=False)
 
 
-def _smooth(method: Smoothing, model: _Prepared, order: Json, emit: Emit) -> None:
+def _smooth(method: Smoothing, noise: Noise, model: _Prepared, order: Json, emit: Emit) -> None:
     """Both procedures, chunk by chunk; the chunks that the order brings are not counted again."""
     module, classes = model.classifier, model.graph.num_classes
-    noise = _noise(method, order["grid"], model.device)
     xs, ys = _inputs(order, model.graph)
     known: dict[tuple[int, str, int], list[int]] = {
         (chunk["index"], chunk["stage"], chunk["number"]): chunk["counts"] for chunk in order["chunks"]

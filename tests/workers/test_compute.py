@@ -10,6 +10,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from radii.graph import normalized, read_onnx
+from radii.smoothing import GridGaussian
 from tests.graph.build import model, node
 from workers.compute import Bench
 
@@ -27,12 +28,12 @@ MEAN, STD = [0.5], [0.25]
 
 
 def worked(
-    folder: Path, file: bytes, x: np.ndarray, **method: Any
+    folder: Path, file: bytes, x: np.ndarray, *, bench: Bench | None = None, order: Any = None, **method: Any
 ) -> tuple[dict[str, Any] | None, dict[str, list[Any]]]:
     """The problem, if there was one, and what a bench emitted, by kind."""
     (folder / "model.onnx").write_bytes(file)
     np.save(folder / "x.npy", x)
-    order = {
+    given = {
         "method": {"kind": "lipschitz", **method},
         "settings": {"input": {"shape": [6], "mean": MEAN, "std": STD}, "output": None},
         "digest": normalized(read_onnx(file), MEAN, STD).digest,
@@ -41,13 +42,14 @@ def worked(
         "x": str(folder / "x.npy"),
         "y": None,
         "indices": list(range(len(x))),
-        "cross_check": [0, 2],
+        "cross_check": [0, 2] if method.get("cross_check") != 0 else [],
         "chunks": [],
         "batch_size": 7,
         "device": "cpu",
+        **(order or {}),
     }
     emitted: dict[str, list[Any]] = defaultdict(list)
-    problem = Bench().work(order, lambda kind, value: emitted[kind].append(value))
+    problem = (bench or Bench()).work(given, lambda kind, value: emitted[kind].append(value))
     return problem, emitted
 
 
@@ -104,3 +106,43 @@ def test_what_has_no_bound_fails_with_the_reasons(tmp_path: Path) -> None:
     problem, emitted = worked(tmp_path, file, np.zeros((1, 6), "f4"))
     assert problem is not None and not emitted
     assert "overflows" in problem["reasons"][0]["reason"]
+
+
+def smoothed(folder: Path, bench: Bench, **order: Any) -> tuple[dict[str, Any] | None, dict[str, list[Any]]]:
+    """The problem, and the results, of three inputs on the grid of 8-bit values."""
+    x = np.random.default_rng(2).integers(0, 256, (3, 6)).astype(np.float32) / np.float32(255)
+    weight = np.random.default_rng(3).standard_normal((6, 4)).astype(np.float32)
+    return worked(
+        folder,
+        probabilities_onnx(weight),
+        x,
+        bench=bench,
+        order={"grid": [0.0, 1.0], "secret": "00" * 32, "inputs": 3, **order},
+        kind="smoothing",
+        sigma=0.25,
+        n=1000,
+        cross_check=0,
+    )
+
+
+def test_broken_noise_certifies_nothing(tmp_path: Path, monkeypatch: Any, caplog: Any) -> None:
+    """A processor whose generator is stuck now and then."""
+    bench, healthy = Bench(), GridGaussian.stream
+
+    def stuck(self: GridGaussian, seed: bytes, x: torch.Tensor) -> Any:
+        fill = healthy(self, seed, x)
+
+        def broken(out: torch.Tensor) -> None:
+            fill(out)
+            out[1::2] = out[: len(out) // 2 * 2 : 2]
+
+        return broken
+
+    monkeypatch.setattr(GridGaussian, "stream", stuck)
+    problem, emitted = smoothed(tmp_path, bench)
+    assert problem is not None and problem["type"] == "/problems/broken-noise"
+    assert "successive samples" in problem["detail"] and "gaussian" in problem["detail"]
+    assert not emitted and "successive samples" in caplog.text
+    monkeypatch.undo()
+    problem, emitted = smoothed(tmp_path, bench)
+    assert problem is None and len(emitted["result"]) == 3

@@ -1,0 +1,124 @@
+import hashlib
+import time
+
+import pytest
+import torch
+
+from radii.smoothing import GRIDS, floating
+from radii.smoothing.noise.gaussian import BoxMuller, DeviceGaussian
+from radii.smoothing.noise.grid import GridGaussian
+from radii.smoothing.noise.selftest import BrokenNoise, check_noise
+
+LAWS = sorted(GRIDS)
+
+
+@pytest.mark.parametrize("law", LAWS)
+def test_healthy_sources_pass(law):
+    for sigma in (0.001, 0.1, 2.0):  # on the grid: a quarter of a step, 25, 510
+        check_noise(floating(law, sigma))
+        check_noise(GRIDS[law](sigma))
+    check_noise(GRIDS[law](30.0, 0.0, 255.0))
+    check_noise(DeviceGaussian(0.5, torch.device("cpu")))
+
+
+def test_it_is_quick():
+    started = time.process_time()
+    check_noise(GridGaussian(0.25))
+    assert time.process_time() - started < 2.0  # 0.2 s on an idle core
+
+
+class Broken(BoxMuller):
+    """Box-Muller, and what ``spoil`` makes of its samples, of shape (samples, axes), in deviations."""
+
+    def __init__(self, spoil):
+        super().__init__(0.25)
+        self.spoil = spoil
+
+    def stream(self, seed, x):
+        fill = super().stream(seed, x)
+
+        def spoilt(out):
+            fill(out)
+            out.copy_(self.spoil(out / self.sigma) * self.sigma)
+
+        return spoilt
+
+
+class SameForAllSeeds(BoxMuller):
+    def stream(self, seed, x):
+        return super().stream(bytes(32), x)
+
+
+def repeated(z):
+    z[1::2] = z[0::2]
+    return z
+
+
+def smooth(z):
+    return (z + 0.05 * z.roll(1, 1)) / (1 + 0.05**2) ** 0.5
+
+
+def volatile(z):
+    """Uncorrelated values whose magnitudes are alike."""
+    z[:, 1::2] = z[:, 0::2].abs() * z[:, 1::2].sign()
+    return z
+
+
+def one_not_finite(z):
+    z[3, 3] = torch.inf
+    return z
+
+
+@pytest.mark.parametrize(
+    ("spoil", "named"),
+    [
+        (lambda z: z.clamp(-4.2, 4.2), "upper tail, lower tail"),
+        (lambda z: torch.where(z > 4.2, -z, z), "upper tail"),
+        (lambda z: torch.where(z.abs() > 4, z * 3, z), "upper reach, lower reach"),
+        (lambda z: z * 1.02, "moment 2"),
+        (lambda z: z * 0.98, "moment 2"),
+        (lambda z: z + 0.02, "moment 1"),
+        (lambda z: torch.where(z.abs() < 0.01, 0.0, z).half().float().mul(8).round().div(8), "Anderson-Darling"),
+        (repeated, "successive samples"),
+        (smooth, "neighbouring values"),
+        (volatile, "magnitudes of neighbouring values"),
+        (one_not_finite, "finite values"),
+    ],
+)
+def test_broken_sources_are_caught(spoil, named):
+    with pytest.raises(BrokenNoise, match=named):
+        check_noise(Broken(spoil))
+
+
+def test_streams_that_meet_are_caught():
+    with pytest.raises(BrokenNoise, match=r"sigma = 1\.0: streams of two seeds, magnitudes .* differ from gaussian"):
+        check_noise(SameForAllSeeds(1.0))
+
+
+@pytest.mark.parametrize("law", LAWS)
+def test_another_law_or_a_table_of_another_deviation_is_caught(law):
+    other = "laplace" if law == "gaussian" else "gaussian"
+    for sources in (GRIDS, {one: lambda sigma, one=one: floating(one, sigma) for one in LAWS}):
+        source = sources[other](0.1)
+        noise = sources[law](0.1)
+        noise.stream = source.stream
+        with pytest.raises(BrokenNoise, match="Anderson-Darling"):
+            check_noise(noise)
+        noise.stream = sources[law](0.103).stream
+        with pytest.raises(BrokenNoise, match="Anderson-Darling"):
+            check_noise(noise)
+
+
+def test_false_alarms_are_rare():
+    """A right source under 24 other seeds: each alarm would have chance 1e-9."""
+
+    class Reseeded(GridGaussian):
+        number = 0
+
+        def stream(self, seed, x):
+            return super().stream(hashlib.sha256(seed + bytes([self.number])).digest(), x)
+
+    for number in range(8):
+        noise = Reseeded(0.1)
+        noise.number = number
+        check_noise(noise)
