@@ -1,8 +1,8 @@
 """Whether a source draws the law it claims, where it runs now: asked before its votes certify anything.
 
-A driver, a processor or a library that draws something else would make false certificates in silence. The seeds are fixed,
-so a source that passed here passes again; with random ones each check would fail a right source with chance below 1e-10,
-all of them below 1e-9. What it can't see: mass that the law lacks below 1e-6 a value. That is in ``tail_mass``.
+A driver, a processor or a library that draws something else would make false certificates in silence. The seeds are
+fixed, so a source that passed here passes again; with random ones each of the fifteen checks would fail a right source
+with chance below 1e-10. What it can't see: mass below 1e-6 a value that the law lacks. That is in ``tail_mass``.
 """
 
 import hashlib
