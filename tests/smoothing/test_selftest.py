@@ -4,7 +4,7 @@ import time
 import pytest
 import torch
 
-from radii.smoothing import GRIDS, floating
+from radii.smoothing import GRIDS, noise_of
 from radii.smoothing.noise.gaussian import BoxMuller, DeviceGaussian
 from radii.smoothing.noise.grid import GridGaussian
 from radii.smoothing.noise.selftest import BrokenNoise, check_noise
@@ -15,7 +15,7 @@ LAWS = sorted(GRIDS)
 @pytest.mark.parametrize("law", LAWS)
 def test_healthy_sources_pass(law):
     for sigma in (0.001, 0.1, 2.0):  # on the grid: a quarter of a step, 25, 510
-        check_noise(floating(law, sigma))
+        check_noise(noise_of(law, sigma))
         check_noise(GRIDS[law](sigma))
     check_noise(GRIDS[law](30.0, 0.0, 255.0))
     check_noise(DeviceGaussian(0.5, torch.device("cpu")))
@@ -98,7 +98,7 @@ def test_streams_that_meet_are_caught():
 @pytest.mark.parametrize("law", LAWS)
 def test_another_law_or_a_table_of_another_deviation_is_caught(law):
     other = "laplace" if law == "gaussian" else "gaussian"
-    for sources in (GRIDS, {one: lambda sigma, one=one: floating(one, sigma) for one in LAWS}):
+    for sources in (GRIDS, {one: lambda sigma, one=one: noise_of(one, sigma) for one in LAWS}):
         source = sources[other](0.1)
         noise = sources[law](0.1)
         noise.stream = source.stream

@@ -67,25 +67,27 @@ def _draw(noise: Noise, device: torch.device, number: int, samples: int) -> Valu
     fill(out)
     z: Values = out.cpu().numpy()
     if isinstance(noise, Grid):
-        return np.rint((z - np.float32(low)) * np.float32(STEPS / (noise.high - low))) / noise.scale
-    return z / np.float32(noise.sigma)
+        z = np.rint((z - np.float32(low)) * np.float32(STEPS / (noise.high - low)))
+        return np.asarray(z / noise.scale)
+    return np.asarray(z / np.float32(noise.sigma))
 
 
 def _uniform(noise: Noise, z: Values, dither: np.random.Generator) -> Values:
     """Uniform on (0, 1) under the law: its cdf, on a grid at a random point of the share of a value."""
     cdf = _LAWS[noise.law].cdf
-    z = z.astype(np.float64)
+    z = np.asarray(z, np.float64)
+    share: Values
     if isinstance(noise, Grid):
         low, high = cdf(z - 0.5 / noise.scale), cdf(z + 0.5 / noise.scale)
-        u = low + dither.random(len(z)) * (high - low)
+        share = np.asarray(low + dither.random(len(z)) * (high - low))
     else:
-        u = cdf(z)
-    return np.clip(u, 2.0**-52, 1 - 2.0**-52)
+        share = np.asarray(cdf(z))
+    return np.clip(share, 2.0**-52, 1 - 2.0**-52)
 
 
 def _anderson_darling(u: Values) -> float:
-    u, n = np.sort(u), len(u)
-    return float(-n - (np.arange(1, 2 * n, 2) * (np.log(u) + np.log1p(-u[::-1]))).sum() / n)
+    n, ordered = len(u), np.sort(u)
+    return float(-n - (np.arange(1, 2 * n, 2) * (np.log(ordered) + np.log1p(-ordered[::-1]))).sum() / n)
 
 
 def _off_zero(values: Values) -> bool:
@@ -100,7 +102,7 @@ def _tails(noise: Noise, device: torch.device) -> Iterator[tuple[str, bool]]:
     for name, far in (("tail", _quantile(law, 1e-5)), ("reach", law.reach * (1 + 1e-6))):
         if isinstance(noise, Grid):
             far = (math.floor(far * noise.scale) + 0.5) / noise.scale  # between two values
-        p = float(law.cdf(np.float64(-far)))
+        p = _beyond(law, far)
         for side, count in (("upper", int((z > far).sum())), ("lower", int((z < -far).sum()))):
             # bdtr: P(at most so many), bdtrc: P(more)
             yield f"{side} {name}", min(bdtr(count, z.size, p), bdtrc(count - 1, z.size, p)) < LEVEL
@@ -111,5 +113,10 @@ def _quantile(law: type[Grid], p: float) -> float:
     near, far = 0.0, law.reach
     for _ in range(60):
         middle = (near + far) / 2
-        near, far = (middle, far) if law.cdf(np.float64(-middle)) > p else (near, middle)
+        near, far = (middle, far) if _beyond(law, middle) > p else (near, middle)
     return far
+
+
+def _beyond(law: type[Grid], z: float) -> float:
+    """Mass of the law on one side beyond ``z`` deviations."""
+    return float(law.cdf(np.array([-z]))[0])
