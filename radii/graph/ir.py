@@ -69,7 +69,10 @@ class Operator:
         return 0
 
     def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
-        """The output for inputs of shape (batch, *shape); ``arrays`` are `arrays` as tensors."""
+        """The output for inputs of shape (batch, *shape); ``arrays`` are `arrays` as tensors.
+
+        It looks at no array of its own: where that lies in bytes that nobody may change, torch.compile can't trace it.
+        """
         raise NotImplementedError
 
     def shape(self, *inputs: Shape) -> Shape:

@@ -10,13 +10,21 @@ from tests.graph.build import reference
 from tests.graph.zoo import ZOO
 from tests.graph.zoo.compare import compared
 from tests.graph.zoo.entry import Handmade, Network
+from tests.graph.zoo.modules import check_bfloat16, check_gradients, check_traced
 from tests.graph.zoo.table import PAGE, row
+
+FIRST = {network.family: network for network in reversed(ZOO)}
 
 
 @pytest.mark.parametrize("network", ZOO, ids=lambda network: network.name)
 def test_network(network: Network | Handmade) -> None:
     pairs = compared(network)
     assert [gap for _, gap in pairs if not gap < 1e-5] == []
+    graph = pairs[0][0]
+    check_gradients(graph)
+    check_bfloat16(graph)
+    if FIRST[network.family] is network and len(graph.nodes) <= 30:  # tracing takes a second for 60 nodes
+        check_traced(graph)
     for graph, _ in pairs:
         applies = {method["kind"]: method["applies"] for method in methods(graph)}
         assert applies["smoothing"]

@@ -104,9 +104,9 @@ class Attention(Operator):
         if self.groups != self.heads:
             k, v = (x.repeat_interleave(self.heads // self.groups, dim=1) for x in (k, v))
         scores = self.scale * (q @ k.transpose(-1, -2))
-        if self.mask is not None:
-            mask = arrays["mask"]
-            scores = scores + mask if self.mask.dtype.kind == "f" else scores.masked_fill(~mask.bool(), -math.inf)
+        mask = arrays.get("mask")
+        if mask is not None:
+            scores = scores + mask if mask.is_floating_point() else scores.masked_fill(~mask.bool(), -math.inf)
         if self.causal:
             later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
             scores = scores.masked_fill(later, -math.inf)
@@ -185,7 +185,7 @@ class Einsum(Operator):
 
     def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
         operands = list(inputs)
-        if self.constant is not None:
+        if "constant" in arrays:
             operands.insert(0 if self.constant_first else 1, arrays["constant"])
         return torch.einsum(self.equation, *operands)
 

@@ -29,7 +29,7 @@ class Parameter(Operator):
         """Any value will do."""
 
     def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
-        return arrays["value"].expand(inputs[0].shape[0], *self.value.shape)
+        return arrays["value"].expand(inputs[0].shape[0], *arrays["value"].shape)
 
     def shape(self, *inputs: Shape) -> Shape:
         return self.value.shape

@@ -97,7 +97,7 @@ class Binary(Operator):
 
     def operands(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Both operands, in the file's order."""
-        if self.constant is None:
+        if "constant" not in arrays:
             return inputs[0], inputs[1]
         return (arrays["constant"], inputs[0]) if self.constant_first else (inputs[0], arrays["constant"])
 
@@ -220,7 +220,7 @@ class Sum(Operator):
         total = inputs[0]
         for other in inputs[1:]:
             total = total + other
-        return total + arrays["constant"] if self.constant is not None else total
+        return total + arrays["constant"] if "constant" in arrays else total
 
     def shape(self, *inputs: Shape) -> Shape:
         together = broadcast(*inputs)
@@ -268,7 +268,7 @@ class Extreme(Operator):
         raise NotImplementedError
 
     def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
-        result, *others = [*inputs, arrays["constant"]] if self.constant is not None else inputs
+        result, *others = [*inputs, *arrays.values()]
         for other in others:
             result = self.of_tensors(result, other)
         return result

@@ -52,8 +52,9 @@ class Gather(Operator):
 
     def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
         (x,) = inputs
-        picked = x.index_select(self.axis + 1, arrays["indices"].reshape(-1))
-        return picked.reshape(x.shape[0], *self.shape(tuple(x.shape[1:])))
+        indices = arrays["indices"]
+        picked = x.index_select(self.axis + 1, indices.reshape(-1))
+        return picked.reshape(*x.shape[: self.axis + 1], *indices.shape, *x.shape[self.axis + 2 :])
 
     def shape(self, *inputs: Shape) -> Shape:
         (shape,) = inputs
@@ -205,10 +206,15 @@ class Pad(Operator):
 
     def sources(self, sizes: Shape) -> list[np.ndarray]:
         """Per axis, the entry that each entry of the output copies (for all modes but constant)."""
-        return [
-            np.pad(np.arange(size), pair, mode=self.mode)  # type: ignore[call-overload]
-            for size, pair in zip(sizes, self.pads, strict=True)
-        ]
+        return [self.source(np.arange(-low, n + high), n) for n, (low, high) in zip(sizes, self.pads, strict=True)]
+
+    def source(self, position: np.ndarray, size: int) -> np.ndarray:
+        """The entry that stands at each position (not by `numpy.pad`, which Dynamo does not trace)."""
+        if self.mode == "edge":
+            return np.clip(position, 0, size - 1)
+        if self.mode == "wrap":
+            return np.remainder(position, size)
+        return size - 1 - np.abs(size - 1 - np.abs(position))
 
     def shape(self, *inputs: Shape) -> Shape:
         return tuple(size + low + high for size, (low, high) in zip(inputs[0], self.pads, strict=True))

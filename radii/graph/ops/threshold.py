@@ -252,9 +252,7 @@ class Where(Operator):
 
     def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
         values: Iterator[Tensor] = iter(inputs)
-        condition, yes, no = (
-            next(values) if getattr(self, name) is None else arrays[name] for name in ("condition", "yes", "no")
-        )
+        condition, yes, no = (arrays[name] if name in arrays else next(values) for name in ("condition", "yes", "no"))
         return torch.where(condition.bool(), yes, no)
 
     def shape(self, *inputs: Shape) -> Shape:

@@ -72,7 +72,7 @@ class ConvTranspose(Operator):
         for (low, high), extra in zip(windows.pads, self.extra, strict=True):
             amounts[:0] = [-low, extra - high]
         y = F.pad(y, amounts)
-        return y if self.bias is None else y + arrays["bias"].reshape(-1, *[1] * len(windows.kernel))
+        return y if "bias" not in arrays else y + arrays["bias"].reshape(-1, *[1] * len(windows.kernel))
 
     def shape(self, *inputs: Shape) -> Shape:
         sizes = inputs[0][1:]
