@@ -211,10 +211,10 @@ class Pad(Operator):
     def source(self, position: np.ndarray, size: int) -> np.ndarray:
         """The entry that stands at each position (not by `numpy.pad`, which Dynamo does not trace)."""
         if self.mode == "edge":
-            return np.clip(position, 0, size - 1)
+            return np.asarray(np.clip(position, 0, size - 1))
         if self.mode == "wrap":
-            return np.remainder(position, size)
-        return size - 1 - np.abs(size - 1 - np.abs(position))
+            return np.asarray(np.remainder(position, size))
+        return np.asarray(size - 1 - np.abs(size - 1 - np.abs(position)))
 
     def shape(self, *inputs: Shape) -> Shape:
         return tuple(size + low + high for size, (low, high) in zip(inputs[0], self.pads, strict=True))
