@@ -13,7 +13,7 @@ from radii.lipschitz import network_bound
 from radii.smoothing import Moments, certificate, certify, gaussian, noise_key
 from radii.smoothing.sampling import count_chunk, logits_chunk
 from radii.smoothing.simplex import Scoring
-from radii.smoothing.soft import certify_soft
+from radii.smoothing.soft import Law, certify_soft, choose
 
 DIGITS = Path(__file__).parents[2] / "examples" / "digits"
 ALPHA = 0.05
@@ -48,9 +48,8 @@ def test_bounds_are_false_with_alpha_at_most(scoring):
     false = 0
     for trial in range(TRIALS):
         rng = np.random.default_rng(trial)
-        row = certify_soft(
-            draw(rng, 50), from_logits(rng, draw), n=1500, alpha=ALPHA, sigma=1.0, tail_mass=0.0, scoring=scoring
-        )
+        law = Law(1500, ALPHA, 1.0, 0.0)
+        row = certify_soft(choose(draw(rng, 50), law, [scoring]), from_logits(rng, draw), law)
         if row.prediction == 0:
             false += row.p_lower > truth[0] + spread or row.p_upper < truth[1:].max() - spread
             assert row.p_lower < row.mean[0]
@@ -68,7 +67,8 @@ def test_radii_of_a_linear_network_exceed_the_known_one_no_more_often_than_alpha
     false = near = 0
     for trial in range(TRIALS):
         rng = np.random.default_rng([1, trial])
-        row = certify_soft(draw(rng, 100), from_logits(rng, draw), n=2000, alpha=ALPHA, sigma=1.0, tail_mass=0.0)
+        law = Law(2000, ALPHA, 1.0, 0.0)
+        row = certify_soft(choose(draw(rng, 100), law), from_logits(rng, draw), law)
         if row.prediction == 0 and row.radius is not None:
             false += row.radius > 0.5
             near += row.radius > 0.35
@@ -86,10 +86,9 @@ def test_the_lipschitz_radius_is_true_where_it_is_known():
         return np.stack([v, -v], 1)
 
     exact, _ = integrate.quad(lambda t: stats.norm.pdf(t) / (1 + math.exp(-2 * c * (u + sigma * t))), -12, 12)
-    settings = {"n": 20_000, "alpha": 0.001, "sigma": sigma, "tail_mass": 0.0, "scoring": Scoring("softmax")}
+    law = Law(20_000, 0.001, sigma, 0.0, network_lipschitz=math.sqrt(2) * c)
     rng = np.random.default_rng(5)
-    pilot = draw(rng, 100)
-    row = certify_soft(pilot, from_logits(rng, draw), network_lipschitz=math.sqrt(2) * c, **settings)
+    row = certify_soft(choose(draw(rng, 100), law, [Scoring("softmax")]), from_logits(rng, draw), law)
     assert row.lipschitz == pytest.approx(c / 2, rel=1e-12)
     assert row.p_lower < exact < row.p_lower + 0.02
     assert row.plain_radius < row.radius < u
@@ -118,8 +117,8 @@ def test_gain_on_a_network_trained_for_a_small_constant():
             return Scoring("hardmax").scores(z).sum(0).astype(int), Moments.of(scoring.scores(z))
 
         pilot = logits_chunk(f, x, stage="pilot", number=0, size=100, **call)
-        law = {"n": n, "alpha": 0.001, "sigma": sigma, "tail_mass": 0.0}
-        row = certify_soft(pilot, score, network_lipschitz=upper, **law)
+        law = Law(n, 0.001, sigma, 0.0, network_lipschitz=upper)
+        row = certify_soft(choose(pilot, law), score, law)
         votes = certify(f, x, num_classes=10, noise=noise, alpha=0.001, n0=100, n=n, key=key)
         if row.lipschitz is not None:
             gains.append(row.radius / row.plain_radius)
@@ -134,8 +133,8 @@ def test_nearly_certain_inputs_keep_their_votes():
         return np.tile([2.0, 0.0, 0.0], (size, 1)) + 0.1 * rng.standard_normal((size, 3))
 
     rng = np.random.default_rng(0)
-    pilot = draw(rng, 100)
-    row = certify_soft(pilot, from_logits(rng, draw), n=5000, alpha=0.001, sigma=1.0, tail_mass=0.0)
+    law = Law(5000, 0.001, 1.0, 0.0)
+    row = certify_soft(choose(draw(rng, 100), law), from_logits(rng, draw), law)
     assert row.scoring == Scoring("hardmax")
     votes = certificate(row.pilot_counts, row.counts, n=5000, alpha=0.001, sigma=1.0, tail_mass=0.0)
     assert row.radius == row.plain_radius == votes.radius
@@ -148,7 +147,8 @@ def test_what_is_not_finite_is_a_class_that_is_never_certified():
         return z
 
     rng = np.random.default_rng(0)
-    row = certify_soft(draw(rng, 100), from_logits(rng, draw), n=2000, alpha=0.001, sigma=1.0, tail_mass=0.0)
+    law = Law(2000, 0.001, 1.0, 0.0)
+    row = certify_soft(choose(draw(rng, 100), law), from_logits(rng, draw), law)
     assert (row.prediction, row.radius, row.abstained) == (None, None, True)
     assert row.counts[-1] > 1300
 
@@ -160,9 +160,8 @@ def test_a_missing_tail_lowers_the_radius():
 
     def certified(tail_mass):
         rng = np.random.default_rng(0)
-        pilot = draw(rng, 100)
-        settings = {"n": 2000, "alpha": 0.001, "sigma": 1.0, "scoring": Scoring("softmax")}
-        return certify_soft(pilot, from_logits(rng, draw), tail_mass=tail_mass, **settings)
+        law = Law(2000, 0.001, 1.0, tail_mass)
+        return certify_soft(choose(draw(rng, 100), law, [Scoring("softmax")]), from_logits(rng, draw), law)
 
     full, less = certified(0.0), certified(0.01)
     assert less.p_lower == pytest.approx(full.p_lower - 0.01, abs=1e-12)
@@ -170,14 +169,18 @@ def test_a_missing_tail_lowers_the_radius():
 
 
 def test_missing_chunks_are_refused():
+    law = Law(2000, 0.001, 1.0, 0.0)
+
     def score(number, size, scoring):
         z = np.zeros((size - 1, 2))
         return Scoring("hardmax").scores(z).sum(0).astype(int), Moments.of(scoring.scores(z))
 
     with pytest.raises(ValueError, match=r"^counts: add up to 1998"):
-        certify_soft(np.zeros((10, 2)), score, n=2000, alpha=0.001, sigma=1.0, tail_mass=0.0)
-    with pytest.raises(ValueError, match=r"^n, pilot_logits: "):
-        certify_soft(np.zeros((1, 2)), score, n=2000, alpha=0.001, sigma=1.0, tail_mass=0.0)
+        certify_soft(choose(np.zeros((10, 2)), law), score, law)
+    with pytest.raises(ValueError, match=r"^pilot_logits: "):
+        choose(np.zeros((1, 2)), law)
+    with pytest.raises(ValueError, match=r"^n: "):
+        Law(1, 0.001, 1.0, 0.0)
 
 
 def test_logits_of_a_chunk_are_those_that_it_counts():
