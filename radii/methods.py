@@ -61,6 +61,11 @@ class Smoothing(BaseModel):
         default="auto",
         description="Noise in whole steps of 8-bit inputs, exact in floating point; auto: where the data set is 8-bit.",
     )
+    scores: Literal["hard", "soft"] = Field(
+        default="hard",
+        description="hard: g counts votes. soft: g is the class of the largest mean score (LVM-RS; the pilot chooses "
+        "map and factor), whose radius grows where the network's Lipschitz constant is small.",
+    )
     family_wise: bool = Field(
         default=False, description="alpha is for all inputs of the certification together: each gets alpha / N."
     )
@@ -79,6 +84,17 @@ class Smoothing(BaseModel):
             raise ValueError(
                 f"{self.noise} noise certifies l1 radii: leave norm out, or take gaussian noise for {self.norm}."
             )
+        return self
+
+    @model_validator(mode="after")
+    def _scores_fit(self) -> "Smoothing":
+        if self.scores == "soft":
+            if self.noise != "gaussian" or self.mode != "radius":
+                raise ValueError(
+                    "soft scores certify under gaussian noise, in mode radius; take hard scores for others."
+                )
+            if not (2 <= self.n0 <= 10_000 and self.n >= 2):
+                raise ValueError("soft scores have a variance: n0 from 2 to 10,000 pilot samples, and n >= 2.")
         return self
 
     @model_validator(mode="after")

@@ -4,6 +4,7 @@ Lock order, everywhere: the certification, then its shard. Each write locks the 
 exactly one shard is the last.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
@@ -20,6 +21,8 @@ from models.tables import Certification, Chunk, Model, Result, Shard, Upload
 
 Counts = list[int]
 
+MEAN_ROUNDING = 1e-9  # a million chunks merged one after the other, each to 2^-53
+
 
 @dataclass(frozen=True)
 class ChunkCounts:
@@ -29,6 +32,7 @@ class ChunkCounts:
     stage: str
     number: int
     counts: Counts
+    scores: Json | None = None
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,7 @@ def begin(session: Session, claim: Claim) -> WorkOrder:
         )
         .order_by(Chunk.index, Chunk.stage.desc(), Chunk.number)
     )
-    chunks = [ChunkCounts(row.index, row.stage, row.number, row.counts) for row in session.scalars(counted)]
+    chunks = [ChunkCounts(row.index, row.stage, row.number, row.counts, row.scores) for row in session.scalars(counted)]
     model, dataset = certification.model, certification.dataset
     if model.summary is None or dataset.summary is None:
         raise RuntimeError(f"{certification.id} is about a model or data set that intake has not accepted")
@@ -228,10 +232,18 @@ def _take_chunks(session: Session, shard: Shard, result: InputResult) -> None:
     """Drop the input's chunks, whose sums the result must hold (NUMERICS 3, rule 9)."""
     of_input = (Chunk.certification_id == shard.certification_id, Chunk.index == result.index)
     sums: dict[str, Counts] = {}
-    for row in session.scalars(select(Chunk).where(*of_input)):
+    rows = session.scalars(select(Chunk).where(*of_input)).all()
+    for row in rows:
         before = sums.get(row.stage, [0] * len(row.counts))
         sums[row.stage] = [a + b for a, b in zip(before, row.counts, strict=True)]
     said = {"pilot": result.detail["pilot_counts"], "estimate": result.detail["counts"]}
     if sums != said:
         raise CountsMismatch(f"input {result.index} of {shard.certification_id}: chunks sum to {sums}, not {said}")
+    if "scores" in result.detail:
+        fresh = [(sum(row.counts), row.scores["mean"]) for row in rows if row.stage == "estimate" and row.scores]
+        for j, mean in enumerate(result.detail["scores"]["mean"]):
+            total = math.fsum(n * means[j] for n, means in fresh) / result.detail["n"]
+            if not abs(total - mean) <= MEAN_ROUNDING:
+                where = f"input {result.index} of {shard.certification_id}"
+                raise CountsMismatch(f"{where}: the mean of its chunks is {total}, not {mean}")
     session.execute(delete(Chunk).where(*of_input))

@@ -1,7 +1,7 @@
 from sqlalchemy import ForeignKey
 from sqlalchemy.orm import Mapped, mapped_column
 
-from models.base import JSON_COLUMN, Base
+from models.base import JSON_COLUMN, Base, Json
 
 
 class Chunk(Base):
@@ -17,3 +17,5 @@ class Chunk(Base):
     stage: Mapped[str] = mapped_column(primary_key=True)  # pilot | estimate
     number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     counts: Mapped[list[int]] = mapped_column(JSON_COLUMN)
+    # Of mean scores: what the pilot chose, or mean and squares (sums of squared differences from it) a class.
+    scores: Mapped[Json | None]

@@ -133,6 +133,9 @@ def certify(
     target_radius: Annotated[
         float | None, _method("smoothing: decide about this radius alone, with as few samples as that needs.")
     ] = None,
+    scores: Annotated[
+        str | None, _method("smoothing: hard (default) counts votes; soft takes means of scores (LVM-RS).")
+    ] = None,
     family_wise: Annotated[bool | None, _method("smoothing: alpha is for all inputs together.")] = None,
     bound: Annotated[str | None, _method("lipschitz: rule that composes the layers. Default: auto, the best.")] = None,
     rtol: Annotated[float | None, _method("lipschitz: slack of a layer's bound.")] = None,
@@ -168,7 +171,15 @@ def certify(
     from radii.cli import certify
 
     mode = None if target_radius is None else "decide"
-    smoothing = {"sigma": sigma, "noise": noise, "alpha": alpha, "n0": n0, "n": n, "family_wise": family_wise}
+    smoothing = {
+        "sigma": sigma,
+        "noise": noise,
+        "scores": scores,
+        "alpha": alpha,
+        "n0": n0,
+        "n": n,
+        "family_wise": family_wise,
+    }
     decision = {"mode": mode, "target_radius": target_radius}
     lipschitz = {"bound": bound, "rtol": rtol}
     question = {"kind": method.value, **smoothing, **decision, **lipschitz, "norm": norm, "cross_check": cross_check}

@@ -94,7 +94,14 @@ def print_results(rows: Iterable[Json]) -> None:
 
 def in_words(method: Json) -> str:
     """A method and its parameters on one line."""
-    usual = {"noise": "gaussian", "mode": "radius", "grid": "auto", "target_radius": None, "family_wise": False}
+    usual = {
+        "noise": "gaussian",
+        "scores": "hard",
+        "mode": "radius",
+        "grid": "auto",
+        "target_radius": None,
+        "family_wise": False,
+    }
     plainly = {"kind": method["kind"], "cross_check": None, **usual}
     parameters = {key: value for key, value in method.items() if value != plainly.get(key, ...)}
     return " ".join([method["kind"], *(f"{key} {_number(value)}" for key, value in parameters.items())])

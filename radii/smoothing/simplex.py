@@ -64,8 +64,9 @@ def _sparsemax(z: Floats) -> Floats:
 
 _MAPS = {"hardmax": _hardmax, "softmax": _softmax, "sparsemax": _sparsemax}
 
+GENTLEST = 2.0**-6
 CHOICES = (
     Scoring("hardmax"),
-    *(Scoring(name, 2.0**power) for name in ("softmax", "sparsemax") for power in range(-6, 7)),
+    *(Scoring(name, GENTLEST * 2.0**doublings) for name in ("softmax", "sparsemax") for doublings in range(13)),
 )
 """What the pilot chooses from. Fixed, like the format of the noise key."""

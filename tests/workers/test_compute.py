@@ -1,5 +1,6 @@
 """What the runner computes, without the processes around it."""
 
+import json
 from collections import defaultdict
 from fractions import Fraction
 from pathlib import Path
@@ -146,3 +147,60 @@ def test_broken_noise_certifies_nothing(tmp_path: Path, monkeypatch: Any, caplog
     monkeypatch.undo()
     problem, emitted = smoothed(tmp_path, bench)
     assert problem is None and len(emitted["result"]) == 3
+
+
+def soft(
+    folder: Path, *, steep: float = 1.0, method: Any = None, **order: Any
+) -> tuple[list[Any], list[Any], list[float]]:
+    """Results and chunks of mean scores of a linear classifier of two classes, and the exact radii."""
+    draw = np.random.default_rng(3)
+    weight = (steep * draw.standard_normal((6, 2))).astype(np.float32)
+    x = (draw.integers(0, 256, (5, 6)) / 255).astype(np.float32)
+    question = {"kind": "smoothing", "scores": "soft", "sigma": 0.1, "n": 2500, "cross_check": 0}
+    given = {"inputs": 5, "grid": None, "secret": "00" * 32, **order}
+    problem, emitted = worked(folder, probabilities_onnx(weight), x, order=given, **question | (method or {}))
+    assert problem is None
+    w = (weight[:, 0] - weight[:, 1]).astype(np.float64) / STD[0]
+    exact = np.abs((x.astype(np.float64) - MEAN[0]) @ w) / np.linalg.norm(w)
+    return emitted["result"], json.loads(json.dumps(emitted["chunk"])), exact.tolist()
+
+
+def test_mean_scores_count_on_a_small_constant(tmp_path: Path) -> None:
+    """Fixed key; a certificate is false with probability 0.001."""
+    found, chunks, exact = soft(tmp_path, steep=0.05)
+    gains = []
+    for result, radius in zip(found, exact, strict=True):
+        detail = result["detail"]
+        assert sum(detail["counts"]) == 2500 and abs(sum(detail["scores"]["mean"]) - 1) < 1e-12
+        if result["radius"] is not None:
+            assert result["radius"] <= radius
+            assert detail["plain_radius"] is None or detail["plain_radius"] <= result["radius"]
+        if detail["scores"]["lipschitz"] is not None:
+            assert detail["scores"]["why_not"] is None and detail["plain_radius"] < result["radius"]
+            gains.append(result["radius"] / detail["plain_radius"])
+        else:
+            assert detail["scores"]["why_not"]
+    assert max(gains) > 1.3
+    assert [(c["stage"], c["number"]) for c in chunks[:4]] == [("pilot", 0), *(("estimate", i) for i in range(3))]
+
+
+def test_an_interrupted_run_of_scores_ends_with_the_same_bits(tmp_path: Path) -> None:
+    whole, chunks, _ = soft(tmp_path, steep=0.05)
+    again, more, _ = soft(tmp_path, steep=0.05, chunks=chunks[:6])
+    assert len(chunks) == 20 and more == chunks[6:]
+    for one, other in zip(whole, again, strict=True):
+        for result in (one, other):
+            del result["detail"]["seconds"]
+        assert one == other
+
+
+def test_why_a_constant_does_not_help_is_said(tmp_path: Path) -> None:
+    found, _, exact = soft(tmp_path, steep=1e4)
+    assert all("no map makes scores gentler" in result["detail"]["scores"]["why_not"] for result in found)
+    on_grid, *_ = soft(tmp_path, steep=0.05, grid=[0.0, 1.0])
+    assert not any(result["detail"]["noise"].startswith("grid") for result in on_grid)  # scores of rounded inputs jump
+    insisting, *_ = soft(tmp_path, steep=0.05, grid=[0.0, 1.0], method={"grid": "on"})
+    assert all(result["detail"]["noise"].startswith("grid") for result in insisting)
+    assert all("grid is on" in result["detail"]["scores"]["why_not"] for result in insisting)
+    for result, radius in zip(found, exact, strict=True):
+        assert result["radius"] is None or result["radius"] <= radius

@@ -19,7 +19,7 @@ from models.settings import Settings
 from radii.graph import read_onnx, to_canonical
 from tests import factories
 from tests.workers.harness import EXAMPLES
-from workers import compute
+from workers import prepared
 from workers.child import bare_environment
 from workers.read_model import read_model
 from workers.rejected import Rejected
@@ -136,7 +136,7 @@ def test_a_graph_json_is_the_model_it_was_written_from(tmp_path: Path) -> None:
     summary = read_model(what)
     assert summary["digest"] == read_model(order(EXAMPLES / "digits.onnx"))["digest"]
     assert summary["checked"] == CHECKED
-    assert compute.read_model({**what, "digest": summary["digest"]}).digest == summary["digest"]
+    assert prepared.read_model({**what, "digest": summary["digest"]}).digest == summary["digest"]
     with pytest.raises(Rejected) as refusal:
         read_model(order(written(form, tmp_path)))
     assert "weights.safetensors" in refusal.value.document["detail"]
@@ -156,7 +156,7 @@ def test_weights_of_a_named_architecture(tmp_path: Path) -> None:
     what = order(written(save(network.state_dict()), tmp_path), input=FLAT, architecture=mlp)
     summary = read_model(what)
     assert (summary["num_classes"], summary["checked"]) == (2, CHECKED)
-    assert compute.read_model({**what, "digest": summary["digest"]}).digest == summary["digest"]
+    assert prepared.read_model({**what, "digest": summary["digest"]}).digest == summary["digest"]
 
 
 NAN = np.where(np.eye(3, 6) > 0, np.nan, WEIGHT)

@@ -164,12 +164,17 @@ def test_decisions_on_8_bit_inputs_with_alpha_for_all_of_them(service: Service) 
         "laplace": service.certify(model, data, 4, kind="smoothing", noise="laplace", sigma=0.25, n=2000),
         "uniform": service.certify(model, data, 4, kind="smoothing", noise="uniform", sigma=0.25, n=2000, grid="off"),
     }
+    jobs["soft"] = service.certify(model, data, 2, kind="smoothing", scores="soft", sigma=0.25, n=2000)
     sources = {"float": gaussian(0.25), "laplace": GridLaplace(0.25), "uniform": Uniform(0.25)}
     graph = normalized(read_onnx((EXAMPLES / "digits.onnx").read_bytes()), [0.0], [1.0])
     for name, job in jobs.items():
         done(service, job)
         row = service.get(Certification, job)
         assert (row.state, row.done) == ("succeeded", row.total), row.problem
+        if name == "soft":
+            scores = [r.detail["scores"] for r in results(service, job)]
+            assert all(abs(sum(s["mean"]) - 1) < 1e-12 and (s["lipschitz"] or s["why_not"]) for s in scores)
+            continue
         noise = sources.get(name, GridGaussian(0.25))
         target = {"target_radius": 0.25} if name == "decide" else {}
         for found, x in zip(results(service, job), pixels, strict=True):

@@ -1,0 +1,52 @@
+"""The Lipschitz method on a shard: one bound of the network, then margins over it."""
+
+import math
+import time
+from collections.abc import Iterator
+from functools import partial
+
+import torch
+
+from radii.attacks import attack_network
+from radii.lipschitz import margin_radius
+from radii.methods import Lipschitz
+from radii.norms import converted
+from workers.cross_check import attacked
+from workers.prepared import Emit, Json, Prepared, inputs, result
+
+
+def bound(method: Lipschitz, model: Prepared, order: Json, emit: Emit) -> None:
+    """The network's bound, then margins over it. The seconds of an input are its share of its batch, without the
+    bound's."""
+    network = model.bound(method)
+    emit("report", network.to_json())
+    module = model.logits
+    xs, ys = inputs(order, model.graph)
+    for batch in _batches(order["indices"], order["batch_size"]):
+        started = time.perf_counter()
+        x = torch.from_numpy(xs[batch]).to(torch.float64)
+        with torch.inference_mode():
+            logits = module(x)
+        margins = margin_radius(logits, network, norms=x.flatten(1).norm(dim=1))
+        seconds = (time.perf_counter() - started) / len(batch)
+        for index, row, z, found in zip(batch, x, logits.tolist(), margins, strict=True):
+            detail: Json = {"runner_up": found.runner_up, "margin": None, "lipschitz": None, "seconds": seconds}
+            if found.prediction is not None and found.runner_up is not None:
+                detail["margin"] = _finite(z[found.prediction] - z[found.runner_up])
+                detail["lipschitz"] = _finite(float(network.pairs(found.prediction)[found.runner_up]))
+            radius = None if found.radius is None else converted(found.radius, method.norm, row.numel())
+            if index in order["cross_check"] and found.prediction is not None and radius is not None:
+                attack = partial(
+                    attack_network, module, row, prediction=found.prediction, radius=radius, norm=method.norm
+                )
+                detail["attack"] = attacked(row.numpy(), attack)
+            emit("result", result(index, ys, found.prediction, radius, detail))
+
+
+def _batches(indices: list[int], size: int) -> Iterator[list[int]]:
+    for start in range(0, len(indices), size):
+        yield indices[start : start + size]
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

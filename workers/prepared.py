@@ -1,0 +1,84 @@
+"""A model in memory, its inputs, and what a result looks like: what every method needs."""
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from radii.graph import Graph, composed, normalized, to_module, undecorated
+from radii.lipschitz import NetworkBound, network_bound
+from radii.methods import Lipschitz
+from workers.network import read_graph
+
+Json = dict[str, Any]
+Emit = Callable[[str, Any], None]
+
+
+class Prepared:
+    """A model in memory, and what has been found out about it."""
+
+    def __init__(self, key: tuple[str, str | None, str], graph: Graph, device: torch.device) -> None:
+        self.key = key
+        self.graph = graph
+        self.device = device
+        self._logits = undecorated(graph)  # the same classifier; a final softmax only hides its margins
+        self._bounds: dict[tuple[str, float], NetworkBound] = {}
+
+    @cached_property
+    def classifier(self) -> torch.nn.Module:
+        """In float32, on the device."""
+        return to_module(self.graph).to(self.device)
+
+    @cached_property
+    def scorer(self) -> torch.nn.Module:
+        """The logits in float32, on the device, without a final softmax: mean scores have a map of their own."""
+        return to_module(self._logits).to(self.device)
+
+    @cached_property
+    def logits(self) -> torch.nn.Module:
+        """In float64, on the CPU: what `bound` is a bound of."""
+        return to_module(self._logits, dtype=torch.float64)
+
+    def bound(self, method: Lipschitz) -> NetworkBound:
+        key = (method.bound, method.rtol)
+        if key not in self._bounds:
+            self._bounds[key] = network_bound(self._logits, bound=method.bound, rtol=method.rtol)
+        return self._bounds[key]
+
+
+def device(name: str) -> torch.device:
+    """The device that the setting ``auto``, ``cpu`` or ``cuda`` means here."""
+    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
+
+
+def read_model(order: Json) -> Graph:
+    """The graph that was found fit at intake, behind its denoiser if it has one. Raises ``ValueError`` if the bytes now
+    give another one."""
+    declared = order["settings"]["input"]
+    graph = normalized(read_graph(order), declared["mean"], declared["std"])
+    if graph.digest != order["digest"]:
+        raise ValueError(f"the model's bytes give the graph {graph.digest}, intake found {order['digest']}")
+    return composed(read_model(order["denoiser"]), graph) if order.get("denoiser") else graph
+
+
+def inputs(order: Json, graph: Graph) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64] | None]:
+    x = np.load(order["x"], mmap_mode="r", allow_pickle=False)
+    if x.dtype != np.float32 or x.shape[1:] != graph.input_shape:
+        raise ValueError(f"inputs are {x.dtype} of shape {x.shape[1:]}, the model takes {graph.input_shape}")
+    return x, order["y"] and np.load(order["y"], mmap_mode="r", allow_pickle=False)
+
+
+def result(
+    index: int, labels: npt.NDArray[np.int64] | None, prediction: int | None, radius: float | None, detail: Json
+) -> Json:
+    return {
+        "index": index,
+        "label": None if labels is None else int(labels[index]),
+        "prediction": prediction,
+        "radius": radius,
+        "abstained": radius is None,
+        "detail": detail,
+    }

@@ -1,0 +1,254 @@
+"""The smoothing method on a shard: input by input, chunk by chunk. What the order brings is not counted again."""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property, partial
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from radii.attacks import SmoothedAttack
+from radii.lipschitz import UnboundedModel
+from radii.methods import Lipschitz, Smoothing
+from radii.norms import converted, in_l2
+from radii.smoothing import (
+    GRIDS,
+    Moments,
+    Noise,
+    certify_decision,
+    certify_radius,
+    chunk_size,
+    chunks,
+    count_chunk,
+    input_digest,
+    noise_key,
+    noise_of,
+)
+from radii.smoothing.keys import Stage
+from radii.smoothing.prediction import Counts
+from radii.smoothing.sampling import logits_chunk
+from radii.smoothing.simplex import GENTLEST, Scoring
+from radii.smoothing.soft import GENTLE, Choice, Law, certify_soft, choose
+from workers.cross_check import attacked
+from workers.prepared import Emit, Json, Prepared, inputs, result
+
+Test = Callable[[Noise, torch.device], None]
+
+
+def smooth(method: Smoothing, model: Prepared, order: Json, emit: Emit, test: Test) -> None:
+    """Every input that has no result yet; ``test`` raises where the noise of a device is not to be trusted. Raises
+    ``ValueError`` where the order does not add up."""
+    lipschitz, why_not = _network_lipschitz(method, model) if method.scores == "soft" else (None, None)
+    # Scores of "round, then f" jump at every step of the grid: what counts on their constant has ideal noise.
+    noise = _noise(method, order["grid"], model.device) if lipschitz is None else noise_of("gaussian", method.sigma)
+    test(noise, model.device if lipschitz is None else torch.device("cpu"))
+    xs, ys = inputs(order, model.graph)
+    known = {(chunk["index"], chunk["stage"], chunk["number"]): chunk for chunk in order["chunks"]}
+    alpha = math.nextafter(method.alpha / order["inputs"], 0.0) if method.family_wise else method.alpha
+    for index in order["indices"]:
+        started = time.perf_counter()
+        task = _Input(method, model, order, emit, noise, alpha, known, index, np.array(xs[index]))
+        if method.scores == "soft":
+            prediction, radius, detail = _by_scores(task, lipschitz, why_not)
+        else:
+            prediction, radius, detail = _by_votes(task)
+        detail |= {"noise": noise.name, "seconds": time.perf_counter() - started}
+        if index in order["cross_check"] and prediction is not None and radius is not None:
+            detail["attack"] = task.attack(prediction, radius)
+        emit("result", result(index, ys, prediction, radius, detail))
+
+
+@dataclass(frozen=True)
+class _Input:
+    """One input, and everything that its samples follow from."""
+
+    method: Smoothing
+    model: Prepared
+    order: Json
+    emit: Emit
+    noise: Noise
+    alpha: float
+    known: Mapping[tuple[int, str, int], Json]
+    index: int
+    row: npt.NDArray[np.float32]
+
+    @cached_property
+    def x(self) -> Tensor:
+        return torch.from_numpy(self.row).to(self.model.device)
+
+    @cached_property
+    def call(self) -> Json:
+        """What all chunks have in common."""
+        name = self.noise.name + ("/soft" if self.method.scores == "soft" else "")
+        key = noise_key(
+            bytes.fromhex(self.order["secret"]),
+            model_digest=self.model.graph.digest,
+            input_digest=input_digest(self.row),
+            noise=name,
+            sigma=self.method.sigma,
+        )
+        classes, batch_size = self.model.graph.num_classes, self.order["batch_size"]
+        return {"num_classes": classes, "noise": self.noise, "key": key, "batch_size": batch_size}
+
+    @property
+    def law(self) -> Json:
+        size = self.row.size
+        return {"alpha": self.alpha, "sigma": self.method.sigma, "tail_mass": self.noise.tail_mass(size)}
+
+    def chunk(self, stage: Stage, number: int) -> Json | None:
+        """What is counted already."""
+        return self.known.get((self.index, stage, number))
+
+    def keep(self, stage: Stage, number: int, counts: Counts, scores: Json | None = None) -> None:
+        counted = [int(count) for count in counts]
+        chunk = {"index": self.index, "stage": stage, "number": number, "counts": counted, "scores": scores}
+        self.emit("chunk", chunk)
+
+    def attack(self, prediction: int, radius: float) -> Json:
+        attack = partial(
+            SmoothedAttack(batch_size=self.call["batch_size"]),
+            self.model.classifier,
+            self.x,
+            noise=self.noise,
+            num_classes=self.call["num_classes"],
+            prediction=prediction,
+            radius=radius,
+            norm=self.method.norm,
+            key=self.call["key"],
+        )
+        return attacked(self.row, attack)
+
+
+def _by_votes(task: _Input) -> tuple[int | None, float | None, Json]:
+    """Prediction, radius in the norm that was asked, and what is said of them."""
+    method = task.method
+
+    def count(stage: Stage, number: int, size: int) -> Counts:
+        if (chunk := task.chunk(stage, number)) is not None:
+            return list(chunk["counts"])
+        counts = count_chunk(task.model.classifier, task.x, stage=stage, number=number, size=size, **task.call)
+        task.keep(stage, number, counts)
+        return counts
+
+    law = task.law | {"law": task.noise.law, "n0": method.n0, "n": method.n}
+    if method.target_radius is None:
+        found = certify_radius(count, **law)
+        radius = None if found.radius is None else converted(found.radius, method.norm, task.row.size)
+    else:
+        found = certify_decision(count, target_radius=in_l2(method.target_radius, method.norm, task.row.size), **law)
+        radius = None if found.radius is None else method.target_radius
+    detail = {
+        "counts": list(found.counts),
+        "pilot_counts": list(found.pilot_counts),
+        "n": found.n,
+        "unspent": method.n - found.n,
+        "p_lower": found.p_lower,
+        "p_upper": found.p_upper,
+        "sides": found.sides,
+        "decision": found.decision,
+    }
+    return found.prediction, radius, detail
+
+
+def _by_scores(task: _Input, lipschitz: float | None, why_not: str | None) -> tuple[int | None, float | None, Json]:
+    """As :func:`_by_votes`, for mean scores."""
+    method, size = task.method, task.row.size
+    # In float64 where a radius counts on the constant of the network in real arithmetic.
+    network = task.model.scorer if lipschitz is None else task.model.logits
+    x = task.x if lipschitz is None else task.x.cpu()
+
+    def classifier(noisy: Tensor) -> Tensor:
+        logits: Tensor = network(noisy if lipschitz is None else noisy.double())
+        return logits
+
+    def logits(stage: Stage, number: int, samples: int) -> npt.NDArray[np.floating]:
+        return logits_chunk(classifier, x, stage=stage, number=number, size=samples, **task.call)
+
+    def score(number: int, samples: int, scoring: Scoring) -> tuple[Counts, Moments]:
+        if (chunk := task.chunk("estimate", number)) is not None:
+            kept = chunk["scores"]
+            return chunk["counts"], Moments(samples, np.array(kept["mean"]), np.array(kept["squares"]))
+        z = logits("estimate", number, samples)
+        counts, moments = _votes(z), Moments.of(scoring.scores(z))
+        task.keep("estimate", number, counts, {"mean": moments.mean.tolist(), "squares": moments.squares.tolist()})
+        return counts, moments
+
+    law = Law(method.n, **task.law, network_lipschitz=lipschitz)
+    if (chunk := task.chunk("pilot", 0)) is not None:
+        said = chunk["scores"]
+        choice = Choice(Scoring(said["map"], said["factor"]), said["top"], said["sides"], tuple(chunk["counts"]))
+    else:
+        parts = [logits("pilot", number, chunk_size(method.n0, number)) for number in range(chunks(method.n0))]
+        choice = choose(np.concatenate(parts), law)
+        scoring = choice.scoring
+        said = {"map": scoring.map, "factor": scoring.factor, "top": choice.top, "sides": choice.sides}
+        task.keep("pilot", 0, choice.pilot_counts, said)
+    found = certify_soft(choice, score, law)
+    radius, plain = (None if r is None else converted(r, method.norm, size) for r in (found.radius, found.plain_radius))
+    detail = {
+        "counts": list(found.counts),
+        "pilot_counts": list(found.pilot_counts),
+        "n": found.n,
+        "unspent": 0,
+        "p_lower": found.p_lower,
+        "p_upper": found.p_upper,
+        "sides": found.sides,
+        "decision": None,
+        "plain_radius": plain,
+        "scores": {
+            "map": found.scoring.map,
+            "factor": found.scoring.factor,
+            "mean": list(found.mean),
+            "variance": list(found.variance),
+            "lipschitz": found.lipschitz,
+            "why_not": _why_not(found.lipschitz, found.scoring, lipschitz, method.sigma) or why_not,
+        },
+    }
+    return found.prediction, radius, detail
+
+
+def _votes(logits: npt.NDArray[np.floating]) -> list[int]:
+    return [int(count) for count in Scoring("hardmax").scores(logits).sum(axis=0)]
+
+
+def _network_lipschitz(method: Smoothing, model: Prepared) -> tuple[float | None, str | None]:
+    """The constant of the logits, where it can enlarge a radius; or why it cannot."""
+    if method.grid == "on":
+        return None, "grid is on, and scores of a rounded input jump; leave grid at auto"
+    try:
+        upper = model.bound(Lipschitz()).upper
+    except UnboundedModel as error:
+        nodes = ", ".join(sorted({f"{o.operator} (node {o.node})" for o in error.obstacles}))
+        return None, f"the network has no Lipschitz bound: {nodes}"
+    least = Scoring("softmax", GENTLEST).lipschitz(upper)
+    assert least is not None
+    if not 0 < least * method.sigma <= GENTLE:
+        return None, f"L sigma = {upper * method.sigma:.3g} for the logits; no map makes scores gentler than {GENTLE:g}"
+    return upper, None
+
+
+def _why_not(used: float | None, scoring: Scoring, network: float | None, sigma: float) -> str | None:
+    """Why the constant of the scores did not enlarge this radius."""
+    if used is not None or network is None:
+        return None
+    steep = scoring.lipschitz(network)
+    if steep is None:
+        return "votes jump; here they certify more than gentler scores"
+    if steep * sigma > GENTLE:
+        return f"L sigma = {steep * sigma:.3g} for these scores, above {GENTLE:g}"
+    return "it certifies no more here"
+
+
+def _noise(method: Smoothing, grid: list[float] | None, device: torch.device) -> Noise:
+    """In whole steps where the data set is 8-bit and the method does not mind."""
+    if grid is not None and method.grid != "off":
+        try:
+            return GRIDS[method.noise](method.sigma, *grid)
+        except ValueError:  # so wide that no table holds it
+            if method.grid == "on":
+                raise
+    return noise_of(method.noise, method.sigma, device)
