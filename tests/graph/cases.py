@@ -100,6 +100,7 @@ CORE_BAD: list[Case] = [
     Case("Squeeze", {"axes": [2]}, shape=(1, 5), opset=11),
     Case("Squeeze", shape=(1, 5)),
     Case("Unsqueeze", {"axes": [0]}, shape=(5,), opset=11),
+    Case("Unsqueeze"),
     Case("Transpose"),
     Case("Transpose", {"perm": [1, 0, 2, 3]}),
     Case("Transpose", {"perm": [0, 1, 1, 3]}),

@@ -49,7 +49,10 @@ def _squeeze(call: Call) -> Array:
 
 @folds("Unsqueeze", inputs=2, axes="ints")
 def _unsqueeze(call: Call) -> Array:
-    return np.expand_dims(given(call, 0), call.integers(1, "axes") or ())
+    axes = call.integers(1, "axes")
+    if axes is None:
+        raise Refusal("its axes are missing", REMEDY)
+    return np.expand_dims(given(call, 0), axes)
 
 
 @folds("Expand", inputs=2)

@@ -231,7 +231,9 @@ class Unsqueeze(Reshape):
 
     @classmethod
     def read(cls, call: Call) -> Operator:
-        x, given = call.activation(), call.integers(1, "axes") or ()
+        x, given = call.activation(), call.integers(1, "axes")
+        if given is None:
+            raise Refusal("its axes are missing", "Export the model again")
         target = list(x.shape)
         for axis in sample_axes(given, x.rank + len(given)):
             target.insert(axis, 1)

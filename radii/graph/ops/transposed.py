@@ -116,8 +116,8 @@ def _cropped(call: Call, windows: Windows, extra: tuple[int, ...], sizes: tuple[
         if not auto.startswith("SAME"):
             return windows
         wanted = tuple(size * s for size, s in zip(sizes, windows.strides, strict=True))
-    elif len(wanted) != len(sizes):  # some list channels, or the batch too
-        wanted = wanted[-len(sizes) :]
+    elif len(wanted) != len(sizes):
+        raise Refusal("output_shape does not have a size for every axis of the kernel", "Give those sizes alone")
     totals = [n + e - w for n, e, w in zip(_lengths(windows, sizes), extra, wanted, strict=True)]
     if "pads" in call.attributes and any(call.get("pads")):
         raise Refusal("pads and what decides them are both given", "Give one of the two")
