@@ -85,7 +85,8 @@ class Law:
     """What is known before any sample.
 
     ``network_lipschitz``: upper bound of the l2 constant of the logits, in the space and units of ``sigma``; None where
-    there is none, or where the noise is rounded: scores of "round, then f" jump.
+    there is none, or where the noise is rounded: scores of "round, then f" jump. ``logits_error``: upper bound of the
+    expected l2 distance between the logits drawn and those of the network that the constant is of.
     """
 
     n: int
@@ -93,12 +94,15 @@ class Law:
     sigma: float
     tail_mass: float
     network_lipschitz: float | None = None
+    logits_error: float = 0.0
 
     def __post_init__(self) -> None:
         """Raises ValueError, naming the argument that is out of range."""
         check_settings(self.n, self.alpha, self.sigma, self.tail_mass)
         if self.n < 2:
             raise ValueError(f"n: a variance needs at least 2 samples, not {self.n}")
+        if not 0 <= self.logits_error < math.inf:
+            raise ValueError(f"logits_error: must be finite and not negative, not {self.logits_error}")
 
 
 def choose(pilot_logits: npt.NDArray[np.floating], law: Law, scorings: Sequence[Scoring] = CHOICES) -> Choice:
@@ -205,12 +209,13 @@ def _ends(choice: Choice, law: Law, moments: Moments) -> tuple[float, float]:
     """
     top = choice.top
     delta = law.alpha if choice.sides == "one-sided" else law.alpha / 2
-    p_lower = max(0.0, math.nextafter(_interval(law, moments, top, delta)[0] - law.tail_mass, -1.0))
+    apart = math.nextafter(law.tail_mass + (choice.scoring.lipschitz(law.logits_error) or 0.0), math.inf)
+    p_lower = max(0.0, math.nextafter(_interval(law, moments, top, delta)[0] - apart, -1.0))
     # scores add up to one, but for their last bits
     p_upper = min(1.0, 1 - p_lower + (len(moments.mean) + 4) * 2.0**-51)
     if choice.sides == "two-sided":
         rival = max(_interval(law, moments, j, delta)[1] for j in range(len(moments.mean)) if j != top)
-        p_upper = min(p_upper, math.nextafter(rival + law.tail_mass, 2.0))
+        p_upper = min(p_upper, math.nextafter(rival + apart, 2.0))
     return p_lower, p_upper
 
 

@@ -168,6 +168,28 @@ def test_a_missing_tail_lowers_the_radius():
     assert less.radius < full.radius
 
 
+def test_what_rounding_did_to_the_logits_is_taken_off():
+    """Computed logits that all err the worst way, by 0.1: without saying so p_lower exceeds the true mean score."""
+    error = 0.1
+    worst = error * np.array([1.0, -1.0]) / math.sqrt(2)
+
+    def draw(rng, size):
+        u = 0.2 * rng.standard_normal(size)
+        return np.stack([u, -u], 1)
+
+    def p_lower(logits_error):
+        law = Law(20_000, 0.001, 1.0, 0.0, network_lipschitz=1.0, logits_error=logits_error)
+        rng = np.random.default_rng(0)
+        choice = choose(draw(rng, 100) + worst, law, [Scoring("softmax")])
+        return certify_soft(choice, from_logits(rng, lambda rng, size: draw(rng, size) + worst), law).p_lower
+
+    assert p_lower(0.0) > 0.5 > p_lower(error)  # by symmetry the true mean is 1/2
+    assert p_lower(0.0) - p_lower(error) == pytest.approx(error * math.sqrt(2) / 4, rel=1e-9)
+    for wrong in (-1e-9, math.inf, math.nan):
+        with pytest.raises(ValueError, match=r"^logits_error: "):
+            Law(2000, 0.001, 1.0, 0.0, logits_error=wrong)
+
+
 def test_missing_chunks_are_refused():
     law = Law(2000, 0.001, 1.0, 0.0)
 
