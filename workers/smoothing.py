@@ -177,7 +177,8 @@ def _by_scores(task: _Input, lipschitz: float | None, why_not: str | None) -> tu
         task.keep("estimate", number, counts, {"mean": moments.mean.tolist(), "squares": moments.squares.tolist()})
         return counts, moments
 
-    law = Law(method.n, **task.law, network_lipschitz=lipschitz)
+    error = 0.0 if lipschitz is None else _logits_error(task)
+    law = Law(method.n, **task.law, network_lipschitz=lipschitz, logits_error=error)
     if (chunk := task.chunk("pilot", 0)) is not None:
         said = chunk["scores"]
         choice = Choice(Scoring(said["map"], said["factor"]), said["top"], said["sides"], tuple(chunk["counts"]))
@@ -215,15 +216,26 @@ def _votes(logits: npt.NDArray[np.floating]) -> list[int]:
     return [int(count) for count in Scoring("hardmax").scores(logits).sum(axis=0)]
 
 
+def _logits_error(task: _Input) -> float:
+    """How far the logits in float64 are from the network's in real arithmetic, expected over the noise."""
+    # The bound is affine in a sample's norm, whose mean is at most |x| + sigma sqrt(d); the last factor is more than
+    # float32 rounds.
+    norm = float(np.linalg.norm(task.row.astype(np.float64))) + task.method.sigma * math.sqrt(task.row.size)
+    return task.model.bound(Lipschitz()).error.at(norm * (1 + 2.0**-6))
+
+
 def _network_lipschitz(method: Smoothing, model: Prepared) -> tuple[float | None, str | None]:
     """The constant of the logits, where it can enlarge a radius; or why it cannot."""
     if method.grid == "on":
         return None, "grid is on, and scores of a rounded input jump; leave grid at auto"
     try:
-        upper = model.bound(Lipschitz()).upper
+        bound = model.bound(Lipschitz())
     except UnboundedModel as error:
         nodes = ", ".join(sorted({f"{o.operator} (node {o.node})" for o in error.obstacles}))
         return None, f"the network has no Lipschitz bound: {nodes}"
+    upper = bound.upper
+    if not math.isfinite(bound.error.at(1.0)):
+        return None, "what rounding does to the logits has no finite bound"
     least = Scoring("softmax", GENTLEST).lipschitz(upper)
     assert least is not None
     if not 0 < least * method.sigma <= GENTLE:
