@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     )
     from radii.smoothing.sampling import certify, count_chunk
     from radii.smoothing.serving import SmoothedClassifier, prediction_test
+    from radii.smoothing.splitting import Splitting, certify_splitting
 
 __all__ = [
     "CHUNK",
@@ -48,12 +49,14 @@ __all__ = [
     "SequentialTest",
     "SmoothedClassifier",
     "SmoothedPrediction",
+    "Splitting",
     "Uniform",
     "bernstein_interval",
     "certificate",
     "certify",
     "certify_decision",
     "certify_radius",
+    "certify_splitting",
     "chunk_seed",
     "chunk_size",
     "chunks",
@@ -80,6 +83,8 @@ def __getattr__(name: str) -> Any:  # PEP 562: whoever only checks a certificate
         from radii.smoothing import noise as module
     elif name in ("certify", "count_chunk"):
         from radii.smoothing import sampling as module  # type: ignore[no-redef]
+    elif name in ("Splitting", "certify_splitting"):
+        from radii.smoothing import splitting as module  # type: ignore[no-redef]
     elif name in ("SmoothedClassifier", "prediction_test"):
         from radii.smoothing import serving as module  # type: ignore[no-redef]
     else:

@@ -25,7 +25,7 @@ def radius_laplace(count: int, n: int, *, alpha: float, scale: float, tail_mass:
     return floor_radius(-scale * math.log(2 * q) * (1 - 1e-12)) if q < 0.5 else None
 
 
-def radius_splitting(count: int, runner_up: int, *, runner_up_before: bool) -> float | None:
+def radius_splitting(count: int, runner_up: int, *, runner_up_before: bool, span: float = 1.0) -> float | None:
     """Exact l1 radius, input units, of splitting noise with every offset of the 1/255 grid counted; None to abstain.
 
     Levine & Feizi 2021 (arXiv 2103.10834), theorem 2 with derandomised noise: a change of 1/255 in l1 alters at most
@@ -34,11 +34,12 @@ def radius_splitting(count: int, runner_up: int, *, runner_up_before: bool) -> f
     Args:
         count, runner_up: offsets that voted for the class and for its strongest rival.
         runner_up_before: whether the rival's index is the lower one, and so wins a tie.
+        span: of the input's range, 255 steps.
     """
     check_count("count", count, 2**31)
     check_count("runner_up", runner_up, 2**31)
     steps = (count - runner_up - bool(runner_up_before)) // 2
-    return floor_radius(steps / 255) if steps > 0 else None
+    return floor_radius(steps * span / 255) if steps > 0 else None
 
 
 def _miss(count: int, n: int, alpha: float, size: float, name: str, tail_mass: float) -> float:

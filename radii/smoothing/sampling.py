@@ -48,6 +48,14 @@ def count_chunk(
     shape.
     """
     fill = _noisy(classifier, x, num_classes, noise, key, stage, number, size, batch_size)
+    return count_votes(classifier, x, num_classes=num_classes, fill=fill, size=size, batch_size=batch_size)
+
+
+def count_votes(
+    classifier: Classifier, x: torch.Tensor, *, num_classes: int, fill: Fill, size: int, batch_size: int
+) -> npt.NDArray[np.int64]:
+    """Votes as of :func:`count_chunk`, on ``size`` copies of ``x`` that ``fill`` makes; errors the same."""
+    _check(classifier, x, num_classes, batch_size)
     with torch.inference_mode():
         counts = torch.zeros(num_classes + 1, dtype=torch.int64, device=x.device)
         one = torch.ones(1, dtype=torch.int64, device=x.device)
