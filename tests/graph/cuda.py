@@ -1,7 +1,7 @@
 """The modules of the zoo on a GPU against the same on the CPU in float64.
 
-    python -m tests.graph.cuda write FOLDER   the zoo's canonical forms (minutes); needs all that the tests need
-    python -m tests.graph.cuda FOLDER         the comparison, a line a network; needs torch, NumPy, SciPy and a GPU
+    python -m tests.graph.cuda write FOLDER      the zoo's canonical forms (minutes); needs all that the tests need
+    python -m tests.graph.cuda FOLDER [DEVICE]   the comparison, a line a network; needs torch, NumPy, SciPy (and cuda)
 
 Of each network, on the device:
 
@@ -110,8 +110,8 @@ if __name__ == "__main__":
     match sys.argv[1:]:
         case ["write", folder]:
             write(Path(folder))
-        case [folder]:
-            failures = check(Path(folder))
+        case [folder, *device] if len(device) < 2:
+            failures = check(Path(folder), *device)
             print(f"{failures} networks fail")
             sys.exit(failures > 0)
         case _:
