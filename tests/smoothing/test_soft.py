@@ -68,7 +68,8 @@ def test_radii_of_a_linear_network_exceed_the_known_one_no_more_often_than_alpha
     for trial in range(TRIALS):
         rng = np.random.default_rng([1, trial])
         law = Law(2000, ALPHA, 1.0, 0.0)
-        row = certify_soft(choose(draw(rng, 100), law), from_logits(rng, draw), law)
+        choices = [Scoring("hardmax"), Scoring("softmax", 0.5), Scoring("softmax", 2.0), Scoring("sparsemax", 0.5)]
+        row = certify_soft(choose(draw(rng, 100), law, choices), from_logits(rng, draw), law)
         if row.prediction == 0 and row.radius is not None:
             false += row.radius > 0.5
             near += row.radius > 0.35
