@@ -150,6 +150,12 @@ class Smoothing(BaseModel):
         return -self.sigma * NormalDist().inv_cdf(miss)
 
     @property
+    def votes_depend_on(self) -> dict[str, object]:
+        """What of the method, with model and input, settles each vote; fields added later count where they are set."""
+        changes_no_vote = {"alpha", "n0", "n", "mode", "target_radius", "norm", "family_wise", "cross_check", "grid"}
+        return {"noise": self.noise, **self.model_dump(exclude=changes_no_vote | {"kind"}, exclude_defaults=True)}
+
+    @property
     def cost(self) -> int:
         """Units of progress an input is: samples."""
         return self.n0 + self.n

@@ -6,15 +6,19 @@ from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 
+import numpy as np
 from sqlalchemy.orm import Session
 
 from models.base import Json
 from models.bell import Bell
 from models.database import ring_after_commit
 from models.problems import Problem
-from models.repositories import leases, shards
+from models.repositories import leases, ledger, shards
 from models.repositories.leases import Claim, LostClaim
+from models.repositories.ledger import Streams
 from models.repositories.shards import ChunkCounts, CountsMismatch, InputResult, Network, WorkOrder
+from radii.methods import Smoothing, parse_method
+from radii.smoothing import input_digest
 from workers.child import Ended, Runner
 from workers.desk import Desk, LetGo
 
@@ -38,6 +42,10 @@ class Supervisor:
         try:
             with self.desk.database.write() as session:
                 order = shards.begin(session, claim)
+            streams = self._streams(order)
+            if streams is not None:
+                with self.desk.database.write() as session:
+                    order.chunks.extend(shards.reuse(session, claim, streams))
         except LostClaim:
             return
         if self.runner is None or self.runner.gone():
@@ -45,7 +53,7 @@ class Supervisor:
         runner, self.runner = self.runner, None
         try:
             runner.send(self._letter(order))
-            if _Watch(self.desk, claim, runner).follow() is shards.finish:
+            if _Watch(self.desk, claim, runner, streams).follow() is shards.finish:
                 self.runner = runner  # warm for the next
         except LostClaim:
             log.info("shard %s: cancelled, or taken over by another worker", claim.id)
@@ -54,6 +62,20 @@ class Supervisor:
         finally:
             if self.runner is None:
                 runner.kill()
+
+    def _streams(self, order: WorkOrder) -> Streams | None:
+        """What the ledger knows these inputs by; None where no votes are counted."""
+        method = parse_method(order.method)
+        if not isinstance(method, Smoothing) or method.scores == "soft":
+            return None
+        x = np.load(self.desk.blobs.path(order.x_blob), mmap_mode="r", allow_pickle=False)
+        networks = [network.digest for network in (order.denoiser, order.model) if network is not None]
+        grid = None if method.grid == "off" else order.grid
+        return Streams(
+            model=" > ".join(networks),
+            noise=ledger.name({**method.votes_depend_on, "grid": grid}),
+            inputs={index: input_digest(x[index]) for index in order.indices},
+        )
 
     def _letter(self, order: WorkOrder) -> Json:
         """The order as the runner reads it: paths instead of digests, and the noise secret."""
@@ -87,10 +109,11 @@ class Supervisor:
 class _Watch:
     """One shard's events, gathered and written down together about every ``WRITE_SECONDS``."""
 
-    def __init__(self, desk: Desk, claim: Claim, runner: Runner) -> None:
+    def __init__(self, desk: Desk, claim: Claim, runner: Runner, streams: Streams | None) -> None:
         self.desk = desk
         self.claim = claim
         self.runner = runner
+        self.streams = streams
         self.chunks: list[ChunkCounts] = []
         self.results: list[InputResult] = []
         self.report: Json | None = None
@@ -144,7 +167,15 @@ class _Watch:
             with self.desk.database.write() as session:
                 if self._pending():
                     seconds = self.desk.settings.lease_seconds
-                    shards.record(session, self.claim, self.chunks, self.results, seconds=seconds, report=self.report)
+                    shards.record(
+                        session,
+                        self.claim,
+                        self.chunks,
+                        self.results,
+                        seconds=seconds,
+                        report=self.report,
+                        streams=self.streams,
+                    )
                 elif last is None:
                     leases.renew(session, self.claim, seconds=self.desk.settings.lease_seconds)
                 if last:

@@ -101,6 +101,8 @@ def _end(session: Session, certification: Certification, state: JobState) -> Non
     figures |= reports.summary(reports.get(session, certification.id))
     if checked := _cross_check(session, certification):
         figures["cross_check"] = checked
+    if others := results.other_noises(session, certification.id):
+        figures["other_noises"] = others
     if certification.denoiser is not None:
         both = {"classifier": certification.model, "denoiser": certification.denoiser}
         figures["networks"] = {name: (model.summary or {}).get("digest") for name, model in both.items()}

@@ -1,5 +1,6 @@
 """Results of a certification, one row an input."""
 
+import json
 from collections.abc import Sequence
 
 from sqlalchemy import select
@@ -25,6 +26,15 @@ def attacks(session: Session, certification_id: str, indices: Sequence[int]) -> 
     """What the attacks on those of ``indices`` that were attacked say."""
     query = select(Result).where(Result.certification_id == certification_id, Result.index.in_(indices))
     return {row.index: row.detail["attack"] for row in session.scalars(query) if "attack" in row.detail}
+
+
+def other_noises(session: Session, certification_id: str) -> Json | None:
+    """Under what other noises its inputs had been certified before, and how many of them; None if none had."""
+    column = Result.detail["other_noises"].as_string()
+    rows = session.scalars(select(column).where(Result.certification_id == certification_id, column.is_not(None)))
+    found = [json.loads(text) for text in rows]
+    union = {json.dumps(noise, sort_keys=True): noise for noises in found for noise in noises}
+    return {"inputs": len(found), "noises": [union[key] for key in sorted(union)]} if found else None
 
 
 def outcomes(session: Session, certification_id: str) -> list[Outcome]:

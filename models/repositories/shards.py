@@ -14,14 +14,17 @@ from sqlalchemy.orm import Session
 
 from models import cross_check
 from models.base import Json, now
-from models.repositories import certifications, reports
+from models.repositories import certifications, ledger, reports
 from models.repositories.leases import Claim, LostClaim, held
+from models.repositories.ledger import Streams
 from models.states import JobState, guard
 from models.tables import Certification, Chunk, Model, Result, Shard, Upload
 
 Counts = list[int]
 
 MEAN_ROUNDING = 1e-9  # a million chunks merged one after the other, each to 2^-53
+REUSED = -1
+"""The number of a chunk that stands for the first samples of a stream: their sum, from the ledger."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,30 @@ def begin(session: Session, claim: Claim) -> WorkOrder:
     )
 
 
+def reuse(session: Session, claim: Claim, streams: Streams) -> list[ChunkCounts]:
+    """Take over what the ledger knows of inputs that this certification has counted nothing of; it counts as done.
+
+    Raises ``LostClaim``.
+    """
+    certification, shard = _locked(session, claim)
+    method = certification.method
+    stages = {"pilot": method["n0"]}
+    if method.get("mode", "radius") == "radius":  # how many samples a decision takes follows from looks at each step
+        stages["estimate"] = method["n"]
+    found = [
+        ChunkCounts(index, stage, REUSED, counts)
+        for stage, n in stages.items()
+        for index, counts in ledger.beginnings(session, streams, stage, n).items()
+    ]
+    begun = select(Chunk.index, Chunk.stage).where(
+        Chunk.certification_id == certification.id, Chunk.index.between(shard.indices[0], shard.indices[-1])
+    )
+    there = {tuple(key) for key in session.execute(begun)}
+    new = [chunk for chunk in found if (chunk.index, chunk.stage) not in there]
+    certification.done += _add_chunks(session, shard, new)
+    return new
+
+
 def _network(session: Session, model: Model) -> Network:
     if model.summary is None:
         raise RuntimeError(f"intake has not accepted {model.id}")
@@ -136,10 +163,12 @@ def record(
     *,
     seconds: float,
     report: Json | None = None,
+    streams: Streams | None = None,
 ) -> None:
     """Add what was computed, renew the lease for ``seconds``, and forget earlier attempts if anything was new.
 
-    A chunk, result or report that is already there counts once. Raises ``LostClaim`` or ``CountsMismatch``; then
+    A chunk, result or report that is already there counts once. With ``streams`` the ledger learns of each new result,
+    and the result of what else was asked before. Raises ``LostClaim`` or ``CountsMismatch``; then
     nothing of this call was written.
     """
     certification, shard = _locked(session, claim)
@@ -148,7 +177,7 @@ def record(
         reports.add_first(session, certification, report)
     progress = _add_chunks(session, shard, chunks)
     for result in results:
-        progress += _add_result(session, shard, result)
+        progress += _add_result(session, shard, result, streams)
     certification.done += progress
     if progress:
         shard.attempts = 0
@@ -214,7 +243,7 @@ def _add_chunks(session: Session, shard: Shard, chunks: Sequence[ChunkCounts]) -
     return sum(sum(row["counts"]) for row in new.values())
 
 
-def _add_result(session: Session, shard: Shard, result: InputResult) -> int:
+def _add_result(session: Session, shard: Shard, result: InputResult, streams: Streams | None) -> int:
     """Insert the result if it is not there yet; how much progress that is.
 
     Samples counted when their chunks came; those that a decision did not need count now.
@@ -223,20 +252,26 @@ def _add_result(session: Session, shard: Shard, result: InputResult) -> int:
         return 0
     sampled = "counts" in result.detail
     if sampled:
-        _take_chunks(session, shard, result)
+        _take_chunks(session, shard, result, streams)
     session.add(Result(certification_id=shard.certification_id, **asdict(result)))
     return int(result.detail.get("unspent", 0)) if sampled else 1
 
 
-def _take_chunks(session: Session, shard: Shard, result: InputResult) -> None:
-    """Drop the input's chunks, whose sums the result must hold (NUMERICS 3, rule 9)."""
+def _take_chunks(session: Session, shard: Shard, result: InputResult, streams: Streams | None) -> None:
+    """Drop the input's chunks, whose sums the result must hold (NUMERICS 3, rule 9), and enter them in the ledger."""
     of_input = (Chunk.certification_id == shard.certification_id, Chunk.index == result.index)
     sums: dict[str, Counts] = {}
+    whole: dict[str, Counts] = {}  # of chunks that more samples would not change
+    reused = 0
     rows = session.scalars(select(Chunk).where(*of_input)).all()
     for row in rows:
-        before = sums.get(row.stage, [0] * len(row.counts))
-        sums[row.stage] = [a + b for a, b in zip(before, row.counts, strict=True)]
+        sums[row.stage] = _plus(sums.get(row.stage), row.counts)
+        if sum(row.counts) % ledger.CHUNK == 0:
+            whole[row.stage] = _plus(whole.get(row.stage), row.counts)
+        if row.number == REUSED:
+            reused += sum(row.counts)
     said = {"pilot": result.detail["pilot_counts"], "estimate": result.detail["counts"]}
+    said = {stage: counts for stage, counts in said.items() if any(counts)}  # a decision may need no sample
     if sums != said:
         raise CountsMismatch(f"input {result.index} of {shard.certification_id}: chunks sum to {sums}, not {said}")
     if "scores" in result.detail:
@@ -247,3 +282,15 @@ def _take_chunks(session: Session, shard: Shard, result: InputResult) -> None:
                 where = f"input {result.index} of {shard.certification_id}"
                 raise CountsMismatch(f"{where}: the mean of its chunks is {total}, not {mean}")
     session.execute(delete(Chunk).where(*of_input))
+    if streams is None:
+        return
+    result.detail["reused"] = reused
+    if others := ledger.other_noises(session, streams, result.index):
+        result.detail["other_noises"] = others
+    decided = result.detail.get("decision") is not None  # its looks are other samples than a radius's chunks
+    for stage in ("pilot",) if decided else ("pilot", "estimate"):
+        ledger.add(session, streams, result.index, stage, [sums[stage], whole.get(stage, [])])
+
+
+def _plus(before: Counts | None, more: Counts) -> Counts:
+    return more if before is None else [a + b for a, b in zip(before, more, strict=True)]

@@ -6,10 +6,24 @@ from models.tables.dataset import Dataset
 from models.tables.fact import Fact
 from models.tables.key import Key
 from models.tables.leased import Leased
+from models.tables.ledger import Ledger
 from models.tables.model import Model
 from models.tables.report import Report
 from models.tables.result import Result
 from models.tables.shard import Shard
 from models.tables.upload import Upload
 
-__all__ = ["Certification", "Chunk", "Dataset", "Fact", "Key", "Leased", "Model", "Report", "Result", "Shard", "Upload"]
+__all__ = [
+    "Certification",
+    "Chunk",
+    "Dataset",
+    "Fact",
+    "Key",
+    "Leased",
+    "Ledger",
+    "Model",
+    "Report",
+    "Result",
+    "Shard",
+    "Upload",
+]

@@ -362,3 +362,20 @@ def test_a_shutdown_gives_the_shard_back_at_once(
     assert left
     assert all((shard.lease_expires_at, shard.attempts) == (None, 0) for shard in left)
     wait_for(lambda: not service.family())
+
+
+def test_a_question_asked_again_is_answered_from_what_was_counted(service: Service, digits: tuple[str, str]) -> None:
+    service.start()
+    found = {}
+    for name, n, sigma in (("first", 2500, 0.25), ("again", 2500, 0.25), ("more", 5000, 0.25), ("other", 1000, 0.5)):
+        job = service.certify(*digits, 2, kind="smoothing", sigma=sigma, n=n)
+        done(service, job)
+        found[name] = (job, [r.detail for r in results(service, job)])
+    reused = {name: [detail["reused"] for detail in details] for name, (_, details) in found.items()}
+    assert reused == {"first": [0, 0], "again": [2600, 2600], "more": [2100, 2100], "other": [0, 0]}
+    assert said(service, found["first"][0]) == said(service, found["again"][0]) == truth(2, 2500)
+    assert said(service, found["more"][0]) == truth(2, 5000)
+    was = {"noise": "gaussian", "sigma": 0.25, "grid": None}
+    assert [detail["other_noises"] for detail in found["other"][1]] == [[was], [was]]
+    summary = service.get(Certification, found["other"][0]).summary
+    assert summary["other_noises"] == {"inputs": 2, "noises": [was]}

@@ -1,0 +1,81 @@
+"""What was counted of noise streams, across certifications: asked again, a question costs nothing and answers the same.
+
+A stream belongs to (model, input, noise). The ledger keeps sums over its beginnings, a few rows a question: over the
+samples that were asked for, and over the whole chunks in them, from where a larger number goes on. The first sum of a
+beginning stands, whatever another batch size or device would make of a close vote.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from models.base import Json
+from models.tables import Ledger
+
+CHUNK = 1000  # radii.smoothing.CHUNK, which models may not import; a test holds them together
+MANY = 500  # values in one statement
+
+Counts = list[int]
+
+
+@dataclass(frozen=True)
+class Streams:
+    """The streams of a shard's inputs."""
+
+    model: str
+    noise: str
+    inputs: Mapping[int, str]  # index -> digest
+
+
+def name(noise: Json) -> str:
+    """The text that stands for what of a method and its data set the votes depend on."""
+    return json.dumps(noise, sort_keys=True, separators=(",", ":"))
+
+
+def beginnings(session: Session, streams: Streams, stage: str, n: int) -> dict[int, Counts]:
+    """The most that is known of the first n samples of each stream: of all, or of whole chunks."""
+    best: dict[str, tuple[int, Counts]] = {}
+    digests = sorted(set(streams.inputs.values()))
+    for start in range(0, len(digests), MANY):
+        rows = select(Ledger.input, Ledger.samples, Ledger.counts).where(
+            Ledger.model == streams.model,
+            Ledger.input.in_(digests[start : start + MANY]),
+            Ledger.noise == streams.noise,
+            Ledger.stage == stage,
+            (Ledger.samples == n) | ((Ledger.samples < n) & (Ledger.samples % CHUNK == 0)),
+        )
+        for digest, samples, counts in session.execute(rows):
+            best[digest] = max(best.get(digest, (0, [])), (samples, counts))
+    return {index: best[digest][1] for index, digest in streams.inputs.items() if digest in best}
+
+
+def add(session: Session, streams: Streams, index: int, stage: str, sums: list[Counts]) -> None:
+    """Keep sums over beginnings of the stream of input ``index``; what is there already stands."""
+    rows: list[dict[str, Any]] = [
+        {
+            "model": streams.model,
+            "input": streams.inputs[index],
+            "noise": streams.noise,
+            "stage": stage,
+            "samples": sum(counts),
+            "counts": counts,
+        }
+        for counts in sums
+        if sum(counts)
+    ]
+    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+    for row in rows:
+        session.execute(insert(Ledger).values(**row).on_conflict_do_nothing())
+
+
+def other_noises(session: Session, streams: Streams, index: int) -> list[Json]:
+    """The other noises that this model and input have been asked about so far."""
+    names = select(Ledger.noise).where(
+        Ledger.model == streams.model, Ledger.input == streams.inputs[index], Ledger.noise != streams.noise
+    )
+    return [json.loads(text) for text in sorted(set(session.scalars(names)))]

@@ -1,0 +1,21 @@
+from sqlalchemy import BigInteger
+from sqlalchemy.orm import Mapped, mapped_column
+
+from models.base import JSON_COLUMN, Base
+
+
+class Ledger(Base):
+    """The votes of the first ``samples`` samples of a noise stream, whichever certification counted them.
+
+    The first four columns name the stream. It outlives certifications: the same question has the same answer, and
+    choosing the best of several questions leaves its trace.
+    """
+
+    __tablename__ = "ledger"
+
+    model: Mapped[str] = mapped_column(primary_key=True)  # digest of its graph; with a denoiser, of both
+    input: Mapped[str] = mapped_column(primary_key=True)  # digest
+    noise: Mapped[str] = mapped_column(primary_key=True)  # what of the method and the data set the votes depend on
+    stage: Mapped[str] = mapped_column(primary_key=True)  # pilot | estimate
+    samples: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    counts: Mapped[list[int]] = mapped_column(JSON_COLUMN)

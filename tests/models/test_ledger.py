@@ -1,0 +1,120 @@
+"""The ledger: a stream is counted once, for whoever asks."""
+
+import pytest
+from sqlalchemy import func, select
+
+from models.database import Database
+from models.repositories import leases, ledger, shards
+from models.repositories.leases import Claim
+from models.repositories.ledger import Streams
+from models.repositories.shards import REUSED, ChunkCounts, InputResult
+from models.tables import Certification, Ledger, Result, Shard
+from radii.smoothing import CHUNK
+from tests import factories
+
+STREAMS = Streams("model", ledger.name({"noise": "gaussian", "sigma": 0.25}), {0: "zero"})
+PILOT = [10, 0, 0]
+
+
+def asked(database: Database, n: int) -> Claim:
+    """A claimed shard of a certification of one input with n samples."""
+    with database.write() as session:
+        job = factories.certification(session, inputs=1, cost=10 + n)
+        shard = session.scalars(select(Shard.id).where(Shard.certification_id == job.id)).one()
+        claim = leases.claim(session, "shard", shard, worker="w", seconds=60)
+        assert claim is not None
+        shards.begin(session, claim)
+        return claim
+
+
+def reused(database: Database, claim: Claim, streams: Streams = STREAMS) -> dict[str, list[int]]:
+    with database.write() as session:
+        found = shards.reuse(session, claim, streams)
+        assert all(chunk.number == REUSED for chunk in found)
+        return {chunk.stage: chunk.counts for chunk in found}
+
+
+def counted(
+    database: Database, claim: Claim, chunks: dict[int, list[int]], total: list[int], streams: Streams = STREAMS
+) -> Result:
+    """Those estimation chunks, a pilot unless it was reused, and the result."""
+    with database.write() as session:
+        new = [ChunkCounts(0, "estimate", number, counts) for number, counts in chunks.items()]
+        held = shards.begin(session, claim).chunks
+        if not any(chunk.stage == "pilot" for chunk in held):
+            new.append(ChunkCounts(0, "pilot", 0, PILOT))
+        detail = {"pilot_counts": PILOT, "counts": total, "n": sum(total), "decision": None}
+        shards.record(session, claim, new, [InputResult(0, 0, 0, 0.1, False, detail)], seconds=60, streams=streams)
+        shards.finish(session, claim)
+        job = session.get_one(Shard, claim.id).certification
+        assert (job.state, job.done) == ("succeeded", job.total)
+        return session.get_one(Result, (job.id, 0))
+
+
+def test_chunks_are_those_of_the_library() -> None:
+    assert ledger.CHUNK == CHUNK
+
+
+def test_asked_again_costs_nothing_and_more_samples_go_on(database: Database) -> None:
+    first = asked(database, 2500)
+    assert reused(database, first) == {}
+    chunks = {0: [900, 90, 10], 1: [800, 200, 0], 2: [400, 100, 0]}
+    assert counted(database, first, chunks, [2100, 390, 10]).detail["reused"] == 0
+
+    again = asked(database, 2500)
+    assert reused(database, again) == {"pilot": PILOT, "estimate": [2100, 390, 10]}
+    with database.read() as session:
+        job = session.get_one(Shard, again.id).certification
+        assert job.done == job.total  # before anything was computed
+    assert reused(database, again) == {}  # once
+    assert counted(database, again, {}, [2100, 390, 10]).detail["reused"] == 2510
+
+    more = asked(database, 4000)  # the partial chunk is counted again, whole
+    assert reused(database, more) == {"pilot": PILOT, "estimate": [1700, 290, 10]}
+    result = counted(database, more, {2: [850, 150, 0], 3: [1000, 0, 0]}, [3550, 440, 10])
+    assert result.detail["reused"] == 2010
+    assert reused(database, asked(database, 3999))["estimate"] == [1700, 290, 10]
+    assert reused(database, asked(database, 10**6))["estimate"] == [3550, 440, 10]
+    assert "other_noises" not in result.detail
+    with database.read() as session:  # rows for what was asked, however many chunks that was
+        assert session.scalar(select(func.count()).select_from(Ledger)) == 4
+
+
+def test_the_first_answer_stands_and_nothing_is_counted_twice(database: Database) -> None:
+    first, second, late = (asked(database, 2000) for _ in range(3))
+    assert reused(database, first) == reused(database, second) == {}
+    counted(database, first, {0: [1000, 0, 0], 1: [900, 100, 0]}, [1900, 100, 0])
+    counted(database, second, {0: [999, 1, 0], 1: [900, 100, 0]}, [1899, 101, 0])  # another device, another vote
+
+    with database.write() as session:
+        shards.record(session, late, [ChunkCounts(0, "estimate", 0, [1000, 0, 0])], [], seconds=60)
+    assert reused(database, late) == {"pilot": PILOT}  # it has begun the other stream itself
+    counted(database, late, {1: [900, 100, 0]}, [1900, 100, 0])
+    assert reused(database, asked(database, 2000))["estimate"] == [1900, 100, 0]
+
+
+@pytest.mark.parametrize(
+    "other", [Streams("other", STREAMS.noise, {0: "zero"}), Streams("model", STREAMS.noise, {0: "one"})]
+)
+def test_other_models_and_inputs_have_other_streams(database: Database, other: Streams) -> None:
+    counted(database, asked(database, 1000), {0: [1000, 0, 0]}, [1000, 0, 0])
+    claim = asked(database, 1000)
+    assert reused(database, claim, other) == {}
+    result = counted(database, claim, {0: [1000, 0, 0]}, [1000, 0, 0], other)
+    assert "other_noises" not in result.detail
+
+
+def test_other_noises_of_the_same_input_are_recorded(database: Database) -> None:
+    counted(database, asked(database, 1000), {0: [1000, 0, 0]}, [1000, 0, 0])
+    noise = {"noise": "gaussian", "sigma": 0.5}
+    wider = Streams("model", ledger.name(noise), {0: "zero"})
+    claim = asked(database, 1000)
+    assert reused(database, claim, wider) == {}
+    result = counted(database, claim, {0: [500, 500, 0]}, [500, 500, 0], wider)
+    assert result.detail["other_noises"] == [{"noise": "gaussian", "sigma": 0.25}]
+    with database.read() as session:
+        job = session.get_one(Certification, result.certification_id)
+        assert job.summary is not None and job.summary["other_noises"] == {
+            "inputs": 1,
+            "noises": result.detail["other_noises"],
+        }
