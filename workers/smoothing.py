@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from models.tables.chunk import REUSED
 from radii.attacks import SmoothedAttack
 from radii.lipschitz import UnboundedModel
 from radii.methods import Lipschitz, Smoothing
@@ -32,12 +33,9 @@ from radii.smoothing.keys import Stage
 from radii.smoothing.prediction import Counts
 from radii.smoothing.sampling import logits_chunk
 from radii.smoothing.simplex import GENTLEST, Scoring
-from radii.smoothing.soft import GENTLE, Choice, Law, certify_soft, choose
+from radii.smoothing.soft import GENTLE, Choice, Setting, certify_soft, choose
 from workers.cross_check import attacked
 from workers.prepared import Emit, Json, Prepared, inputs, result
-
-REUSED = -1
-"""The number of a chunk that is the sum over a stream's first samples, from the ledger."""
 
 Test = Callable[[Noise, torch.device], None]
 
@@ -183,17 +181,17 @@ def _by_scores(task: _Input, lipschitz: float | None, why_not: str | None) -> tu
         return counts, moments
 
     error = 0.0 if lipschitz is None else _logits_error(task)
-    law = Law(method.n, **task.law, network_lipschitz=lipschitz, logits_error=error)
+    setting = Setting(method.n, **task.law, network_lipschitz=lipschitz, logits_error=error)
     if (chunk := task.chunk("pilot", 0)) is not None:
         said = chunk["scores"]
         choice = Choice(Scoring(said["map"], said["factor"]), said["top"], said["sides"], tuple(chunk["counts"]))
     else:
         parts = [logits("pilot", number, chunk_size(method.n0, number)) for number in range(chunks(method.n0))]
-        choice = choose(np.concatenate(parts), law)
+        choice = choose(np.concatenate(parts), setting)
         scoring = choice.scoring
         said = {"map": scoring.map, "factor": scoring.factor, "top": choice.top, "sides": choice.sides}
         task.keep("pilot", 0, choice.pilot_counts, said)
-    found = certify_soft(choice, score, law)
+    found = certify_soft(choice, score, setting)
     radius, plain = (None if r is None else converted(r, method.norm, size) for r in (found.radius, found.plain_radius))
     detail = {
         "counts": list(found.counts),

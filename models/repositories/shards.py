@@ -19,12 +19,11 @@ from models.repositories.leases import Claim, LostClaim, held
 from models.repositories.ledger import Streams
 from models.states import JobState, guard
 from models.tables import Certification, Chunk, Model, Result, Shard, Upload
+from models.tables.chunk import REUSED
 
 Counts = list[int]
 
 MEAN_ROUNDING = 1e-9  # a million chunks merged one after the other, each to 2^-53
-REUSED = -1
-"""The number of a chunk that stands for the first samples of a stream: their sum, from the ledger."""
 
 
 @dataclass(frozen=True)

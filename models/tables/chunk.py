@@ -3,6 +3,9 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from models.base import JSON_COLUMN, Base, Json
 
+REUSED = -1
+"""The number of a chunk that is the sum over the first samples of its stream, from the ledger."""
+
 
 class Chunk(Base):
     """The counts of one finished chunk of samples of an input. The primary key makes a chunk count once.

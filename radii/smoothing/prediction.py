@@ -76,13 +76,7 @@ def certificate(
     settings = {"alpha": alpha, "sigma": sigma, "tail_mass": tail_mass}
     # Computed whatever the pilot says, so that bad arguments are refused every time.
     sides: Sides = _sides(pilot, top, n, settings) if law == "gaussian" else "one-sided"
-    radius, p_upper = laws.radius(law, fresh[top], n, **settings), None
-    p_lower = probability_lower(fresh[top], n, alpha=alpha, tail_mass=tail_mass)
-    if sides == "two-sided":
-        rival = _rival(fresh, top)
-        radius = radius_two_sided(fresh[top], rival, n, **settings)
-        p_lower = probability_lower(fresh[top], n, alpha=alpha / 2, tail_mass=tail_mass)
-        p_upper = min(1.0, math.nextafter(miss_upper(n - rival, n, alpha / 2) + tail_mass, 2.0))
+    radius, p_lower, p_upper = vote_bounds(fresh, top, sides, n=n, law=law, **settings)
     return SmoothedPrediction(
         prediction=top if known else None,
         radius=radius if known else None,
@@ -98,6 +92,30 @@ def certificate(
         sigma=sigma,
         tail_mass=tail_mass,
     )
+
+
+def vote_bounds(
+    counts: Sequence[int],
+    top: int,
+    sides: Sides,
+    *,
+    n: int,
+    alpha: float,
+    sigma: float,
+    tail_mass: float,
+    law: Law = "gaussian",
+) -> tuple[float | None, float, float | None]:
+    """Radius of class ``top`` (None to abstain), lower bound of its probability, upper bound of every other class's
+    (None: one less the lower bound). Two sides are for Gaussian noise.
+    """
+    settings = {"alpha": alpha, "sigma": sigma, "tail_mass": tail_mass}
+    if sides == "one-sided":
+        p_lower = probability_lower(counts[top], n, alpha=alpha, tail_mass=tail_mass)
+        return laws.radius(law, counts[top], n, **settings), p_lower, None
+    rival = _rival(counts, top)
+    p_lower = probability_lower(counts[top], n, alpha=alpha / 2, tail_mass=tail_mass)
+    p_upper = min(1.0, math.nextafter(miss_upper(n - rival, n, alpha / 2) + tail_mass, 2.0))
+    return radius_two_sided(counts[top], rival, n, **settings), p_lower, p_upper
 
 
 def winner(pilot_counts: Counts) -> tuple[int, bool]:
@@ -118,7 +136,7 @@ def _sides(pilot: tuple[int, ...], top: int, n: int, settings: dict[str, float])
     return "two-sided" if (two or 0) > (one or 0) else "one-sided"
 
 
-def _rival(counts: tuple[int, ...], top: int) -> int:
+def _rival(counts: Sequence[int], top: int) -> int:
     return max(count for j, count in enumerate(counts) if j != top)
 
 

@@ -47,7 +47,8 @@ def count_chunk(
     Raises ValueError for arguments out of range, for a module left in training mode, and for logits of another
     shape.
     """
-    fill = _noisy(classifier, x, num_classes, noise, key, stage, number, size, batch_size)
+    _check(classifier, x, num_classes, batch_size)  # before there is noise for such an x
+    fill = _noisy(x, noise, key, stage, number, size)
     return count_votes(classifier, x, num_classes=num_classes, fill=fill, size=size, batch_size=batch_size)
 
 
@@ -81,25 +82,15 @@ def logits_chunk(
     batch_size: int,
 ) -> npt.NDArray[np.floating]:
     """The logits (size, num_classes) themselves, of the samples that :func:`count_chunk` counts; errors the same."""
-    fill = _noisy(classifier, x, num_classes, noise, key, stage, number, size, batch_size)
+    _check(classifier, x, num_classes, batch_size)
+    fill = _noisy(x, noise, key, stage, number, size)
     with torch.inference_mode():
         parts = [part.clone() for part in _logits(classifier, x, num_classes, fill, size, batch_size)]
         return np.asarray(torch.cat(parts).cpu().numpy())
 
 
-def _noisy(
-    classifier: Classifier,
-    x: torch.Tensor,
-    num_classes: int,
-    noise: Noise,
-    key: bytes,
-    stage: Stage,
-    number: int,
-    size: int,
-    batch_size: int,
-) -> Fill:
-    """The chunk's stream, once all arguments are in range."""
-    _check(classifier, x, num_classes, batch_size)
+def _noisy(x: torch.Tensor, noise: Noise, key: bytes, stage: Stage, number: int, size: int) -> Fill:
+    """The chunk's stream."""
     if not 1 <= size <= CHUNK:
         raise ValueError(f"size: a chunk has 1 to {CHUNK} samples, not {size}")
     return noise.stream(chunk_seed(key, stage, number), x)

@@ -25,7 +25,7 @@ def bernstein_interval(mean: float, variance: float, n: int, *, delta: float) ->
         raise ValueError(f"n: a variance needs at least 2 samples, not {n}")
     if not 0 <= mean <= 1:
         raise ValueError(f"mean: must lie in [0, 1], not {mean}")
-    # n/(n-1) mean (1 - mean) is the most that scores in [0, 1] can have
+    # n/(n-1) mean (1 - mean) is the most that scores in [0, 1] can have; 1e-8: callers may add what rounding lost
     if not 0 <= variance <= n / (n - 1) * mean * (1 - mean) * (1 + 1e-9) + 1e-8:
         raise ValueError(f"variance: scores in [0, 1] of mean {mean} cannot have {variance}")
     if not 0 < delta < 1:

@@ -15,16 +15,8 @@ import numpy.typing as npt
 
 from radii.smoothing.keys import chunk_size, chunks
 from radii.smoothing.lipschitz_aware import radius_lipschitz
-from radii.smoothing.prediction import Counts, Sides
-from radii.smoothing.radius import (
-    check_settings,
-    floor_radius,
-    miss_upper,
-    probability_lower,
-    radius_one_sided,
-    radius_two_sided,
-    z_lower,
-)
+from radii.smoothing.prediction import Counts, Sides, vote_bounds
+from radii.smoothing.radius import check_settings, floor_radius, z_lower
 from radii.smoothing.scores import Moments, bernstein_interval
 from radii.smoothing.simplex import CHOICES, Scoring
 
@@ -81,7 +73,7 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
-class Law:
+class Setting:
     """What is known before any sample.
 
     ``network_lipschitz``: upper bound of the l2 constant of the logits, in the space and units of ``sigma``; None where
@@ -105,7 +97,7 @@ class Law:
             raise ValueError(f"logits_error: must be finite and not negative, not {self.logits_error}")
 
 
-def choose(pilot_logits: npt.NDArray[np.floating], law: Law, scorings: Sequence[Scoring] = CHOICES) -> Choice:
+def choose(pilot_logits: npt.NDArray[np.floating], setting: Setting, scorings: Sequence[Scoring] = CHOICES) -> Choice:
     """The scoring that would give the largest radius if n samples scored as the pilot did; the first of equals.
 
     ``pilot_logits`` (n0, classes), of samples that are not drawn again. Raises ValueError for fewer than two.
@@ -114,36 +106,37 @@ def choose(pilot_logits: npt.NDArray[np.floating], law: Law, scorings: Sequence[
     if n0 < 2:
         raise ValueError(f"pilot_logits: a variance needs at least 2 samples, not {n0}")
     votes = Scoring("hardmax").scores(pilot_logits).sum(axis=0).astype(np.int64)
-    counts = votes * law.n // n0
-    counts[votes.argmax()] += law.n - counts.sum()
+    counts = votes * setting.n // n0
+    counts[votes.argmax()] += setting.n - counts.sum()
     best, chosen = -1.0, None
     for scoring in scorings:
         pilot = Moments.of(scoring.scores(pilot_logits))
-        foreseen = Moments(law.n, pilot.mean, pilot.squares / n0 * law.n)
+        foreseen = Moments(setting.n, pilot.mean, pilot.squares / n0 * setting.n)
         top = int(pilot.mean.argmax())
         for sides in SIDES:
             choice = Choice(scoring, top, sides, tuple(votes.tolist()))
-            radius = _bounds(choice, law, foreseen, counts).radius or 0.0
+            radius = _bounds(choice, setting, foreseen, counts).radius or 0.0
             if radius > best:
                 best, chosen = radius, choice
     assert chosen is not None
     return chosen
 
 
-def certify_soft(choice: Choice, score: ScoreChunk, law: Law) -> SoftPrediction:
+def certify_soft(choice: Choice, score: ScoreChunk, setting: Setting) -> SoftPrediction:
     """The radius of one input under Gaussian noise, from n samples that ``score`` draws afresh.
 
     Raises ValueError when they are not n.
     """
-    parts = [score(number, chunk_size(law.n, number), choice.scoring) for number in range(chunks(law.n))]
+    n, missing = setting.n, "a chunk is missing or counted twice"
+    parts = [score(number, chunk_size(n, number), choice.scoring) for number in range(chunks(n))]
     counts = np.sum([np.asarray(votes, np.int64) for votes, _ in parts], axis=0)
-    if counts.sum() != law.n:
-        raise ValueError(f"counts: add up to {counts.sum()}, not to n = {law.n}; a chunk is missing or counted twice")
+    if counts.sum() != n:
+        raise ValueError(f"counts: add up to {counts.sum()}, not to n = {n}; {missing}")
     moments = reduce(Moments.merge, (part for _, part in parts))
-    if moments.n != law.n:
-        raise ValueError(f"moments: of {moments.n} samples, not of n = {law.n}; a chunk is missing or counted twice")
+    if moments.n != n:
+        raise ValueError(f"moments: of {moments.n} samples, not of n = {n}; {missing}")
     known = choice.top < len(counts) - 1
-    bounds = _bounds(choice, law, moments, counts)
+    bounds = _bounds(choice, setting, moments, counts)
     return SoftPrediction(
         prediction=choice.top if known else None,
         radius=bounds.radius if known else None,
@@ -157,7 +150,7 @@ def certify_soft(choice: Choice, score: ScoreChunk, law: Law) -> SoftPrediction:
         variance=tuple(moments.variance.tolist()),
         counts=tuple(counts.tolist()),
         pilot_counts=choice.pilot_counts,
-        n=law.n,
+        n=n,
     )
 
 
@@ -170,59 +163,60 @@ class _Bounds:
     radius: float | None
 
 
-def _bounds(choice: Choice, law: Law, moments: Moments, counts: npt.NDArray[np.int64]) -> _Bounds:
+def _bounds(choice: Choice, setting: Setting, moments: Moments, counts: npt.NDArray[np.int64]) -> _Bounds:
     if choice.scoring.map == "hardmax":
-        return _of_votes(choice, law, counts)
-    p_lower, p_upper = _ends(choice, law, moments)
+        return _of_votes(choice, setting, counts)
+    p_lower, p_upper = _ends(choice, setting, moments)
     plain = None
     if 0 < p_lower > p_upper < 1:
         q = float(np.nextafter(1 - p_lower, 2.0))
-        plain = floor_radius(law.sigma / 2 * (z_lower(q) + z_lower(max(p_upper, 1e-300))))
-    steep = None if law.network_lipschitz is None else choice.scoring.lipschitz(law.network_lipschitz)
-    if steep is not None and 0 < steep * law.sigma <= GENTLE:
-        aware = radius_lipschitz(p_lower, p_upper, sigma=law.sigma, lipschitz=steep)
+        plain = floor_radius(setting.sigma / 2 * (z_lower(q) + z_lower(max(p_upper, 1e-300))))
+    steep = None if setting.network_lipschitz is None else choice.scoring.lipschitz(setting.network_lipschitz)
+    if steep is not None and 0 < steep * setting.sigma <= GENTLE:
+        aware = radius_lipschitz(p_lower, p_upper, sigma=setting.sigma, lipschitz=steep)
         if (aware or 0.0) > (plain or 0.0):  # else: two roundings of one number
             return _Bounds(p_lower, p_upper, plain, steep, aware)
     return _Bounds(p_lower, p_upper, plain, None, plain)
 
 
-def _of_votes(choice: Choice, law: Law, counts: npt.NDArray[np.int64]) -> _Bounds:
+def _of_votes(choice: Choice, setting: Setting, counts: npt.NDArray[np.int64]) -> _Bounds:
     """By Clopper and Pearson's bounds."""
-    n, top = law.n, choice.top
-    settings = {"sigma": law.sigma, "alpha": law.alpha, "tail_mass": law.tail_mass}
-    if choice.sides == "one-sided":
-        p_lower = probability_lower(counts[top], n, alpha=law.alpha, tail_mass=law.tail_mass)
-        radius = radius_one_sided(counts[top], n, **settings)
-        return _Bounds(p_lower, min(1.0, float(np.nextafter(1 - p_lower, 2.0))), radius, None, radius)
-    rival = int(np.delete(counts, top).max())
-    p_lower = probability_lower(counts[top], n, alpha=law.alpha / 2, tail_mass=law.tail_mass)
-    p_upper = min(1.0, math.nextafter(miss_upper(n - rival, n, law.alpha / 2) + law.tail_mass, 2.0))
-    radius = radius_two_sided(counts[top], rival, n, **settings)
+    radius, p_lower, p_upper = vote_bounds(
+        counts.tolist(),
+        choice.top,
+        choice.sides,
+        n=setting.n,
+        alpha=setting.alpha,
+        sigma=setting.sigma,
+        tail_mass=setting.tail_mass,
+    )
+    if p_upper is None:
+        p_upper = min(1.0, math.nextafter(1 - p_lower, 2.0))
     return _Bounds(p_lower, p_upper, radius, None, radius)
 
 
-def _ends(choice: Choice, law: Law, moments: Moments) -> tuple[float, float]:
+def _ends(choice: Choice, setting: Setting, moments: Moments) -> tuple[float, float]:
     """Lower bound of the class's mean score, upper bound of all others', together false with alpha at most.
 
     The largest of the other classes' upper bounds is one for each class: it is not below that of the class whose
     true mean is largest, which is the same whatever was drawn. So it costs no union over the classes.
     """
     top = choice.top
-    delta = law.alpha if choice.sides == "one-sided" else law.alpha / 2
-    apart = math.nextafter(law.tail_mass + (choice.scoring.lipschitz(law.logits_error) or 0.0), math.inf)
-    p_lower = max(0.0, math.nextafter(_interval(law, moments, top, delta)[0] - apart, -1.0))
+    delta = setting.alpha if choice.sides == "one-sided" else setting.alpha / 2
+    apart = math.nextafter(setting.tail_mass + (choice.scoring.lipschitz(setting.logits_error) or 0.0), math.inf)
+    p_lower = max(0.0, math.nextafter(_interval(setting, moments, top, delta)[0] - apart, -1.0))
     # scores add up to one, but for their last bits
     p_upper = min(1.0, 1 - p_lower + (len(moments.mean) + 4) * 2.0**-51)
     if choice.sides == "two-sided":
-        rival = max(_interval(law, moments, j, delta)[1] for j in range(len(moments.mean)) if j != top)
+        rival = max(_interval(setting, moments, j, delta)[1] for j in range(len(moments.mean)) if j != top)
         p_upper = min(p_upper, math.nextafter(rival + apart, 2.0))
     return p_lower, p_upper
 
 
-def _interval(law: Law, moments: Moments, j: int, delta: float) -> tuple[float, float]:
+def _interval(setting: Setting, moments: Moments, j: int, delta: float) -> tuple[float, float]:
     # Each chunk's mean and each merge rounds a few times, each score as exp of a number up to 40 or so (those of
     # larger ones are nothing): 2^-50 a chunk and 2^-44 hold for all of it.
-    slack = (chunks(law.n) + 64) * 2.0**-50
+    slack = (chunks(setting.n) + 64) * 2.0**-50
     mean = min(1.0, max(0.0, float(moments.mean[j])))
-    low, high = bernstein_interval(mean, float(moments.variance[j]) * (1 + slack) + slack, law.n, delta=delta)
+    low, high = bernstein_interval(mean, float(moments.variance[j]) * (1 + slack) + slack, setting.n, delta=delta)
     return low - slack, high + slack

@@ -13,7 +13,7 @@ from radii.lipschitz import network_bound
 from radii.smoothing import Moments, certificate, certify, gaussian, noise_key
 from radii.smoothing.sampling import count_chunk, logits_chunk
 from radii.smoothing.simplex import Scoring
-from radii.smoothing.soft import Law, certify_soft, choose
+from radii.smoothing.soft import Setting, certify_soft, choose
 
 DIGITS = Path(__file__).parents[2] / "examples" / "digits"
 ALPHA = 0.05
@@ -48,8 +48,8 @@ def test_bounds_are_false_with_alpha_at_most(scoring):
     false = 0
     for trial in range(TRIALS):
         rng = np.random.default_rng(trial)
-        law = Law(1500, ALPHA, 1.0, 0.0)
-        row = certify_soft(choose(draw(rng, 50), law, [scoring]), from_logits(rng, draw), law)
+        setting = Setting(1500, ALPHA, 1.0, 0.0)
+        row = certify_soft(choose(draw(rng, 50), setting, [scoring]), from_logits(rng, draw), setting)
         if row.prediction == 0:
             false += row.p_lower > truth[0] + spread or row.p_upper < truth[1:].max() - spread
             assert row.p_lower < row.mean[0]
@@ -67,9 +67,9 @@ def test_radii_of_a_linear_network_exceed_the_known_one_no_more_often_than_alpha
     false = near = 0
     for trial in range(TRIALS):
         rng = np.random.default_rng([1, trial])
-        law = Law(2000, ALPHA, 1.0, 0.0)
+        setting = Setting(2000, ALPHA, 1.0, 0.0)
         choices = [Scoring("hardmax"), Scoring("softmax", 0.5), Scoring("softmax", 2.0), Scoring("sparsemax", 0.5)]
-        row = certify_soft(choose(draw(rng, 100), law, choices), from_logits(rng, draw), law)
+        row = certify_soft(choose(draw(rng, 100), setting, choices), from_logits(rng, draw), setting)
         if row.prediction == 0 and row.radius is not None:
             false += row.radius > 0.5
             near += row.radius > 0.35
@@ -87,9 +87,9 @@ def test_the_lipschitz_radius_is_true_where_it_is_known():
         return np.stack([v, -v], 1)
 
     exact, _ = integrate.quad(lambda t: stats.norm.pdf(t) / (1 + math.exp(-2 * c * (u + sigma * t))), -12, 12)
-    law = Law(20_000, 0.001, sigma, 0.0, network_lipschitz=math.sqrt(2) * c)
+    setting = Setting(20_000, 0.001, sigma, 0.0, network_lipschitz=math.sqrt(2) * c)
     rng = np.random.default_rng(5)
-    row = certify_soft(choose(draw(rng, 100), law, [Scoring("softmax")]), from_logits(rng, draw), law)
+    row = certify_soft(choose(draw(rng, 100), setting, [Scoring("softmax")]), from_logits(rng, draw), setting)
     assert row.lipschitz == pytest.approx(c / 2, rel=1e-12)
     assert row.p_lower < exact < row.p_lower + 0.02
     assert row.plain_radius < row.radius < u
@@ -118,8 +118,8 @@ def test_gain_on_a_network_trained_for_a_small_constant():
             return Scoring("hardmax").scores(z).sum(0).astype(int), Moments.of(scoring.scores(z))
 
         pilot = logits_chunk(f, x, stage="pilot", number=0, size=100, **call)
-        law = Law(n, 0.001, sigma, 0.0, network_lipschitz=upper)
-        row = certify_soft(choose(pilot, law), score, law)
+        setting = Setting(n, 0.001, sigma, 0.0, network_lipschitz=upper)
+        row = certify_soft(choose(pilot, setting), score, setting)
         votes = certify(f, x, num_classes=10, noise=noise, alpha=0.001, n0=100, n=n, key=key)
         if row.lipschitz is not None:
             gains.append(row.radius / row.plain_radius)
@@ -134,8 +134,8 @@ def test_nearly_certain_inputs_keep_their_votes():
         return np.tile([2.0, 0.0, 0.0], (size, 1)) + 0.1 * rng.standard_normal((size, 3))
 
     rng = np.random.default_rng(0)
-    law = Law(5000, 0.001, 1.0, 0.0)
-    row = certify_soft(choose(draw(rng, 100), law), from_logits(rng, draw), law)
+    setting = Setting(5000, 0.001, 1.0, 0.0)
+    row = certify_soft(choose(draw(rng, 100), setting), from_logits(rng, draw), setting)
     assert row.scoring == Scoring("hardmax")
     votes = certificate(row.pilot_counts, row.counts, n=5000, alpha=0.001, sigma=1.0, tail_mass=0.0)
     assert row.radius == row.plain_radius == votes.radius
@@ -148,8 +148,8 @@ def test_what_is_not_finite_is_a_class_that_is_never_certified():
         return z
 
     rng = np.random.default_rng(0)
-    law = Law(2000, 0.001, 1.0, 0.0)
-    row = certify_soft(choose(draw(rng, 100), law), from_logits(rng, draw), law)
+    setting = Setting(2000, 0.001, 1.0, 0.0)
+    row = certify_soft(choose(draw(rng, 100), setting), from_logits(rng, draw), setting)
     assert (row.prediction, row.radius, row.abstained) == (None, None, True)
     assert row.counts[-1] > 1300
 
@@ -161,8 +161,8 @@ def test_a_missing_tail_lowers_the_radius():
 
     def certified(tail_mass):
         rng = np.random.default_rng(0)
-        law = Law(2000, 0.001, 1.0, tail_mass)
-        return certify_soft(choose(draw(rng, 100), law, [Scoring("softmax")]), from_logits(rng, draw), law)
+        setting = Setting(2000, 0.001, 1.0, tail_mass)
+        return certify_soft(choose(draw(rng, 100), setting, [Scoring("softmax")]), from_logits(rng, draw), setting)
 
     full, less = certified(0.0), certified(0.01)
     assert less.p_lower == pytest.approx(full.p_lower - 0.01, abs=1e-12)
@@ -179,31 +179,31 @@ def test_what_rounding_did_to_the_logits_is_taken_off():
         return np.stack([u, -u], 1)
 
     def p_lower(logits_error):
-        law = Law(20_000, 0.001, 1.0, 0.0, network_lipschitz=1.0, logits_error=logits_error)
+        setting = Setting(20_000, 0.001, 1.0, 0.0, network_lipschitz=1.0, logits_error=logits_error)
         rng = np.random.default_rng(0)
-        choice = choose(draw(rng, 100) + worst, law, [Scoring("softmax")])
-        return certify_soft(choice, from_logits(rng, lambda rng, size: draw(rng, size) + worst), law).p_lower
+        choice = choose(draw(rng, 100) + worst, setting, [Scoring("softmax")])
+        return certify_soft(choice, from_logits(rng, lambda rng, size: draw(rng, size) + worst), setting).p_lower
 
     assert p_lower(0.0) > 0.5 > p_lower(error)  # by symmetry the true mean is 1/2
     assert p_lower(0.0) - p_lower(error) == pytest.approx(error * math.sqrt(2) / 4, rel=1e-9)
     for wrong in (-1e-9, math.inf, math.nan):
         with pytest.raises(ValueError, match=r"^logits_error: "):
-            Law(2000, 0.001, 1.0, 0.0, logits_error=wrong)
+            Setting(2000, 0.001, 1.0, 0.0, logits_error=wrong)
 
 
 def test_missing_chunks_are_refused():
-    law = Law(2000, 0.001, 1.0, 0.0)
+    setting = Setting(2000, 0.001, 1.0, 0.0)
 
     def score(number, size, scoring):
         z = np.zeros((size - 1, 2))
         return Scoring("hardmax").scores(z).sum(0).astype(int), Moments.of(scoring.scores(z))
 
     with pytest.raises(ValueError, match=r"^counts: add up to 1998"):
-        certify_soft(choose(np.zeros((10, 2)), law), score, law)
+        certify_soft(choose(np.zeros((10, 2)), setting), score, setting)
     with pytest.raises(ValueError, match=r"^pilot_logits: "):
-        choose(np.zeros((1, 2)), law)
+        choose(np.zeros((1, 2)), setting)
     with pytest.raises(ValueError, match=r"^n: "):
-        Law(1, 0.001, 1.0, 0.0)
+        Setting(1, 0.001, 1.0, 0.0)
 
 
 def test_logits_of_a_chunk_are_those_that_it_counts():
