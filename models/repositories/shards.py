@@ -271,7 +271,7 @@ def _take_chunks(session: Session, shard: Shard, result: InputResult, streams: S
             reused += sum(row.counts)
     said = {"pilot": result.detail["pilot_counts"], "estimate": result.detail["counts"]}
     said = {stage: counts for stage, counts in said.items() if any(counts)}  # a decision may need no sample
-    if sums != said:
+    if sums != said or sum(result.detail["counts"]) != result.detail["n"]:
         raise CountsMismatch(f"input {result.index} of {shard.certification_id}: chunks sum to {sums}, not {said}")
     if "scores" in result.detail:
         fresh = [(sum(row.counts), row.scores["mean"]) for row in rows if row.stage == "estimate" and row.scores]

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import func, select
@@ -131,6 +132,35 @@ def test_a_result_whose_counts_are_not_its_chunks_is_refused_whole(database: Dat
     assert row(database, job).done == 0
     with database.read() as session:
         assert session.scalar(select(func.count()).select_from(Chunk)) == 0
+
+
+def test_a_decision_that_needed_no_sample_has_none(database: Database, job: str) -> None:
+    """Most of its pilot was not finite. A radius without samples is refused all the same."""
+    claim, _ = begin(database, shard_ids(database, job)[0])
+    pilot = ChunkCounts(0, "pilot", 0, [1, 0, N0 - 1])
+    detail = {"pilot_counts": pilot.counts, "counts": [0, 0, 0], "n": 0, "unspent": N, "decision": "undecided"}
+    decided = InputResult(0, label=0, prediction=None, radius=None, abstained=True, detail=detail)
+    with pytest.raises(CountsMismatch):
+        record(database, claim, pilot, replace(decided, detail={**detail, "n": N}))
+    record(database, claim, pilot, decided)
+    assert row(database, job).done == N0 + N
+
+
+def test_mean_scores_that_are_not_those_of_the_chunks_are_refused(database: Database, job: str) -> None:
+    claim, _ = begin(database, shard_ids(database, job)[0])
+    pilot, *fresh = chunks_of(0)
+    # 60 samples of mean 0.8 and 40 of mean 0.6 have mean 0.72
+    parts = [replace(c, scores={"mean": [m, 1 - m, 0.0]}) for c, m in zip(fresh, (0.8, 0.6), strict=True)]
+    said = result_of(0)
+    for mean, held in ((0.7201, False), (float("nan"), False), (0.72, True)):
+        scores = {"mean": [mean, 1 - mean, 0.0]}
+        result = replace(said, detail={**said.detail, "scores": scores})
+        if held:
+            record(database, claim, pilot, *parts, result)
+        else:
+            with pytest.raises(CountsMismatch):
+                record(database, claim, pilot, *parts, result)
+    assert row(database, job).done == N0 + N
 
 
 def test_a_shard_can_not_finish_without_all_its_results(database: Database, job: str) -> None:
