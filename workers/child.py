@@ -20,6 +20,9 @@ ALLOCATOR = {
     "MALLOC_TOP_PAD_": str(2**26),
 }
 DEVICE_PREFIXES = ("CUDA_", "NVIDIA_", "LD_LIBRARY_PATH")
+# It overrules what a process says of TF32. The like of it (CUBLAS_EMULATE_*, ONEDNN_DEFAULT_FPMATH_MODE,
+# TORCH_ALLOW_TF32_CUBLAS_OVERRIDE) has none of the prefixes: what a network answers depends on no such variable.
+ARITHMETIC = {"NVIDIA_TF32_OVERRIDE"}
 
 
 def bare_environment() -> dict[str, str]:
@@ -35,7 +38,8 @@ class Runner:
     """A ``python -m workers.runner``. It may be told the noise secret, so that travels by its stdin alone."""
 
     def __init__(self) -> None:
-        devices = {key: value for key, value in os.environ.items() if key.startswith(DEVICE_PREFIXES)}
+        keys = {key for key in os.environ if key.startswith(DEVICE_PREFIXES)} - ARITHMETIC
+        devices = {key: os.environ[key] for key in keys}
         path = {"PATH": os.environ.get("PATH", os.defpath)}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "workers.runner"],

@@ -9,9 +9,10 @@ from radii.lipschitz.margin import Margin, certified_accuracy, margin_radius
 from radii.lipschitz.matrix import NormBound, matrix_norm
 from radii.lipschitz.network import LayerBound, NetworkBound, network_bound
 from radii.lipschitz.norms import UnboundedModel
-from radii.lipschitz.rounding import LayerTooLarge, NonFiniteWeights
+from radii.lipschitz.rounding import EmulatedFloat64, LayerTooLarge, NonFiniteWeights
 
 __all__ = [
+    "EmulatedFloat64",
     "LayerBound",
     "LayerTooLarge",
     "Margin",

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from radii.lipschitz.rounding import Lower, Upper, down, gamma, ldexp_down, ldexp_up, up
+from radii.lipschitz.rounding import Lower, Upper, check_float64, down, gamma, ldexp_down, ldexp_up, up
 
 Array = npt.NDArray[np.float64] | torch.Tensor
 
@@ -55,7 +55,12 @@ def gram_iteration(matrix: Array) -> Iterator[GramStep]:
 
     ``upper`` rests on ``||G|| <= ||G||_F``, ``lower`` on ``||G|| >= ||G^T G||_F / ||G||_F``. The matrix is a float64
     array, or a float64 tensor on whose device the products are taken: their bounds hold for any order of the sums.
+
+    Raises:
+        EmulatedFloat64: that device may not take them in float64.
     """
+    if isinstance(matrix, torch.Tensor):
+        check_float64(matrix.device)
     exponent = math.frexp(largest_entry(matrix))[1]
     # in two steps, since 2^1074 is no float64
     array = matrix * 2.0 ** (-exponent // 2) * 2.0 ** (-exponent - -exponent // 2)

@@ -10,7 +10,7 @@ import torch
 
 from radii.lipschitz.compose import SQRT2
 from radii.lipschitz.network import NetworkBound
-from radii.lipschitz.rounding import product_up
+from radii.lipschitz.rounding import check_float64, product_up
 
 LogitsLike = npt.ArrayLike | torch.Tensor
 
@@ -43,8 +43,11 @@ def margin_radius(logits: LogitsLike, bound: NetworkBound, *, norms: LogitsLike)
         norms: (N,) l2 norms of the inputs the logits belong to, or upper bounds of them.
 
     Raises:
+        EmulatedFloat64: the logits come from a GPU whose products may not be in float64.
         ValueError: shapes or dtype do not fit.
     """
+    if isinstance(logits, torch.Tensor):
+        check_float64(logits.device)
     z, sizes = _array(logits), _array(norms)
     if z.dtype != np.float64:
         raise ValueError(

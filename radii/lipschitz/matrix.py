@@ -70,6 +70,7 @@ def matrix_norm(weight: npt.ArrayLike | torch.Tensor, *, rtol: float = 1e-6, met
 
     Raises:
         NonFiniteWeights: a weight is NaN or infinite.
+        EmulatedFloat64: the weight lies on a GPU whose products may not be in float64.
         ValueError: not a real matrix, no such method, or ``rtol`` outside (0, 1).
     """
     check_rtol(rtol)

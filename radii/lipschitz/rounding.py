@@ -6,6 +6,7 @@ a sum of k products in float64, in any order, errs by at most ``gamma(k)`` times
 """
 
 import math
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import NewType
@@ -29,6 +30,27 @@ class NonFiniteWeights(ValueError):
 
 class LayerTooLarge(ValueError):
     """A layer's bound would take more memory than is reasonable: use smoothing, or a smaller layer."""
+
+
+class EmulatedFloat64(RuntimeError):
+    """cuBLAS may put float64 products together from narrower ones, without a proved error: see the remedy it names."""
+
+
+EMULATION = "CUBLAS_EMULATE_DOUBLE_PRECISION"
+
+
+def check_float64(device: torch.device) -> None:
+    """Raises `EmulatedFloat64` where a product of float64 tensors on this device may not be taken in float64.
+
+    cuBLAS from CUDA 13.0 update 2 on emulates where the environment allows it, which by default it does not
+    (https://docs.nvidia.com/cuda/cublas/#floating-point-emulation). PyTorch never asks for it.
+    """
+    value = os.environ.get(EMULATION, "")
+    if device.type == "cuda" and value not in ("", "0"):
+        raise EmulatedFloat64(
+            f"{EMULATION}={value} lets cuBLAS emulate float64, which no bound here allows for: unset it and start the "
+            "process again, or move the tensor to the CPU"
+        )
 
 
 @contextmanager

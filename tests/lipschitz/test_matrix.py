@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from radii.lipschitz import NonFiniteWeights, eigen, matrix_norm
+from radii.lipschitz import EmulatedFloat64, NonFiniteWeights, eigen, matrix_norm
 
 RTOL = 1e-6
 METHODS = ["gram", "cholesky"]
@@ -150,7 +150,7 @@ def test_global_settings_do_not_change_a_bit():
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
-def test_weights_on_a_gpu():
+def test_weights_on_a_gpu(monkeypatch):
     weight = torch.randn(150, 140, device="cuda")
     true = float(torch.linalg.matrix_norm(weight.cpu().double(), 2))
     bound = matrix_norm(weight)
@@ -159,6 +159,9 @@ def test_weights_on_a_gpu():
     assert matrix_norm(weight, method="cholesky") == matrix_norm(weight.cpu(), method="cholesky")
     with pytest.raises(NonFiniteWeights):
         matrix_norm(weight / 0)
+    monkeypatch.setenv("CUBLAS_EMULATE_DOUBLE_PRECISION", "1")
+    with pytest.raises(EmulatedFloat64):
+        matrix_norm(weight)
 
 
 @pytest.mark.parametrize("shape", [(20, 30), (1, 1), (0, 3), (3, 0)])

@@ -5,10 +5,22 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from radii.lipschitz.rounding import gamma, hypot_up, ldexp_down, ldexp_up, product_up, scaled, sum_up
+from radii.lipschitz.rounding import (
+    EMULATION,
+    EmulatedFloat64,
+    check_float64,
+    gamma,
+    hypot_up,
+    ldexp_down,
+    ldexp_up,
+    product_up,
+    scaled,
+    sum_up,
+)
 
 positive = st.floats(1e-150, 1e150)
 
@@ -62,3 +74,18 @@ def test_scaled_keeps_the_numbers(values):
         assert abs(Fraction(float(small)) * Fraction(2) ** exponent - Fraction(value)) <= Fraction(2) ** (
             exponent - 1000
         )
+
+
+@pytest.mark.parametrize(
+    ("value", "device", "sound"),
+    [(None, "cuda", True), ("0", "cuda:1", True), ("1", "cpu", True), ("1", "cuda", False), ("2", "cuda:1", False)],
+)
+def test_float64_that_a_gpu_may_emulate_is_refused(value, device, sound, monkeypatch):
+    monkeypatch.delenv(EMULATION, raising=False)
+    if value is not None:
+        monkeypatch.setenv(EMULATION, value)
+    if sound:
+        check_float64(torch.device(device))
+    else:
+        with pytest.raises(EmulatedFloat64, match=f"{EMULATION}={value} .* unset it"):
+            check_float64(torch.device(device))
