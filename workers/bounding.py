@@ -37,7 +37,13 @@ def bound(method: Lipschitz, model: Prepared, order: Json, emit: Emit) -> None:
             radius = None if found.radius is None else converted(found.radius, method.norm, row.numel())
             if index in order["cross_check"] and found.prediction is not None and radius is not None:
                 attack = partial(
-                    attack_network, module, row, prediction=found.prediction, radius=radius, norm=method.norm
+                    attack_network,
+                    module,
+                    row,
+                    prediction=found.prediction,
+                    radius=radius,
+                    norm=method.norm,
+                    error=network.error.at,
                 )
                 detail["attack"] = attacked(row.numpy(), attack)
             emit("result", result(index, ys, found.prediction, radius, detail))

@@ -8,7 +8,6 @@ beginning stands, whatever another batch size or device would make of a close vo
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.dialects import postgresql, sqlite
@@ -42,21 +41,21 @@ def beginnings(session: Session, streams: Streams, stage: str, n: int) -> dict[i
     best: dict[str, tuple[int, Counts]] = {}
     digests = sorted(set(streams.inputs.values()))
     for start in range(0, len(digests), MANY):
-        rows = select(Ledger.input, Ledger.samples, Ledger.counts).where(
+        known = select(Ledger.input, Ledger.samples, Ledger.counts).where(
             Ledger.model == streams.model,
             Ledger.input.in_(digests[start : start + MANY]),
             Ledger.noise == streams.noise,
             Ledger.stage == stage,
             (Ledger.samples == n) | ((Ledger.samples < n) & (Ledger.samples % CHUNK == 0)),
         )
-        for digest, samples, counts in session.execute(rows):
+        for digest, samples, counts in session.execute(known):
             best[digest] = max(best.get(digest, (0, [])), (samples, counts))
     return {index: best[digest][1] for index, digest in streams.inputs.items() if digest in best}
 
 
-def add(session: Session, streams: Streams, index: int, stage: str, sums: list[Counts]) -> None:
-    """Keep sums over beginnings of the stream of input ``index``; what is there already stands."""
-    rows: list[dict[str, Any]] = [
+def rows(streams: Streams, index: int, stage: str, sums: list[Counts]) -> list[Json]:
+    """The ledger's rows for sums over beginnings of the stream of input ``index``."""
+    return [
         {
             "model": streams.model,
             "input": streams.inputs[index],
@@ -68,8 +67,15 @@ def add(session: Session, streams: Streams, index: int, stage: str, sums: list[C
         for counts in sums
         if sum(counts)
     ]
+
+
+def add(session: Session, new: list[Json]) -> None:
+    """Keep these rows; what is there already stands.
+
+    Call it once in a transaction: rows go in sorted, so that no two transactions wait for each other.
+    """
     insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-    for row in rows:
+    for row in sorted(new, key=lambda row: (row["input"], row["stage"], row["samples"])):
         session.execute(insert(Ledger).values(**row).on_conflict_do_nothing())
 
 

@@ -175,8 +175,10 @@ def record(
     if report is not None:
         reports.add_first(session, certification, report)
     progress = _add_chunks(session, shard, chunks)
+    entries: list[Json] = []
     for result in results:
-        progress += _add_result(session, shard, result, streams)
+        progress += _add_result(session, shard, result, streams, entries)
+    ledger.add(session, entries)
     certification.done += progress
     if progress:
         shard.attempts = 0
@@ -242,8 +244,10 @@ def _add_chunks(session: Session, shard: Shard, chunks: Sequence[ChunkCounts]) -
     return sum(sum(row["counts"]) for row in new.values())
 
 
-def _add_result(session: Session, shard: Shard, result: InputResult, streams: Streams | None) -> int:
-    """Insert the result if it is not there yet; how much progress that is.
+def _add_result(
+    session: Session, shard: Shard, result: InputResult, streams: Streams | None, entries: list[Json]
+) -> int:
+    """Insert the result if it is not there yet; how much progress that is. ``entries`` gets what the ledger is to know.
 
     Samples counted when their chunks came; those that a decision did not need count now.
     """
@@ -251,13 +255,15 @@ def _add_result(session: Session, shard: Shard, result: InputResult, streams: St
         return 0
     sampled = "counts" in result.detail
     if sampled:
-        _take_chunks(session, shard, result, streams)
+        _take_chunks(session, shard, result, streams, entries)
     session.add(Result(certification_id=shard.certification_id, **asdict(result)))
     return int(result.detail.get("unspent", 0)) if sampled else 1
 
 
-def _take_chunks(session: Session, shard: Shard, result: InputResult, streams: Streams | None) -> None:
-    """Drop the input's chunks, whose sums the result must hold (NUMERICS 3, rule 9), and enter them in the ledger."""
+def _take_chunks(
+    session: Session, shard: Shard, result: InputResult, streams: Streams | None, entries: list[Json]
+) -> None:
+    """Drop the input's chunks, whose sums the result must hold (NUMERICS 3, rule 9)."""
     of_input = (Chunk.certification_id == shard.certification_id, Chunk.index == result.index)
     sums: dict[str, Counts] = {}
     whole: dict[str, Counts] = {}  # of chunks that more samples would not change
@@ -288,7 +294,7 @@ def _take_chunks(session: Session, shard: Shard, result: InputResult, streams: S
         result.detail["other_noises"] = others
     decided = result.detail.get("decision") is not None  # its looks are other samples than a radius's chunks
     for stage in ("pilot",) if decided else ("pilot", "estimate"):
-        ledger.add(session, streams, result.index, stage, [sums[stage], whole.get(stage, [])])
+        entries += ledger.rows(streams, result.index, stage, [sums[stage], whole.get(stage, [])])
 
 
 def _plus(before: Counts | None, more: Counts) -> Counts:

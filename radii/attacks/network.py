@@ -5,6 +5,7 @@ Two searches, from several starts each: projected gradient descent on the margin
 (Hasofer-Lind; with the gradients of DeepFool, Moosavi-Dezfooli et al., CVPR 2016).
 """
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -19,9 +20,10 @@ from radii.norms import Norm
 Classifier = Callable[[Tensor], Tensor]
 
 INSIDE = 1 - 1e-6  # of a radius: where points strictly inside it are looked for
-CLEAR = 2.0**-30  # of the largest logit: what float64 may be wrong about is far less
+CLEAR = 2.0**-30  # of the largest logit: float64 is wrong about far less, unless a network is ill-conditioned
 ANY = -1  # no class in particular
 FAR = 32  # radii away, descent gives up
+SQRT2 = math.nextafter(math.sqrt(2), 2)
 
 
 def attack_network(
@@ -34,6 +36,7 @@ def attack_network(
     steps: int = 10,
     rivals: int = 3,
     seed: int = 0,
+    error: Callable[[float], float] | None = None,
 ) -> Attack:
     """The nearest input that f classifies otherwise than as ``prediction``, and whether it lies inside ``radius``.
 
@@ -41,6 +44,8 @@ def attack_network(
         classifier: (batch, *shape) to logits (batch, classes), in float64: what float32 confuses is no evidence.
         x: one float64 input without batch axis. It may leave the range of the data: certificates hold everywhere.
         rivals: other classes that are aimed at, those with the largest logits.
+        error: upper bound of the l2 distance between the classifier's logits and those that the radius speaks of, given
+            the l2 norm of its input (``NetworkBound.error.at``): a smaller change of class is no evidence.
 
     Raises:
         NotAttackable: there is no gradient.
@@ -48,7 +53,7 @@ def attack_network(
     """
     if x.dtype != torch.float64:
         raise ValueError(f"x must be float64, not {x.dtype}")
-    search = _Search(classifier, x, prediction, norm)
+    search = _Search(classifier, x, prediction, norm, error or (lambda size: 0.0))
     targets, farther = search.rivals(rivals), 1
     if targets.numel():
         search.inside(radius * INSIDE, targets, steps, seed)
@@ -92,8 +97,10 @@ def rival_logits(logits: Tensor, prediction: int, targets: Tensor | None) -> Ten
 class _Search:
     """The nearest adversarial input so far."""
 
-    def __init__(self, classifier: Classifier, x: Tensor, prediction: int, norm: Norm) -> None:
-        self.classifier, self.x, self.prediction, self.norm = classifier, x, prediction, norm
+    def __init__(
+        self, classifier: Classifier, x: Tensor, prediction: int, norm: Norm, error: Callable[[float], float]
+    ) -> None:
+        self.classifier, self.x, self.prediction, self.norm, self.error = classifier, x, prediction, norm, error
         self.best: tuple[float, int, Tensor] | None = None
 
     def logits(self, points: Tensor) -> Tensor:
@@ -110,7 +117,10 @@ class _Search:
         logits = self.logits(points)
         for point, z in zip(points, logits, strict=True):
             other = int(z.argmax())
-            if not bool(z.isfinite().all()) or float(z[other] - z[self.prediction]) <= CLEAR * float(z.abs().max()):
+            # of a difference of two logits, at an input whose norm is rounded up
+            error = SQRT2 * self.error(float(point.norm()) * (1 + 2.0**-6))
+            doubt = max(CLEAR * float(z.abs().max()), error)
+            if not bool(z.isfinite().all()) or not float(z[other] - z[self.prediction]) > doubt:
                 continue
             away = distance(self.x.cpu().numpy(), point.cpu().numpy(), self.norm)
             if self.best is None or away < self.best[0]:

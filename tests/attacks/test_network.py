@@ -66,6 +66,19 @@ def test_gradient_descent_finds_what_lies_behind_a_bend() -> None:
     assert found.contradicted and found.distance == pytest.approx(0.09, rel=0.01)
 
 
+def test_what_rounding_may_have_done_is_no_evidence() -> None:
+    """Around 1e12 float64 knows values to 6e-5: the computed boundary is not where the true one is, at 5e-5."""
+
+    def classifier(points: Tensor) -> Tensor:
+        return torch.cat([(points + 1e12) - 1e12, torch.full_like(points, 5e-5)], 1)
+
+    x, claim = torch.tensor([1e-4], dtype=torch.float64), {"prediction": 0, "radius": 4.9e-5}
+    assert attack_network(classifier, x, **claim).contradicted
+    assert not attack_network(classifier, x, **claim, error=lambda norm: 1e12 * 2.0**-53).contradicted
+    # it is that of the point that is judged: one that grows away from the input forgives what lies there
+    assert not attack_network(classifier, x, **claim, error=lambda norm: 1.0 if norm < 9e-5 else 0.0).contradicted
+
+
 def test_a_step_has_no_gradient_and_what_is_not_differentiable_says_so() -> None:
     x = torch.zeros(3, dtype=torch.float64)
     steps = attack_network(lambda p: torch.stack([1 + 0 * p.sum(1), p.sum(1).round()], 1), x, prediction=0, radius=1.0)

@@ -1,7 +1,12 @@
 """The ledger: a stream is counted once, for whoever asks."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any
+
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import event, func, select
 
 from models.database import Database
 from models.repositories import leases, ledger, shards
@@ -118,3 +123,27 @@ def test_other_noises_of_the_same_input_are_recorded(database: Database) -> None
             "inputs": 1,
             "noises": result.detail["other_noises"],
         }
+
+
+def test_two_certifications_that_end_in_opposite_orders_do_not_wait_for_each_other(database: Database) -> None:
+    """After its first row each waits, for a second at most, until the other has one: in opposite orders a deadlock."""
+    streams = Streams("model", STREAMS.noise, {0: "zero", 1: "one"})
+    entries = [ledger.rows(streams, index, "estimate", [[1000, 0, 0]])[0] for index in (0, 1)]
+    first = threading.local()
+    both = threading.Barrier(2, timeout=1)
+
+    @event.listens_for(database.engine, "after_cursor_execute")
+    def wait(connection: Any, cursor: Any, statement: str, *_: object) -> None:
+        if statement.startswith("INSERT INTO ledger") and not hasattr(first, "over"):
+            first.over = True
+            with suppress(threading.BrokenBarrierError):
+                both.wait()
+
+    def enter(rows: list[dict[str, Any]]) -> None:
+        with database.write() as session:
+            ledger.add(session, rows)
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(enter, [entries, entries[::-1]]))
+    with database.read() as session:
+        assert session.scalar(select(func.count()).select_from(Ledger)) == 2
