@@ -18,8 +18,6 @@ SURPRISE = 1e-6  # less likely than this, it is no chance
 
 def drawn(method: Json, model_digest: str, indices: range) -> list[int]:
     """The inputs to attack where they are certified: chosen before anything is known of them."""
-    if method.get("scores", "hard") != "hard":
-        return []  # the attack's test is of votes; a classifier by mean scores is another one
     asked, total = method.get("cross_check", 0), len(indices)
     number = min(MOST, math.ceil(total / ONE_IN)) if asked is None else min(asked, total)
     places: set[int] = set()

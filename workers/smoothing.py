@@ -52,14 +52,18 @@ def smooth(method: Smoothing, model: Prepared, order: Json, emit: Emit, test: Te
     alpha = math.nextafter(method.alpha / order["inputs"], 0.0) if method.family_wise else method.alpha
     for index in order["indices"]:
         started = time.perf_counter()
-        task = _Input(method, model, order, emit, noise, alpha, known, index, np.array(xs[index]))
+        task = _Input(
+            method, model, order, emit, noise, alpha, known, index, np.array(xs[index]), lipschitz is not None
+        )
         if method.scores == "soft":
             prediction, radius, detail = _by_scores(task, lipschitz, why_not)
+            scoring = Scoring(detail["scores"]["map"], detail["scores"]["factor"])
         else:
             prediction, radius, detail = _by_votes(task)
+            scoring = Scoring("hardmax")
         detail |= {"noise": noise.name, "seconds": time.perf_counter() - started}
         if index in order["cross_check"] and prediction is not None and radius is not None:
-            detail["attack"] = task.attack(prediction, radius)
+            detail["attack"] = task.attack(prediction, radius, scoring)
         emit("result", result(index, ys, prediction, radius, detail))
 
 
@@ -76,10 +80,19 @@ class _Input:
     known: Mapping[tuple[int, str, int], Json]
     index: int
     row: npt.NDArray[np.float32]
+    exact: bool
+    """In float64, on the CPU, where a radius counts on the constant of the network in real arithmetic."""
 
     @cached_property
     def x(self) -> Tensor:
-        return torch.from_numpy(self.row).to(self.model.device)
+        return torch.from_numpy(self.row).to("cpu" if self.exact else self.model.device)
+
+    def classifier(self, noisy: Tensor) -> Tensor:
+        """What is sampled: noisy copies (batch, *shape) to logits."""
+        if self.exact:
+            return self.model.logits(noisy.double())  # type: ignore[no-any-return]
+        network = self.model.scorer if self.method.scores == "soft" else self.model.classifier
+        return network(noisy)  # type: ignore[no-any-return]
 
     @cached_property
     def call(self) -> Json:
@@ -109,10 +122,10 @@ class _Input:
         chunk = {"index": self.index, "stage": stage, "number": number, "counts": counted, "scores": scores}
         self.emit("chunk", chunk)
 
-    def attack(self, prediction: int, radius: float) -> Json:
+    def attack(self, prediction: int, radius: float, scoring: Scoring) -> Json:
         attack = partial(
             SmoothedAttack(batch_size=self.call["batch_size"]),
-            self.model.classifier,
+            self.classifier,
             self.x,
             noise=self.noise,
             num_classes=self.call["num_classes"],
@@ -120,6 +133,7 @@ class _Input:
             radius=radius,
             norm=self.method.norm,
             key=self.call["key"],
+            scoring=scoring,
         )
         return attacked(self.row, attack)
 
@@ -133,7 +147,7 @@ def _by_votes(task: _Input) -> tuple[int | None, float | None, Json]:
             return list(first["counts"]) if number == 0 else [0] * len(first["counts"])
         if (chunk := task.chunk(stage, number)) is not None:
             return list(chunk["counts"])
-        counts = count_chunk(task.model.classifier, task.x, stage=stage, number=number, size=size, **task.call)
+        counts = count_chunk(task.classifier, task.x, stage=stage, number=number, size=size, **task.call)
         task.keep(stage, number, counts)
         return counts
 
@@ -160,16 +174,9 @@ def _by_votes(task: _Input) -> tuple[int | None, float | None, Json]:
 def _by_scores(task: _Input, lipschitz: float | None, why_not: str | None) -> tuple[int | None, float | None, Json]:
     """As :func:`_by_votes`, for mean scores."""
     method, size = task.method, task.row.size
-    # In float64 where a radius counts on the constant of the network in real arithmetic.
-    network = task.model.scorer if lipschitz is None else task.model.logits
-    x = task.x if lipschitz is None else task.x.cpu()
-
-    def classifier(noisy: Tensor) -> Tensor:
-        logits: Tensor = network(noisy if lipschitz is None else noisy.double())
-        return logits
 
     def logits(stage: Stage, number: int, samples: int) -> npt.NDArray[np.floating]:
-        return logits_chunk(classifier, x, stage=stage, number=number, size=samples, **task.call)
+        return logits_chunk(task.classifier, task.x, stage=stage, number=number, size=samples, **task.call)
 
     def score(number: int, samples: int, scoring: Scoring) -> tuple[Counts, Moments]:
         if (chunk := task.chunk("estimate", number)) is not None:

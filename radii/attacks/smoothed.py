@@ -6,7 +6,9 @@ Projected gradient descent through the expectation over the noise (Athalye et al
 
 import hashlib
 from dataclasses import dataclass
+from functools import reduce
 from itertools import count
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,13 +22,16 @@ from radii.norms import Norm
 from radii.smoothing.keys import Stage, chunk_seed, chunk_size, chunks
 from radii.smoothing.noise import Grid, Noise, noise_of
 from radii.smoothing.noise.grid import STEPS
-from radii.smoothing.sampling import count_chunk
+from radii.smoothing.sampling import count_chunk, logits_chunk
+from radii.smoothing.scores import Moments, bernstein_interval
 from radii.smoothing.serving import prediction_test
+from radii.smoothing.simplex import Scoring
 
 LEVEL = 1e-9
 """How likely it is, at most, that g is said to answer otherwise where it does not."""
 PROOF = 10_000
 """Votes from which that is said."""
+VOTES = Scoring("hardmax")
 FAR = 4.0  # from here on a normal deviate of 1,000 votes means nothing
 
 
@@ -50,36 +55,40 @@ class SmoothedAttack:
         radius: float,
         norm: Norm = "l2",
         key: bytes,
+        scoring: Scoring = VOTES,
     ) -> Attack:
         """Whether g answers otherwise than ``prediction`` strictly inside ``radius``, and about where it does at all.
 
         ``Attack.distance`` is where half the votes have turned along the one direction that was found: an estimate,
-        from ``votes`` votes a look, of an upper bound of g's own distance. ``contradicted`` rests on the exact binomial
-        test of ``prediction_test`` at ``LEVEL``, on ``PROOF`` votes that nothing was chosen by.
+        from ``votes`` votes a look, of an upper bound of g's own distance. ``contradicted`` rests on ``PROOF`` votes
+        that nothing was chosen by, at ``LEVEL``: on the exact binomial test of ``prediction_test``, or, of mean scores,
+        on a Bernstein bound of how far another class leads.
 
         Args:
             classifier, x, noise, num_classes: as of :func:`radii.smoothing.count_chunk`; the classifier must have
                 gradients. Noise on a grid becomes what it stands for, a rounded law, which has no grid of inputs.
             key: the noise key of the certificate, 32 bytes; the noise here is another one.
+            scoring: what g takes the mean of.
 
         Raises:
             NotAttackable: there is no gradient.
         """
         if isinstance(noise, Grid):
             classifier, noise = rounded(classifier, noise), noise_of(noise.law, noise.sigma, x.device)
-        search = _Search(self, classifier, x, noise, num_classes, prediction, norm, hashlib.sha256(key).digest())
+        digest = hashlib.sha256(key).digest()
+        search = _Search(self, classifier, x, noise, num_classes, prediction, norm, digest, scoring)
         delta = search.descend(radius * INSIDE)
         if not bool(delta.any()):
             raise NotAttackable("its gradient is zero around the input")
         point = x + delta
         seen = search.votes(point)
-        broken = False
+        winner = None
         if seen.argmax() != prediction and distance(x.cpu().numpy(), point.cpu().numpy(), norm) < radius:
-            seen = search.votes(point, PROOF, stage="estimate")
-            broken = prediction_test(seen, alpha=LEVEL) not in (None, prediction)
+            seen, winner = search.proved(point, int(seen.argmax()))
         away, other = search.crossing(delta, radius * INSIDE, seen)
-        evidence = point.cpu().numpy() if broken else None
-        return Attack(away, int(seen.argmax()) if broken else other, broken, evidence)
+        if winner is None:
+            return Attack(away, other, False, None)
+        return Attack(away, winner, True, point.cpu().numpy())
 
 
 def rounded(classifier: Classifier, noise: Grid) -> Classifier:
@@ -104,8 +113,9 @@ class _Search:
         prediction: int,
         norm: Norm,
         key: bytes,
+        scoring: Scoring,
     ) -> None:
-        self.budget, self.classifier, self.x, self.noise = budget, classifier, x, noise
+        self.budget, self.classifier, self.x, self.noise, self.scoring = budget, classifier, x, noise, scoring
         self.num_classes, self.prediction, self.norm, self.key = num_classes, prediction, norm, key
         self.numbers = count()
 
@@ -136,23 +146,45 @@ class _Search:
         weight = vote * (1 - vote)
         return (weight.view(-1, *[1] * point.dim()) * gradient).mean(0)
 
-    def votes(self, point: Tensor, n: int | None = None, stage: Stage = "pilot") -> np.ndarray:
-        """Fresh ones, by class; the last entry: non-finite logits."""
-        n = n or self.budget.votes
-        seen = np.zeros(self.num_classes + 1, np.int64)
-        for number in range(chunks(n)):
-            seen += count_chunk(
-                self.classifier,
-                point,
-                num_classes=self.num_classes,
-                noise=self.noise,
-                key=self.key,
-                stage=stage,
-                number=next(self.numbers),
-                size=chunk_size(n, number),
-                batch_size=self.budget.batch_size,
-            )
-        return seen
+    def votes(self, point: Tensor) -> np.ndarray:
+        """Fresh ones, or scores in their place, summed by class; the last entry: non-finite logits."""
+        n = self.budget.votes
+        parts = [self.chunk(point, chunk_size(n, number), "pilot") for number in range(chunks(n))]
+        total: np.ndarray = np.sum(parts, axis=0)
+        return total
+
+    def chunk(self, point: Tensor, size: int, stage: Stage) -> np.ndarray:
+        if self.scoring == VOTES:
+            return count_chunk(self.classifier, point, size=size, stage=stage, number=next(self.numbers), **self.call)
+        total: np.ndarray = self.scores(point, size, stage).sum(axis=0)
+        return total
+
+    def scores(self, point: Tensor, size: int, stage: Stage) -> np.ndarray:
+        call = {"size": size, "stage": stage, "number": next(self.numbers), **self.call}
+        return self.scoring.scores(logits_chunk(self.classifier, point, **call))
+
+    @property
+    def call(self) -> dict[str, Any]:
+        """What all chunks have in common."""
+        batch_size = self.budget.batch_size
+        return {"num_classes": self.num_classes, "noise": self.noise, "key": self.key, "batch_size": batch_size}
+
+    def proved(self, point: Tensor, rival: int) -> tuple[np.ndarray, int | None]:
+        """Fresh votes, and the class that they prove g to answer; None if none, or the prediction."""
+        sizes = [chunk_size(PROOF, number) for number in range(chunks(PROOF))]
+        if self.scoring == VOTES:
+            seen = np.sum([self.chunk(point, size, "estimate") for size in sizes], axis=0)
+            winner = prediction_test(seen, alpha=LEVEL)
+            return seen, None if winner == self.prediction else winner
+        parts, leads = [], []
+        for size in sizes:
+            scores = self.scores(point, size, "estimate")
+            parts.append(scores.sum(axis=0))
+            leads.append(Moments.of((1 + scores[:, [rival]] - scores[:, [self.prediction]]) / 2))
+        lead = reduce(Moments.merge, leads)
+        mean = min(1.0, float(lead.mean[0]))
+        ahead = bernstein_interval(mean, float(lead.variance[0]), PROOF, delta=LEVEL)[0] > 0.5
+        return np.sum(parts, axis=0), rival if ahead and rival < self.num_classes else None
 
     def crossing(self, delta: Tensor, at: float, seen: np.ndarray) -> tuple[float | None, int | None]:
         """Where along ``delta``, of which ``at`` is the length, most votes turn, and to which class.
@@ -167,8 +199,8 @@ class _Search:
             if further != place and abs(before[1]) < FAR > abs(lead) and lead != before[1]:
                 slope = min(slope / 10, (lead - before[1]) / (further - place))
             place = further
-        if abs(lead) > 0.5:  # nowhere near a turn: the direction leads to none
-            return None, None
+        if abs(lead) > 0.5 * abs(slope) * self.noise.sigma * at / float(delta.norm()):
+            return None, None  # half a sigma and more to a turn: the direction leads to none
         return max(0.0, place - lead / slope), other
 
     def lead(self, seen: np.ndarray) -> tuple[float, int]:

@@ -25,7 +25,6 @@ def test_the_draw_is_of_the_job_alone() -> None:
         assert len(set(found)) == number and set(found) <= set(indices)
         assert found == drawn({"cross_check": asked}, "digest", indices)
     assert drawn({}, "digest", range(5)) == []  # asked before there was a cross-check
-    assert drawn({"cross_check": 5, "scores": "soft"}, "digest", range(5)) == []
     assert drawn({"cross_check": 5}, "a", range(1000)) != drawn({"cross_check": 5}, "b", range(1000))
 
 
