@@ -93,7 +93,7 @@ def explicit(piece: Piece) -> tuple[Array, float]:
     inputs, start = math.prod(piece.input_shape), 0
     diagonal = torch.ones((1, *piece.input_shape), dtype=torch.float64)
     while start < len(piece.nodes) and _keeps_entries(piece.graph, piece.nodes[start]):
-        diagonal = _run(piece.nodes[start], diagonal)
+        diagonal = run(piece.nodes[start], diagonal)
         start += 1
     sizes = [math.prod(piece.graph.shapes[node.output]) for node in piece.nodes[start:]]
     first = piece.rules[start] if start < len(piece.nodes) else None
@@ -121,7 +121,7 @@ def explicit(piece: Piece) -> tuple[Array, float]:
             basis = made.reshape(inputs, *piece.graph.shapes[node.output])
             loss = 0.0 if exact else gamma(matrix.shape[2] + 4) * _norm(matrix) * size
         else:
-            basis = _run(node, basis)
+            basis = run(node, basis)
             loss = 0.0 if node.operator.name in COPIES else RELATIVE * norm.upper * size
         exact = False
         error = sum_up((product_up((norm.upper, error)), up(up(loss))))
@@ -144,7 +144,8 @@ def _norm(array: torch.Tensor) -> float:
     return up(float(torch.linalg.vector_norm(array)) * (1 + gamma(array.numel() + 16)))
 
 
-def _run(node: Node, basis: torch.Tensor) -> torch.Tensor:
+def run(node: Node, basis: torch.Tensor) -> torch.Tensor:
+    """What a linear node makes of inputs (B, *shape), without its constant."""
     arrays = {}
     for name, array in node.operator.arrays().items():
         values = torch.from_numpy(np.array(array, dtype=np.float64 if array.dtype.kind == "f" else array.dtype))
@@ -375,7 +376,7 @@ def _spatial(node: Node, shape: tuple[int, ...]) -> bool:
     probe[0] = torch.arange(shape[0], dtype=torch.float64).reshape(-1, *[1] * (len(shape) - 1))
     probe[1] = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     want = probe.flatten(2).mean(2)
-    return bool(torch.allclose(_run(node, probe).reshape(2, -1), want, rtol=1e-12, atol=1e-12))
+    return bool(torch.allclose(run(node, probe).reshape(2, -1), want, rtol=1e-12, atol=1e-12))
 
 
 def frobenius(blocks: torch.Tensor) -> float:

@@ -21,6 +21,7 @@ from radii.graph import Graph, Node, Obstacle, read_network, with_cones
 from radii.graph.rules import Convolution, Dense, Rule
 from radii.lipschitz.chain import Walk
 from radii.lipschitz.compose import SQRT2
+from radii.lipschitz.copies import with_gathers
 from radii.lipschitz.forward import ForwardError, forward_error
 from radii.lipschitz.matrix import NormBound, check_rtol
 from radii.lipschitz.norms import UnboundedModel, node_norms
@@ -152,7 +153,7 @@ def network_bound(
     check_rtol(rtol)
     if bound not in get_args(BoundName):
         raise ValueError(f"bound must be one of {', '.join(get_args(BoundName))}, not {bound!r}")
-    graph = with_cones(network if isinstance(network, Graph) else _read(Path(network)))
+    graph = with_gathers(with_cones(network if isinstance(network, Graph) else _read(Path(network))))
     rules = [node.operator.lipschitz(*graph.input_shapes(node)) for node in graph.nodes]
     norms, seconds = node_norms(graph, rules, rtol)
     walk = Walk(graph, rules, norms)

@@ -135,8 +135,9 @@ def constants(walk: Walk, shortcuts: Sequence[Shortcut]) -> tuple[dict[str, Uppe
 def _runs(piece: Piece) -> list[Piece]:
     """The whole piece, and its parts up to each layer with weights, where there is more than one node to fold."""
     ends = [i + 1 for i, rule in enumerate(piece.rules) if isinstance(rule, Dense | Convolution)]
-    cuts = [0, *ends] if len(ends) > 1 else []
-    parts = [piece, *(piece.part(start, stop) for start, stop in pairwise(cuts))]
+    parts = [piece.part(start, stop) for start, stop in pairwise([0, *ends])]
+    if len(ends) != 1 or any(norm.upper != 1.0 for norm in piece.norms[ends[0] :]):
+        parts.append(piece)
     return [part for part in parts if sum(norm.upper != 1.0 for norm in part.norms) > 1]
 
 

@@ -27,6 +27,7 @@ def export(
         warnings.filterwarnings("ignore", category=FutureWarning, module=r"(torch|onnxscript|copyreg)\b")
         warnings.filterwarnings("ignore", message=".*legacy TorchScript-based ONNX export.*")
         warnings.filterwarnings("ignore", message="# 'dynamic_axes' is not recommended.*")
+        warnings.filterwarnings("ignore", message="Constant folding - Only steps=1 can be constant folded.*")
         if not dynamo:
             buffer = io.BytesIO()
             axes: dict[str, Any] = {"dynamic_axes": {"input": {0: "batch"}}} if dynamic else {}
