@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from radii.lipschitz.layers import Layer
-from radii.lipschitz.linear import NotApplicable, frobenius
+from radii.lipschitz.layers import Layer, frobenius
+from radii.lipschitz.linear import NotApplicable
 from radii.lipschitz.matrix import gram_bound
 from radii.lipschitz.pairs import distances
 from radii.lipschitz.rounding import UNIT, Upper, certified_arithmetic, gamma, ldexp_up, product_up, sum_up, up

@@ -10,8 +10,9 @@ import torch
 
 from radii.graph.rules import Convolution
 from radii.lipschitz.conv import conv_norm
+from radii.lipschitz.explicit import explicit
 from radii.lipschitz.geometry import Axis, PaddingMode
-from radii.lipschitz.linear import COPIES, NotApplicable, Piece, explicit, per_channel, run
+from radii.lipschitz.linear import COPIES, NotApplicable, Piece, per_channel, run
 from radii.lipschitz.matrix import matrix_norm
 from radii.lipschitz.rounding import UNIT, Upper, as_float64, gamma, sum_up, up
 

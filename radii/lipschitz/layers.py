@@ -7,14 +7,10 @@ from dataclasses import dataclass
 import torch
 
 from radii.lipschitz.chain import Chain, Interval
-from radii.lipschitz.linear import (
-    NotApplicable,
-    Piece,
-    explicit,
-    fourier_blocks,
-    gathering,
-    largest_torus,
-)
+from radii.lipschitz.explicit import explicit
+from radii.lipschitz.fourier import fourier_blocks, gathering, largest_torus
+from radii.lipschitz.linear import NotApplicable, Piece
+from radii.lipschitz.rounding import gamma, up
 
 MOST_WORK = 2**32  # multiply-adds of one product of all blocks of a layer: some tenths of a second
 SMALL = 640  # matrices up to this order are preferred to blocks on a torus, which is a little loose
@@ -119,3 +115,10 @@ def _layer(blocks: torch.Tensor, error: float, slopes: Interval | None, *, gathe
         if slopes[1] - slopes[0] < NARROW * largest:  # all but linear, which the multipliers don't like
             slopes = slopes[0] - NARROW * largest, slopes[1] + NARROW * largest
     return Layer(blocks * factor, error * factor, exponent, slopes, gathers)
+
+
+def frobenius(blocks: torch.Tensor) -> float:
+    """The largest Frobenius norm of blocks (B, m, n), rounded up."""
+    entries = torch.view_as_real(blocks) if blocks.is_complex() else blocks
+    sizes = torch.linalg.vector_norm(entries.flatten(1), dim=1)
+    return up(float(sizes.max()) * (1 + gamma(2 * blocks[0].numel() + 16)))

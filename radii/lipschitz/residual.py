@@ -16,8 +16,8 @@ import torch
 
 from radii.lipschitz.chain import Chain
 from radii.lipschitz.combettes import block_norm, times
-from radii.lipschitz.layers import Layer, layers_of
-from radii.lipschitz.linear import NotApplicable, frobenius
+from radii.lipschitz.layers import Layer, frobenius, layers_of
+from radii.lipschitz.linear import NotApplicable
 from radii.lipschitz.rounding import UNIT, Upper, certified_arithmetic, product_up, sum_up, up
 
 TIGHT = 1e-9

@@ -1,8 +1,18 @@
 """Networks for the rules that look at several layers at once, and the steepest slopes that a search finds in them."""
 
+from itertools import pairwise
+
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
+
+from radii.graph import OPERATORS, Graph, Node
+
+ACTIVATIONS = (
+    *(nn.ReLU, nn.Tanh, nn.Sigmoid, nn.GELU, nn.SiLU, nn.Mish, nn.ELU, nn.SELU, nn.Softplus, nn.Hardswish),
+    *(lambda: nn.LeakyReLU(0.2), lambda: nn.LeakyReLU(-0.4), lambda: nn.PReLU(init=0.3), nn.ReLU6, nn.Hardsigmoid),
+)
 
 
 class Cpl(nn.Module):
@@ -66,3 +76,40 @@ def steepest_jacobians(module: nn.Module, shape: tuple[int, ...], *, starts: int
 def same(channels, out, kernel=3, **settings):
     """A convolution whose output is as large as its input."""
     return nn.Conv2d(channels, out, kernel, padding=kernel // 2, **settings)
+
+
+def random_mlp(seed):
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    widths = [int(w) for w in rng.integers(2, 14, rng.integers(3, 6))]
+    layers: list[nn.Module] = []
+    for n, m in pairwise(widths):
+        layers += [nn.Linear(n, m), ACTIVATIONS[rng.integers(len(ACTIVATIONS))]()]
+        layers[-2].weight.data *= 10.0 ** rng.uniform(-2, 2)
+    return nn.Sequential(*layers[:-1], nn.Linear(widths[-1], 3)), (widths[0],)
+
+
+def random_conv(seed):
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    side = int(rng.integers(9, 13))  # large enough that the torus is chosen, not the explicit matrix
+    layers: list[nn.Module] = []
+    channels, pixels = 2, side
+    for _ in range(rng.integers(1, 4)):
+        kernel, pads, out = int(rng.integers(1, 5)), int(rng.integers(0, 3)), int(rng.integers(8, 12))
+        layers += [nn.Conv2d(channels, out, kernel, padding=pads), ACTIVATIONS[rng.integers(len(ACTIVATIONS))]()]
+        channels, pixels = out, pixels + 2 * pads - kernel + 1
+    if rng.random() < 0.5:
+        layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, 6)]
+    else:
+        layers += [nn.Flatten(), nn.Linear(channels * pixels**2, 6)]
+    return nn.Sequential(*layers, ACTIVATIONS[rng.integers(len(ACTIVATIONS))](), nn.Linear(6, 3)), (2, side, side)
+
+
+def relu_graph(matrices):
+    """An MLP of given matrices, without biases."""
+    nodes = []
+    for i, matrix in enumerate(matrices):
+        nodes.append(Node(OPERATORS["Gemm"](np.asarray(matrix, dtype=np.float64), None), (f"a{i}",), f"b{i}", 2 * i))
+        nodes.append(Node(OPERATORS["Relu"](), (f"b{i}",), f"a{i + 1}", 2 * i + 1))
+    return Graph.build("a0", (np.shape(matrices[0])[1],), f"b{len(matrices) - 1}", nodes[:-1])

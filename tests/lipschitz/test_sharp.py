@@ -1,6 +1,5 @@
 """Rules that look at several layers at once: sound against sampled slopes, tight where a closed form is known."""
 
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,47 +11,22 @@ from torch.nn import functional as F  # noqa: N812
 
 from radii.graph import OPERATORS, Graph, Node, normalized, to_module, with_cones
 from radii.graph.rules import Slope
-from radii.lipschitz import eclipse, margin_radius, matrix_norm, network_bound
-from radii.lipschitz.chain import Walk, chains
-from radii.lipschitz.layers import layers_of
-from radii.lipschitz.norms import node_norms
-from tests.lipschitz.sharp import ConvSll, Cpl, Sll, same, steepest_jacobians
+from radii.lipschitz import margin_radius, matrix_norm, network_bound
+from tests.lipschitz.sharp import (
+    ACTIVATIONS,
+    ConvSll,
+    Cpl,
+    Sll,
+    random_conv,
+    random_mlp,
+    relu_graph,
+    same,
+    steepest_jacobians,
+)
 from tests.lipschitz.test_network import Residual, graph_of
 
 DIGITS = Path(__file__).parents[2] / "examples" / "digits" / "digits.npz"
 BOUNDS = ("product", "combettes-pesquet", "eclipse", "auto")
-ACTIVATIONS = (
-    *(nn.ReLU, nn.Tanh, nn.Sigmoid, nn.GELU, nn.SiLU, nn.Mish, nn.ELU, nn.SELU, nn.Softplus, nn.Hardswish),
-    *(lambda: nn.LeakyReLU(0.2), lambda: nn.LeakyReLU(-0.4), lambda: nn.PReLU(init=0.3), nn.ReLU6, nn.Hardsigmoid),
-)
-
-
-def random_mlp(seed):
-    torch.manual_seed(seed)
-    rng = np.random.default_rng(seed)
-    widths = [int(w) for w in rng.integers(2, 14, rng.integers(3, 6))]
-    layers: list[nn.Module] = []
-    for n, m in pairwise(widths):
-        layers += [nn.Linear(n, m), ACTIVATIONS[rng.integers(len(ACTIVATIONS))]()]
-        layers[-2].weight.data *= 10.0 ** rng.uniform(-2, 2)
-    return nn.Sequential(*layers[:-1], nn.Linear(widths[-1], 3)), (widths[0],)
-
-
-def random_conv(seed):
-    torch.manual_seed(seed)
-    rng = np.random.default_rng(seed)
-    side = int(rng.integers(9, 13))  # large enough that the torus is chosen, not the explicit matrix
-    layers: list[nn.Module] = []
-    channels, pixels = 2, side
-    for _ in range(rng.integers(1, 4)):
-        kernel, pads, out = int(rng.integers(1, 5)), int(rng.integers(0, 3)), int(rng.integers(8, 12))
-        layers += [nn.Conv2d(channels, out, kernel, padding=pads), ACTIVATIONS[rng.integers(len(ACTIVATIONS))]()]
-        channels, pixels = out, pixels + 2 * pads - kernel + 1
-    if rng.random() < 0.5:
-        layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, 6)]
-    else:
-        layers += [nn.Flatten(), nn.Linear(channels * pixels**2, 6)]
-    return nn.Sequential(*layers, ACTIVATIONS[rng.integers(len(ACTIVATIONS))](), nn.Linear(6, 3)), (2, side, side)
 
 
 def random_residual(seed):
@@ -119,15 +93,6 @@ def test_no_pair_of_inputs_moves_further(make):
             step = step + 0.1 * scale * F.normalize(up_step.flatten(1)).reshape(x.shape)
 
 
-def relu_graph(matrices):
-    """An MLP of given matrices, without biases."""
-    nodes = []
-    for i, matrix in enumerate(matrices):
-        nodes.append(Node(OPERATORS["Gemm"](np.asarray(matrix, dtype=np.float64), None), (f"a{i}",), f"b{i}", 2 * i))
-        nodes.append(Node(OPERATORS["Relu"](), (f"b{i}",), f"a{i + 1}", 2 * i + 1))
-    return Graph.build("a0", (np.shape(matrices[0])[1],), f"b{len(matrices) - 1}", nodes[:-1])
-
-
 def test_the_truth_by_enumeration_is_never_above_and_not_far_below():
     """All activation patterns of one hidden layer: the largest is the constant of the class of such networks."""
     rng = np.random.default_rng(0)
@@ -153,99 +118,6 @@ def test_combettes_and_pesquet_by_hand():
     found = network_bound(relu_graph([a, b, c]), bound="combettes-pesquet")
     assert expected * (1 - 1e-13) <= found.upper <= expected * (1 + 1e-5)
     assert found.rule == "combettes-pesquet"
-
-
-def layers_in(graph):
-    """The layers of a graph that is one chain."""
-    rules = [node.operator.lipschitz(*graph.input_shapes(node)) for node in graph.nodes]
-    (chain,) = chains(Walk(graph, rules, node_norms(graph, rules, 1e-9)[0]))
-    (layers,) = layers_of(chain)
-    return layers
-
-
-def test_eclipse_fast_by_hand():
-    rng = np.random.default_rng(2)
-    matrices = [rng.standard_normal(shape) for shape in ((5, 4), (6, 5), (3, 6))]
-    graph = relu_graph(matrices)
-    layers = layers_in(graph)
-    found = eclipse.features(layers, eclipse.fast(layers)).upper(1e-9)
-    x = np.eye(4)
-    for w in matrices[:-1]:
-        m = w @ np.linalg.inv(x) @ w.T
-        factor = 2 / np.linalg.eigvalsh(m).max()
-        x = factor * np.eye(len(m)) - factor**2 / 4 * m
-    expected = np.sqrt(np.linalg.eigvalsh(matrices[-1] @ np.linalg.inv(x) @ matrices[-1].T).max())
-    assert expected * (1 - 1e-12) <= found <= expected * (1 + 1e-6)
-    assert network_bound(graph, bound="eclipse").upper <= expected * (1 + 1e-6)  # descent only lowers it
-
-
-def test_descent_ends_where_it_gains_nothing():
-    rng = np.random.default_rng(13)
-    matrices = [rng.standard_normal(shape) for shape in ((12, 8), (12, 12), (3, 12))]
-    steps = []
-    for weights in ([np.eye(8)] * 3, matrices):
-        values = []
-
-        def objective(final, values=values):
-            values.append(float(eclipse.norm_of(final.detach())))
-            return eclipse.norm_of(final)
-
-        layers = layers_in(relu_graph(weights))
-        found, start = (
-            eclipse.features(layers, m) for m in (eclipse.descended(layers, objective, 20), eclipse.fast(layers))
-        )
-        assert found.upper(1e-6) <= start.upper(1e-6) * (1 + 1e-6)
-        steps.append(len(values))
-    assert steps[0] == eclipse.PATIENCE + 1 < steps[1]
-
-
-def test_descent_is_for_networks_that_can_afford_it():
-    small, large = ([np.eye(n)] * 3 for n in (8, 600))
-    small, large = layers_in(relu_graph(small)), layers_in(relu_graph(large))
-    assert eclipse.affordable_steps(small, 1) == eclipse.STEPS
-    assert eclipse.affordable_steps(large, 1) < eclipse.PATIENCE  # ECLipsE-Fast alone, then
-    alone, among = (eclipse.affordable_steps(layers_in(relu_graph([np.eye(128)] * 3)), count) for count in (1, 50))
-    assert among < alone  # chains share the time
-
-
-@pytest.mark.parametrize("make", [random_mlp, random_conv])
-def test_rounding_does_not_move_a_bound_by_more_than_rounding(make, monkeypatch):
-    """Two machines sum in another order: what descent finds must not depend on that."""
-    graph = graph_of(*make(1))
-    plain = network_bound(graph, bound="eclipse")
-    generator = torch.Generator().manual_seed(0)
-    recursion = eclipse._recursion
-
-    def disturbed(layers, parameters):
-        blocks = [1 + 1e-14 * torch.randn(x.blocks.shape, generator=generator, dtype=torch.float64) for x in layers]
-        return recursion([replace(x, blocks=x.blocks * b) for x, b in zip(layers, blocks, strict=True)], parameters)
-
-    monkeypatch.setattr(eclipse, "_recursion", disturbed)
-    other = network_bound(graph, bound="eclipse")
-    assert other.upper == pytest.approx(plain.upper, rel=1e-10)
-    assert other.pairwise == pytest.approx(plain.pairwise, rel=1e-10)
-
-
-def test_a_wrong_proposal_is_refused_or_sound():
-    rng = np.random.default_rng(3)
-    matrices = [rng.standard_normal(shape) for shape in ((5, 4), (6, 5), (3, 6))]
-    layers = layers_in(relu_graph(matrices))
-    patterns = [np.array([i >> j & 1 for j in range(5)]) for i in range(32)]
-    seconds = [np.array([i >> j & 1 for j in range(6)]) for i in range(64)]
-    truth = max(
-        np.linalg.norm(matrices[2] @ (q[:, None] * matrices[1]) @ (p[:, None] * matrices[0]), 2)
-        for p in patterns
-        for q in seconds
-    )
-    refused = 0
-    good = eclipse.fast(layers)
-    for _ in range(200):
-        wrong = [m * torch.from_numpy(np.exp(rng.normal(0, rng.choice([0.1, 1, 5]), len(m)))) for m in good]
-        try:
-            assert eclipse.features(layers, wrong).upper(1e-6) >= truth
-        except eclipse.Failed:
-            refused += 1
-    assert 0 < refused < 200
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
