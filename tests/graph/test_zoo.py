@@ -7,6 +7,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as runtime
 from radii.graph import methods
 from radii.graph.reader import NEWEST
 from tests.graph.build import reference
+from tests.graph.placement import check_placement
 from tests.graph.zoo import ZOO
 from tests.graph.zoo.compare import compared
 from tests.graph.zoo.entry import Handmade, Network
@@ -23,6 +24,7 @@ def test_network(network: Network | Handmade) -> None:
     graph = pairs[0][0]
     check_gradients(graph)
     check_bfloat16(graph)
+    check_placement(graph)
     if FIRST[network.family] is network and len(graph.nodes) <= 30:  # tracing takes a second for 60 nodes
         check_traced(graph)
     for graph, _ in pairs:
