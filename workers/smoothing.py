@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 
 import numpy as np
@@ -31,7 +31,7 @@ from radii.smoothing import (
 )
 from radii.smoothing.keys import Stage
 from radii.smoothing.prediction import Counts
-from radii.smoothing.sampling import logits_chunk
+from radii.smoothing.sampling import Classifier, logits_chunk
 from radii.smoothing.simplex import GENTLEST, Scoring
 from radii.smoothing.soft import GENTLE, Choice, Setting, certify_soft, choose
 from workers.cross_check import attacked
@@ -87,12 +87,14 @@ class _Input:
     def x(self) -> Tensor:
         return torch.from_numpy(self.row).to("cpu" if self.exact else self.model.device)
 
-    def classifier(self, noisy: Tensor) -> Tensor:
+    @cached_property
+    def classifier(self) -> Classifier:
         """What is sampled: noisy copies (batch, *shape) to logits."""
+        # The module is made here, outside inference mode, where it would have no gradients for an attack.
         if self.exact:
-            return self.model.logits(noisy.double())  # type: ignore[no-any-return]
-        network = self.model.scorer if self.method.scores == "soft" else self.model.classifier
-        return network(noisy)  # type: ignore[no-any-return]
+            network = self.model.logits
+            return lambda noisy: network(noisy.double())
+        return self.model.scorer if self.method.scores == "soft" else self.model.classifier
 
     @cached_property
     def call(self) -> Json:
@@ -179,6 +181,13 @@ def _by_scores(task: _Input, lipschitz: float | None, why_not: str | None) -> tu
         return logits_chunk(task.classifier, task.x, stage=stage, number=number, size=samples, **task.call)
 
     def score(number: int, samples: int, scoring: Scoring) -> tuple[Counts, Moments]:
+        if (first := task.chunk("estimate", REUSED)) is not None:
+            kept = first["scores"]
+            if any(kept[name] != value for name, value in (drawn | asdict(scoring)).items()):
+                raise ValueError(f"the ledger's scores are not of {drawn} and {scoring}")
+            whole = Moments(sum(first["counts"]), np.array(kept["mean"]), np.array(kept["squares"]))
+            nothing = Moments(0, np.zeros_like(whole.mean), np.zeros_like(whole.squares))
+            return (first["counts"], whole) if number == 0 else ([0] * len(first["counts"]), nothing)
         if (chunk := task.chunk("estimate", number)) is not None:
             kept = chunk["scores"]
             return chunk["counts"], Moments(samples, np.array(kept["mean"]), np.array(kept["squares"]))
@@ -187,9 +196,10 @@ def _by_scores(task: _Input, lipschitz: float | None, why_not: str | None) -> tu
         task.keep("estimate", number, counts, {"mean": moments.mean.tolist(), "squares": moments.squares.tolist()})
         return counts, moments
 
+    drawn = {"precision": "float64" if task.exact else "float32"}  # the latter may not count on the constant
     error = 0.0 if lipschitz is None else _logits_error(task)
     setting = Setting(method.n, **task.law, network_lipschitz=lipschitz, logits_error=error)
-    if (chunk := task.chunk("pilot", 0)) is not None:
+    if (chunk := task.chunk("pilot", 0) or task.chunk("pilot", REUSED)) is not None:
         said = chunk["scores"]
         choice = Choice(Scoring(said["map"], said["factor"]), said["top"], said["sides"], tuple(chunk["counts"]))
     else:
@@ -215,6 +225,8 @@ def _by_scores(task: _Input, lipschitz: float | None, why_not: str | None) -> tu
             "factor": found.scoring.factor,
             "mean": list(found.mean),
             "variance": list(found.variance),
+            "squares": list(found.squares),
+            **drawn,
             "lipschitz": found.lipschitz,
             "why_not": _why_not(found.lipschitz, found.scoring, lipschitz, method.sigma) or why_not,
         },

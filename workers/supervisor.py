@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 from sqlalchemy.orm import Session
 
+import radii
 from models.base import Json
 from models.bell import Bell
 from models.database import ring_after_commit
@@ -66,15 +67,20 @@ class Supervisor:
     def _streams(self, order: WorkOrder) -> Streams | None:
         """What the ledger knows these inputs by; None where no votes are counted."""
         method = parse_method(order.method)
-        if not isinstance(method, Smoothing) or method.scores == "soft":
+        if not isinstance(method, Smoothing):
             return None
         x = np.load(self.desk.blobs.path(order.x_blob), mmap_mode="r", allow_pickle=False)
         networks = [network.digest for network in (order.denoiser, order.model) if network is not None]
         grid = None if method.grid == "off" else order.grid
+        question = ""
+        if method.scores == "soft":  # the pilot's choice, and which samples may count on a constant
+            alpha = method.alpha / order.inputs if method.family_wise else method.alpha
+            question = ledger.name({"n0": method.n0, "n": method.n, "alpha": alpha, "radii": radii.__version__})
         return Streams(
             model=" > ".join(networks),
             noise=ledger.name({**method.votes_depend_on, "grid": grid}),
             inputs={index: input_digest(x[index]) for index in order.indices},
+            question=question,
         )
 
     def _letter(self, order: WorkOrder) -> Json:

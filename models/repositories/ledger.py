@@ -29,6 +29,23 @@ class Streams:
     model: str
     noise: str
     inputs: Mapping[int, str]  # index -> digest
+    question: str = ""  # of mean scores
+
+    def stage(self, name: str) -> str:
+        """What the ledger calls this stage."""
+        return f"{name} {self.question}".rstrip()
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """What is known of the first samples of a stream: their votes, and of mean scores what chunks say of them."""
+
+    counts: Counts
+    scores: Json | None = None
+
+    @property
+    def samples(self) -> int:
+        return sum(self.counts)
 
 
 def name(noise: Json) -> str:
@@ -36,37 +53,35 @@ def name(noise: Json) -> str:
     return json.dumps(noise, sort_keys=True, separators=(",", ":"))
 
 
-def beginnings(session: Session, streams: Streams, stage: str, n: int) -> dict[int, Counts]:
+def beginnings(session: Session, streams: Streams, stage: str, n: int) -> dict[int, Beginning]:
     """The most that is known of the first n samples of each stream: of all, or of whole chunks."""
-    best: dict[str, tuple[int, Counts]] = {}
+    best: dict[str, Beginning] = {}
     digests = sorted(set(streams.inputs.values()))
     for start in range(0, len(digests), MANY):
-        known = select(Ledger.input, Ledger.samples, Ledger.counts).where(
+        known = select(Ledger.input, Ledger.counts, Ledger.scores).where(
             Ledger.model == streams.model,
             Ledger.input.in_(digests[start : start + MANY]),
             Ledger.noise == streams.noise,
-            Ledger.stage == stage,
+            Ledger.stage == streams.stage(stage),
             (Ledger.samples == n) | ((Ledger.samples < n) & (Ledger.samples % CHUNK == 0)),
         )
-        for digest, samples, counts in session.execute(known):
-            best[digest] = max(best.get(digest, (0, [])), (samples, counts))
-    return {index: best[digest][1] for index, digest in streams.inputs.items() if digest in best}
+        for digest, counts, scores in session.execute(known):
+            found = Beginning(counts, scores)
+            best[digest] = max(best.get(digest, found), found, key=lambda beginning: beginning.samples)
+    return {index: best[digest] for index, digest in streams.inputs.items() if digest in best}
 
 
-def rows(streams: Streams, index: int, stage: str, sums: list[Counts]) -> list[Json]:
-    """The ledger's rows for sums over beginnings of the stream of input ``index``."""
-    return [
-        {
-            "model": streams.model,
-            "input": streams.inputs[index],
-            "noise": streams.noise,
-            "stage": stage,
-            "samples": sum(counts),
-            "counts": counts,
-        }
-        for counts in sums
-        if sum(counts)
-    ]
+def row(streams: Streams, index: int, stage: str, beginning: Beginning) -> Json:
+    """The ledger's row for a beginning of the stream of input ``index``."""
+    return {
+        "model": streams.model,
+        "input": streams.inputs[index],
+        "noise": streams.noise,
+        "stage": streams.stage(stage),
+        "samples": beginning.samples,
+        "counts": beginning.counts,
+        "scores": beginning.scores,
+    }
 
 
 def add(session: Session, new: list[Json]) -> None:
@@ -75,8 +90,8 @@ def add(session: Session, new: list[Json]) -> None:
     Call it once in a transaction: rows go in sorted, so that no two transactions wait for each other.
     """
     insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-    for row in sorted(new, key=lambda row: (row["input"], row["stage"], row["samples"])):
-        session.execute(insert(Ledger).values(**row).on_conflict_do_nothing())
+    for values in sorted(new, key=lambda row: (row["input"], row["stage"], row["samples"])):
+        session.execute(insert(Ledger).values(**values).on_conflict_do_nothing())
 
 
 def other_noises(session: Session, streams: Streams, index: int) -> list[Json]:

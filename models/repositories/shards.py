@@ -16,7 +16,7 @@ from models import cross_check
 from models.base import Json, now
 from models.repositories import certifications, ledger, reports
 from models.repositories.leases import Claim, LostClaim, held
-from models.repositories.ledger import Streams
+from models.repositories.ledger import Beginning, Streams
 from models.states import JobState, guard
 from models.tables import Certification, Chunk, Model, Result, Shard, Upload
 from models.tables.chunk import REUSED
@@ -127,9 +127,9 @@ def reuse(session: Session, claim: Claim, streams: Streams) -> list[ChunkCounts]
     if method.get("mode", "radius") == "radius":  # how many samples a decision takes follows from looks at each step
         stages["estimate"] = method["n"]
     found = [
-        ChunkCounts(index, stage, REUSED, counts)
+        ChunkCounts(index, stage, REUSED, known.counts, known.scores)
         for stage, n in stages.items()
-        for index, counts in ledger.beginnings(session, streams, stage, n).items()
+        for index, known in ledger.beginnings(session, streams, stage, n).items()
     ]
     begun = select(Chunk.index, Chunk.stage).where(
         Chunk.certification_id == certification.id, Chunk.index.between(shard.indices[0], shard.indices[-1])
@@ -292,9 +292,16 @@ def _take_chunks(
     result.detail["reused"] = reused
     if others := ledger.other_noises(session, streams, result.index):
         result.detail["other_noises"] = others
-    decided = result.detail.get("decision") is not None  # its looks are other samples than a radius's chunks
-    for stage in ("pilot",) if decided else ("pilot", "estimate"):
-        entries += ledger.rows(streams, result.index, stage, [sums[stage], whole.get(stage, [])])
+    if "scores" in result.detail:
+        [pilot] = [row.scores for row in rows if row.stage == "pilot"]
+        known = {"pilot": [Beginning(sums["pilot"], pilot)]}
+        known["estimate"] = [Beginning(sums["estimate"], result.detail["scores"])]
+    else:
+        known = {stage: [Beginning(sums[stage]), Beginning(whole.get(stage, []))] for stage in sums}
+    if result.detail.get("decision") is not None:  # its looks are other samples than a radius's chunks
+        known.pop("estimate", None)
+    for stage, beginnings in known.items():
+        entries += [ledger.row(streams, result.index, stage, found) for found in beginnings if found.samples]
 
 
 def _plus(before: Counts | None, more: Counts) -> Counts:

@@ -1,7 +1,7 @@
 from sqlalchemy import BigInteger
 from sqlalchemy.orm import Mapped, mapped_column
 
-from models.base import JSON_COLUMN, Base
+from models.base import JSON_COLUMN, Base, Json
 
 
 class Ledger(Base):
@@ -9,6 +9,9 @@ class Ledger(Base):
 
     The first four columns name the stream. It outlives certifications: the same question has the same answer, and
     choosing the best of several questions leaves its trace.
+
+    What is kept of mean scores depends on more: on what the pilot chose, which depends on all that was asked. They are
+    kept for the very same question alone; `stage` ends with it.
     """
 
     __tablename__ = "ledger"
@@ -16,6 +19,7 @@ class Ledger(Base):
     model: Mapped[str] = mapped_column(primary_key=True)  # digest of its graph; with a denoiser, of both
     input: Mapped[str] = mapped_column(primary_key=True)  # digest
     noise: Mapped[str] = mapped_column(primary_key=True)  # what of the method and the data set the votes depend on
-    stage: Mapped[str] = mapped_column(primary_key=True)  # pilot | estimate
+    stage: Mapped[str] = mapped_column(primary_key=True)  # pilot | estimate; of mean scores, then the question
     samples: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     counts: Mapped[list[int]] = mapped_column(JSON_COLUMN)
+    scores: Mapped[Json | None]  # as in chunks

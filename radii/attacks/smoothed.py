@@ -144,7 +144,7 @@ class _Search:
         margin, gradient = torch.cat(margins).nan_to_num(0.0, 0.0, 0.0), torch.cat(gradients).nan_to_num(0.0, 0.0, 0.0)
         vote = torch.sigmoid(margin / margin.std().clamp_min(1e-30))
         weight = vote * (1 - vote)
-        return (weight.view(-1, *[1] * point.dim()) * gradient).mean(0)
+        return (weight.view(-1, *[1] * point.dim()) * gradient).mean(0).to(point.dtype)
 
     def votes(self, point: Tensor) -> np.ndarray:
         """Fresh ones, or scores in their place, summed by class; the last entry: non-finite logits."""

@@ -51,6 +51,8 @@ class SoftPrediction:
     mean: tuple[float, ...]
     """Of the scores; the last entry: non-finite logits."""
     variance: tuple[float, ...]
+    squares: tuple[float, ...]
+    """Sums of squared differences from the mean: ``variance (n - 1)``."""
     counts: tuple[int, ...]
     """Votes of the same samples."""
     pilot_counts: tuple[int, ...]
@@ -148,6 +150,7 @@ def certify_soft(choice: Choice, score: ScoreChunk, setting: Setting) -> SoftPre
         sides=choice.sides,
         mean=tuple(moments.mean.tolist()),
         variance=tuple(moments.variance.tolist()),
+        squares=tuple(moments.squares.tolist()),
         counts=tuple(counts.tolist()),
         pilot_counts=choice.pilot_counts,
         n=n,

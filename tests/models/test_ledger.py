@@ -11,7 +11,7 @@ from sqlalchemy import event, func, select
 from models.database import Database
 from models.repositories import leases, ledger, shards
 from models.repositories.leases import Claim
-from models.repositories.ledger import Streams
+from models.repositories.ledger import Beginning, Streams
 from models.repositories.shards import REUSED, ChunkCounts, InputResult
 from models.tables import Certification, Ledger, Result, Shard
 from radii.smoothing import CHUNK
@@ -125,10 +125,40 @@ def test_other_noises_of_the_same_input_are_recorded(database: Database) -> None
         }
 
 
+def test_scores_are_those_of_the_very_same_question(database: Database) -> None:
+    noise = ledger.name({"noise": "gaussian", "sigma": 0.25, "scores": "soft"})
+    streams = Streams("model", noise, {0: "zero"}, question='{"n":1500}')
+    pilot, parts = (
+        {"map": "softmax", "factor": 1.0, "top": 0, "sides": "one-sided"},
+        [[0.75, 0.25, 0.0], [1.0, 0.0, 0.0]],
+    )
+    scores = {"map": "softmax", "factor": 1.0, "mean": [2.5 / 3, 0.5 / 3, 0.0], "squares": [0.1, 0.1, 0.0]}
+    chunks = [ChunkCounts(0, "pilot", 0, PILOT, pilot)]
+    for number, (counts, mean) in enumerate(zip(([800, 200, 0], [500, 0, 0]), parts, strict=True)):
+        chunks.append(ChunkCounts(0, "estimate", number, counts, {"mean": mean, "squares": [0.05, 0.05, 0.0]}))
+    detail = {"pilot_counts": PILOT, "counts": [1300, 200, 0], "n": 1500, "decision": None, "scores": scores}
+    results = [InputResult(0, 0, 0, 0.1, False, detail)]
+    claim = asked(database, 1500)
+    with database.write() as session:
+        shards.record(session, claim, chunks, results, seconds=60, streams=streams)
+
+    for other in (Streams("model", noise, {0: "zero"}), Streams("model", noise, {0: "zero"}, question='{"n":2000}')):
+        assert reused(database, asked(database, 1500), other) == {}
+    again = asked(database, 1500)
+    with database.write() as session:
+        found = {chunk.stage: (chunk.counts, chunk.scores) for chunk in shards.reuse(session, again, streams)}
+    assert found == {"pilot": (PILOT, pilot), "estimate": ([1300, 200, 0], scores)}
+    with database.write() as session:
+        shards.record(session, again, [], results, seconds=60, streams=streams)
+        shards.finish(session, again)
+        job = session.get_one(Shard, again.id).certification
+        assert (job.state, job.done) == ("succeeded", job.total)
+
+
 def test_two_certifications_that_end_in_opposite_orders_do_not_wait_for_each_other(database: Database) -> None:
     """After its first row each waits, for a second at most, until the other has one: in opposite orders a deadlock."""
     streams = Streams("model", STREAMS.noise, {0: "zero", 1: "one"})
-    entries = [ledger.rows(streams, index, "estimate", [[1000, 0, 0]])[0] for index in (0, 1)]
+    entries = [ledger.row(streams, index, "estimate", Beginning([1000, 0, 0])) for index in (0, 1)]
     first = threading.local()
     both = threading.Barrier(2, timeout=1)
 

@@ -172,6 +172,7 @@ def test_decisions_on_8_bit_inputs_with_alpha_for_all_of_them(service: Service) 
         row = service.get(Certification, job)
         assert (row.state, row.done) == ("succeeded", row.total), row.problem
         if name == "soft":
+            assert (row.summary["cross_check"]["drawn"], row.summary["cross_check"]["not_checked"]) == (1, [])
             scores = [r.detail["scores"] for r in results(service, job)]
             assert all(abs(sum(s["mean"]) - 1) < 1e-12 and (s["lipschitz"] or s["why_not"]) for s in scores)
             continue
@@ -375,6 +376,13 @@ def test_a_question_asked_again_is_answered_from_what_was_counted(service: Servi
     assert reused == {"first": [0, 0], "again": [2600, 2600], "more": [2100, 2100], "other": [0, 0]}
     assert said(service, found["first"][0]) == said(service, found["again"][0]) == truth(2, 2500)
     assert said(service, found["more"][0]) == truth(2, 5000)
+    soft = []
+    for _ in range(2):
+        job = service.certify(*digits, 2, kind="smoothing", scores="soft", sigma=0.25, n=2500)
+        done(service, job)
+        soft.append([r.detail for r in results(service, job)])
+    assert [[detail.pop("reused") for detail in details] for details in soft] == [[0, 0], [2600, 2600]]
+    assert [[d["scores"], d["p_lower"]] for d in soft[0]] == [[d["scores"], d["p_lower"]] for d in soft[1]]
     was = {"noise": "gaussian", "sigma": 0.25, "grid": None}
     assert [detail["other_noises"] for detail in found["other"][1]] == [[was], [was]]
     summary = service.get(Certification, found["other"][0]).summary
