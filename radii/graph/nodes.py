@@ -26,6 +26,7 @@ from radii.graph.tensors import MissingFile, Tensors
 from radii.graph.whole import View, relabelled, views
 
 SHAPE_ONLY = ("Shape", "Size")  # known at import even for an activation
+VARIADIC = ("Concat", "Einsum", "Max", "Min", "Sum")  # take a list of inputs, of which none may be left out
 
 
 class NodeReader:
@@ -61,6 +62,8 @@ class NodeReader:
             many = node.op_type in OPERATORS and OPERATORS[node.op_type].many_outputs
             if not many and any(name in needed for name in node.output[1:]):
                 raise Refusal("an output other than its first is used", "Use the first output only")
+            if node.op_type in VARIADIC and "" in node.input:
+                raise Refusal("an operand has no name, and none may be left out", "Export the model again")
             given = max((i for i, name in enumerate(node.input, start=1) if name), default=0)
             names = node.input[:given]
             inputs = tuple(self.input(name, index, node) if name else None for name in names)

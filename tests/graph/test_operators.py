@@ -60,6 +60,6 @@ def test_refuses_inputs_it_does_not_know(name: str) -> None:
     case = next(case for case in corpus() if case.operator == name)
     model = onnx.ModelProto.FromString(case.data())
     (node,) = (node for node in model.graph.node if "z" in node.output)
-    node.input.extend([""] * (OPERATORS[name].most_inputs - len(node.input)) + ["x"])
+    node.input.extend(["x"] * (OPERATORS[name].most_inputs + 1 - len(node.input)))
     with pytest.raises(UnsupportedModel, match="inputs, and takes at most"):
         read_onnx(model.SerializeToString())

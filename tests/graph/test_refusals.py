@@ -8,8 +8,11 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper
+from onnxruntime.capi import onnxruntime_pybind11_state as runtime
 
-from radii.graph import Limits, read_onnx, to_module
+from radii.graph import OPERATORS, Limits, read_onnx, to_module
+from radii.graph.folding import FOLDS
+from radii.graph.nodes import VARIADIC
 from tests.graph.build import model, node, reference, relative_gap
 from tests.graph.refused import GEMM, WEIGHT, reasons, refusal, small
 
@@ -105,6 +108,22 @@ def test_inputs() -> None:
     assert "open on other axes" in reasons(edited(dims=[None, None]))
     assert "open on other axes" in reasons(edited(dims=[None, 0]))
     assert "entries" in reasons(edited(dims=[None, 2**40]))
+
+
+def test_operands_that_are_left_out() -> None:
+    """None of a list may be. onnxruntime refuses Concat's; of the others it dies (1.31)."""
+    variadic = onnx.defs.OpSchema.FormalParameterOption.Variadic
+    latest = {entry.name: entry for entry in onnx.defs.get_all_schemas() if not entry.domain}
+    lists = [name for name in OPERATORS.keys() | FOLDS if variadic in [entry.option for entry in latest[name].inputs]]
+    assert set(lists) == set(VARIADIC)
+    for name in lists:
+        attributes = {"Concat": {"axis": 1}, "Einsum": {"equation": "bi,bi->bi"}}.get(name, {})
+        for operands in (["x", "x", ""], ["x", "", "x"], ["w", "w", ""]):
+            data = model([node(name, operands, "z", **attributes), node("Add", ["x", "z"])], (3,), {"w": WEIGHT[:1]})
+            assert f"node 0 ({name}): an operand has no name" in reasons(data)
+            if name == "Concat":
+                with pytest.raises(runtime.Fail):
+                    reference(data, np.zeros((2, 3), np.float32))
 
 
 def test_outputs() -> None:

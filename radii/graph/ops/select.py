@@ -239,8 +239,6 @@ class Concat(Operator):
     @classmethod
     def read(cls, call: Call) -> Operator:
         activations = call.activations()
-        if len(activations) != len(call.inputs):
-            raise Refusal("an input is missing", "Export the model again")
         axis = sample_axis(call.get("axis", 0), activations[0].rank)
         return cls(axis) if len(activations) > 1 else Identity()
 
