@@ -35,7 +35,8 @@ class Subset(Input):
 
 
 class CertificationInput(Input):
-    """How far may each input move before the model's answer may change?"""
+    """How far may each input move before the model's answer may change? Or, of a prediction: what does the smoothed
+    classifier answer?"""
 
     model_id: Id = Field(examples=["mdl_0198f3c2d4e57a6b8c9d0e1f2a3b4c5d"])
     denoiser_model_id: Id | None = Field(
@@ -94,7 +95,7 @@ def _progress(row: Certification) -> Progress:
     return Progress(
         done=row.done,
         total=row.total,
-        unit="samples" if row.method["kind"] == "smoothing" else "inputs",
+        unit="inputs" if row.method["kind"] == "lipschitz" else "samples",
         fraction=row.done / row.total,
         phase="ended" if row.state in TERMINAL else "certifying" if row.state is JobState.RUNNING else "waiting",
         eta_s=eta,

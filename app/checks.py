@@ -6,12 +6,12 @@ from app.errors import Refusal, invalid
 from models.problems import Problem
 from models.states import IntakeState
 from models.tables import Dataset, Model
-from radii.methods import Lipschitz, Smoothing
+from radii.methods import AnyMethod, Lipschitz, Smoothed, Smoothing
 
 MOST_SHARDS = 100_000  # rows written in one request
 
 
-def refuse_unfit(model: Model, dataset: Dataset, method: Smoothing | Lipschitz) -> None:
+def refuse_unfit(model: Model, dataset: Dataset, method: AnyMethod) -> None:
     """Refuse a model and a data set that are not both ready, do not fit each other, or do not fit the method."""
     _ready("model", model)
     _ready("data set", dataset)
@@ -37,25 +37,24 @@ def refuse_unfit(model: Model, dataset: Dataset, method: Smoothing | Lipschitz) 
             Problem.LABELS_OUT_OF_RANGE,
             f"the data set has the label {largest}, the model classes 0 to {found['num_classes'] - 1}",
         )
-    said = next((one for one in found["methods"] if one["kind"] == method.kind), {"applies": False, "reasons": []})
+    kind = "lipschitz" if isinstance(method, Lipschitz) else "smoothing"  # what can be smoothed predicts
+    said = next((one for one in found["methods"] if one["kind"] == kind), {"applies": False, "reasons": []})
     if not said["applies"]:
         raise Refusal(
             Problem.METHOD_NOT_APPLICABLE, f"{method.kind} does not apply to {model.id}", reasons=said["reasons"]
         )
-    if isinstance(method, Smoothing):
-        if method.grid == "on" and not has.get("grid"):
-            words = "the data set's values are not whole 255ths of 0 to 1, nor whole numbers from 0 to 255"
-            raise invalid(f"{words}; leave grid at auto", "method", "grid")
-        reason = method.out_of_reach(prod(has["shape"]))
-        if reason:
-            raise invalid(reason, "method", "target_radius")
+    if isinstance(method, Smoothed) and method.grid == "on" and not has.get("grid"):
+        words = "the data set's values are not whole 255ths of 0 to 1, nor whole numbers from 0 to 255"
+        raise invalid(f"{words}; leave grid at auto", "method", "grid")
+    if isinstance(method, Smoothing) and (reason := method.out_of_reach(prod(has["shape"]))):
+        raise invalid(reason, "method", "target_radius")
 
 
-def refuse_unfit_denoiser(denoiser: Model, model: Model, method: Smoothing | Lipschitz) -> None:
+def refuse_unfit_denoiser(denoiser: Model, model: Model, method: AnyMethod) -> None:
     """Refuse a denoiser that is none, or not ready, or does not fit the model; and one before a Lipschitz bound."""
     _ready("model", denoiser)
     assert denoiser.summary is not None and model.summary is not None
-    if not isinstance(method, Smoothing):
+    if isinstance(method, Lipschitz):
         raise invalid("a denoiser belongs to smoothing; leave it out, or certify by smoothing", "denoiser_model_id")
     if denoiser.settings.get("task") != "denoiser":
         words = f"{denoiser.id} is a classifier; register the denoiser's file with task = denoiser, and name that"
@@ -69,7 +68,7 @@ def refuse_unfit_denoiser(denoiser: Model, model: Model, method: Smoothing | Lip
         )
 
 
-def chosen(dataset: Dataset, start: int, stop: int | None, step: int, method: Smoothing | Lipschitz) -> range:
+def chosen(dataset: Dataset, start: int, stop: int | None, step: int, method: AnyMethod) -> range:
     """The indices of a subset; ``stop`` None is the end. Refuses what is empty, beyond the data, or too many shards."""
     assert dataset.summary is not None
     count = dataset.summary["count"]
@@ -79,7 +78,7 @@ def chosen(dataset: Dataset, start: int, stop: int | None, step: int, method: Sm
             Problem.SUBSET_OUT_OF_RANGE, f"the subset runs from {start} to {stop}, the data set has {count} inputs"
         )
     indices = range(start, stop, step)
-    if isinstance(method, Smoothing) and (reason := method.hopeless(len(indices))):
+    if isinstance(method, Smoothed) and (reason := method.hopeless(len(indices))):
         raise invalid(reason, "method", "n")
     most = MOST_SHARDS * method.shard_inputs
     if len(indices) > most:

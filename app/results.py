@@ -11,10 +11,12 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.certifications import INT32, found
+from app.errors import Refusal
 from app.parameters import LARGEST_PAGE, PAGE
 from app.service import InService
 from models import curve as curves
 from models.database import Database
+from models.problems import Problem
 from models.repositories import results
 from models.tables import Certification, Result
 from radii.norms import Norm
@@ -51,7 +53,9 @@ class Attack(BaseModel):
 
 
 class ResultItem(BaseModel):
-    """What was certified for one input, with what the method says of it: counts (smoothing), margin (lipschitz)."""
+    """What was certified for one input, with what the method says of it: counts (smoothing), margin (lipschitz).
+
+    A prediction certifies no radius: it abstains where `prediction` is null."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -60,12 +64,12 @@ class ResultItem(BaseModel):
     prediction: int | None
     radius: float | None
     abstained: bool
-    norm: Norm
+    norm: Norm | None
     attack: Attack | None = Field(default=None, description="Of an input that was drawn for the cross-check.")
 
 
 class ResultPage(BaseModel):
-    norm: Norm = Field(description="Of the radii.")
+    norm: Norm | None = Field(description="Of the radii; null where the method certifies none.")
     units: Units
     items: list[ResultItem]
     next_cursor: str | None
@@ -99,13 +103,13 @@ def toward_zero(radius: float | None) -> float | None:
     return float(Decimal(repr(radius)).quantize(Decimal(1).scaleb(-DECIMALS), ROUND_DOWN))
 
 
-def norm_of(row: Certification) -> Norm:
-    """The norm of its radii; l2 where the method was asked before there was a choice."""
-    norm: Norm = row.method.get("norm", "l2")
+def norm_of(row: Certification) -> Norm | None:
+    """The norm of its radii, if it has any; l2 where the method was asked before there was a choice."""
+    norm: Norm | None = None if row.method["kind"] == "prediction" else row.method.get("norm", "l2")
     return norm
 
 
-def item(row: Result, norm: Norm) -> dict[str, Any]:
+def item(row: Result, norm: Norm | None) -> dict[str, Any]:
     """The representation of ``row``."""
     return {
         "index": row.index,
@@ -148,6 +152,9 @@ def curve(certification_id: str, service: InService) -> Response:
     """Of the results so far: certified accuracy at each radius, with a 95 % band for all radii at once."""
     with service.database.read() as session:
         job = found(session, certification_id)
+        if norm_of(job) is None:
+            words = "predicts and certifies no radius, so it has no curve; its summary has the accuracy"
+            raise Refusal(Problem.NOT_FOUND, f"{job.id} {words}")
         rows = [row._replace(radius=toward_zero(row.radius)) for row in results.outcomes(session, job.id)]
     return JSONResponse({"norm": norm_of(job), "units": UNITS, **curves.curve(rows)})
 
@@ -164,7 +171,7 @@ def _partition(media_range: str) -> tuple[str, str, str]:
     return media_range.partition(";")
 
 
-def _lines(database: Database, row_id: str, norm: Norm, cursor: int, limit: int | None) -> Iterator[bytes]:
+def _lines(database: Database, row_id: str, norm: Norm | None, cursor: int, limit: int | None) -> Iterator[bytes]:
     """The rows as JSON Lines. Page by page: a slow reader holds no database connection."""
     after: int | None = cursor
     while after is not None:

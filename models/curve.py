@@ -69,3 +69,10 @@ def summary(outcomes: Sequence[Outcome]) -> dict[str, Any]:
         "median_radius": median(o.radius or 0.0 for o in outcomes) if count and not decisions else None,
     }
     return figures | {"decisions": {answer: decisions[answer] for answer in DECISIONS}} if decisions else figures
+
+
+def answers(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """As :func:`summary`, of a certification that predicts and certifies no radius: abstaining is no right answer."""
+    figures = summary([outcome._replace(radius=None) for outcome in outcomes])
+    abstained = sum(outcome.prediction is None for outcome in outcomes)
+    return figures | {"abstained": abstained, "certified_accuracy": None, "median_radius": None}

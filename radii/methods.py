@@ -5,8 +5,9 @@ n0 100, n 100,000, alpha 0.001).
 """
 
 import math
+from abc import ABC, abstractmethod
 from statistics import NormalDist
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
@@ -25,12 +26,12 @@ CrossCheck = Annotated[
 ]
 
 
-class Smoothing(BaseModel):
-    """CERTIFY of Cohen et al. 2019: radii of the smoothed classifier g, each false with probability <= alpha."""
+class Smoothed(BaseModel, ABC):
+    """What is asked of the smoothed classifier g, by Monte Carlo: the noise that makes g of the network, and alpha."""
 
     model_config = STRICT
 
-    kind: Literal["smoothing"] = "smoothing"
+    kind: Literal["smoothing", "prediction"]
     noise: Law = Field(
         default="gaussian", description="Law of the noise an axis. gaussian certifies l2, uniform and laplace l1."
     )
@@ -39,8 +40,55 @@ class Smoothing(BaseModel):
         default=0.001,
         ge=1e-300,
         lt=1,
-        description="Probability that an input's certificate is false, at most.",
+        description="Probability that what is said of an input (its certificate, g's class) is false, at most.",
     )
+    grid: Literal["auto", "on", "off"] = Field(
+        default="auto",
+        description="Noise in whole steps of 8-bit inputs, exact in floating point; auto: where the data set is 8-bit.",
+    )
+    family_wise: bool = Field(
+        default=False, description="alpha is for all inputs of the certification together: each gets alpha / N."
+    )
+
+    @model_validator(mode="after")
+    def _some_answer_is_possible(self) -> Self:
+        if reason := self.hopeless(1):
+            raise ValueError(reason)
+        return self
+
+    def hopeless(self, inputs: int) -> str | None:
+        """Why n samples can say nothing of any of so many inputs, whatever the votes; None if they can."""
+        return self._hopeless(self.alpha / inputs if self.family_wise else self.alpha)
+
+    @abstractmethod
+    def _hopeless(self, alpha: float) -> str | None: ...
+
+    @property
+    def soft(self) -> bool:
+        """Whether g is by mean scores; else by votes."""
+        return False
+
+    @property
+    def votes_depend_on(self) -> dict[str, object]:
+        """What of the method, with model and input, settles each vote; fields added later count where they are set."""
+        changes_no_vote = {"alpha", "n0", "n", "mode", "target_radius", "norm", "family_wise", "cross_check", "grid"}
+        return {"noise": self.noise, **self.model_dump(exclude=changes_no_vote | {"kind"}, exclude_defaults=True)}
+
+    @property
+    @abstractmethod
+    def cost(self) -> int:
+        """Units of progress an input is: samples."""
+
+    @property
+    def shard_inputs(self) -> int:
+        """Inputs a shard holds: some 200,000 samples, so that workers share a job and a shard's start is cheap."""
+        return max(1, 200_000 // self.cost)
+
+
+class Smoothing(Smoothed):
+    """CERTIFY of Cohen et al. 2019: radii of the smoothed classifier g, each false with probability <= alpha."""
+
+    kind: Literal["smoothing"] = "smoothing"
     n0: int = Field(default=100, ge=1, le=1_000_000, description="Pilot samples: they choose the class.")
     n: int = Field(
         default=100_000, ge=1, le=1_000_000_000, description="Estimation samples: they certify it. To decide: at most."
@@ -57,17 +105,10 @@ class Smoothing(BaseModel):
         description="Norm of the radii; linf: r / sqrt(d) for an l2 radius r, l1: r. Unset, under uniform or laplace "
         "noise: l1, the only one they certify.",
     )
-    grid: Literal["auto", "on", "off"] = Field(
-        default="auto",
-        description="Noise in whole steps of 8-bit inputs, exact in floating point; auto: where the data set is 8-bit.",
-    )
     scores: Literal["hard", "soft"] = Field(
         default="hard",
         description="hard: g counts votes. soft: g is the class of the largest mean score (LVM-RS; the pilot chooses "
         "map and factor), whose radius grows where the network's Lipschitz constant is small.",
-    )
-    family_wise: bool = Field(
-        default=False, description="alpha is for all inputs of the certification together: each gets alpha / N."
     )
     cross_check: CrossCheck = None
 
@@ -79,16 +120,21 @@ class Smoothing(BaseModel):
         return data
 
     @model_validator(mode="after")
-    def _noise_fits_the_norm(self) -> "Smoothing":
+    def _noise_fits_the_norm(self) -> Self:
         if self.noise != "gaussian" and self.norm != "l1":
             raise ValueError(
                 f"{self.noise} noise certifies l1 radii: leave norm out, or take gaussian noise for {self.norm}."
             )
         return self
 
+    @property
+    def soft(self) -> bool:
+        """Whether g is by mean scores; else by votes."""
+        return self.scores == "soft"
+
     @model_validator(mode="after")
-    def _scores_fit(self) -> "Smoothing":
-        if self.scores == "soft":
+    def _scores_fit(self) -> Self:
+        if self.soft:
             if self.noise != "gaussian" or self.mode != "radius":
                 raise ValueError(
                     "soft scores certify under gaussian noise, in mode radius; take hard scores for others."
@@ -97,17 +143,8 @@ class Smoothing(BaseModel):
                 raise ValueError("soft scores have a variance: n0 from 2 to 10,000 pilot samples, and n >= 2.")
         return self
 
-    @model_validator(mode="after")
-    def _some_radius_is_possible(self) -> "Smoothing":
-        reason = self.hopeless(1)
-        if reason:
-            raise ValueError(reason)
-        return self
-
-    def hopeless(self, inputs: int) -> str | None:
-        """Why n samples cannot certify any of so many inputs, whatever the votes; None if they can."""
+    def _hopeless(self, alpha: float) -> str | None:
         # All n samples agreeing gives the lower bound alpha^(1/n), which must exceed 1/2 for any radius at all.
-        alpha = self.alpha / inputs if self.family_wise else self.alpha
         least = math.floor(-math.log2(alpha)) + 1
         if self.n >= least:
             return None
@@ -117,7 +154,7 @@ class Smoothing(BaseModel):
         )
 
     @model_validator(mode="after")
-    def _decides_about_a_radius_in_reach(self) -> "Smoothing":
+    def _decides_about_a_radius_in_reach(self) -> Self:
         if (self.mode == "decide") != (self.target_radius is not None):
             raise ValueError("target_radius belongs to mode decide, and mode decide needs it.")
         if self.norm != "linf":  # whose reach depends on the input's dimensions: `out_of_reach` is asked again
@@ -150,20 +187,32 @@ class Smoothing(BaseModel):
         return -self.sigma * NormalDist().inv_cdf(miss)
 
     @property
-    def votes_depend_on(self) -> dict[str, object]:
-        """What of the method, with model and input, settles each vote; fields added later count where they are set."""
-        changes_no_vote = {"alpha", "n0", "n", "mode", "target_radius", "norm", "family_wise", "cross_check", "grid"}
-        return {"noise": self.noise, **self.model_dump(exclude=changes_no_vote | {"kind"}, exclude_defaults=True)}
-
-    @property
     def cost(self) -> int:
         """Units of progress an input is: samples."""
         return self.n0 + self.n
 
+
+class Prediction(Smoothed):
+    """PREDICT of Cohen et al. 2019: the class of the smoothed classifier g, which is what certificates are about; or
+    abstention. No radius."""
+
+    kind: Literal["prediction"] = "prediction"
+    n: int = Field(default=1000, ge=1, le=1_000_000_000, description="Samples: g's class is that of most of them.")
+
+    def _hopeless(self, alpha: float) -> str | None:
+        # 2 P(Binomial(n, 1/2) >= n) = 2^(1-n) is the least p-value there is; it is rounded up
+        least = math.ceil(1 - math.log2(alpha) + 2e-9)
+        if self.n >= least:
+            return None
+        return (
+            f"n = {self.n} can never name a class at alpha = {alpha:g}: even if all samples agree the p-value 2^(1-n) "
+            f"is above it. Use n >= {least}, or a larger alpha."
+        )
+
     @property
-    def shard_inputs(self) -> int:
-        """Inputs a shard holds: some 200,000 samples, so that workers share a job and a shard's start is cheap."""
-        return max(1, 200_000 // self.cost)
+    def cost(self) -> int:
+        """Units of progress an input is: samples."""
+        return self.n
 
 
 class Lipschitz(BaseModel):
@@ -190,11 +239,12 @@ class Lipschitz(BaseModel):
         return 100_000
 
 
-Method = Annotated[Smoothing | Lipschitz, Field(discriminator="kind")]
-METHODS: tuple[type[Smoothing] | type[Lipschitz], ...] = (Smoothing, Lipschitz)
-_ADAPTER: TypeAdapter[Smoothing | Lipschitz] = TypeAdapter(Method)
+AnyMethod = Smoothing | Lipschitz | Prediction
+Method = Annotated[AnyMethod, Field(discriminator="kind")]
+METHODS: tuple[type[AnyMethod], ...] = (Smoothing, Lipschitz, Prediction)
+_ADAPTER: TypeAdapter[AnyMethod] = TypeAdapter(Method)
 
 
-def parse_method(data: object) -> Smoothing | Lipschitz:
+def parse_method(data: object) -> AnyMethod:
     """The method that ``data`` (parsed JSON) describes. Raises ``pydantic.ValidationError``."""
     return _ADAPTER.validate_python(data)

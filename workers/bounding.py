@@ -46,7 +46,7 @@ def bound(method: Lipschitz, model: Prepared, order: Json, emit: Emit) -> None:
                     error=network.error.at,
                 )
                 detail["attack"] = attacked(row.numpy(), attack)
-            emit("result", result(index, ys, found.prediction, radius, detail))
+            emit("result", result(index, ys, found.prediction, radius, radius is None, detail))
 
 
 def _batches(indices: list[int], size: int) -> Iterator[list[int]]:

@@ -9,7 +9,7 @@ import torch
 from models.problems import Problem
 from radii.graph import Obstacle, UnsupportedModel
 from radii.lipschitz import UnboundedModel
-from radii.methods import Smoothing, parse_method
+from radii.methods import Lipschitz, parse_method
 from radii.smoothing import Noise
 from radii.smoothing.noise.selftest import BrokenNoise, check_noise
 from workers.bounding import bound
@@ -36,10 +36,10 @@ class Bench:
         try:
             method = parse_method(order["method"])
             prepared = self._prepare(order)
-            if isinstance(method, Smoothing):
-                smooth(method, prepared, order, emit, self._test)
-            else:
+            if isinstance(method, Lipschitz):
                 bound(method, prepared, order, emit)
+            else:
+                smooth(method, prepared, order, emit, self._test)
         except (UnsupportedModel, UnboundedModel) as error:
             detail = f"{method.kind} does not apply to this model."
             return Problem.METHOD_NOT_APPLICABLE.document(detail, reasons=obstacles(error.obstacles))

@@ -72,13 +72,18 @@ def inputs(order: Json, graph: Graph) -> tuple[npt.NDArray[np.float32], npt.NDAr
 
 
 def result(
-    index: int, labels: npt.NDArray[np.int64] | None, prediction: int | None, radius: float | None, detail: Json
+    index: int,
+    labels: npt.NDArray[np.int64] | None,
+    prediction: int | None,
+    radius: float | None,
+    abstained: bool,
+    detail: Json,
 ) -> Json:
     return {
         "index": index,
         "label": None if labels is None else int(labels[index]),
         "prediction": prediction,
         "radius": radius,
-        "abstained": radius is None,
+        "abstained": abstained,
         "detail": detail,
     }

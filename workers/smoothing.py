@@ -1,4 +1,4 @@
-"""The smoothing method on a shard: input by input, chunk by chunk. What the order brings is not counted again."""
+"""What is asked of g, on a shard: input by input, chunk by chunk. What the order brings is not counted again."""
 
 import math
 import time
@@ -14,8 +14,8 @@ from torch import Tensor
 from models.tables.chunk import REUSED
 from radii.attacks import SmoothedAttack
 from radii.lipschitz import UnboundedModel
-from radii.methods import Lipschitz, Smoothing
-from radii.norms import converted, in_l2
+from radii.methods import Lipschitz, Prediction, Smoothed, Smoothing
+from radii.norms import Norm, converted, in_l2
 from radii.smoothing import (
     GRIDS,
     Moments,
@@ -28,6 +28,7 @@ from radii.smoothing import (
     input_digest,
     noise_key,
     noise_of,
+    prediction_test,
 )
 from radii.smoothing.keys import Stage
 from radii.smoothing.prediction import Counts
@@ -40,10 +41,10 @@ from workers.prepared import Emit, Json, Prepared, inputs, result
 Test = Callable[[Noise, torch.device], None]
 
 
-def smooth(method: Smoothing, model: Prepared, order: Json, emit: Emit, test: Test) -> None:
+def smooth(method: Smoothing | Prediction, model: Prepared, order: Json, emit: Emit, test: Test) -> None:
     """Every input that has no result yet; ``test`` raises where the noise of a device is not to be trusted. Raises
     ``ValueError`` where the order does not add up."""
-    lipschitz, why_not = _network_lipschitz(method, model) if method.scores == "soft" else (None, None)
+    lipschitz, why_not = _network_lipschitz(method, model) if method.soft else (None, None)
     # Scores of "round, then f" jump at every step of the grid: what counts on their constant has ideal noise.
     noise = _noise(method, order["grid"], model.device) if lipschitz is None else noise_of("gaussian", method.sigma)
     test(noise, model.device if lipschitz is None else torch.device("cpu"))
@@ -55,23 +56,31 @@ def smooth(method: Smoothing, model: Prepared, order: Json, emit: Emit, test: Te
         task = _Input(
             method, model, order, emit, noise, alpha, known, index, np.array(xs[index]), lipschitz is not None
         )
-        if method.scores == "soft":
-            prediction, radius, detail = _by_scores(task, lipschitz, why_not)
+        scoring = Scoring("hardmax")
+        if isinstance(method, Prediction):
+            prediction, radius, detail = _answered(method, task)
+        elif method.soft:
+            prediction, radius, detail = _by_scores(method, task, lipschitz, why_not)
             scoring = Scoring(detail["scores"]["map"], detail["scores"]["factor"])
         else:
-            prediction, radius, detail = _by_votes(task)
-            scoring = Scoring("hardmax")
+            prediction, radius, detail = _by_votes(method, task)
         detail |= {"noise": noise.name, "seconds": time.perf_counter() - started}
-        if index in order["cross_check"] and prediction is not None and radius is not None:
-            detail["attack"] = task.attack(prediction, radius, scoring)
-        emit("result", result(index, ys, prediction, radius, detail))
+        abstained = (prediction if isinstance(method, Prediction) else radius) is None
+        if (
+            isinstance(method, Smoothing)
+            and index in order["cross_check"]
+            and prediction is not None
+            and radius is not None
+        ):
+            detail["attack"] = task.attack(prediction, radius, method.norm, scoring)
+        emit("result", result(index, ys, prediction, radius, abstained, detail))
 
 
 @dataclass(frozen=True)
 class _Input:
     """One input, and everything that its samples follow from."""
 
-    method: Smoothing
+    method: Smoothed
     model: Prepared
     order: Json
     emit: Emit
@@ -94,12 +103,12 @@ class _Input:
         if self.exact:
             network = self.model.logits
             return lambda noisy: network(noisy.double())
-        return self.model.scorer if self.method.scores == "soft" else self.model.classifier
+        return self.model.scorer if self.method.soft else self.model.classifier
 
     @cached_property
     def call(self) -> Json:
         """What all chunks have in common."""
-        name = self.noise.name + ("/soft" if self.method.scores == "soft" else "")
+        name = self.noise.name + ("/soft" if self.method.soft else "")
         key = noise_key(
             bytes.fromhex(self.order["secret"]),
             model_digest=self.model.graph.digest,
@@ -124,7 +133,17 @@ class _Input:
         chunk = {"index": self.index, "stage": stage, "number": number, "counts": counted, "scores": scores}
         self.emit("chunk", chunk)
 
-    def attack(self, prediction: int, radius: float, scoring: Scoring) -> Json:
+    def count(self, stage: Stage, number: int, size: int) -> Counts:
+        """The votes of a chunk, which may be counted already."""
+        if (first := self.chunk(stage, REUSED)) is not None and number < chunks(sum(first["counts"])):
+            return list(first["counts"]) if number == 0 else [0] * len(first["counts"])
+        if (chunk := self.chunk(stage, number)) is not None:
+            return list(chunk["counts"])
+        counts = count_chunk(self.classifier, self.x, stage=stage, number=number, size=size, **self.call)
+        self.keep(stage, number, counts)
+        return counts
+
+    def attack(self, prediction: int, radius: float, norm: Norm, scoring: Scoring) -> Json:
         attack = partial(
             SmoothedAttack(batch_size=self.call["batch_size"]),
             self.classifier,
@@ -133,32 +152,30 @@ class _Input:
             num_classes=self.call["num_classes"],
             prediction=prediction,
             radius=radius,
-            norm=self.method.norm,
+            norm=norm,
             key=self.call["key"],
             scoring=scoring,
         )
         return attacked(self.row, attack)
 
 
-def _by_votes(task: _Input) -> tuple[int | None, float | None, Json]:
+def _answered(method: Prediction, task: _Input) -> tuple[int | None, None, Json]:
+    """g's class, no radius, and what is said of it."""
+    parts = [task.count("predict", number, chunk_size(method.n, number)) for number in range(chunks(method.n))]
+    counts = [sum(map(int, votes)) for votes in zip(*parts, strict=True)]
+    answer = prediction_test(counts, alpha=task.alpha, tail_mass=task.law["tail_mass"])
+    return answer.prediction, None, {"counts": counts, "n": sum(counts), "p_value": answer.p_value}
+
+
+def _by_votes(method: Smoothing, task: _Input) -> tuple[int | None, float | None, Json]:
     """Prediction, radius in the norm that was asked, and what is said of them."""
-    method = task.method
-
-    def count(stage: Stage, number: int, size: int) -> Counts:
-        if (first := task.chunk(stage, REUSED)) is not None and number < chunks(sum(first["counts"])):
-            return list(first["counts"]) if number == 0 else [0] * len(first["counts"])
-        if (chunk := task.chunk(stage, number)) is not None:
-            return list(chunk["counts"])
-        counts = count_chunk(task.classifier, task.x, stage=stage, number=number, size=size, **task.call)
-        task.keep(stage, number, counts)
-        return counts
-
     law = task.law | {"law": task.noise.law, "n0": method.n0, "n": method.n}
     if method.target_radius is None:
-        found = certify_radius(count, **law)
+        found = certify_radius(task.count, **law)
         radius = None if found.radius is None else converted(found.radius, method.norm, task.row.size)
     else:
-        found = certify_decision(count, target_radius=in_l2(method.target_radius, method.norm, task.row.size), **law)
+        target = in_l2(method.target_radius, method.norm, task.row.size)
+        found = certify_decision(task.count, target_radius=target, **law)
         radius = None if found.radius is None else method.target_radius
     detail = {
         "counts": list(found.counts),
@@ -173,9 +190,11 @@ def _by_votes(task: _Input) -> tuple[int | None, float | None, Json]:
     return found.prediction, radius, detail
 
 
-def _by_scores(task: _Input, lipschitz: float | None, why_not: str | None) -> tuple[int | None, float | None, Json]:
+def _by_scores(
+    method: Smoothing, task: _Input, lipschitz: float | None, why_not: str | None
+) -> tuple[int | None, float | None, Json]:
     """As :func:`_by_votes`, for mean scores."""
-    method, size = task.method, task.row.size
+    size = task.row.size
 
     def logits(stage: Stage, number: int, samples: int) -> npt.NDArray[np.floating]:
         return logits_chunk(task.classifier, task.x, stage=stage, number=number, size=samples, **task.call)
@@ -246,7 +265,7 @@ def _logits_error(task: _Input) -> float:
     return task.model.bound(Lipschitz()).error.at(norm * (1 + 2.0**-6))
 
 
-def _network_lipschitz(method: Smoothing, model: Prepared) -> tuple[float | None, str | None]:
+def _network_lipschitz(method: Smoothed, model: Prepared) -> tuple[float | None, str | None]:
     """The constant of the logits, where it can enlarge a radius; or why it cannot."""
     if method.grid == "on":
         return None, "grid is on, and scores of a rounded input jump; leave grid at auto"
@@ -277,7 +296,7 @@ def _why_not(used: float | None, scoring: Scoring, network: float | None, sigma:
     return "it certifies no more here"
 
 
-def _noise(method: Smoothing, grid: list[float] | None, device: torch.device) -> Noise:
+def _noise(method: Smoothed, grid: list[float] | None, device: torch.device) -> Noise:
     """In whole steps where the data set is 8-bit and the method does not mind."""
     if grid is not None and method.grid != "off":
         try:

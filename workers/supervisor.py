@@ -18,7 +18,7 @@ from models.repositories import leases, ledger, shards
 from models.repositories.leases import Claim, LostClaim
 from models.repositories.ledger import Streams
 from models.repositories.shards import ChunkCounts, CountsMismatch, InputResult, Network, WorkOrder
-from radii.methods import Smoothing, parse_method
+from radii.methods import Lipschitz, Smoothing, parse_method
 from radii.smoothing import input_digest
 from workers.child import Ended, Runner
 from workers.desk import Desk, LetGo
@@ -67,13 +67,15 @@ class Supervisor:
     def _streams(self, order: WorkOrder) -> Streams | None:
         """What the ledger knows these inputs by; None where no votes are counted."""
         method = parse_method(order.method)
-        if not isinstance(method, Smoothing):
+        if isinstance(method, Lipschitz):
             return None
         x = np.load(self.desk.blobs.path(order.x_blob), mmap_mode="r", allow_pickle=False)
         networks = [network.digest for network in (order.denoiser, order.model) if network is not None]
         grid = None if method.grid == "off" else order.grid
         question = ""
-        if method.scores == "soft":  # the pilot's choice, and which samples may count on a constant
+        if (
+            isinstance(method, Smoothing) and method.soft
+        ):  # the pilot's choice, and which samples may count on a constant
             alpha = method.alpha / order.inputs if method.family_wise else method.alpha
             question = ledger.name({"n0": method.n0, "n": method.n, "alpha": alpha, "radii": radii.__version__})
         return Streams(

@@ -6,7 +6,7 @@ from sqlalchemy.orm import Session
 from models import cross_check
 from models.base import Json, now
 from models.bell import Bell
-from models.curve import summary
+from models.curve import answers, summary
 from models.database import ring_after_commit
 from models.ids import CERTIFICATION, SHARD, new_id
 from models.problems import Problem
@@ -97,7 +97,8 @@ def _end(session: Session, certification: Certification, state: JobState) -> Non
         raise IllegalMove(f"{certification.state} -> {state}")
     certification.state = JobState(guard(certification.state, state))
     certification.finished_at = now()
-    figures = summary(results.outcomes(session, certification.id))
+    figure = answers if certification.method["kind"] == "prediction" else summary
+    figures = figure(results.outcomes(session, certification.id))
     figures |= reports.summary(reports.get(session, certification.id))
     if checked := _cross_check(session, certification):
         figures["cross_check"] = checked

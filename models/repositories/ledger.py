@@ -53,6 +53,15 @@ def name(noise: Json) -> str:
     return json.dumps(noise, sort_keys=True, separators=(",", ":"))
 
 
+def stages(method: Json) -> dict[str, int]:
+    """The stages whose samples are kept here, and how many of each the method asks for."""
+    if method["kind"] == "prediction":
+        return {"predict": method["n"]}
+    pilot = {"pilot": method["n0"]}
+    # A decision looks at each step how many samples it still needs: its chunks are others than a radius's.
+    return pilot if method.get("mode") == "decide" else pilot | {"estimate": method["n"]}
+
+
 def beginnings(session: Session, streams: Streams, stage: str, n: int) -> dict[int, Beginning]:
     """The most that is known of the first n samples of each stream: of all, or of whole chunks."""
     best: dict[str, Beginning] = {}
@@ -94,9 +103,12 @@ def add(session: Session, new: list[Json]) -> None:
         session.execute(insert(Ledger).values(**values).on_conflict_do_nothing())
 
 
-def other_noises(session: Session, streams: Streams, index: int) -> list[Json]:
-    """The other noises that this model and input have been asked about so far."""
+def other_noises(session: Session, streams: Streams, index: int, *, predicted: bool) -> list[Json]:
+    """The other noises that this model and input have been asked about so far: predictions, or certificates."""
     names = select(Ledger.noise).where(
-        Ledger.model == streams.model, Ledger.input == streams.inputs[index], Ledger.noise != streams.noise
+        Ledger.model == streams.model,
+        Ledger.input == streams.inputs[index],
+        Ledger.noise != streams.noise,
+        Ledger.stage == "predict" if predicted else Ledger.stage != "predict",
     )
     return [json.loads(text) for text in sorted(set(session.scalars(names)))]

@@ -122,13 +122,9 @@ def reuse(session: Session, claim: Claim, streams: Streams) -> list[ChunkCounts]
     Raises ``LostClaim``.
     """
     certification, shard = _locked(session, claim)
-    method = certification.method
-    stages = {"pilot": method["n0"]}
-    if method.get("mode", "radius") == "radius":  # how many samples a decision takes follows from looks at each step
-        stages["estimate"] = method["n"]
     found = [
         ChunkCounts(index, stage, REUSED, known.counts, known.scores)
-        for stage, n in stages.items()
+        for stage, n in ledger.stages(certification.method).items()
         for index, known in ledger.beginnings(session, streams, stage, n).items()
     ]
     begun = select(Chunk.index, Chunk.stage).where(
@@ -275,7 +271,10 @@ def _take_chunks(
             whole[row.stage] = _plus(whole.get(row.stage), row.counts)
         if row.number == REUSED:
             reused += sum(row.counts)
-    said = {"pilot": result.detail["pilot_counts"], "estimate": result.detail["counts"]}
+    names = (
+        {"pilot": "pilot_counts", "estimate": "counts"} if "pilot_counts" in result.detail else {"predict": "counts"}
+    )
+    said = {stage: result.detail[name] for stage, name in names.items()}
     said = {stage: counts for stage, counts in said.items() if any(counts)}  # a decision may need no sample
     if sums != said or sum(result.detail["counts"]) != result.detail["n"]:
         raise CountsMismatch(f"input {result.index} of {shard.certification_id}: chunks sum to {sums}, not {said}")
@@ -290,7 +289,8 @@ def _take_chunks(
     if streams is None:
         return
     result.detail["reused"] = reused
-    if others := ledger.other_noises(session, streams, result.index):
+    predicted = shard.certification.method["kind"] == "prediction"
+    if others := ledger.other_noises(session, streams, result.index, predicted=predicted):
         result.detail["other_noises"] = others
     if "scores" in result.detail:
         [pilot] = [row.scores for row in rows if row.stage == "pilot"]

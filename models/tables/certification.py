@@ -25,7 +25,7 @@ class Certification(Base):
     stop: Mapped[int]
     step: Mapped[int]
     state: Mapped[JobState] = mapped_column(StateColumn(JobState), default=JobState.QUEUED, index=True)
-    # Progress, in samples (smoothing) or inputs (lipschitz).
+    # Progress, in samples (smoothing, prediction) or inputs (lipschitz).
     done: Mapped[int] = mapped_column(BigInteger, default=0)
     total: Mapped[int] = mapped_column(BigInteger)
     summary: Mapped[Json | None]

@@ -19,7 +19,7 @@ class Ledger(Base):
     model: Mapped[str] = mapped_column(primary_key=True)  # digest of its graph; with a denoiser, of both
     input: Mapped[str] = mapped_column(primary_key=True)  # digest
     noise: Mapped[str] = mapped_column(primary_key=True)  # what of the method and the data set the votes depend on
-    stage: Mapped[str] = mapped_column(primary_key=True)  # pilot | estimate; of mean scores, then the question
+    stage: Mapped[str] = mapped_column(primary_key=True)  # pilot | estimate | predict; of scores, then the question
     samples: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     counts: Mapped[list[int]] = mapped_column(JSON_COLUMN)
     scores: Mapped[Json | None]  # as in chunks

@@ -174,7 +174,8 @@ class _Search:
         sizes = [chunk_size(PROOF, number) for number in range(chunks(PROOF))]
         if self.scoring == VOTES:
             seen = np.sum([self.chunk(point, size, "estimate") for size in sizes], axis=0)
-            winner = prediction_test(seen, alpha=LEVEL)
+            tail_mass = self.noise.tail_mass(point.numel())
+            winner = prediction_test(seen, alpha=LEVEL, tail_mass=tail_mass).prediction
             return seen, None if winner == self.prediction else winner
         parts, leads = [], []
         for size in sizes:

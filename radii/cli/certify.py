@@ -1,4 +1,4 @@
-"""`radii certify`: upload, wait for intake, certify, show and keep the results."""
+"""`radii certify` and `radii predict`: upload, wait for intake, certify, show and keep the results."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from radii.cli.console import err, fail, out, plain, print_json
 from radii.cli.npy import input_shape
 from radii.cli.progress import progress
-from radii.cli.report import print_report, save_results
+from radii.cli.report import print_report, print_results, save_results
 from radii.client import Client
 from radii.methods import parse_method
 
@@ -27,10 +27,10 @@ def command(
     settings: Json,
     subset: slice | None,
     url: str | None,
-    output: Path,
+    output: Path | None,
     as_json: bool,
 ) -> None:
-    """Do what the command line says. Ends with exit code 2 if that can't be right."""
+    """Do what the command line says. Ends with exit code 2 if that can't be right. Predictions are shown one by one."""
     question = checked(method)
     for given in (model, data, denoiser):
         if given is not None and not is_id(given) and not Path(given).is_file():
@@ -39,12 +39,18 @@ def command(
         job = start(client, model, data, question, denoiser=denoiser, settings=settings, subset=subset)
         with outliving_us(job["id"]):
             job = follow(client, job)
-        save_results(client, job["id"], output)
+        if output is not None:
+            save_results(client, job["id"], output)
+        predicts = job["method"]["kind"] == "prediction"
         if as_json:
-            print_json({**job, "curve": client.curve(job["id"])})
+            more = {"results": list(client.results(job["id"]))} if predicts else {"curve": client.curve(job["id"])}
+            print_json({**job, **more})
         else:
+            if predicts:
+                print_results(client.results(job["id"]))
             print_report(client, job)
-            out.print(f"Every input: {plain(str(output))}   The job: {job['id']}", soft_wrap=True)
+            kept = "" if output is None else f"Every input: {plain(str(output))}   "
+            out.print(f"{kept}The job: {job['id']}", soft_wrap=True)
 
 
 def start(
@@ -105,8 +111,12 @@ def taken_in(client: Client, resource: Json, noun: str) -> Json:
 
 def follow(client: Client, job: Json) -> Json:
     """The certification once it has ended, its progress shown. Raises ``ProblemError`` if it has failed."""
-    with progress(f"certifying ({job['method']['kind']})", job["progress"]["unit"]) as advance:
+    with progress(_doing(job["method"]["kind"]), job["progress"]["unit"]) as advance:
         return client.wait(job, on_change=lambda now: advance(now["progress"]["done"], now["progress"]["total"]))
+
+
+def _doing(kind: str) -> str:
+    return "predicting" if kind == "prediction" else f"certifying ({kind})"
 
 
 @contextmanager

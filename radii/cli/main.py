@@ -1,31 +1,37 @@
 """The commands. Each imports its own module when it runs."""
 
 import sys
-from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from radii.cli import arguments
-
-METHOD = "Method (defaults: n0 100, n 100,000, alpha 0.001; rtol 1e-6)"
-INPUT = "Input of the model"
-
+from radii.cli.options import (
+    ArchitectureOption,
+    AsJson,
+    DataName,
+    Denoiser,
+    ExternalData,
+    FamilyWise,
+    Id,
+    Limit,
+    Mean,
+    ModelName,
+    ModelTitle,
+    NetworkFile,
+    OutputName,
+    Range,
+    Shape,
+    ShapeOption,
+    Sigma,
+    Std,
+    Subset,
+    Url,
+    method_option,
+)
 
 RESULTS = Path("results.jsonl")
-
-
-def _method(meaning: str) -> Any:
-    return typer.Option(help=meaning, rich_help_panel=METHOD, show_default=False)
-
-
-def _input(meaning: str, parser: Callable[[str], Any], example: str, default: str, name: str | None = None) -> Any:
-    names = [name] if name else []
-    return typer.Option(
-        *names, parser=parser, metavar=example, help=meaning, rich_help_panel=INPUT, show_default=default
-    )
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:
@@ -45,33 +51,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-
-Url = Annotated[
-    str | None, typer.Option("--url", envvar="RADII_URL", help="The service.", show_default="this machine's port 8000")
-]
-Id = Annotated[str | None, typer.Argument(metavar="[ID]", help="Show this one.", show_default=False)]
-Limit = Annotated[int, typer.Option(min=1, help="How many to list, newest first.")]
-ArchitectureOption = Annotated[
-    Any,
-    typer.Option(
-        parser=arguments.architecture,
-        metavar="NAME[:JSON]",
-        help="Of a safetensors file: mlp, resnet, wide_resnet, vgg or convnext, and its parameters.",
-        show_default=False,
-    ),
-]
-NetworkFile = Annotated[
-    Path, typer.Argument(help="An ONNX, graph.json or safetensors file.", exists=True, dir_okay=False)
-]
-ExternalData = Annotated[
-    list[Path] | None,
-    typer.Option(help="A file of its weights; those that lie beside it are found.", exists=True, dir_okay=False),
-]
-OutputName = Annotated[str | None, typer.Option(help="Name of the output, of several.", show_default=False)]
-ShapeOption = Annotated[
-    Any, typer.Option(parser=arguments.shape, metavar="1,8,8", help="Of one input, with --architecture.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
 def main() -> None:
@@ -118,49 +97,42 @@ def up(context: typer.Context) -> None:
 
 @app.command()
 def certify(
-    model: Annotated[str, typer.Argument(help="An ONNX, graph.json or safetensors file, or the id of a model.")],
-    data: Annotated[
-        str, typer.Argument(help="A .npz file with x, and y if there are labels; or the id of a data set.")
-    ],
+    model: ModelName,
+    data: DataName,
     method: Annotated[Kind, typer.Option(help="How to certify.")] = Kind.SMOOTHING,
-    sigma: Annotated[float | None, _method("smoothing: standard deviation of the noise.")] = None,
+    sigma: Sigma = None,
     noise: Annotated[
-        str | None, _method("smoothing: its law: gaussian (default), or uniform or laplace, which certify l1 radii.")
+        str | None,
+        method_option("smoothing: its law: gaussian (default), or uniform or laplace, which certify l1 radii."),
     ] = None,
-    alpha: Annotated[float | None, _method("smoothing: chance that a certificate is false.")] = None,
-    n0: Annotated[int | None, _method("smoothing: pilot samples.")] = None,
-    n: Annotated[int | None, _method("smoothing: samples an input.")] = None,
+    alpha: Annotated[
+        float | None, method_option("smoothing: chance that a certificate is false. Default: 0.001.")
+    ] = None,
+    n0: Annotated[int | None, method_option("smoothing: pilot samples. Default: 100.")] = None,
+    n: Annotated[int | None, method_option("smoothing: samples an input. Default: 100,000.")] = None,
     target_radius: Annotated[
-        float | None, _method("smoothing: decide about this radius alone, with as few samples as that needs.")
+        float | None, method_option("smoothing: decide about this radius alone, with as few samples as that needs.")
     ] = None,
     scores: Annotated[
-        str | None, _method("smoothing: hard (default) counts votes; soft takes means of scores (LVM-RS).")
+        str | None, method_option("smoothing: hard (default) counts votes; soft takes means of scores (LVM-RS).")
     ] = None,
-    family_wise: Annotated[bool | None, _method("smoothing: alpha is for all inputs together.")] = None,
-    bound: Annotated[str | None, _method("lipschitz: rule that composes the layers. Default: auto, the best.")] = None,
-    rtol: Annotated[float | None, _method("lipschitz: slack of a layer's bound.")] = None,
-    norm: Annotated[str | None, _method("Norm of the radii: l2 (default), linf or l1.")] = None,
-    denoiser: Annotated[
-        str | None,
-        typer.Option(
-            help="smoothing: an ONNX file, or the id of a model, that denoises its input.", show_default=False
-        ),
+    family_wise: FamilyWise = None,
+    bound: Annotated[
+        str | None, method_option("lipschitz: rule that composes the layers. Default: auto, the best.")
     ] = None,
+    rtol: Annotated[float | None, method_option("lipschitz: slack of a layer's bound. Default: 1e-6.")] = None,
+    norm: Annotated[str | None, method_option("Norm of the radii: l2 (default), linf or l1.")] = None,
+    denoiser: Denoiser = None,
     cross_check: Annotated[
-        int | None, _method("Inputs to attack inside their radius. Default: one in 50, at most 10.")
+        int | None, method_option("Inputs to attack inside their radius. Default: one in 50, at most 10.")
     ] = None,
-    shape: Annotated[Any, _input("Of one input.", arguments.shape, "1,8,8", "that of the data")] = None,
-    range_: Annotated[Any, _input("Of its values.", arguments.numbers, "LOW,HIGH", "0,1", name="--range")] = None,
-    mean: Annotated[Any, _input("The network sees (x - mean) / std.", arguments.numbers, "NUMBERS", "0")] = None,
-    std: Annotated[Any, _input("One number, or one a channel.", arguments.numbers, "NUMBERS", "1")] = None,
-    name: Annotated[str | None, typer.Option(help="Name of the model.", show_default="the file's")] = None,
+    shape: Shape = None,
+    range_: Range = None,
+    mean: Mean = None,
+    std: Std = None,
+    name: ModelTitle = None,
     architecture: ArchitectureOption = None,
-    subset: Annotated[
-        Any,
-        typer.Option(
-            parser=arguments.subset, metavar="START:STOP[:STEP]", help="Inputs to certify.", show_default="all"
-        ),
-    ] = None,
+    subset: Subset = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="File for the results: one line of JSON an input.")
     ] = RESULTS,
@@ -198,6 +170,47 @@ def certify(
 
 
 @app.command()
+def predict(
+    model: ModelName,
+    data: DataName,
+    sigma: Sigma = None,
+    noise: Annotated[str | None, method_option("Its law: gaussian (default), uniform or laplace.")] = None,
+    alpha: Annotated[
+        float | None, method_option("Chance that an answer is not that of the smoothed classifier. Default: 0.001.")
+    ] = None,
+    n: Annotated[int | None, method_option("Samples an input. Default: 1000.")] = None,
+    family_wise: FamilyWise = None,
+    denoiser: Denoiser = None,
+    shape: Shape = None,
+    range_: Range = None,
+    mean: Mean = None,
+    std: Std = None,
+    name: ModelTitle = None,
+    architecture: ArchitectureOption = None,
+    subset: Subset = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="A file, one line of JSON an input.")] = None,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Answer as the smoothed classifier does, which is what `radii certify --sigma` certifies; abstain in doubt."""
+    from radii.cli import certify
+
+    question = {"sigma": sigma, "noise": noise, "alpha": alpha, "n": n, "family_wise": family_wise}
+    settings = {"shape": shape, "range": range_, "mean": mean, "std": std, "name": name, "architecture": architecture}
+    certify.command(
+        model,
+        data,
+        _given({"kind": "prediction", **question}),
+        denoiser=denoiser,
+        settings=_given(settings),
+        subset=subset,
+        url=url,
+        output=output,
+        as_json=as_json,
+    )
+
+
+@app.command()
 def inspect(
     file: NetworkFile,
     external_data: ExternalData = None,
@@ -217,8 +230,8 @@ def lipschitz(
     file: NetworkFile,
     bound: Annotated[str | None, typer.Option(help="Rule that composes the layers.", show_default="auto")] = None,
     rtol: Annotated[float | None, typer.Option(help="Slack of a layer's bound.", show_default="1e-6")] = None,
-    mean: Annotated[Any, _input("The network sees (x - mean) / std.", arguments.numbers, "NUMBERS", "0")] = None,
-    std: Annotated[Any, _input("One number, or one a channel.", arguments.numbers, "NUMBERS", "1")] = None,
+    mean: Mean = None,
+    std: Std = None,
     external_data: ExternalData = None,
     output: OutputName = None,
     architecture: ArchitectureOption = None,

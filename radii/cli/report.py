@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable
 from datetime import datetime
 from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_FLOOR, Context, Decimal
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -52,14 +53,19 @@ def print_report(client: Client, job: Json) -> None:
         table.add_row("bound", f"{above(bound['upper'])}  ({bound['norm']}, by the rule: {plain(bound['rule'])})")
         if bound["vacuous"] and (found["median_radius"] or 0.0) < HALF_STEP:  # logits may be large as well
             table.add_row("[yellow]beware[/]", VACUOUS)
-    curve = client.curve(job["id"])
-    if found["median_radius"] is not None:
+    curve = None if job["method"]["kind"] == "prediction" else client.curve(job["id"])
+    if curve and found["median_radius"] is not None:
         table.add_row("median radius", f"{down(found['median_radius'], decimals(curve['norm']))}  ({curve['norm']})")
     if checked := found.get("cross_check"):
         table.add_row("cross-check", cross_check_in_words(checked))
     if (took := seconds(job)) is not None:
         table.add_row("time", f"{took:.1f} s")
     out.print(table)
+    if curve:
+        _print_curve(curve)
+
+
+def _print_curve(curve: Json) -> None:
     marks = ticks(largest_radius({"": curve}), 6)
     accuracies = Table(
         f"{curve['norm']} radius", *(f"{mark:g}" for mark in marks), box=None, header_style="bold", padding=(0, 1)
@@ -80,16 +86,24 @@ def cross_check_in_words(found: Json) -> str:
 
 
 def print_results(rows: Iterable[Json]) -> None:
-    """A row an input: index, label, prediction, radius."""
-    table = Table("index", "label", "prediction", "radius", header_style="bold")
+    """A row an input: index, label, prediction, radius; of predictions the p-value."""
+    rows = iter(rows)
+    first = next(rows, None)
+    last = "p-value" if first and "p_value" in first else "radius"
+    table = Table("index", "label", "prediction", last, header_style="bold")
     for column in table.columns:
         column.justify = "right"
-    for row in rows:
+    for row in [] if first is None else chain([first], rows):
         wrong = row["label"] is not None and row["prediction"] is not None and row["label"] != row["prediction"]
-        radius = "abstained" if row["abstained"] else down(row["radius"], decimals(row["norm"]))
-        cells = (_text(row["index"]), _text(row["label"]), _text(row["prediction"]), radius)
+        cells = (_text(row["index"]), _text(row["label"]), *_answer(row))
         table.add_row(*cells, style="red" if wrong else "dim" if row["abstained"] else None)
     out.print(table)
+
+
+def _answer(row: Json) -> tuple[str, str]:
+    if "p_value" in row:
+        return "abstained" if row["abstained"] else _text(row["prediction"]), _digits(row["p_value"], ROUND_CEILING, 2)
+    return _text(row["prediction"]), "abstained" if row["abstained"] else down(row["radius"], decimals(row["norm"]))
 
 
 def in_words(method: Json) -> str:
@@ -122,8 +136,8 @@ def below(number: float) -> str:
     return _digits(number, ROUND_FLOOR)
 
 
-def _digits(number: float, rounding: str) -> str:
-    return f"{float(Context(prec=7, rounding=rounding).create_decimal(Decimal(repr(number)))):.7g}"
+def _digits(number: float, rounding: str, digits: int = 7) -> str:
+    return f"{float(Context(prec=digits, rounding=rounding).create_decimal(Decimal(repr(number)))):.{digits}g}"
 
 
 def decimals(norm: str) -> int:

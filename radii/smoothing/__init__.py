@@ -32,12 +32,13 @@ if TYPE_CHECKING:
         noise_of,
     )
     from radii.smoothing.sampling import certify, count_chunk
-    from radii.smoothing.serving import SmoothedClassifier, prediction_test
+    from radii.smoothing.serving import Answer, SmoothedClassifier, prediction_test
     from radii.smoothing.splitting import Splitting, certify_splitting
 
 __all__ = [
     "CHUNK",
     "GRIDS",
+    "Answer",
     "CountChunk",
     "Grid",
     "GridGaussian",
@@ -85,7 +86,7 @@ def __getattr__(name: str) -> Any:  # PEP 562: whoever only checks a certificate
         from radii.smoothing import sampling as module  # type: ignore[no-redef]
     elif name in ("Splitting", "certify_splitting"):
         from radii.smoothing import splitting as module  # type: ignore[no-redef]
-    elif name in ("SmoothedClassifier", "prediction_test"):
+    elif name in ("Answer", "SmoothedClassifier", "prediction_test"):
         from radii.smoothing import serving as module  # type: ignore[no-redef]
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -4,7 +4,7 @@ import random
 import pytest
 
 from radii.cli.report import cross_check_in_words, down, in_words, percent
-from radii.methods import Lipschitz, Smoothing
+from radii.methods import Lipschitz, Prediction, Smoothing
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,8 @@ def test_methods_in_words() -> None:
     words = in_words(Smoothing(sigma=0.25).model_dump())
     assert words == "smoothing sigma 0.25 alpha 0.001 n0 100 n 100,000 norm l2"
     words = in_words(Smoothing(sigma=1.0, n=1000, mode="decide", target_radius=0.5, family_wise=True).model_dump())
-    assert words.endswith("n 1,000 mode decide target_radius 0.5 norm l2 family_wise yes")
+    assert words.endswith("family_wise yes n0 100 n 1,000 mode decide target_radius 0.5 norm l2")
+    assert in_words(Prediction(sigma=0.25).model_dump()) == "prediction sigma 0.25 alpha 0.001 n 1,000"
     assert in_words(Lipschitz(norm="linf").model_dump()) == "lipschitz bound auto rtol 1e-06 norm linf"
 
 

@@ -1,0 +1,45 @@
+"""`radii predict`, against the real service."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+
+from tests.cli.conftest import DIGITS, Radii
+
+MODEL, DATA = (str(DIGITS / name) for name in ("digits.onnx", "digits.npz"))
+
+
+def test_answers_one_by_one_as_json_and_in_a_file(radii: Radii, folder: Path) -> None:
+    question = ("predict", MODEL, DATA, "--sigma", "1", "--n", "100", "--subset", "0:8")
+    done = radii(*question, "--json", "-o", "answers.jsonl")
+    assert done.returncode == 0, done.stderr
+    job = json.loads(done.stdout)
+    rows = job["results"]
+    assert rows == [json.loads(line) for line in (folder / "answers.jsonl").read_text().splitlines()]
+    assert all((row["radius"], row["norm"], sum(row["counts"])) == (None, None, 100) for row in rows)
+    assert all((row["p_value"] > 0.001) is row["abstained"] is (row["prediction"] is None) for row in rows)
+
+    shown = radii(*question)  # the same votes
+    assert shown.returncode == 0, shown.stderr
+    assert "predicting: 100 %" in shown.stderr
+    said = [line.split("│")[1:-1] for line in shown.stdout.splitlines() if line.startswith("│")]
+    labels = np.load(DATA)["y"]
+    answers = ["abstained" if row["abstained"] else str(row["prediction"]) for row in rows]
+    assert [[cell.strip() for cell in cells[:3]] for cells in said] == [
+        [str(i), str(labels[i]), answers[i]] for i in range(8)
+    ]
+    assert all(float(cells[3]) >= row["p_value"] for cells, row in zip(said, rows, strict=True))
+    assert re.search(r"method +prediction sigma 1\.0 alpha 0\.001 n 100", shown.stdout)
+    assert "radius" not in shown.stdout and "certified" not in shown.stdout
+    again = radii("jobs", job["id"])
+    assert again.returncode == 0 and "radius" not in again.stdout
+    assert radii("results", job["id"], "--json").stdout == (folder / "answers.jsonl").read_text()
+
+
+def test_what_cannot_be_right_says_so(radii: Radii) -> None:
+    done = radii("predict", MODEL, DATA)
+    assert done.returncode == 2 and "prediction needs --sigma" in done.stderr
+    done = radii("predict", MODEL, DATA, "--sigma", "1", "--n", "3")
+    assert done.returncode == 2 and "Use n >= 11" in done.stderr
