@@ -270,6 +270,25 @@ def test_kill_9_of_a_worker_and_the_loss_of_all_messages_change_no_count(
     assert before > 0
 
 
+def test_kill_9_of_a_worker_that_went_on_after_known_votes_counts_none_twice(
+    service: Service, digits: tuple[str, str]
+) -> None:
+    worker = service.start()
+    done(service, service.certify(*digits, 2, kind="smoothing", sigma=0.25, n=2500))
+    job = service.certify(*digits, 2, **LONG)
+    reused = 2 * (100 + 2000)
+    wait_for(lambda: service.get(Certification, job).done > reused)
+    os.kill(worker.pid, signal.SIGKILL)
+    wait_for(lambda: not service.family())
+    worker.wait()
+    row = service.get(Certification, job)
+    assert row.state == "running" and row.done < row.total
+    service.start()
+    done(service, job)
+    assert said(service, job) == truth(2, LONG["n"])
+    assert [r.detail["reused"] for r in results(service, job)] == [2100, 2100]
+
+
 def test_kill_9_of_a_runner_costs_an_attempt_and_no_count(service: Service, digits: tuple[str, str]) -> None:
     service.start()
     job = service.certify(*digits, 2, **LONG)
