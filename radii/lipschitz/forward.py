@@ -10,8 +10,9 @@ own arithmetic loses:
   of the output;
 * a function spelled out in several nodes (:mod:`radii.graph.cone`) states itself what it loses beyond that.
 
-The last is the one assumption: it holds for averages of up to 100,000 terms and for elementary functions that err by
-less than 100,000 ulp, which those of PyTorch are far from.
+The last but one is the one assumption: it holds for averages of up to 100,000 terms and for elementary functions that
+err by less than 100,000 ulp, which those of PyTorch are far from. It is about numbers that do not overflow, so beyond
+`REACH` there is no bound: a product that became infinite may look like any number behind an activation that saturates.
 """
 
 import math
@@ -47,20 +48,32 @@ EXACT = frozenset(  # what computes no new number: it copies some of those it ge
 )
 ELEMENTARY = 2.0**-36
 UNDERFLOW = 2.0**-900  # more than all products of one layer can lose by underflow
+REACH = 2.0**500  # norms up to which nothing overflows inside of a node: not even sums of squares
 
 Affine = tuple[Upper, Upper]
 
 
 @dataclass(frozen=True, slots=True)
 class ForwardError:
-    """``||computed logits - logits||_2 <= slope ||x|| + offset`` for a float64 evaluation of the graph at x."""
+    """``||computed logits - logits||_2 <= slope ||x|| + offset`` for a float64 evaluation of the graph at x.
+
+    Attributes:
+        reach: the same for the largest norm on the way, from the input to the logits.
+    """
 
     slope: Upper
     offset: Upper
+    reach: Affine
 
     def at(self, norm: float) -> Upper:
-        """The bound at an input of this l2 norm (or less)."""
-        return sum_up((product_up((self.slope, norm)), self.offset))
+        """The bound at an input of this l2 norm (or less); infinite where some activation may be near overflow."""
+        if not _value(self.reach, norm) <= REACH:
+            return Upper(math.inf)
+        return _value((self.slope, self.offset), norm)
+
+
+def _value(affine: Affine, norm: float) -> Upper:
+    return sum_up((product_up((affine[0], norm)), affine[1]))
 
 
 @certified_arithmetic()
@@ -69,6 +82,7 @@ def forward_error(graph: Graph, rules: Sequence[Rule], norms: Sequence[NormBound
     zero = Upper(0.0)
     size: dict[str, Affine] = {graph.input: (Upper(1.0), zero)}
     error: dict[str, Affine] = {graph.input: (zero, zero)}
+    reach = size[graph.input]
     for node, rule, norm in zip(graph.nodes, rules, norms, strict=True):
         sizes, errors = [size[name] for name in node.inputs], [error[name] for name in node.inputs]
         at_zero = _norm_at_zero(graph, node)
@@ -77,18 +91,16 @@ def forward_error(graph: Graph, rules: Sequence[Rule], norms: Sequence[NormBound
         passed = _through(rule, norm, errors)
         loss, gain = _arithmetic(node, rule, norm)
         if loss:
-            read = [tuple(map(sum_up, zip(s, e, strict=True))) for s, e in zip(sizes, errors, strict=True)]
-            total = [sum_up(parts) for parts in zip(*read, strict=True)]
-            own = (
-                product_up((loss, gain, total[0])),
-                sum_up((product_up((loss, sum_up((product_up((gain, total[1])), at_zero)))), UNDERFLOW)),
-            )
+            slopes, offsets = zip(*sizes, *errors, strict=True)  # of what is read, as computed
+            most = product_up((gain, sum_up(slopes))), sum_up((product_up((gain, sum_up(offsets))), at_zero))
+            reach = max(reach[0], most[0]), max(reach[1], most[1])
+            own = product_up((loss, most[0])), sum_up((product_up((loss, most[1])), UNDERFLOW))
             passed = (sum_up((passed[0], own[0])), sum_up((passed[1], own[1])))
         if isinstance(rule, Slope) and rule.loss:
             entries = math.prod(graph.shapes[node.output])
             passed = (passed[0], sum_up((passed[1], product_up((up(math.sqrt(entries)), rule.loss)))))
         error[node.output] = passed
-    return ForwardError(*error[graph.output])
+    return ForwardError(*error[graph.output], reach)
 
 
 def _through(rule: Rule, norm: NormBound, inputs: Sequence[Affine]) -> Affine:

@@ -163,6 +163,22 @@ def test_forward_error_of_smooth_activations():
     assert error <= network_bound(graph).error.at(np.linalg.norm(x))
 
 
+def test_what_overflowed_on_the_way_is_not_certified():
+    """1.5e308 is infinite on the way through a hard swish; scaled back and clipped it is 5 in place of 1.5, below 3."""
+    gemm = OPERATORS["Gemm"]
+    operators = [
+        gemm(np.array([[1e308]]), None),
+        OPERATORS["HardSwish"](),
+        gemm(np.array([[1e-308]]), None),
+        OPERATORS["Clip"](0.0, 5.0),
+        gemm(np.array([[1.0], [0.0]]), np.array([0.0, 3.0])),
+    ]
+    graph = Graph.build("0", (1,), "5", [Node(op, (str(i),), str(i + 1), i) for i, op in enumerate(operators)])
+    logits = to_module(graph, dtype=torch.float64)(torch.tensor([[1.5]], dtype=torch.float64))
+    assert logits.tolist() == [[5.0, 3.0]]
+    assert margin_radius(logits, network_bound(graph), norms=[1.5]) == [Margin(0, 1, None)]
+
+
 def test_certified_accuracy_counts_right_answers_with_the_radius():
     margins = [Margin(0, 1, 0.5), Margin(1, 0, 0.25), Margin(2, 0, 1.0), Margin(1, 2, None), Margin(None, None, None)]
     for radius, share in ((0.0, 0.4), (0.25, 0.4), (0.3, 0.2), (0.6, 0.0)):

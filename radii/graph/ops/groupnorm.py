@@ -121,12 +121,15 @@ class RMSNormalization(Operator):
         return statistics_rule(self.scale, self.epsilon)
 
 
+STEEPEST_POWER = 1024  # a power multiplies the rounding errors of its base
+
+
 @onnx_operator(alpha="float", beta="float", bias="float", size="int")
 @dataclass(frozen=True, eq=False)
 class LRN(Operator):
     """``x / s^beta``, s = bias + alpha/size times the sum of the squares of the ``size`` channels around."""
 
-    behaviour = "bias^-beta (1 + (size - 1) (beta/(beta + 1))^(beta + 1))"
+    behaviour = "bias^-beta (1 + (size - 1) (beta/(beta + 1))^(beta + 1)); beta above 1024: smoothing only"
     alpha: float
     beta: float
     bias: float
@@ -169,6 +172,8 @@ class LRN(Operator):
         # from 1 - 2 beta u to 1: at most bias^-beta, since (2 beta u - 1) (1-u)^beta <= 2 exp(-3/2) at its peak,
         # u = 3/(2 beta + 2). Off it stands at most beta u (1-u)^beta bias^-beta, whose peak is at u = 1/(beta + 1).
         # Rows and columns have size - 1 of those.
+        if self.beta > STEEPEST_POWER:
+            return Unbounded(f"its beta is more than {STEEPEST_POWER}", "Use smoothing")
         off = (self.beta / (self.beta + 1)) ** (self.beta + 1)
         try:
             steepest = self.bias**-self.beta * (1 + (self.size - 1) * off)
