@@ -7,12 +7,12 @@ own arithmetic loses:
 * dense layers and convolutions: ``gamma_{k+4} (|| |W| || ||a|| + ||b||)``, k products a sum, summed in any order;
 * sums: a few roundings; copies, comparisons and ReLU: nothing;
 * all else (smooth activations, average pools, softmax): ``2^-36`` of ``L ||a|| + ||op(0)||``, which bounds the norm
-  of the output;
+  of the output; where entries are mixed, what sums of all of a sample's may lose, if that is more;
 * a function spelled out in several nodes (:mod:`radii.graph.cone`) states itself what it loses beyond that.
 
-The last but one is the one assumption: it holds for averages of up to 100,000 terms and for elementary functions that
-err by less than 100,000 ulp, which those of PyTorch are far from. It is about numbers that do not overflow, so beyond
-`REACH` there is no bound: a product that became infinite may look like any number behind an activation that saturates.
+The last but one is the one assumption: it holds for elementary functions that err by less than 100,000 ulp, which those
+of PyTorch are far from. It is about numbers that do not overflow, so beyond `REACH` there is no bound: a product that
+became infinite may look like any number behind an activation that saturates.
 """
 
 import math
@@ -89,7 +89,8 @@ def forward_error(graph: Graph, rules: Sequence[Rule], norms: Sequence[NormBound
         grown = _through(rule, norm, sizes)
         size[node.output] = (grown[0], sum_up((grown[1], at_zero)))
         passed = _through(rule, norm, errors)
-        loss, gain = _arithmetic(node, rule, norm)
+        entries = max(math.prod(shape) for shape in graph.input_shapes(node))
+        loss, gain = _arithmetic(node, rule, norm, entries)
         if loss:
             slopes, offsets = zip(*sizes, *errors, strict=True)  # of what is read, as computed
             most = product_up((gain, sum_up(slopes))), sum_up((product_up((gain, sum_up(offsets))), at_zero))
@@ -97,8 +98,8 @@ def forward_error(graph: Graph, rules: Sequence[Rule], norms: Sequence[NormBound
             own = product_up((loss, most[0])), sum_up((product_up((loss, most[1])), UNDERFLOW))
             passed = (sum_up((passed[0], own[0])), sum_up((passed[1], own[1])))
         if isinstance(rule, Slope) and rule.loss:
-            entries = math.prod(graph.shapes[node.output])
-            passed = (passed[0], sum_up((passed[1], product_up((up(math.sqrt(entries)), rule.loss)))))
+            made = math.prod(graph.shapes[node.output])
+            passed = (passed[0], sum_up((passed[1], product_up((up(math.sqrt(made)), rule.loss)))))
         error[node.output] = passed
     return ForwardError(*error[graph.output], reach)
 
@@ -109,8 +110,12 @@ def _through(rule: Rule, norm: NormBound, inputs: Sequence[Affine]) -> Affine:
     return slope, offset
 
 
-def _arithmetic(node: Node, rule: Rule, norm: NormBound) -> tuple[float, Upper]:
-    """``(loss, gain)``: computing the node errs by at most ``loss (gain ||inputs|| + ||op(0)||)``."""
+def _arithmetic(node: Node, rule: Rule, norm: NormBound, entries: int) -> tuple[float, Upper]:
+    """``(loss, gain)``: computing the node errs by at most ``loss (gain ||inputs|| + ||op(0)||)``.
+
+    Args:
+        entries: of an input a sample.
+    """
     if node.operator.name in EXACT:
         return 0.0, Upper(0.0)
     match rule:
@@ -124,6 +129,9 @@ def _arithmetic(node: Node, rule: Rule, norm: NormBound) -> tuple[float, Upper]:
             )
         case Sum():
             return gamma(len(rule.coefficients) + 8), norm.upper
+        case Slope(interval=None):
+            sums = 4 * gamma(entries + 16)  # 4: a variance is a mean of squares about a mean
+            return max(ELEMENTARY, sums), norm.upper
         case _:
             return ELEMENTARY, norm.upper
 

@@ -163,6 +163,13 @@ def test_forward_error_of_smooth_activations():
     assert error <= network_bound(graph).error.at(np.linalg.norm(x))
 
 
+@pytest.mark.parametrize("entries", [10, 2**20])
+def test_an_average_of_many_may_lose_as_much_as_a_sum_in_order(entries):
+    node = Node(OPERATORS["ReduceMean"]((0,), True), ("x",), "y", 0)
+    error = network_bound(Graph.build("x", (entries,), "y", [node])).error
+    assert error.at(1.0) >= max(2.0**-36, entries * 2.0**-53) / np.sqrt(entries)
+
+
 def test_what_overflowed_on_the_way_is_not_certified():
     """1.5e308 is infinite on the way through a hard swish; scaled back and clipped it is 5 in place of 1.5, below 3."""
     gemm = OPERATORS["Gemm"]
