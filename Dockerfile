@@ -17,7 +17,7 @@ COPY app app
 USER radii
 VOLUME /var/lib/radii
 EXPOSE 8000
-CMD ["sh", "-c", "python -m models.bootstrap && exec python -m uvicorn app.main:create_app --factory --host 0.0.0.0 --port 8000"]
+CMD ["sh", "-c", "python -m models.bootstrap && exec python -m uvicorn app.main:create_app --factory --host 0.0.0.0 --port 8000 --timeout-graceful-shutdown 2"]
 
 FROM base AS worker-base
 COPY requirements-worker.lock ./

@@ -52,6 +52,7 @@ def show(service: InService) -> dict[str, Any]:
                 },
             ],
             "datasets": [{"format": "npz", "media_type": "application/zip", "suffix": ".npz", "arrays": ["x", "y"]}],
+            "inputs": [{"format": "nested lists", "media_type": "application/json", "arrays": ["inputs", "labels"]}],
             "results": ["application/json", "application/jsonl", "application/x-ndjson"],
         },
         "limits": {

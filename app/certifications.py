@@ -1,4 +1,4 @@
-"""Certifications: queued, watched, cancelled."""
+"""Certifications: listed, watched, cancelled. How one starts: `app.starting`."""
 
 import math
 from datetime import datetime
@@ -8,17 +8,15 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 from sqlalchemy.orm import Session
 
-from app.checks import chosen, refuse_unfit, refuse_unfit_denoiser
-from app.errors import Refusal, invalid
+from app.errors import Refusal
 from app.parameters import PAGE, IdCursor, Limit, checked_id, missing
-from app.schema import Id, Input, represented
+from app.schema import Input, represented
 from app.service import InService
 from models.base import now
 from models.problems import Problem
-from models.repositories import certifications, intake, pages
-from models.repositories.intake import Intaken
+from models.repositories import certifications, pages
 from models.states import TERMINAL, IllegalMove, JobState
-from models.tables import Certification, Dataset, Model
+from models.tables import Certification
 from radii.methods import Method
 
 router = APIRouter(tags=["certifications"])
@@ -32,19 +30,6 @@ class Subset(Input):
     start: int = Field(default=0, ge=0, le=INT32)
     stop: int | None = Field(default=None, ge=0, le=INT32, description="Unset: the end of the data set.")
     step: int = Field(default=1, ge=1, le=INT32)
-
-
-class CertificationInput(Input):
-    """How far may each input move before the model's answer may change? Or, of a prediction: what does the smoothed
-    classifier answer?"""
-
-    model_id: Id = Field(examples=["mdl_0198f3c2d4e57a6b8c9d0e1f2a3b4c5d"])
-    denoiser_model_id: Id | None = Field(
-        default=None, description="A model whose task is denoiser, in front of the model. smoothing only."
-    )
-    dataset_id: Id = Field(examples=["dat_0198f3c2d4e57a6b8c9d0e1f2a3b4c5d"])
-    method: Method = Field(examples=[{"kind": "smoothing", "sigma": 0.25, "alpha": 0.001, "n0": 100, "n": 10000}])
-    subset: Subset = Field(default=Subset(), description="Unset: the whole data set.")
 
 
 class Progress(BaseModel):
@@ -102,32 +87,6 @@ def _progress(row: Certification) -> Progress:
     )
 
 
-@router.post("/certifications", status_code=202, response_model=CertificationOut, summary="Start a certification")
-def create(request: Request, body: CertificationInput, service: InService) -> Response:
-    """Model and data set must be `ready`. Follow `Location` until the state is terminal."""
-    with service.database.write() as session:
-        model = _named(session, Model, body.model_id, "model_id")
-        dataset = _named(session, Dataset, body.dataset_id, "dataset_id")
-        refuse_unfit(model, dataset, body.method)
-        denoiser = None
-        if body.denoiser_model_id is not None:
-            denoiser = _named(session, Model, body.denoiser_model_id, "denoiser_model_id")
-            refuse_unfit_denoiser(denoiser, model, body.method)
-        row = certifications.add(
-            session,
-            model,
-            dataset,
-            denoiser=denoiser,
-            method=body.method.model_dump(),
-            indices=chosen(dataset, body.subset.start, body.subset.stop, body.subset.step, body.method),
-            cost=body.method.cost,
-            shard_inputs=body.method.shard_inputs,
-        )
-        out = shown(row)
-    headers = {"Location": f"/v1/certifications/{out.id}"} | patience(row)
-    return represented(request, out, status=202, headers=headers)
-
-
 @router.get("/certifications", summary="List certifications, newest first")
 def index(service: InService, cursor: IdCursor = None, limit: Limit = PAGE) -> CertificationPage:
     with service.database.read() as session:
@@ -169,13 +128,6 @@ def found(session: Session, certification_id: str, *, lock: bool = False) -> Cer
     row = certifications.get(session, checked_id("certification", certification_id), lock=lock)
     if row is None:
         raise missing("certification", certification_id)
-    return row
-
-
-def _named(session: Session, table: type[Intaken], row_id: str, field: str) -> Intaken:
-    row = intake.get(session, table, row_id)
-    if row is None:
-        raise invalid(f"there is no {table.__name__.lower()} {row_id}", field)
     return row
 
 

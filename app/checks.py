@@ -13,8 +13,8 @@ MOST_SHARDS = 100_000  # rows written in one request
 
 def refuse_unfit(model: Model, dataset: Dataset, method: AnyMethod) -> None:
     """Refuse a model and a data set that are not both ready, do not fit each other, or do not fit the method."""
-    _ready("model", model)
-    _ready("data set", dataset)
+    refuse_unready("model", model)
+    refuse_unready("data set", dataset)
     assert model.summary is not None and dataset.summary is not None
     found, has = model.summary, dataset.summary
     if model.settings.get("task") == "denoiser":
@@ -52,7 +52,7 @@ def refuse_unfit(model: Model, dataset: Dataset, method: AnyMethod) -> None:
 
 def refuse_unfit_denoiser(denoiser: Model, model: Model, method: AnyMethod) -> None:
     """Refuse a denoiser that is none, or not ready, or does not fit the model; and one before a Lipschitz bound."""
-    _ready("model", denoiser)
+    refuse_unready("model", denoiser)
     assert denoiser.summary is not None and model.summary is not None
     if isinstance(method, Lipschitz):
         raise invalid("a denoiser belongs to smoothing; leave it out, or certify by smoothing", "denoiser_model_id")
@@ -88,7 +88,8 @@ def chosen(dataset: Dataset, start: int, stop: int | None, step: int, method: An
     return indices
 
 
-def _ready(noun: str, row: Model | Dataset) -> None:
+def refuse_unready(noun: str, row: Model | Dataset) -> None:
+    """Refuse what intake has not accepted."""
     if row.state is IntakeState.VALIDATING:
         raise Refusal(Problem.NOT_READY, f"the {noun} {row.id} is still being read", headers={"Retry-After": "1"})
     if row.state is IntakeState.REJECTED:

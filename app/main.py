@@ -6,7 +6,20 @@ from contextlib import asynccontextmanager
 
 from fastapi import APIRouter, Depends, FastAPI
 
-from app import auth, capabilities, certifications, datasets, errors, health, models, pages, reports, results, uploads
+from app import (
+    auth,
+    capabilities,
+    certifications,
+    datasets,
+    errors,
+    health,
+    models,
+    pages,
+    reports,
+    results,
+    starting,
+    uploads,
+)
 from app.middleware import BodyLimit, HeadAsGet, RequestId
 from app.parameters import known_only
 from app.ringing import Ringer
@@ -60,7 +73,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(HeadAsGet)
     app.add_middleware(RequestId)  # the last one added is the outermost
     v1 = APIRouter(prefix="/v1", dependencies=[Depends(auth.authenticated), Depends(known_only)])
-    for noun in (uploads, models, datasets, certifications, results, reports, capabilities):
+    for noun in (uploads, models, datasets, starting, certifications, results, reports, capabilities):
         v1.include_router(noun.router)
     for router in (v1, health.router, pages.router):
         app.include_router(router)

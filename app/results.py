@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy.orm import Session
 
 from app.certifications import INT32, found
 from app.errors import Refusal
@@ -122,6 +123,14 @@ def item(row: Result, norm: Norm | None) -> dict[str, Any]:
     }
 
 
+def page(session: Session, job: Certification, cursor: int, limit: int) -> dict[str, Any]:
+    """The representation of up to ``limit`` results after ``cursor``."""
+    norm = norm_of(job)
+    rows, after = results.page(session, job.id, after=cursor, limit=limit)
+    next_cursor = None if after is None else str(after)
+    return {"norm": norm, "units": UNITS, "items": [item(row, norm) for row in rows], "next_cursor": next_cursor}
+
+
 @router.get(
     "/certifications/{certification_id}/results",
     response_model=ResultPage,
@@ -138,13 +147,9 @@ def index(
     """A page of JSON; or, with `Accept: application/jsonl`, JSON Lines. `radius` null is abstention, never 0."""
     with service.database.read() as session:
         job = found(session, certification_id)
-        norm = norm_of(job)
         if kind := _json_lines(request.headers.get("accept", "")):
-            return StreamingResponse(_lines(service.database, job.id, norm, cursor, limit), media_type=kind)
-        rows, after = results.page(session, job.id, after=cursor, limit=limit or PAGE)
-        items = [item(row, norm) for row in rows]
-    next_cursor = None if after is None else str(after)
-    return JSONResponse({"norm": norm, "units": UNITS, "items": items, "next_cursor": next_cursor})
+            return StreamingResponse(_lines(service.database, job.id, norm_of(job), cursor, limit), media_type=kind)
+        return JSONResponse(page(session, job, cursor, limit or PAGE))
 
 
 @router.get("/certifications/{certification_id}/curve", response_model=Curve, summary="Certified-accuracy curve")

@@ -80,6 +80,17 @@ class Blobs:
         file.unlink(missing_ok=True)
         return sha256
 
+    def keep(self, content: bytes) -> str:
+        """Keep a few bytes; their sha256."""
+        sha256 = hashlib.sha256(content).hexdigest()
+        draft = self.draft()
+        with draft.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        self._place(draft, sha256)
+        return sha256
+
     def _place(self, draft: Path, sha256: str) -> None:
         target = self.path(sha256)
         target.parent.mkdir(exist_ok=True, mode=0o700)

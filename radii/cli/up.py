@@ -66,7 +66,8 @@ def _run(supervisor: Supervisor, chosen: Any) -> NoReturn:
 def _parts(chosen: Any, logs: Path) -> Iterator[Child]:
     level = chosen.log_level
     api = ["uvicorn", "app.main:create_app", "--factory", "--host", chosen.host, "--port", str(chosen.port)]
-    yield Child("api", [sys.executable, "-m", *api, "--log-level", level.lower()], logs / "api.log")
+    api += ["--log-level", level.lower(), "--timeout-graceful-shutdown", "2"]  # a request may wait a minute for a job
+    yield Child("api", [sys.executable, "-m", *api], logs / "api.log")
     for queue, slots in (("intake", 1), ("certify", chosen.workers)):
         worker = ["celery", "-A", "workers.main", "worker", "--queues", queue, "--concurrency", str(slots)]
         # A name of its own, on a broker that several machines may share.

@@ -22,6 +22,7 @@ OnChange = Callable[[Json], None]
 DEFAULT_URL = "http://127.0.0.1:8000"
 DEFAULT_DATA_DIR = "~/.radii"
 BLOCK = 1 << 18  # bytes; small enough for a progress bar to move
+LONGEST_WAIT = 10  # seconds that one request waits
 POLL = 1.0  # seconds between polls, where the service doesn't say
 COLLECTIONS = {"mdl": "models", "dat": "datasets", "cert": "certifications"}
 OPEN_STATES = {"validating", "queued", "running"}
@@ -101,25 +102,57 @@ class Client:
     def create_certification(
         self,
         model_id: str,
-        dataset_id: str,
+        dataset_id: str | None,
         method: Mapping[str, Any] | BaseModel,
         *,
+        inputs: Any = None,
+        labels: Sequence[int] | None = None,
         subset: slice | None = None,
         denoiser_model_id: str | None = None,
+        wait: int = 0,
     ) -> Json:
         """Start a certification. ``method``: see ``radii.methods``; ``subset``: the rows to certify (default: all);
-        ``denoiser_model_id``: a denoiser in front of the model."""
+        ``denoiser_model_id``: a denoiser in front of the model.
+
+        ``inputs``: a few inputs instead of a data set, an array or nested lists (N, *shape of the model's input); its
+        id is None then. ``labels``: theirs. ``wait``: seconds, 60 at most, that the service may wait for the end; what
+        has ended by then comes with the first page of its ``results``.
+        """
         question: Json = {
             "model_id": model_id,
-            "dataset_id": dataset_id,
             "method": method.model_dump() if isinstance(method, BaseModel) else dict(method),
         }
+        given = {"dataset_id": dataset_id, "inputs": _listed(inputs), "labels": _listed(labels)}
+        question |= {key: value for key, value in given.items() if value is not None}
         if denoiser_model_id is not None:
             question["denoiser_model_id"] = denoiser_model_id
         if subset is not None:
             parts = {"start": subset.start, "stop": subset.stop, "step": subset.step}
             question["subset"] = {key: value for key, value in parts.items() if value is not None}
-        return self._object("POST", "/v1/certifications", json=question)
+        patience = {"headers": {"Prefer": f"wait={wait}"}, "timeout": wait + 60.0} if wait else {}
+        return self._object("POST", "/v1/certifications", json=question, **patience)
+
+    def predict(
+        self,
+        model_id: str,
+        inputs: Any,
+        method: Mapping[str, Any] | BaseModel,
+        *,
+        denoiser_model_id: str | None = None,
+        timeout: float | None = None,
+    ) -> list[Json]:
+        """What the smoothed classifier answers for a few inputs: a document each, with ``prediction`` (None: it
+        abstains), ``p_value`` and ``counts``.
+
+        ``method``: {"kind": "prediction", "sigma": ...}; ``inputs`` as of :meth:`create_certification`. Raises as
+        :meth:`wait`.
+        """
+        job = self.create_certification(
+            model_id, None, method, inputs=inputs, denoiser_model_id=denoiser_model_id, wait=LONGEST_WAIT
+        )
+        if "results" not in job or job["problem"]:
+            self.wait(job, timeout=timeout)
+        return list(self.results(job["id"]))
 
     def get(self, resource_id: str) -> Json:
         """The model, data set or certification of that id."""
@@ -191,6 +224,11 @@ class Client:
         if not isinstance(document, dict):
             raise ProblemError({"title": "Not an answer of radii", "detail": f"{method} {self.url}{path}"})
         return document
+
+
+def _listed(values: Any) -> Any:
+    """An array as nested lists."""
+    return values.tolist() if hasattr(values, "tolist") else values
 
 
 def _kept_key() -> str | None:

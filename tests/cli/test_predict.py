@@ -5,13 +5,16 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from radii.client import ProblemError
 from tests.cli.conftest import DIGITS, Radii
+from tests.service import Service
 
 MODEL, DATA = (str(DIGITS / name) for name in ("digits.onnx", "digits.npz"))
 
 
-def test_answers_one_by_one_as_json_and_in_a_file(radii: Radii, folder: Path) -> None:
+def test_answers_one_by_one_as_json_in_a_file_and_of_the_client(radii: Radii, service: Service, folder: Path) -> None:
     question = ("predict", MODEL, DATA, "--sigma", "1", "--n", "100", "--subset", "0:8")
     done = radii(*question, "--json", "-o", "answers.jsonl")
     assert done.returncode == 0, done.stderr
@@ -36,6 +39,12 @@ def test_answers_one_by_one_as_json_and_in_a_file(radii: Radii, folder: Path) ->
     again = radii("jobs", job["id"])
     assert again.returncode == 0 and "radius" not in again.stdout
     assert radii("results", job["id"], "--json").stdout == (folder / "answers.jsonl").read_text()
+
+    with service.client() as client:  # inputs without a data set: the same inputs, so the same votes
+        found = client.predict(job["model_id"], np.load(DATA)["x"][:8], job["method"])
+        assert [(row["counts"], row["reused"]) for row in found] == [(row["counts"], 100) for row in rows]
+        with pytest.raises(ProblemError, match="/inputs/0/0/0/1"):
+            client.predict(job["model_id"], np.full((1, 1, 8, 8), [0, 2] * 4), job["method"])
 
 
 def test_what_cannot_be_right_says_so(radii: Radii) -> None:

@@ -1,0 +1,161 @@
+"""How a certification starts, and how one request may wait for its end."""
+
+import asyncio
+import re
+import time
+from typing import Annotated, Any, Self
+
+from fastapi import APIRouter, Header, Request, Response
+from pydantic import Field, model_validator
+from sqlalchemy.orm import Session
+from starlette.concurrency import run_in_threadpool
+
+from app import inline
+from app.certifications import INT32, CertificationOut, Subset, found, patience, shown
+from app.checks import chosen, refuse_unfit, refuse_unfit_denoiser, refuse_unready
+from app.errors import invalid
+from app.parameters import PAGE
+from app.results import page
+from app.schema import Id, Input, represented
+from app.service import InService, Service
+from models.base import Json
+from models.repositories import certifications, intake
+from models.repositories.intake import Intaken
+from models.states import TERMINAL
+from models.tables import Dataset, Model
+from radii.methods import Method
+
+router = APIRouter(tags=["certifications"])
+
+LONGEST_WAIT = 60.0  # seconds
+FIRST_PAUSE, LONGEST_PAUSE = 0.05, 0.5  # seconds between looks
+WAIT = re.compile(r'(?:^|[,;])\s*wait\s*=\s*"?(\d{1,9})"?\s*(?:$|[,;])', re.IGNORECASE)
+
+
+class CertificationInput(Input):
+    """How far may each input move before the model's answer may change? Or, of a prediction: what does the smoothed
+    classifier answer?"""
+
+    model_id: Id = Field(examples=["mdl_0198f3c2d4e57a6b8c9d0e1f2a3b4c5d"])
+    denoiser_model_id: Id | None = Field(
+        default=None, description="A model whose task is denoiser, in front of the model. smoothing only."
+    )
+    dataset_id: Id | None = Field(
+        default=None, description="A data set, or: `inputs`.", examples=["dat_0198f3c2d4e57a6b8c9d0e1f2a3b4c5d"]
+    )
+    inputs: list[Any] | None = Field(
+        default=None,
+        description="A few inputs instead of a data set: a list of nested lists of numbers, each of the model's input "
+        "shape. They become a data set, the same one for the same inputs.",
+    )
+    labels: list[Annotated[int, Field(ge=0, le=INT32)]] | None = Field(
+        default=None, description="Class indices of `inputs`, where they are known."
+    )
+    method: Method = Field(examples=[{"kind": "smoothing", "sigma": 0.25, "alpha": 0.001, "n0": 100, "n": 10000}])
+    subset: Subset = Field(default=Subset(), description="Unset: the whole data set.")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.dataset_id is None) is (self.inputs is None):
+            raise ValueError("dataset_id or inputs: one of them, and not both")
+        if self.labels is not None and self.inputs is None:
+            raise ValueError("labels belong to inputs; a data set has its own")
+        return self
+
+
+class CertificationEnded(CertificationOut):
+    """A certification that ended while the request waited for it."""
+
+    results: dict[str, Any] = Field(description="The first page of its results, as `GET .../results` gives it.")
+
+
+@router.post(
+    "/certifications",
+    status_code=202,
+    response_model=CertificationOut,
+    responses={200: {"description": "It ended while the request waited.", "model": CertificationEnded}},
+    summary="Start a certification",
+)
+async def create(
+    request: Request,
+    body: CertificationInput,
+    service: InService,
+    prefer: Annotated[
+        str | None,
+        Header(description="`wait=N` waits N seconds for the end, 60 at most (RFC 7240).", examples=["wait=10"]),
+    ] = None,
+) -> Response:
+    """Model and data set must be `ready`. Follow `Location` until the state is terminal, or let the request wait: with
+    `inputs` a small question is one call."""
+    row_id = await run_in_threadpool(_start, service, body)
+    deadline, pause = time.monotonic() + _wait(prefer), FIRST_PAUSE
+    out, headers = await run_in_threadpool(_look, service, row_id)
+    while out.state not in TERMINAL and (left := deadline - time.monotonic()) > 0:
+        if await request.is_disconnected():
+            break
+        await asyncio.sleep(min(pause, left))
+        pause = min(2 * pause, LONGEST_PAUSE)
+        out, headers = await run_in_threadpool(_look, service, row_id)
+    status = 200 if isinstance(out, CertificationEnded) else 202
+    return represented(request, out, status=status, headers=headers | {"Location": f"/v1/certifications/{row_id}"})
+
+
+def _start(service: Service, body: CertificationInput) -> str:
+    """The id of the certification, queued."""
+    kept = None if body.inputs is None else _kept(service, body, body.inputs)
+    with service.database.write() as session:
+        model = _named(session, Model, body.model_id, "model_id")
+        dataset = (
+            _named(session, Dataset, str(body.dataset_id), "dataset_id")
+            if kept is None
+            else inline.registered(session, *kept)
+        )
+        refuse_unfit(model, dataset, body.method)
+        denoiser = None
+        if body.denoiser_model_id is not None:
+            denoiser = _named(session, Model, body.denoiser_model_id, "denoiser_model_id")
+            refuse_unfit_denoiser(denoiser, model, body.method)
+        row = certifications.add(
+            session,
+            model,
+            dataset,
+            denoiser=denoiser,
+            method=body.method.model_dump(),
+            indices=chosen(dataset, body.subset.start, body.subset.stop, body.subset.step, body.method),
+            cost=body.method.cost,
+            shard_inputs=body.method.shard_inputs,
+        )
+        return row.id
+
+
+def _kept(service: Service, body: CertificationInput, inputs: list[Any]) -> tuple[str, int, Json]:
+    """What ``inline.keep`` says of the request's inputs, which fit the model."""
+    with service.database.read() as session:
+        model = _named(session, Model, body.model_id, "model_id")
+        refuse_unready("model", model)
+        assert model.summary is not None
+        shape, (low, high) = model.summary["input_shape"], model.settings["input"]["range"]
+    return inline.keep(service.blobs, inline.checked(inputs, body.labels, shape=shape, low=low, high=high))
+
+
+def _named(session: Session, table: type[Intaken], row_id: str, field: str) -> Intaken:
+    row = intake.get(session, table, row_id)
+    if row is None:
+        raise invalid(f"there is no {table.__name__.lower()} {row_id}", field)
+    return row
+
+
+def _wait(prefer: str | None) -> float:
+    """Seconds that the client prefers to wait; a preference that can't be read is none."""
+    wanted = WAIT.search(prefer or "")
+    return min(float(wanted[1]), LONGEST_WAIT) if wanted else 0.0
+
+
+def _look(service: Service, row_id: str) -> tuple[CertificationOut, dict[str, str]]:
+    """The certification as it is now, and when to ask again."""
+    with service.database.read() as session:
+        row = found(session, row_id)
+        out = shown(row)
+        if row.state in TERMINAL:
+            out = CertificationEnded(**dict(out), results=page(session, row, -1, PAGE))
+        return out, patience(row)
