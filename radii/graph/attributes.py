@@ -43,7 +43,10 @@ def read_attributes(node: Any, tensors: Tensors) -> dict[str, Any]:
         if name not in known or name in values or attribute.ref_attr_name:
             raise Refusal(f"the attribute {quoted(name)} is not known", "Export with a supported opset")
         kind, field = _KINDS.get(attribute.type, ("another kind", ""))
-        if kind != known[name]:
+        if known[name] == "flag":
+            if kind != "int" or attribute.i not in (0, 1):
+                raise Refusal(f"the attribute {quoted(name)} must be 0 or 1", "Export the model again")
+        elif kind != known[name]:
             raise Refusal(f"the attribute {quoted(name)} must be of kind {known[name]}", "Export the model again")
         value = getattr(attribute, field)
         if kind == "tensor":

@@ -10,8 +10,8 @@ from radii.graph.errors import Refusal
 from radii.graph.limits import DEFAULTS, Limits
 
 # The kinds an attribute may be declared with, and what they become:
-#   int -> int, float -> float, string -> str, ints -> tuple[int, ...], floats -> tuple[float, ...],
-#   tensor -> np.ndarray
+#   int -> int, flag -> int (0 or 1), float -> float, string -> str, ints -> tuple[int, ...],
+#   floats -> tuple[float, ...], tensor -> np.ndarray
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ BAD: list[Case] = [
     Case("ReduceL2", {"noop_with_empty_axes": 1}),
     Case("ReduceL2", {"axes": [0, 1]}, opset=13),
     Case("ReduceMax", {"axes": [1], "keepdims": 2}, opset=13),
+    Case("ReduceSum", {"noop_with_empty_axes": -1}, ("x", ints()), opset=13),
     Case("GlobalMaxPool", shape=VECTOR),
     Case("TopK", {"k": 9}, opset=8, outputs=2),
     Case("TopK", {"axis": 0}, ("x", ints(1)), outputs=2),

@@ -44,13 +44,15 @@ def test_refuses_what_it_can_not_honour(case: Case) -> None:
 @pytest.mark.parametrize("name", sorted(OPERATORS))
 def test_refuses_attributes_it_does_not_know(name: str) -> None:
     case = next(case for case in corpus() if case.operator == name)
-    wrong_kinds = [*OPERATORS[name].attributes, "a_new_one"]
-    for attribute in wrong_kinds:
+    kinds = OPERATORS[name].attributes
+    wrong = [(attribute, [b"one", b"two"]) for attribute in [*kinds, "a_new_one"]]
+    wrong += [(attribute, value) for attribute, kind in kinds.items() if kind == "flag" for value in (2, -1)]
+    for attribute, value in wrong:
         model = onnx.ModelProto.FromString(case.data())
         (node,) = (node for node in model.graph.node if "z" in node.output)
         kept = [entry for entry in node.attribute if entry.name != attribute]
         del node.attribute[:]
-        node.attribute.extend([*kept, helper.make_attribute(attribute, [b"one", b"two"])])
+        node.attribute.extend([*kept, helper.make_attribute(attribute, value)])
         with pytest.raises(UnsupportedModel, match="attribute"):
             read_onnx(model.SerializeToString())
 

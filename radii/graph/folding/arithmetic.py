@@ -73,7 +73,7 @@ def _is_nan(call: Call) -> Array:
     return np.isnan(given(call, 0))
 
 
-@folds("IsInf", detect_positive="int", detect_negative="int")
+@folds("IsInf", detect_positive="flag", detect_negative="flag")
 def _is_inf(call: Call) -> Array:
     value = given(call, 0)
     positive, negative = np.isposinf(value), np.isneginf(value)
@@ -88,7 +88,7 @@ def _remainder(a: Any, b: Any) -> Any:
     return a % b
 
 
-@folds("Mod", inputs=2, fmod="int")
+@folds("Mod", inputs=2, fmod="flag")
 def _mod(call: Call) -> Array:
     a, b = given(call, 0), given(call, 1)
     check_size(call, np.broadcast_shapes(a.shape, b.shape))
@@ -141,7 +141,7 @@ def _matmul(call: Call) -> Array:
     return np.asarray(np.matmul(a, b))
 
 
-@folds("CumSum", inputs=2, exclusive="int", reverse="int")
+@folds("CumSum", inputs=2, exclusive="flag", reverse="flag")
 def _cumulated(call: Call) -> Array:
     value, axis = given(call, 0), one_integer(call, 1, 0)
     if call.get("reverse", 0):
@@ -171,7 +171,7 @@ _REDUCE: dict[str, Callable[..., Any]] = {
 }
 
 
-@folds(*_REDUCE, inputs=2, axes="ints", keepdims="int", noop_with_empty_axes="int")
+@folds(*_REDUCE, inputs=2, axes="ints", keepdims="flag", noop_with_empty_axes="flag")
 def _reduce(call: Call) -> Array:
     """Floats in double precision until the result is made."""
     value, axes = given(call, 0), call.integers(1, "axes")

@@ -109,7 +109,7 @@ def _non_zero(call: Call) -> Array:
     return np.stack(np.nonzero(value)).astype(np.int64)
 
 
-@folds("ArgMax", "ArgMin", axis="int", keepdims="int", select_last_index="int")
+@folds("ArgMax", "ArgMin", axis="int", keepdims="flag", select_last_index="flag")
 def _arg_extreme(call: Call) -> Array:
     value, axis, find = given(call, 0), call.get("axis", 0), np.argmax if call.operator == "ArgMax" else np.argmin
     if value.dtype == object:
@@ -120,7 +120,7 @@ def _arg_extreme(call: Call) -> Array:
     return np.expand_dims(found, axis % value.ndim) if call.get("keepdims", 1) else found
 
 
-@folds("TopK", inputs=2, axis="int", largest="int", sorted="int", k="int")
+@folds("TopK", inputs=2, axis="int", largest="flag", sorted="flag", k="int")
 def _top(call: Call) -> Array:
     value, axis = given(call, 0), call.get("axis", -1)
     count = one_integer(call, 1, call.get("k", 0))

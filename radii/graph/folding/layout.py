@@ -14,7 +14,7 @@ def _identity(call: Call) -> Array:
     return given(call, 0)
 
 
-@folds("Reshape", inputs=2, allowzero="int")
+@folds("Reshape", inputs=2, allowzero="flag")
 def _reshape(call: Call) -> Array:
     value, target = given(call, 0), given(call, 1)
     if target.dtype.kind not in "iu":
@@ -108,7 +108,7 @@ def _where(call: Call) -> Array:
     return np.where(condition.astype(bool), yes, no)
 
 
-@folds("Trilu", inputs=2, upper="int")
+@folds("Trilu", inputs=2, upper="flag")
 def _trilu(call: Call) -> Array:
     value, k = given(call, 0), one_integer(call, 1, 0)
     return np.triu(value, k) if call.get("upper", 1) else np.tril(value, k)

@@ -90,12 +90,12 @@ def _range(call: Call) -> Array:
     return np.asarray(first + step * np.arange(length), dtype=start.dtype)
 
 
-@folds("Cast", to="int", saturate="int")
+@folds("Cast", to="int", saturate="flag")
 def _cast(call: Call) -> Array:
     return _as_type(given(call, 0), call.get("to", 0))
 
 
-@folds("CastLike", inputs=2, saturate="int")
+@folds("CastLike", inputs=2, saturate="flag")
 def _cast_like(call: Call) -> Array:
     wanted = given(call, 1).dtype
     return _as_type(given(call, 0), 7 if wanted.kind == "O" else _number(wanted))

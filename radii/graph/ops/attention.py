@@ -21,7 +21,7 @@ PRODUCT = Unbounded("it multiplies two activations, which has no global Lipschit
 
 @onnx_operator(
     inputs=4,
-    is_causal="int",
+    is_causal="flag",
     kv_num_heads="int",
     q_num_heads="int",
     qk_matmul_output_mode="int",
@@ -46,7 +46,7 @@ class Attention(Operator):
     def read(cls, call: Call) -> Operator:
         q, k, v = (call.activation(i) for i in range(3))
         mask = call.constant(3)
-        if call.get("softcap", 0.0) or call.get("qk_matmul_output_mode", 0) or call.get("is_causal", 0) not in (0, 1):
+        if call.get("softcap", 0.0) or call.get("qk_matmul_output_mode", 0):
             raise Refusal("softcap and outputs of the scores are not supported", "Write the attention out")
         if not q.rank == k.rank == v.rank or q.rank not in (3, 4):
             raise Refusal("Q, K and V must all have 3 axes, or all 4", "Export the model again")

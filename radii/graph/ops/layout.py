@@ -76,7 +76,7 @@ class Dropout(Identity):
         return super().read(call)
 
 
-@onnx_operator(to="int", saturate="int")
+@onnx_operator(to="int", saturate="flag")
 @dataclass(frozen=True, eq=False)
 class Cast(Identity):
     """Between float32 and float64, which is nothing in real arithmetic. To a boolean: `Truth`."""
@@ -85,8 +85,6 @@ class Cast(Identity):
 
     @classmethod
     def read(cls, call: Call) -> Operator:
-        if call.get("saturate", 1) not in (0, 1):
-            raise Refusal("saturate must be 0 or 1", "Export the model again")
         if call.get("to") == 9:  # TensorProto.BOOL
             call.activation()
             return Truth()
@@ -123,7 +121,7 @@ class Truth(Operator):
         return Unbounded("a cast to a truth value jumps", "Use smoothing")
 
 
-@onnx_operator(inputs=2, allowzero="int")
+@onnx_operator(inputs=2, allowzero="flag")
 @dataclass(frozen=True, eq=False)
 class Reshape(Operator):
     """``target`` is the shape of one sample."""

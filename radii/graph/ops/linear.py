@@ -55,7 +55,7 @@ class Linear(Operator):
         return type(self)(scale[:, None] * self.weight, bias)
 
 
-@onnx_operator(inputs=3, alpha="float", beta="float", transA="int", transB="int")
+@onnx_operator(inputs=3, alpha="float", beta="float", transA="flag", transB="flag")
 @dataclass(frozen=True, eq=False)
 class Gemm(Linear):
     """``alpha A B + beta C``, A the activation; alpha and beta go into the constants."""

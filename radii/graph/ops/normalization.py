@@ -18,7 +18,7 @@ from radii.graph.ops.registry import onnx_operator
 from radii.graph.rules import Rule, Slope, Unbounded
 
 
-@onnx_operator(inputs=5, epsilon="float", momentum="float", spatial="int", training_mode="int")
+@onnx_operator(inputs=5, epsilon="float", momentum="float", spatial="flag", training_mode="flag")
 @dataclass(frozen=True, eq=False)
 class BatchNormalization(Operator):
     """``scale * x + offset`` a channel, from the running statistics; folded into the layer before where it can."""
@@ -35,7 +35,7 @@ class BatchNormalization(Operator):
                 "it is in training mode, so samples of a batch change each other",
                 "Call model.eval() before exporting",
             )
-        if call.get("spatial", 1) != 1:
+        if not call.get("spatial", 1):
             raise Refusal("statistics per pixel (spatial=0) are not supported", "Export at opset 9 or later")
         gamma, beta, mean, var = (call.weight(i).astype(np.float64) for i in range(1, 5))
         if len({array.shape for array in (gamma, beta, mean, var)}) != 1:

@@ -34,11 +34,8 @@ class Pool(Operator):
         x, kernel = call.activation(), call.get("kernel_shape")
         if kernel is None:
             raise Refusal("kernel_shape is missing", "Export the model again")
-        ceil = call.get("ceil_mode", 0)
-        if ceil not in (0, 1):
-            raise Refusal("ceil_mode must be 0 or 1", "Export the model again")
-        windows = replace(read_windows(call, x, tuple(kernel)), ceil=bool(ceil))
-        if ceil:  # a kernel that reaches past the end of the padding counts nothing there
+        windows = replace(read_windows(call, x, tuple(kernel)), ceil=bool(call.get("ceil_mode", 0)))
+        if windows.ceil:  # a kernel that reaches past the end of the padding counts nothing there
             windows = replace(windows, kernel=_within(windows, x.shape[1:]))
         if call.get("auto_pad", "NOTSET").startswith("SAME"):
             counts = windows.outputs(x.shape[1:])
@@ -71,16 +68,14 @@ def _within(windows: Windows, sizes: Shape) -> tuple[int, ...]:
     )
 
 
-@onnx_operator(inputs=1, **ATTRIBUTES, ceil_mode="int", storage_order="int")
+@onnx_operator(inputs=1, **ATTRIBUTES, ceil_mode="flag", storage_order="flag")
 @dataclass(frozen=True, eq=False)
 class MaxPool(Pool):
     behaviour = "square root of the most windows that cover one pixel"
 
     @classmethod
     def read(cls, call: Call) -> Operator:
-        if call.get("storage_order", 0) not in (0, 1):  # it concerns the second output alone
-            raise Refusal("storage_order must be 0 or 1", "Export the model again")
-        return cls(cls.windows_of(call))
+        return cls(cls.windows_of(call))  # storage_order concerns the second output alone
 
     def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
         windows = self.windows
@@ -96,7 +91,7 @@ class MaxPool(Pool):
         return Slope(sqrt_up(prod(self.windows.covers(inputs[0][1:]))))
 
 
-@onnx_operator(inputs=1, **ATTRIBUTES, ceil_mode="int", count_include_pad="int")
+@onnx_operator(inputs=1, **ATTRIBUTES, ceil_mode="flag", count_include_pad="flag")
 @dataclass(frozen=True, eq=False)
 class AveragePool(Pool):
     """``include_pad``: the divisor counts the padding inside the window (but nothing past the padded input)."""

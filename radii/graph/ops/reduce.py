@@ -16,7 +16,7 @@ from radii.graph.ops.layout import Identity, check_axes, sample_axes, sample_axi
 from radii.graph.ops.registry import onnx_operator
 from radii.graph.rules import Rule, Slope, Unbounded
 
-AXES = {"axes": "ints", "keepdims": "int", "noop_with_empty_axes": "int"}
+AXES = {"axes": "ints", "keepdims": "flag", "noop_with_empty_axes": "flag"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,8 +34,6 @@ class Reduction(Operator):
             return Identity()
         if not given:
             raise Refusal("it is taken over all axes, the batch included", "Name the axes of the reduction")
-        if call.get("keepdims", 1) not in (0, 1):
-            raise Refusal("keepdims must be 0 or 1", "Export the model again")
         return cls(sample_axes(given, x.rank), bool(call.get("keepdims", 1)))
 
     def check(self, *inputs: Shape) -> None:
@@ -169,7 +167,7 @@ class GlobalMaxPool(Operator):
         return ReduceMax(tuple(range(1, rank - 1)), keepdims=True)
 
 
-@onnx_operator(inputs=2, axis="int", k="int", largest="int", sorted="int")
+@onnx_operator(inputs=2, axis="int", k="int", largest="flag", sorted="flag")
 @dataclass(frozen=True, eq=False)
 class TopK(Operator):
     """The ``k`` largest (or smallest) entries along ``axis`` of one sample, in order."""
@@ -187,7 +185,7 @@ class TopK(Operator):
             raise Refusal("k must be one constant integer", "Use a constant k")
         k = call.get("k", 0) if given is None else int(given.reshape(()))
         axis = sample_axis(call.get("axis", -1), x.rank)
-        if call.get("largest", 1) not in (0, 1) or call.get("sorted", 1) != 1:
+        if not call.get("sorted", 1):
             raise Refusal("its order is left open (sorted=0)", "Use sorted=1")
         return cls(k, axis, bool(call.get("largest", 1)))
 

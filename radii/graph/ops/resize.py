@@ -41,9 +41,9 @@ class Axis(NamedTuple):
     coordinate_transformation_mode="string",
     nearest_mode="string",
     cubic_coeff_a="float",
-    exclude_outside="int",
+    exclude_outside="flag",
     extrapolation_value="float",
-    antialias="int",
+    antialias="flag",
     axes="ints",
     keep_aspect_ratio_policy="string",
 )

@@ -99,7 +99,7 @@ class IsNaN(Univariate):
         return torch.isnan(x).to(x.dtype)
 
 
-@onnx_operator(detect_positive="int", detect_negative="int")
+@onnx_operator(detect_positive="flag", detect_negative="flag")
 @dataclass(frozen=True, eq=False)
 class IsInf(Univariate):
     """As `IsNaN`: 0 on every number."""
