@@ -25,7 +25,7 @@ def operators_page() -> str:
     lines = [
         "# Operators",
         "",
-        "The ONNX operators that radii reads (default domain, opsets 8 to 24), with what each means for a Lipschitz",
+        "The ONNX operators that radii reads (default domain, opsets 8 to 26), with what each means for a Lipschitz",
         "bound. A network with an operator whose constant is unbounded still certifies by smoothing.",
         "",
         "The batch may be open or fixed to 1, and may leave the first axis or be joined with others, as in torch's own",

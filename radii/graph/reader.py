@@ -19,7 +19,7 @@ from radii.graph.nodes import NodeReader
 from radii.graph.remedies import quoted, remedy_for_bytes
 from radii.graph.simplify import simplify
 
-OLDEST, NEWEST = 8, 24  # opsets of the default domain
+OLDEST, NEWEST = 8, 26  # opsets of the default domain
 FLOATS = (1, 10, 11)  # TensorProto.FLOAT, FLOAT16, DOUBLE: all run in what `to_module` is asked for
 
 
@@ -31,7 +31,7 @@ def read_onnx(
     limits: Limits = DEFAULTS,
     task: Task = "classifier",
 ) -> Graph:
-    """The graph of an ONNX file (opset 8-24, default domain) with one input and logits (batch, classes); of a denoiser,
+    """The graph of an ONNX file (opset 8-26, default domain) with one input and logits (batch, classes); of a denoiser,
     with an output of the input's shape.
 
     ``external_data`` holds the files that weights lie in, by the name the export gave them; ``output`` names one

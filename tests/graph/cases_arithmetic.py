@@ -52,6 +52,7 @@ BAD: list[Case] = [
     Case("Attention", inputs=("x", "r", "p", floats(5, 1)), shape=(2, 5, 6), opset=24),
     Case("Attention", inputs=("x", "r", "p", floats(5, 3)), shape=(2, 5, 6), opset=24),
     Case("Attention", inputs=("x", "r", "p", "", "", "", ints(5, 5)), shape=(2, 5, 6), opset=24),
+    Case("Attention", {"left_window_size": 1}, ("x", "r", "p"), (2, 5, 6), opset=25),
     Case("Swish", {"alpha": float("nan")}, opset=24),
     *(
         Case("Einsum", {"equation": equation})

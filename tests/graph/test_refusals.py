@@ -13,6 +13,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as runtime
 from radii.graph import OPERATORS, Limits, read_onnx, to_module
 from radii.graph.folding import FOLDS
 from radii.graph.nodes import VARIADIC
+from radii.graph.reader import NEWEST
 from tests.graph.build import model, node, reference, relative_gap
 from tests.graph.refused import GEMM, WEIGHT, reasons, refusal, small
 
@@ -141,9 +142,25 @@ def test_outputs() -> None:
     assert [node.operator.name for node in read_onnx(data, output="p").nodes] == ["Gemm", "Softmax"]
 
 
-@pytest.mark.parametrize("opset", [7, 25])
+@pytest.mark.parametrize("opset", [7, 27])
 def test_opsets_outside_the_range(opset: int) -> None:
     assert f"the opset is {opset}" in reasons(model([GEMM], (6,), {"w": WEIGHT}, opset=opset))
+
+
+def test_no_opset_since_24_changes_what_is_read() -> None:
+    """But for integers of two bits and the windows of Attention, which are refused."""
+    for name in OPERATORS.keys() | FOLDS:
+        then, now = (onnx.defs.get_schema(name, opset) for opset in (24, NEWEST))
+        new = {"left_window_size", "right_window_size"} if name == "Attention" else set()
+        assert now.attributes.keys() - then.attributes.keys() <= new
+        assert {key: str(now.attributes[key].default_value) for key in then.attributes} == {
+            key: str(entry.default_value) for key, entry in then.attributes.items()
+        }
+        assert [entry.name for entry in now.inputs] == [entry.name for entry in then.inputs]
+        assert [entry.name for entry in now.outputs] == [entry.name for entry in then.outputs]
+        assert now.doc == then.doc or name == "Attention"
+        types = [{kind for entry in one.type_constraints for kind in entry.allowed_type_strs} for one in (then, now)]
+        assert all("int2" in kind for kind in types[1] - types[0])
 
 
 def test_training_mode_of_old_opsets_shows_in_the_outputs() -> None:

@@ -203,6 +203,6 @@ NETWORKS = [
     Handmade("Xception", "keras_xception", separable, NHWC, (14, 20)),
     Handmade("TCN", "keras_conv1d", conv1d, (24, 4), (13, 18)),
     Handmade("Transformer", "keras_attention", attention, (6, 8), (17,)),
-    Handmade("Transformer", "keras_swish", swish_network, (6, 8), (23, 24)),
+    Handmade("Transformer", "keras_swish", swish_network, (6, 8), (23, 24, 26)),
     Handmade("EfficientNet", "keras_squeeze_excite", squeeze_excite, NHWC, (18,)),
 ]
