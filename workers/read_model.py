@@ -167,5 +167,5 @@ def _onnxruntime(data: bytes, external: dict[str, bytes], output: str | None, x:
         return alone, alone if fixed else session.run([name], {source.name: x})[0]
     except Exception as error:  # onnxruntime's exceptions have no base of their own
         raise unsupported(
-            f"onnxruntime can't run it: {str(error)[:300]}", "Export it again, for opset 26 or below"
+            f"onnxruntime can't run it: {str(error)[:300]}", "Export it again, for opset 24 or below"
         ) from None

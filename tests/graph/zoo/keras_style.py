@@ -198,11 +198,11 @@ NETWORKS = [
     Handmade("MLP", "keras_gelu", gelu_network, (10,), (14, 23)),
     Handmade("LeNet", "keras_cnn", convolutional, NHWC, (13, 19)),
     Handmade("LeNet", "keras_transposes", transposes_everywhere, NHWC, (15, 21)),
-    Handmade("ResNet", "keras_resnet", residual, NHWC, (17, 22)),
+    Handmade("ResNet", "keras_resnet", residual, NHWC, (17, 22, 26)),
     Handmade("MobileNetV1", "keras_mobilenet", mobilenet, NHWC, (16,)),
     Handmade("Xception", "keras_xception", separable, NHWC, (14, 20)),
     Handmade("TCN", "keras_conv1d", conv1d, (24, 4), (13, 18)),
     Handmade("Transformer", "keras_attention", attention, (6, 8), (17,)),
-    Handmade("Transformer", "keras_swish", swish_network, (6, 8), (23, 24, 26)),
+    Handmade("Transformer", "keras_swish", swish_network, (6, 8), (23, 24)),
     Handmade("EfficientNet", "keras_squeeze_excite", squeeze_excite, NHWC, (18,)),
 ]
