@@ -39,11 +39,11 @@ class Settings(BaseSettings):
         description="64 hex digits that key all certification noise. Unset: made once and kept in the data folder.",
     )
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="Where certifications run.")
-    batch_size: int = Field(
-        default=100,
+    batch_size: int | None = Field(
+        default=None,
         ge=1,
         le=1000,
-        description="Samples that go through the network at once. 100 suit a processor's caches, 1000 a GPU.",
+        description="Samples that go through the network at once. Unset: what a short search finds fastest.",
     )
     max_upload_bytes: int = Field(default=2 * GIB, ge=1, description="Largest upload accepted, in bytes.")
     max_dataset_bytes: int = Field(

@@ -11,6 +11,7 @@ from radii.attacks import attack_network
 from radii.lipschitz import margin_radius
 from radii.methods import Lipschitz
 from radii.norms import converted
+from radii.smoothing.executors import START
 from workers.cross_check import attacked
 from workers.prepared import Emit, Json, Prepared, inputs, result
 
@@ -22,7 +23,7 @@ def bound(method: Lipschitz, model: Prepared, order: Json, emit: Emit) -> None:
     emit("report", network.to_json())
     module = model.logits
     xs, ys = inputs(order, model.graph)
-    for batch in _batches(order["indices"], order["batch_size"]):
+    for batch in _batches(order["indices"], order["batch_size"] or START):
         started = time.perf_counter()
         x = torch.from_numpy(xs[batch]).to(torch.float64)
         with torch.inference_mode():

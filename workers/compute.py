@@ -13,6 +13,7 @@ from radii.methods import Lipschitz, parse_method
 from radii.smoothing import Noise
 from radii.smoothing.noise.selftest import BrokenNoise, check_noise
 from workers.bounding import bound
+from workers.execution import Ask
 from workers.prepared import Emit, Json, Prepared, device, read_model
 from workers.smoothing import smooth
 
@@ -31,7 +32,7 @@ class Bench:
         self._prepared: Prepared | None = None
         self._tested: set[tuple[str, float, torch.device]] = set()
 
-    def work(self, order: Json, emit: Emit) -> Json | None:
+    def work(self, order: Json, emit: Emit, ask: Ask) -> Json | None:
         """Emit all of the order's chunks and results; the problem document if that can't be done."""
         try:
             method = parse_method(order["method"])
@@ -39,7 +40,7 @@ class Bench:
             if isinstance(method, Lipschitz):
                 bound(method, prepared, order, emit)
             else:
-                smooth(method, prepared, order, emit, self._test)
+                smooth(method, prepared, order, emit, ask, self._test)
         except (UnsupportedModel, UnboundedModel) as error:
             detail = f"{method.kind} does not apply to this model."
             return Problem.METHOD_NOT_APPLICABLE.document(detail, reasons=obstacles(error.obstacles))
@@ -49,7 +50,8 @@ class Bench:
         except Exception as error:
             log.exception("failed")
             if out_of_memory(error):
-                return Problem.OUT_OF_MEMORY.document(f"Memory ran out at batch size {order['batch_size']}.")
+                at = f" at batch size {order['batch_size']}" if order["batch_size"] else ""
+                return Problem.OUT_OF_MEMORY.document(f"Memory ran out{at}.")
             return Problem.INTERNAL_ERROR.document("The computation failed.")
         return None
 

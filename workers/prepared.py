@@ -11,6 +11,9 @@ import torch
 from radii.graph import Graph, composed, normalized, to_module, undecorated
 from radii.lipschitz import NetworkBound, network_bound
 from radii.methods import Lipschitz
+from radii.smoothing import executors
+from radii.smoothing.executors import Execution
+from radii.smoothing.sampling import Classifier
 from workers.network import read_graph
 
 Json = dict[str, Any]
@@ -26,6 +29,7 @@ class Prepared:
         self.device = device
         self._logits = undecorated(graph)  # the same classifier; a final softmax only hides its margins
         self._bounds: dict[tuple[str, float], NetworkBound] = {}
+        self.executions: dict[tuple[bool, bool], tuple[int, Execution]] = {}  # what was found fastest before
 
     @cached_property
     def classifier(self) -> torch.nn.Module:
@@ -41,6 +45,12 @@ class Prepared:
     def logits(self) -> torch.nn.Module:
         """In float64, on the CPU: what `bound` is a bound of."""
         return to_module(self._logits, dtype=torch.float64)
+
+    def build(self, executor: str, *, soft: bool) -> Classifier:
+        """`classifier`, or if ``soft`` `scorer`, by an executor. Raises ``ValueError`` where it can't run it."""
+        if executor == executors.TORCH:
+            return self.scorer if soft else self.classifier
+        return executors.build(executor, self._logits if soft else self.graph, self.device)
 
     def bound(self, method: Lipschitz) -> NetworkBound:
         key = (method.bound, method.rtol)

@@ -32,13 +32,17 @@ def serve(orders: SimpleQueue[Any], events: IO[str]) -> None:
     def emit(kind: str, value: Any) -> None:
         events.write(json.dumps({kind: value}, allow_nan=False) + "\n")
 
+    def ask(proposal: Any) -> Any:
+        emit("execution", proposal)
+        return orders.get()
+
     bench = Bench()
     while True:
         try:
             order = orders.get(timeout=IDLE_SECONDS)
         except Empty:
             return
-        problem = bench.work(order, emit)
+        problem = bench.work(order, emit, ask)
         emit(*(("error", problem) if problem else ("done", True)))
 
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,31 +31,34 @@ from radii.smoothing import (
     noise_of,
     prediction_test,
 )
+from radii.smoothing.executors import START
 from radii.smoothing.keys import Stage
 from radii.smoothing.prediction import Counts
 from radii.smoothing.sampling import Classifier, logits_chunk
 from radii.smoothing.simplex import GENTLEST, Scoring
 from radii.smoothing.soft import GENTLE, Choice, Setting, certify_soft, choose
 from workers.cross_check import attacked
+from workers.execution import Ask, Runs
 from workers.prepared import Emit, Json, Prepared, inputs, result
 
 Test = Callable[[Noise, torch.device], None]
 
 
-def smooth(method: Smoothing | Prediction, model: Prepared, order: Json, emit: Emit, test: Test) -> None:
+def smooth(method: Smoothing | Prediction, model: Prepared, order: Json, emit: Emit, ask: Ask, test: Test) -> None:
     """Every input that has no result yet; ``test`` raises where the noise of a device is not to be trusted. Raises
     ``ValueError`` where the order does not add up."""
     lipschitz, why_not = _network_lipschitz(method, model) if method.soft else (None, None)
     # Scores of "round, then f" jump at every step of the grid: what counts on their constant has ideal noise.
     noise = _noise(method, order["grid"], model.device) if lipschitz is None else noise_of("gaussian", method.sigma)
     test(noise, model.device if lipschitz is None else torch.device("cpu"))
+    runs = Runs(method, model, order, noise, ask, exact=lipschitz is not None)
     xs, ys = inputs(order, model.graph)
     known = {(chunk["index"], chunk["stage"], chunk["number"]): chunk for chunk in order["chunks"]}
     alpha = math.nextafter(method.alpha / order["inputs"], 0.0) if method.family_wise else method.alpha
     for index in order["indices"]:
         started = time.perf_counter()
         task = _Input(
-            method, model, order, emit, noise, alpha, known, index, np.array(xs[index]), lipschitz is not None
+            method, model, order, emit, runs, noise, alpha, known, index, np.array(xs[index]), lipschitz is not None
         )
         scoring = Scoring("hardmax")
         if isinstance(method, Prediction):
@@ -64,7 +68,7 @@ def smooth(method: Smoothing | Prediction, model: Prepared, order: Json, emit: E
             scoring = Scoring(detail["scores"]["map"], detail["scores"]["factor"])
         else:
             prediction, radius, detail = _by_votes(method, task)
-        detail |= {"noise": noise.name, "seconds": time.perf_counter() - started}
+        detail |= {"noise": noise.name, **runs.said(), "seconds": time.perf_counter() - started}
         abstained = (prediction if isinstance(method, Prediction) else radius) is None
         if (
             isinstance(method, Smoothing)
@@ -84,6 +88,7 @@ class _Input:
     model: Prepared
     order: Json
     emit: Emit
+    runs: Runs
     noise: Noise
     alpha: float
     known: Mapping[tuple[int, str, int], Json]
@@ -98,7 +103,7 @@ class _Input:
 
     @cached_property
     def classifier(self) -> Classifier:
-        """What is sampled: noisy copies (batch, *shape) to logits."""
+        """What is sampled, by torch, with gradients: noisy copies (batch, *shape) to logits."""
         # The module is made here, outside inference mode, where it would have no gradients for an attack.
         if self.exact:
             network = self.model.logits
@@ -107,7 +112,7 @@ class _Input:
 
     @cached_property
     def call(self) -> Json:
-        """What all chunks have in common."""
+        """What all samples have in common."""
         name = self.noise.name + ("/soft" if self.method.soft else "")
         key = noise_key(
             bytes.fromhex(self.order["secret"]),
@@ -116,8 +121,12 @@ class _Input:
             noise=name,
             sigma=self.method.sigma,
         )
-        classes, batch_size = self.model.graph.num_classes, self.order["batch_size"]
-        return {"num_classes": classes, "noise": self.noise, "key": key, "batch_size": batch_size}
+        return {"num_classes": self.model.graph.num_classes, "noise": self.noise, "key": key}
+
+    def sample(self, of_chunk: Callable[..., Any], stage: Stage, number: int, size: int) -> Any:
+        """What ``of_chunk`` makes of the first ``size`` samples of a chunk."""
+        chunk = {"stage": stage, "number": number, "size": size, "batch_size": self.runs.execution.batch_size}
+        return of_chunk(self.runs.classifier, self.x, **chunk, **self.call)
 
     @property
     def law(self) -> Json:
@@ -139,13 +148,13 @@ class _Input:
             return list(first["counts"]) if number == 0 else [0] * len(first["counts"])
         if (chunk := self.chunk(stage, number)) is not None:
             return list(chunk["counts"])
-        counts = count_chunk(self.classifier, self.x, stage=stage, number=number, size=size, **self.call)
+        counts: Counts = self.sample(count_chunk, stage, number, size)
         self.keep(stage, number, counts)
         return counts
 
     def attack(self, prediction: int, radius: float, norm: Norm, scoring: Scoring) -> Json:
         attack = partial(
-            SmoothedAttack(batch_size=self.call["batch_size"]),
+            SmoothedAttack(batch_size=self.order["batch_size"] or START),
             self.classifier,
             self.x,
             noise=self.noise,
@@ -197,7 +206,7 @@ def _by_scores(
     size = task.row.size
 
     def logits(stage: Stage, number: int, samples: int) -> npt.NDArray[np.floating]:
-        return logits_chunk(task.classifier, task.x, stage=stage, number=number, size=samples, **task.call)
+        return task.sample(logits_chunk, stage, number, samples)  # type: ignore[no-any-return]
 
     def score(number: int, samples: int, scoring: Scoring) -> tuple[Counts, Moments]:
         if (first := task.chunk("estimate", REUSED)) is not None:

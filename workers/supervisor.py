@@ -101,6 +101,7 @@ class Supervisor:
             "chunks": [asdict(chunk) for chunk in order.chunks],
             "secret": self.desk.settings.secret().hex(),
             "batch_size": self.desk.settings.batch_size,
+            "execution": order.execution,
             "device": self.desk.settings.device,
         }
 
@@ -158,6 +159,9 @@ class _Watch:
                 self.chunks.append(ChunkCounts(**chunk))
             case {"result": result}:
                 self.results.append(InputResult(**result))
+            case {"execution": proposal}:
+                with self.desk.database.write() as session:
+                    self.runner.send(shards.settle(session, self.claim, proposal))
             case {"report": report}:
                 self.report = report
             case {"done": _}:

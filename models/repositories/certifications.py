@@ -104,6 +104,8 @@ def _end(session: Session, certification: Certification, state: JobState) -> Non
         figures["cross_check"] = checked
     if others := results.other_noises(session, certification.id):
         figures["other_noises"] = others
+    if certification.execution is not None:
+        figures["execution"] = certification.execution
     if certification.denoiser is not None:
         both = {"classifier": certification.model, "denoiser": certification.denoiser}
         figures["networks"] = {name: (model.summary or {}).get("digest") for name, model in both.items()}

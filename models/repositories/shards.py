@@ -76,6 +76,7 @@ class WorkOrder:
     inputs: int  # of the whole certification
     grid: list[float] | None  # the range that 255 steps of 8-bit inputs span
     indices: list[int]  # the inputs that have no result yet
+    execution: Json | None  # what runs the samples, once that is settled
     cross_check: list[int]  # the inputs to attack where they are certified
     chunks: list[ChunkCounts] = field(default_factory=list)  # what is already counted of them
 
@@ -111,9 +112,18 @@ def begin(session: Session, claim: Claim) -> WorkOrder:
         inputs=len(certification.indices),
         grid=dataset.summary.get("grid"),
         indices=[index for index in shard.indices if index not in finished],
+        execution=certification.execution,
         cross_check=cross_check.drawn(certification.method, model.summary["digest"], certification.indices),
         chunks=chunks,
     )
+
+
+def settle(session: Session, claim: Claim, proposal: Json) -> Json:
+    """What runs the certification's samples: what the first of its workers proposed. Raises ``LostClaim``."""
+    certification, _ = _locked(session, claim)
+    if certification.execution is None:
+        certification.execution = proposal
+    return certification.execution
 
 
 def reuse(session: Session, claim: Claim, streams: Streams) -> list[ChunkCounts]:

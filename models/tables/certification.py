@@ -25,6 +25,8 @@ class Certification(Base):
     stop: Mapped[int]
     step: Mapped[int]
     state: Mapped[JobState] = mapped_column(StateColumn(JobState), default=JobState.QUEUED, index=True)
+    # What runs its samples (smoothing, prediction): executor and batch_size, settled before the first is counted.
+    execution: Mapped[Json | None]
     # Progress, in samples (smoothing, prediction) or inputs (lipschitz).
     done: Mapped[int] = mapped_column(BigInteger, default=0)
     total: Mapped[int] = mapped_column(BigInteger)

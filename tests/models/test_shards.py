@@ -249,3 +249,26 @@ def test_two_external_files_may_be_one_upload(database: Database) -> None:
         model, weights = factories.upload(session, b"model"), factories.upload(session, b"weights")
         row, _ = intake.add_model(session, model, name="x", settings={}, external={"a": weights, "b": weights})
         assert shards.external_blobs(session, row) == {"a": weights.sha256, "b": weights.sha256}
+
+
+def test_what_runs_the_samples_is_settled_once(database: Database, job: str) -> None:
+    """Two workers propose at once; the first one's word stands, in later orders too, and in the summary."""
+    first, second, _ = shard_ids(database, job)
+    claims = [begin(database, shard)[0] for shard in (first, second)]
+    proposals = [{"executor": "torch", "batch_size": size} for size in (100, 500)]
+
+    def settled(claim: Claim, proposal: dict[str, object]) -> dict[str, object]:
+        with database.write() as session:
+            return shards.settle(session, claim, proposal)
+
+    with ThreadPoolExecutor() as pool:
+        one, other = pool.map(settled, claims, proposals)
+    assert one == other and one in proposals
+    with database.write() as session:
+        assert shards.begin(session, claims[0]).execution == one
+        certification = certifications.get(session, job, lock=True)
+        assert certification is not None
+        certifications.cancel(session, certification)
+        assert certification.summary is not None and certification.summary["execution"] == one
+    with pytest.raises(LostClaim):
+        settled(claims[0], proposals[0])

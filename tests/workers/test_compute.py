@@ -31,8 +31,19 @@ def probabilities_onnx(weight: np.ndarray) -> bytes:
 MEAN, STD = [0.5], [0.25]
 
 
+def agreed(proposal: Any) -> Any:
+    return proposal
+
+
 def worked(
-    folder: Path, file: bytes, x: np.ndarray, *, bench: Bench | None = None, order: Any = None, **method: Any
+    folder: Path,
+    file: bytes,
+    x: np.ndarray,
+    *,
+    bench: Bench | None = None,
+    ask: Any = agreed,
+    order: Any = None,
+    **method: Any,
 ) -> tuple[dict[str, Any] | None, dict[str, list[Any]]]:
     """The problem, if there was one, and what a bench emitted, by kind."""
     (folder / "model.onnx").write_bytes(file)
@@ -53,7 +64,7 @@ def worked(
         **(order or {}),
     }
     emitted: dict[str, list[Any]] = defaultdict(list)
-    problem = (bench or Bench()).work(given, lambda kind, value: emitted[kind].append(value))
+    problem = (bench or Bench()).work(given, lambda kind, value: emitted[kind].append(value), ask)
     return problem, emitted
 
 
@@ -112,7 +123,9 @@ def test_what_has_no_bound_fails_with_the_reasons(tmp_path: Path) -> None:
     assert "overflows" in problem["reasons"][0]["reason"]
 
 
-def smoothed(folder: Path, bench: Bench, **order: Any) -> tuple[dict[str, Any] | None, dict[str, list[Any]]]:
+def smoothed(
+    folder: Path, bench: Bench, ask: Any = agreed, **order: Any
+) -> tuple[dict[str, Any] | None, dict[str, list[Any]]]:
     """The problem, and the results, of three inputs on the grid of 8-bit values."""
     x = np.random.default_rng(2).integers(0, 256, (3, 6)).astype(np.float32) / np.float32(255)
     weight = np.random.default_rng(3).standard_normal((6, 4)).astype(np.float32)
@@ -121,6 +134,7 @@ def smoothed(folder: Path, bench: Bench, **order: Any) -> tuple[dict[str, Any] |
         probabilities_onnx(weight),
         x,
         bench=bench,
+        ask=ask,
         order={"grid": [0.0, 1.0], "secret": "00" * 32, "inputs": 3, **order},
         kind="smoothing",
         sigma=0.25,
@@ -151,6 +165,31 @@ def test_broken_noise_certifies_nothing(tmp_path: Path, monkeypatch: Any, caplog
     monkeypatch.undo()
     problem, emitted = smoothed(tmp_path, bench)
     assert problem is None and len(emitted["result"]) == 3
+
+
+def test_another_workers_choice_of_executor_is_adopted(tmp_path: Path) -> None:
+    """It is asked for once, before the first sample, and not at all where it is known, or nothing is sampled."""
+    asked = []
+
+    def settled(proposal: Any) -> Any:
+        asked.append(proposal)
+        return {"executor": "onnxruntime", "batch_size": 50}
+
+    bench = Bench()
+    problem, emitted = smoothed(tmp_path, bench, settled, batch_size=None)
+    assert problem is None and len(asked) == 1 and asked[0]["executor"] in ("torch", "onnxruntime")
+    for result in emitted["result"]:
+        assert (result["detail"]["executor"], result["detail"]["batch_size"]) == ("onnxruntime", 50)
+
+    chunks = json.loads(json.dumps(emitted["chunk"]))
+    _, alone = smoothed(tmp_path, bench, settled)
+    assert len(asked) == 2 and asked[1]["batch_size"] == 7  # the setting's
+    _, resumed = smoothed(tmp_path, bench, settled, chunks=chunks[:3], execution=settled({}))
+    assert len(asked) == 3 and resumed["chunk"] == chunks[3:]
+    counts = [[result["detail"]["counts"] for result in run["result"]] for run in (emitted, alone, resumed)]
+    assert counts[0] == counts[1] == counts[2]
+    _, whole = smoothed(tmp_path, bench, settled, chunks=chunks)
+    assert len(asked) == 3 and "executor" not in whole["result"][0]["detail"]
 
 
 def asked_for_scores(folder: Path, *, steep: float, method: Any = None, **order: Any) -> Any:
@@ -201,7 +240,8 @@ def test_mean_scores_count_on_a_small_constant(tmp_path: Path) -> None:
 
 def test_an_interrupted_run_of_scores_ends_with_the_same_bits(tmp_path: Path) -> None:
     whole, chunks, _ = soft(tmp_path, steep=0.05)
-    again, more, _ = soft(tmp_path, steep=0.05, chunks=chunks[:6])
+    execution = {key: whole[0]["detail"][key] for key in ("executor", "batch_size")}
+    again, more, _ = soft(tmp_path, steep=0.05, chunks=chunks[:6], execution=execution)
     assert len(chunks) == 20 and more == chunks[6:]
     for one, other in zip(whole, again, strict=True):
         for result in (one, other):
@@ -231,6 +271,7 @@ def test_scores_of_the_ledger_are_not_drawn_again_and_have_to_be_those(tmp_path:
     again, drawn, _ = soft(tmp_path, steep=0.05, chunks=known)
     assert not drawn
     for one, other in zip(first, again, strict=True):
+        del one["detail"]["executor"], one["detail"]["batch_size"]  # nothing ran
         for result in (one, other):
             del result["detail"]["seconds"]
         assert one == other

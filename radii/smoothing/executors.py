@@ -1,0 +1,197 @@
+"""Programs that run a network, and which of them runs it fastest here, at which batch size.
+
+All compute the same function in float32; they sum in other orders, so votes may differ at near-ties. A certificate
+names the one that voted.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from radii.graph import Graph, to_module
+from radii.smoothing.sampling import Classifier
+
+TORCH, CHANNELS_LAST, ONNXRUNTIME = "torch", "torch, channels last", "onnxruntime"
+START = 100
+SIZES = (10, 20, 50, 100, 200, 500, 1000)  # they divide a chunk, so no batch is cut short
+MEMORY = 2**29  # bytes of activations of a batch on a CPU, where running out ends the process, not the call
+SHARE = 0.02  # of the time that the work takes: no more goes into doing it faster
+BUILD_SECONDS = 0.2  # to get another executor ready
+PASSES = 3
+GAIN = 0.97  # of the time; a smaller difference is chance
+TOLERANCE = 1e-4  # of the largest logit; float32 in another order of summation stays below 1e-5
+OUT_OF_MEMORY = (torch.OutOfMemoryError, MemoryError)
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How the samples of a certificate run."""
+
+    executor: str
+    batch_size: int
+
+
+def executors(graph: Graph, device: torch.device) -> Sequence[str]:
+    """Those that are worth a trial, the reference first."""
+    names = [TORCH]
+    if len(graph.input_shape) == 3:
+        names.append(CHANNELS_LAST)
+    if device.type == "cpu":
+        names.append(ONNXRUNTIME)
+    return names
+
+
+def build(executor: str, graph: Graph, device: torch.device) -> Classifier:
+    """The graph in float32 on the device. Raises ``ValueError`` where this executor can't run it."""
+    if executor == ONNXRUNTIME:
+        return _OnnxRuntime(graph)
+    module = to_module(graph).to(device)
+    return _channels_last(module) if executor == CHANNELS_LAST else module
+
+
+def _channels_last(module: torch.nn.Module) -> Classifier:
+    for buffer in module.buffers():
+        if buffer.ndim == 4:
+            buffer.data = buffer.contiguous(memory_format=torch.channels_last)
+    return lambda x: module(x.contiguous(memory_format=torch.channels_last))
+
+
+class _OnnxRuntime:
+    """On one CPU thread."""
+
+    def __init__(self, graph: Graph) -> None:
+        import onnxruntime
+
+        from radii.graph.writer import write_onnx  # onnx, which torch alone does not need
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        data = write_onnx(graph)
+        try:
+            self._session = onnxruntime.InferenceSession(
+                data, options, providers=["CPUExecutionProvider"], disabled_optimizers=["Pad_Fusion"]
+            )
+        except Exception as error:  # onnxruntime's exceptions have no base of their own
+            raise ValueError(f"onnxruntime can't run it: {error}") from None
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        (logits,) = self._session.run(["y"], {"x": x.numpy()})
+        return torch.from_numpy(logits)
+
+
+def batch_sizes(graph: Graph, device: torch.device) -> Sequence[int]:
+    """Those that a search may try: on a CPU, whose activations fit ``MEMORY``."""
+    if device.type != "cpu":
+        return SIZES
+    most = MEMORY // (4 * graph.peak_elements())
+    return [size for size in SIZES if size <= most] or [max(1, most)]
+
+
+def clock_of(device: torch.device) -> Callable[[], float]:
+    """Seconds of work on the device: other processes do not count on a CPU."""
+    if device.type == "cpu":
+        return time.process_time
+
+    def clock() -> float:
+        torch.accelerator.synchronize(device)
+        return time.perf_counter()
+
+    return clock
+
+
+def fastest(
+    names: Sequence[str],
+    build: Callable[[str], Classifier],
+    draw: Callable[[int], torch.Tensor],
+    *,
+    sizes: Sequence[int],
+    samples: int,
+    clock: Callable[[], float] = time.process_time,
+) -> Execution:
+    """The fastest of the executors ``names``, and of the ascending batch ``sizes``, for ``samples`` in all.
+
+    The first name is the reference: what differs from its logits is out. ``draw(n)`` makes n noisy copies. A size for
+    which memory runs out is out, with all larger ones; if that is the smallest, the error is raised. For so few samples
+    that ``SHARE`` of their time does not pay for a comparison, one pass of the reference looks for the memory alone.
+    """
+    return _Search(build, draw, clock).run(names, list(sizes), samples)
+
+
+class _Search:
+    def __init__(
+        self, build: Callable[[str], Classifier], draw: Callable[[int], torch.Tensor], clock: Callable[[], float]
+    ) -> None:
+        self.build, self.draw, self.clock = build, draw, clock
+
+    def run(self, names: Sequence[str], sizes: list[int], samples: int) -> Execution:
+        started = self.clock()
+        at = max((i for i, size in enumerate(sizes) if size <= START), default=0)
+        classifier, name = self.build(names[0]), names[0]
+        while True:
+            try:
+                before = self.clock()
+                expected = _run(classifier, self.draw(sizes[at])).clone()
+                break
+            except OUT_OF_MEMORY:
+                if at == 0:
+                    raise
+                del sizes[at:]
+                at -= 1
+        ends = started + SHARE * samples * (self.clock() - before) / sizes[at]
+        if len(names) == len(sizes) == 1 or self.clock() + BUILD_SECONDS > ends:
+            return Execution(name, sizes[at])
+        best = self.time(classifier, sizes[at], expected)
+        for other in names[1:]:
+            if self.clock() + BUILD_SECONDS + (PASSES + 1) * sizes[at] * best > ends:
+                break
+            try:
+                candidate = self.build(other)
+            except ValueError:
+                continue
+            seconds = self.time(candidate, sizes[at], expected)
+            if seconds < GAIN * best:
+                classifier, name, best = candidate, other, seconds
+        for step in (1, -1):
+            first = at
+            while 0 <= (to := at + step) < len(sizes) and self.clock() + (PASSES + 1) * sizes[to] * best <= ends:
+                seconds = self.time(classifier, sizes[to], expected)
+                if seconds >= GAIN * best:
+                    break
+                at, best = to, seconds
+            if at != first:
+                break
+        return Execution(name, sizes[at])
+
+    def time(self, classifier: Classifier, size: int, expected: torch.Tensor) -> float:
+        """Seconds a sample; infinite where memory runs out, or the logits are not those expected."""
+        try:
+            batch = self.draw(size)
+            if not agree(_run(classifier, batch), expected):
+                return float("inf")
+            passes = []
+            for _ in range(PASSES):
+                before = self.clock()
+                _run(classifier, batch)
+                passes.append(self.clock() - before)
+        except OUT_OF_MEMORY:
+            return float("inf")
+        return min(passes) / size
+
+
+def _run(classifier: Classifier, batch: torch.Tensor) -> torch.Tensor:
+    with torch.inference_mode():  # no further: what is built in it has no gradients, ever
+        return classifier(batch)
+
+
+def agree(found: torch.Tensor, expected: torch.Tensor) -> bool:
+    """Whether logits are the same but for rounding, as far as both have rows."""
+    rows = min(len(found), len(expected))
+    found, expected = found[:rows], expected[:rows]
+    finite = expected.isfinite()
+    if found.shape != expected.shape or not torch.equal(found.isfinite(), finite):
+        return False
+    gap, scale = (found - expected)[finite].abs(), expected[finite].abs()
+    return not finite.any() or bool(gap.max() <= TOLERANCE * scale.max())

@@ -1,0 +1,81 @@
+"""What runs the samples of a certification: found by measurement once, the same for all its shards."""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import cached_property, partial
+
+import numpy as np
+import torch
+
+from radii.methods import Smoothed, Smoothing
+from radii.smoothing import Noise, executors
+from radii.smoothing.executors import START, TORCH, Execution
+from radii.smoothing.sampling import Classifier
+from workers.prepared import Json, Prepared, inputs
+
+Ask = Callable[[Json], Json]
+"""Proposes an execution; the one that the certification has from now on, which another worker may have chosen."""
+
+SEED = bytes(32)  # no certificate's: those come from the secret
+SAVED_BY_DECIDING = 25  # times fewer samples than n, at least, for most inputs (docs/smoothing.md)
+
+
+class Runs:
+    """The executor of one certification; chosen when its first samples are needed."""
+
+    def __init__(self, method: Smoothed, model: Prepared, order: Json, noise: Noise, ask: Ask, *, exact: bool) -> None:
+        """``exact``: in float64 on the CPU, which nothing but torch does."""
+        self.method, self.model, self.order, self.noise, self.ask, self.exact = method, model, order, noise, ask, exact
+        self._begun = False
+
+    @cached_property
+    def execution(self) -> Execution:
+        """The certification's; torch at its batch size where that executor is of another kind of device."""
+        self._begun = True
+        found = Execution(**(self.order.get("execution") or self.ask(asdict(self._proposal()))))
+        here = executors.executors(self.model.graph, self.model.device)
+        return found if found.executor in here else Execution(TORCH, found.batch_size)
+
+    def said(self) -> Json:
+        """Of a result: what ran the samples that were drawn for it, where any were."""
+        return asdict(self.execution) if self._begun or self.order.get("execution") else {}
+
+    @cached_property
+    def classifier(self) -> Classifier:
+        """Noisy copies (batch, *shape) to logits."""
+        if self.exact:
+            network = self.model.logits  # made here, not in inference mode, where it would have no gradients
+            return lambda noisy: network(noisy.double())
+        return self.model.build(self.execution.executor, soft=self.method.soft)
+
+    def _proposal(self) -> Execution:
+        model, given, samples = self.model, self.order["batch_size"], self._samples()
+        if self.exact:
+            return Execution(TORCH, given or START)
+        soft = self.method.soft
+        before, execution = model.executions.get((soft, given is None), (0, None))
+        if execution is not None and samples <= 10 * before:
+            return execution
+        execution = executors.fastest(
+            executors.executors(model.graph, model.device),
+            partial(model.build, soft=soft),
+            self._draw,
+            sizes=executors.batch_sizes(model.graph, model.device) if given is None else [given],
+            samples=samples,
+            clock=executors.clock_of(model.device),
+        )
+        model.executions[soft, given is None] = samples, execution
+        return execution
+
+    def _samples(self) -> int:
+        """About how many the certification takes."""
+        decides = isinstance(self.method, Smoothing) and self.method.target_radius is not None
+        return int(self.order["inputs"]) * self.method.cost // (SAVED_BY_DECIDING if decides else 1)
+
+    def _draw(self, size: int) -> torch.Tensor:
+        """The first noisy copies of the shard's first input, the same each time."""
+        xs, _ = inputs(self.order, self.model.graph)
+        x = torch.from_numpy(np.array(xs[self.order["indices"][0]])).to(self.model.device)
+        batch = torch.empty((size, *x.shape), device=x.device)
+        self.noise.stream(SEED, x)(batch)
+        return batch
