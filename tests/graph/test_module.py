@@ -85,9 +85,9 @@ def test_networks_are_traced_whole(name: str) -> None:
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler here")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch.compile's own
 def test_compiled_code() -> None:
-    """Through the C++ compiler."""
-    shape = NETWORKS["mlp"][1]
-    module = to_module(read_onnx(export(trained("mlp"), shape, dynamo=False, opset=17, dynamic=True)))
+    """Through the C++ compiler: padded convolutions, both pools, sums of branches."""
+    shape = NETWORKS["resnet_basic"][1]
+    module = to_module(read_onnx(export(trained("resnet_basic"), shape, dynamo=False, opset=17, dynamic=True)))
     x = torch.rand(3, *shape, generator=torch.Generator().manual_seed(1))
     torch._dynamo.reset()
     assert torch.allclose(torch.compile(module, fullgraph=True)(x), module(x), rtol=1e-4, atol=1e-6)
