@@ -1,6 +1,6 @@
 """Certified norms against what is usually computed instead, in one run, on one thread:
 
-    OMP_NUM_THREADS=1 python -m benchmarks.lipschitz
+    OMP_NUM_THREADS=1 python -m benchmarks.lipschitz [--device cuda]
 
 Peers of a dense layer, all in float64, none of them certified; the two iterations are stopped as soon as they are
 within 1e-6 of LAPACK's value, which they could not know:
@@ -24,8 +24,13 @@ That and the 512 channels at 224 run in processes of their own, for their memory
 
 Seconds are CPU time, the least of interleaved repeats. Ratios are peer time / ours: above 1, ours is quicker. ``loose``
 is our upper bound over our lower bound, minus 1. Last, the differentiable norm's gradient against autograd's.
+
+With ``--device cuda`` every peer, the floor of a dense layer, ours of one (Gram iteration then) and both gradients run
+on the GPU, in the same precision; ours of a convolution and its floor stay on the CPU, as do the whole network and the
+largest layer. Seconds are then wall time, all work on the GPU done.
 """
 
+import argparse
 import math
 import multiprocessing
 import os
@@ -49,20 +54,30 @@ ACCURACY = 1e-6
 TIMED = 8  # one in so many blocks has its singular values computed
 
 
-def best(*functions: Callable[[], object], repeats: int = 3) -> list[float]:
-    """CPU seconds of each: the least of interleaved repeats, after one to warm up."""
+def now(device: torch.device) -> float:
+    """CPU seconds; with a GPU seconds of wall time, once that has nothing left to do."""
+    if device.type == "cpu":
+        return time.process_time()
+    torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def best(*functions: Callable[[], object], device: torch.device, repeats: int = 3) -> list[float]:
+    """Seconds of each: the least of interleaved repeats, after one to warm up."""
     times = [math.inf] * len(functions)
     for repeat in range(repeats + 1):
         for i, function in enumerate(functions):
-            started = time.process_time()
+            started = now(device)
             function()
             if repeat:
-                times[i] = min(times[i], time.process_time() - started)
+                times[i] = min(times[i], now(device) - started)
     return times
 
 
 def power_iteration(weight: torch.Tensor, true: float) -> float:
-    vector = torch.randn(weight.shape[1], dtype=weight.dtype, generator=torch.Generator().manual_seed(0))
+    vector = torch.randn(weight.shape[1], dtype=weight.dtype, generator=torch.Generator().manual_seed(0)).to(
+        weight.device
+    )
     norm = 0.0
     while norm < true * (1 - ACCURACY):
         image = weight @ (vector / torch.linalg.vector_norm(vector))
@@ -83,26 +98,35 @@ def gram_iteration(weight: torch.Tensor, true: float) -> float:
         logarithm, power = 2 * (logarithm + float(frobenius.log())), 2 * power
 
 
-def dense(generator: torch.Generator) -> None:
+def dense_floor(weight: torch.Tensor, true: float) -> tuple[Callable[[], object], Callable[[], object]]:
+    """A Gram product and a Cholesky factorisation of this size."""
+    if weight.is_cuda:
+        shifted = torch.eye(weight.shape[1]).to(weight) * 4 * true**2 - weight.mT @ weight
+        return partial(torch.matmul, weight.mT, weight), partial(torch.linalg.cholesky_ex, shifted)
+    rows = weight.numpy().T
+    definite = np.asfortranarray(np.eye(len(rows)) * 4 * true**2 - rows @ rows.T)
+    return partial(blas.dsyrk, 1.0, rows, lower=1), partial(lapack.dpotrf, definite, lower=1, clean=0)
+
+
+def dense(generator: torch.Generator, device: torch.device) -> None:
     columns = " ".join(f"{name:>7}" for name in ("svdvals", "power", "Gram", "half", "floor"))
     print(f"{'dense':>18} {'ours/ms':>8} {columns} {'loose':>8} {'slack':>8}")
 
     def weights(m: int, n: int) -> torch.Tensor:
-        return torch.randn(m, n, generator=generator, dtype=torch.float64)
+        return torch.randn(m, n, generator=generator, dtype=torch.float64).to(device)
 
     cases = {f"{m}x{n}": weights(m, n) for m, n in ((256, 256), (512, 512), (1024, 1024), (2048, 2048), (4096, 512))}
     cases["orthogonal 1024"] = torch.linalg.qr(weights(1024, 1024))[0]
     for name, weight in cases.items():
-        true, rows = float(torch.linalg.matrix_norm(weight, 2)), weight.numpy().T
-        definite = np.asfortranarray(np.eye(len(rows)) * 4 * true**2 - rows @ rows.T)
+        true = float(torch.linalg.matrix_norm(weight, 2))
         ours, svd, power, gram, half, product, factor = best(
             partial(matrix_norm, weight, rtol=ACCURACY),
             partial(torch.linalg.svdvals, weight),
             partial(power_iteration, weight, true),
             partial(gram_iteration, weight, true),
             partial(matrix_norm, weight, rtol=ACCURACY, method="gram"),
-            partial(blas.dsyrk, 1.0, rows, lower=1),
-            partial(lapack.dpotrf, definite, lower=1, clean=0),
+            *dense_floor(weight, true),
+            device=device,
             repeats=2 if weight.numel() > 2**21 else 5,
         )
         bound = matrix_norm(weight, rtol=ACCURACY)
@@ -121,7 +145,7 @@ def fourier_gram(weight: torch.Tensor, size: int) -> float:
     """Gram iteration on the blocks of the circular convolution of the image's size, in complex64."""
     largest = 0.0
     for part in torch.fft.rfft2(weight.float(), s=(size, size)).flatten(2).permute(2, 0, 1).split(64):
-        blocks, logarithm = part.contiguous(), torch.zeros(len(part))
+        blocks, logarithm = part.contiguous(), torch.zeros(len(part), device=part.device)
         for _ in range(8):
             norm = torch.linalg.matrix_norm(blocks)
             blocks = blocks / norm[:, None, None]
@@ -132,7 +156,7 @@ def fourier_gram(weight: torch.Tensor, size: int) -> float:
     return largest
 
 
-def floor(weight: torch.Tensor, size: int) -> float:
+def floor(weight: torch.Tensor, size: int, device: torch.device) -> float:
     """Seconds that a block and a factorisation at each frequency of the least torus take at the rates measured here."""
     gram, count = symbol(weight.numpy()[np.newaxis]), 32
     places = np.stack([np.arange(count)] * 2, axis=1)
@@ -142,29 +166,33 @@ def floor(weight: torch.Tensor, size: int) -> float:
         minus = gram.blocks(places, np.array([size, size]), group, sign=-1.0, out=buffer)
         positive_definite(minus, np.full(count, 1e6))
 
-    return best(test)[0] * (size + 1) * (size // 2 + 1) / count
+    return best(test, device=device)[0] * (size + 1) * (size // 2 + 1) / count
 
 
-def convolution(generator: torch.Generator) -> None:
+def convolution(generator: torch.Generator, device: torch.device) -> None:
     header = " ".join(f"{name:>7}" for name in ("FFT+SVD", "half", "8 Gram", "floor"))
     print(f"{'convolution 3x3':>18} {'ours/ms':>8} {header} {'errs':>8} {'loose':>8}")
     for channels, size in ((64, 32), (256, 32)):
         weight = torch.randn(channels, channels, 3, 3, generator=generator, dtype=torch.float64)
+        there = weight.to(device)
         repeats = 3 if channels < 128 else 2
         ours, svd, gram = best(
             partial(conv_norm, weight, size, padding=1),
-            partial(fourier_svd, weight, size),
-            partial(fourier_gram, weight, size),
+            partial(fourier_svd, there, size),
+            partial(fourier_gram, there, size),
+            device=device,
             repeats=repeats,
         )
         torus = conv_norm(weight, size, padding=1, padding_mode="circular")
-        errs, loose = fourier_gram(weight, size) / torus.upper - 1, torus.upper / torus.lower - 1
+        errs, loose = fourier_gram(there, size) / torus.upper - 1, torus.upper / torus.lower - 1
         half = svd * TIMED
         full = half * size / (size // 2 + 1)
-        ratios = " ".join(f"{peer / ours:7.2f}" for peer in (full, half, gram, floor(weight, size)))
+        ratios = " ".join(f"{peer / ours:7.2f}" for peer in (full, half, gram, floor(weight, size, device)))
         print(f"{f'{channels} @{size}':>18} {ours * 1e3:8.1f} {ratios} {errs:8.1e} {loose:8.1e}")
         sizes = (56, 112, 224, None)
-        times = best(*(partial(conv_norm, weight, n, padding=1) for n in (size, *sizes)), repeats=repeats)
+        times = best(
+            *(partial(conv_norm, weight, n, padding=1) for n in (size, *sizes)), device=device, repeats=repeats
+        )
         text = ", ".join(f"{n or 'any size'}: {t / times[0]:.2f}" for n, t in zip(sizes, times[1:], strict=True))
         print(f"{'':>18} time over that at {size}: {text}")
 
@@ -189,7 +217,7 @@ def largest_layer() -> None:
 
 def autograd_gram_norm(weight: torch.Tensor, steps: int) -> torch.Tensor:
     """As a training loop would write it; of a stack of blocks, the largest."""
-    logarithm = torch.zeros(())
+    logarithm = torch.zeros((), device=weight.device)
     for _ in range(steps):
         norm = torch.linalg.matrix_norm(weight, keepdim=True)
         weight = weight / norm
@@ -198,11 +226,11 @@ def autograd_gram_norm(weight: torch.Tensor, steps: int) -> torch.Tensor:
     return ((logarithm + torch.linalg.matrix_norm(weight, keepdim=True).log()) / 2**steps).exp().max()
 
 
-def gradients(generator: torch.Generator) -> None:
+def gradients(generator: torch.Generator, device: torch.device) -> None:
     print(f"{'gradient, 8 steps':>24} {'ours/ms':>8} {'autograd/ms':>12} {'ratio':>6}")
     cases: list[tuple[tuple[int, ...], int | None]] = [((256, 256), None), ((1024, 1024), None), ((64, 64, 3, 3), 32)]
     for shape, size in cases:
-        weight = torch.randn(shape, generator=generator).requires_grad_()
+        weight = torch.randn(shape, generator=generator).to(device).requires_grad_()
         torus = None if size is None else (size, size)
 
         def ours(weight: torch.Tensor = weight, torus: tuple[int, int] | None = torus) -> None:
@@ -212,7 +240,7 @@ def gradients(generator: torch.Generator) -> None:
             blocks = weight if torus is None else torch.fft.rfft2(weight, s=torus).flatten(2).permute(2, 0, 1)
             torch.autograd.grad(autograd_gram_norm(blocks, 8), weight)
 
-        own, other = best(ours, peer)
+        own, other = best(ours, peer, device=device)
         name = "x".join(map(str, shape)) + ("" if size is None else f" @{size}")
         print(f"{name:>24} {own * 1e3:8.1f} {other * 1e3:12.1f} {other / own:6.2f}")
 
@@ -223,14 +251,20 @@ def main() -> None:
             "Set OMP_NUM_THREADS=1 first: NumPy, SciPy and torch each bring a BLAS, and all should use one."
         )
     torch.set_num_threads(1)
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    device = torch.device(parser.parse_args().device)
     generator = torch.Generator().manual_seed(0)
-    dense(generator)
-    convolution(generator)
+    if device.type == "cuda":
+        print(f"On {torch.cuda.get_device_name(device)}: dense layers, peers of convolutions, gradients.")
+        print("On the CPU: ours of convolutions and their floor, the whole network, the largest layer.")
+    dense(generator, device)
+    convolution(generator, device)
     for alone in (network, largest_layer):
         child = multiprocessing.get_context("spawn").Process(target=alone)
         child.start()
         child.join()
-    gradients(generator)
+    gradients(generator, device)
 
 
 if __name__ == "__main__":
