@@ -6,8 +6,9 @@ Every side runs in processes of its own, in turn, on one CPU thread, and keeps i
 environment, radii with the allocator settings that its workers give it (workers/child.py). Peers, from their published
 code: Cohen et al. 2019 (smoothing/core.py, `_sample_noise`: a repeated input, `torch.randn_like`, votes counted in
 Python), ART 1.x (RandomizedSmoothing, `_prediction_counts`: all n noisy copies in numpy, then batches of 128).
-"floor" is the same module on a ready batch, without noise or votes, in the workers' environment.
-Ratios above 1: radii is faster.
+radii runs the network by the executor, and at the batch size, that its own search finds first.
+"forward alone" is that on a ready batch, without noise or votes, in the workers' environment; "torch" is radii without
+the search. Ratios above 1: radii is faster.
 """
 
 import json
@@ -17,13 +18,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from radii.graph import read_onnx, to_module
+from radii.graph import Graph, read_onnx
 from radii.smoothing import CHUNK, GridGaussian, count_chunk, gaussian
+from radii.smoothing.executors import START, TORCH, Execution, batch_sizes, build, executors, fastest
 from tests.graph.export import export
 from tests.graph.plain import BasicBlock, ResNet, shaken
 from workers.child import ALLOCATOR
@@ -32,6 +36,7 @@ SIGMA = 0.25
 KEY = bytes(32)
 CLASSES = 10
 ROUNDS = 4
+CPU = torch.device("cpu")
 Classifier = Callable[[torch.Tensor], torch.Tensor]
 
 
@@ -87,13 +92,14 @@ def floor(classifier: Classifier, x: torch.Tensor, num: int, batch_size: int) ->
             classifier(batch)
 
 
-SIDES = {
-    "Cohen et al., batch 100": (cohen, 100, False),
-    "Cohen et al., batch 400": (cohen, 400, False),
-    "ART, batch 128": (art, 128, False),
-    "radii, on the grid": (radii, 100, True),
-    "radii, Gaussian": (lambda *call: radii(*call, noise="gaussian"), 100, True),
-    "forward alone": (floor, 100, True),
+SIDES = {  # and how they run the network: as it was, at a batch size; or by an executor
+    "Cohen et al., batch 100": (cohen, 100),
+    "Cohen et al., batch 400": (cohen, 400),
+    "ART, batch 128": (art, 128),
+    "radii, on the grid": (radii, None),
+    "radii, Gaussian": (lambda *call: radii(*call, noise="gaussian"), None),
+    "radii, torch": (radii, Execution(TORCH, START)),
+    "forward alone": (floor, None),
 }
 
 
@@ -117,17 +123,23 @@ NETWORKS = {
 }
 
 
-def measure(network: str, side: str) -> float:
-    """Microseconds a sample, in this process."""
+def measure(network: str, side: str, chosen: str) -> float | dict[str, Any]:
+    """Microseconds a sample, in this process; without a side, what radii's search finds, as the next ones need it."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    build, num = NETWORKS[network]
-    original = shaken(build())
-    function, batch_size, ours = SIDES[side]
-    # the peers run the network as it was, radii and the floor what radii made of its file
-    graph = read_onnx(export(original, (3, 32, 32), dynamo=False, opset=17, dynamic=True)) if ours else None
-    classifier = to_module(graph) if graph is not None else original.eval()
+    make, num = NETWORKS[network]
+    original = shaken(make())
     x = torch.randint(0, 256, (3, 32, 32)) / 255
+    function, way = SIDES.get(side, (None, None))
+    if isinstance(way, int):
+        classifier: Classifier = original.eval()
+        batch_size = way
+    else:
+        graph = read_onnx(export(original, (3, 32, 32), dynamo=False, opset=17, dynamic=True))
+        if function is None:
+            return asdict(search(graph, x))
+        way = way or Execution(**json.loads(chosen))
+        classifier, batch_size = build(way.executor, graph, CPU), way.batch_size
     function(classifier, x, num // 4, batch_size)
     times = []
     for _ in range(2):
@@ -137,19 +149,38 @@ def measure(network: str, side: str) -> float:
     return min(times) / num * 1e6
 
 
+def search(graph: Graph, x: torch.Tensor) -> Execution:
+    """As a worker does, for a million samples."""
+
+    def draw(size: int) -> torch.Tensor:
+        batch = torch.empty((size, *x.shape))
+        GridGaussian(SIGMA).stream(KEY, x)(batch)
+        return batch
+
+    return fastest(
+        executors(graph, CPU), lambda name: build(name, graph, CPU), draw, sizes=batch_sizes(graph, CPU), samples=10**6
+    )
+
+
+def child(network: str, side: str, chosen: str, *, ours: bool) -> Any:
+    """What a process of its own measures."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", **(ALLOCATOR if ours else {})}
+    command = [sys.executable, "-m", "benchmarks.smoothing", network, side, chosen]
+    printed = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    return json.loads(printed.splitlines()[-1])
+
+
 def main() -> None:
-    if len(sys.argv) == 3:
+    if len(sys.argv) == 4:
         print(json.dumps(measure(*sys.argv[1:])))
         return
     for network in NETWORKS:
+        chosen = json.dumps(child(network, "", "", ours=True))
         best = dict.fromkeys(SIDES, math.inf)
         for _ in range(ROUNDS):
-            for side, (*_, ours) in SIDES.items():
-                environment = {**os.environ, "OMP_NUM_THREADS": "1", **(ALLOCATOR if ours else {})}
-                command = [sys.executable, "-m", "benchmarks.smoothing", network, side]
-                printed = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
-                best[side] = min(best[side], json.loads(printed.splitlines()[-1]))
-        print(f"{network}: microseconds a sample; ratio to radii on the grid, to radii Gaussian")
+            for side, (_, way) in SIDES.items():
+                best[side] = min(best[side], child(network, side, chosen, ours=not isinstance(way, int)))
+        print(f"{network}, by {chosen}: microseconds a sample; ratio to radii on the grid, to radii Gaussian")
         for side, spent in best.items():
             ratios = (spent / best[f"radii, {noise}"] for noise in ("on the grid", "Gaussian"))
             print(f"  {side:24} {spent:10.1f} {' '.join(f'{ratio:7.2f}' for ratio in ratios)}")

@@ -9,7 +9,7 @@ import torch
 
 from radii.methods import Smoothed, Smoothing
 from radii.smoothing import Noise, executors
-from radii.smoothing.executors import START, TORCH, Execution
+from radii.smoothing.executors import SHARE, START, TORCH, Execution
 from radii.smoothing.sampling import Classifier
 from workers.prepared import Json, Prepared, inputs
 
@@ -50,8 +50,9 @@ class Runs:
 
     def _proposal(self) -> Execution:
         model, given, samples = self.model, self.order["batch_size"], self._samples()
-        if self.exact:
-            return Execution(TORCH, given or START)
+        sizes = executors.batch_sizes(model.graph, model.device) if given is None else [given]
+        if self.exact or (model.device.type == "cpu" and samples * SHARE < START):  # not even the first look pays
+            return Execution(TORCH, max((size for size in sizes if size <= START), default=sizes[0]))
         soft = self.method.soft
         before, execution = model.executions.get((soft, given is None), (0, None))
         if execution is not None and samples <= 10 * before:
@@ -60,7 +61,7 @@ class Runs:
             executors.executors(model.graph, model.device),
             partial(model.build, soft=soft),
             self._draw,
-            sizes=executors.batch_sizes(model.graph, model.device) if given is None else [given],
+            sizes=sizes,
             samples=samples,
             clock=executors.clock_of(model.device),
         )

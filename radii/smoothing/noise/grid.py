@@ -23,7 +23,8 @@ from radii.smoothing.noise.base import Fill, sfc64
 
 Values = npt.NDArray[np.floating]
 CELLS = 2**16
-TILE = 2**17  # values at a time: what the processor's cache holds
+FILL = 2**20  # values at a time, so that what a call costs does not count
+TILE = 2**15  # values looked up at a time: their indices fit the processor's cache
 STEPS = 255
 MOST = 2**15 - 1 - STEPS  # steps of noise: all sums fit 16 bits
 _OPEN = np.int16(-(2**15))  # a cell that does not settle the value
@@ -79,7 +80,9 @@ class Grid(ABC):
         out.copy_(k)
         span = self.high - self.low
         if span != STEPS:
-            out.div_(STEPS).mul_(span)
+            out.div_(STEPS)
+            if span != 1:
+                out.mul_(span)
         if self.low:
             out.add_(self.low)
 
@@ -92,7 +95,7 @@ class Grid(ABC):
         words = -(-size // 4)
         table = _table(self.scale, type(self))
         bits, more = sfc64(seed), sfc64(hashlib.sha256(b"open cells" + seed).digest())
-        rows = max(1, TILE // size)
+        rows, tile = max(1, FILL // size), max(1, TILE // size)
         noisy = np.empty((rows, size), np.int16)
 
         def fill(out: torch.Tensor) -> None:
@@ -100,7 +103,9 @@ class Grid(ABC):
                 part = out[start : start + rows]
                 k = noisy[: len(part)]
                 cells = bits.random_raw(len(part) * words).view(np.uint16).reshape(len(part), 4 * words)[:, :size]
-                np.take(table.value, cells, out=k, mode="wrap")  # mode: without it numpy copies
+                for row in range(0, len(part), tile):
+                    few = slice(row, row + tile)
+                    np.take(table.value, cells[few], out=k[few], mode="wrap")  # mode: without it numpy copies
                 table.settle(k.reshape(-1), cells, more)
                 np.add(k, steps, out=k)
                 self._values(torch.from_numpy(k).view(part.shape).to(part.device), part)
