@@ -3,6 +3,7 @@
 import asyncio
 import re
 import time
+from contextlib import suppress
 from typing import Annotated, Any, Self
 
 from fastapi import APIRouter, Header, Request, Response
@@ -90,12 +91,13 @@ async def create(
     row_id = await run_in_threadpool(_start, service, body)
     deadline, pause = time.monotonic() + _wait(prefer), FIRST_PAUSE
     out, headers = await run_in_threadpool(_look, service, row_id)
-    while out.state not in TERMINAL and (left := deadline - time.monotonic()) > 0:
-        if await request.is_disconnected():
-            break
-        await asyncio.sleep(min(pause, left))
-        pause = min(2 * pause, LONGEST_PAUSE)
-        out, headers = await run_in_threadpool(_look, service, row_id)
+    with suppress(asyncio.CancelledError):  # the server ends: what is known so far is the answer
+        while out.state not in TERMINAL and (left := deadline - time.monotonic()) > 0:
+            if await request.is_disconnected():
+                break
+            await asyncio.sleep(min(pause, left))
+            pause = min(2 * pause, LONGEST_PAUSE)
+            out, headers = await run_in_threadpool(_look, service, row_id)
     status = 200 if isinstance(out, CertificationEnded) else 202
     return represented(request, out, status=status, headers=headers | {"Location": f"/v1/certifications/{row_id}"})
 

@@ -14,6 +14,7 @@ from radii.cli.options import (
     Denoiser,
     ExternalData,
     FamilyWise,
+    GridMode,
     Id,
     Limit,
     Mean,
@@ -116,6 +117,7 @@ def certify(
     scores: Annotated[
         str | None, method_option("smoothing: hard (default) counts votes; soft takes means of scores (LVM-RS).")
     ] = None,
+    grid: GridMode = None,
     family_wise: FamilyWise = None,
     bound: Annotated[
         str | None, method_option("lipschitz: rule that composes the layers. Default: auto, the best.")
@@ -150,6 +152,7 @@ def certify(
         "alpha": alpha,
         "n0": n0,
         "n": n,
+        "grid": grid,
         "family_wise": family_wise,
     }
     decision = {"mode": mode, "target_radius": target_radius}
@@ -179,6 +182,7 @@ def predict(
         float | None, method_option("Chance that an answer is not that of the smoothed classifier. Default: 0.001.")
     ] = None,
     n: Annotated[int | None, method_option("Samples an input. Default: 1000.")] = None,
+    grid: GridMode = None,
     family_wise: FamilyWise = None,
     denoiser: Denoiser = None,
     shape: Shape = None,
@@ -195,7 +199,7 @@ def predict(
     """Answer as the smoothed classifier does, which is what `radii certify --sigma` certifies; abstain in doubt."""
     from radii.cli import certify
 
-    question = {"sigma": sigma, "noise": noise, "alpha": alpha, "n": n, "family_wise": family_wise}
+    question = {"sigma": sigma, "noise": noise, "alpha": alpha, "n": n, "grid": grid, "family_wise": family_wise}
     settings = {"shape": shape, "range": range_, "mean": mean, "std": std, "name": name, "architecture": architecture}
     certify.command(
         model,

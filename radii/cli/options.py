@@ -57,6 +57,9 @@ DataName = Annotated[
 ]
 Sigma = Annotated[float | None, method_option("Standard deviation of the noise of smoothing.")]
 FamilyWise = Annotated[bool | None, method_option("alpha is for all inputs of smoothing together.")]
+GridMode = Annotated[
+    str | None, method_option("Noise of smoothing in whole steps of 8-bit inputs: auto (default), on or off.")
+]
 Denoiser = Annotated[
     str | None,
     typer.Option(

@@ -1,6 +1,8 @@
 """Inputs in the request itself, and requests that wait for the answer."""
 
+import socket
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,11 @@ from httpx import Client, Response
 
 from models.bell import Bell
 from models.database import Database
+from models.repositories import keys
 from models.tables import Dataset, Upload
 from tests.app import rows
 from tests.app.calls import problem, ready_dataset, ready_model
+from tests.app.conftest import KEY, Server
 from tests.app.test_predictions import predicted
 from workers.read_dataset import read_dataset
 
@@ -212,3 +216,25 @@ def test_a_request_may_wait_for_the_answer(
 def test_a_wait_in_vain_ends_as_without(client: Client, database: Database) -> None:
     answer = asked(client, ready_model(client, database), np.zeros((1, 1, 8, 8)).tolist(), prefer="wait=1")
     assert (answer.status_code, answer.json()["state"], answer.headers["retry-after"]) == (202, "queued", "1")
+
+
+def test_a_server_that_ends_answers_what_it_knows(app: FastAPI, database: Database) -> None:
+    heard = threading.Event()
+    database.ring = lambda bell: heard.set() if bell.noun == "shard" else None
+    with database.write() as session:
+        keys.add(session, "test", KEY)
+    server = Server(app)
+    server.config.timeout_graceful_shutdown = 1
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        assert server.ready.wait(30)
+        url, headers = f"http://127.0.0.1:{listener.getsockname()[1]}", {"Authorization": f"Bearer {KEY}"}
+        with Client(base_url=url, timeout=60, headers=headers) as client, ThreadPoolExecutor(1) as pool:
+            model_id = ready_model(client, database)
+            waiting = pool.submit(asked, client, model_id, np.zeros((1, 1, 8, 8)).tolist(), prefer="wait=60")
+            assert heard.wait(30)
+            server.should_exit = True
+            answer = waiting.result(30)
+        thread.join(30)
+    assert (answer.status_code, answer.json()["state"]) == (202, "queued")
