@@ -6,7 +6,7 @@ from app.errors import Refusal, invalid
 from models.problems import Problem
 from models.states import IntakeState
 from models.tables import Dataset, Model
-from radii.methods import AnyMethod, Lipschitz, Smoothed, Smoothing
+from radii.methods import AnyMethod, Lipschitz, Smoothed, Smoothing, Splitting
 
 MOST_SHARDS = 100_000  # rows written in one request
 
@@ -46,6 +46,8 @@ def refuse_unfit(model: Model, dataset: Dataset, method: AnyMethod) -> None:
     if isinstance(method, Smoothed) and method.grid == "on" and not has.get("grid"):
         words = "the data set's values are not whole 255ths of 0 to 1, nor whole numbers from 0 to 255"
         raise invalid(f"{words}; leave grid at auto", "method", "grid")
+    if isinstance(method, Splitting) and (reason := method.unfit(span(dataset))):
+        raise invalid(reason, "method", "sigma" if has.get("grid") else "kind")
     if isinstance(method, Smoothing) and (reason := method.out_of_reach(prod(has["shape"]))):
         raise invalid(reason, "method", "target_radius")
 
@@ -80,12 +82,18 @@ def chosen(dataset: Dataset, start: int, stop: int | None, step: int, method: An
     indices = range(start, stop, step)
     if isinstance(method, Smoothed) and (reason := method.hopeless(len(indices))):
         raise invalid(reason, "method", "n")
-    most = MOST_SHARDS * method.shard_inputs
+    most = MOST_SHARDS * method.shard_inputs(span(dataset))
     if len(indices) > most:
         raise Refusal(
             Problem.SUBSET_TOO_LARGE, f"{len(indices)} inputs with this method; one certification takes {most}"
         )
     return indices
+
+
+def span(dataset: Dataset) -> float | None:
+    """Of the range that 255 steps of 8-bit inputs span; None for others."""
+    grid = (dataset.summary or {}).get("grid")
+    return grid and grid[1] - grid[0]
 
 
 def refuse_unready(noun: str, row: Model | Dataset) -> None:

@@ -13,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 
 from app import inline
 from app.certifications import INT32, CertificationOut, Subset, found, patience, shown
-from app.checks import chosen, refuse_unfit, refuse_unfit_denoiser, refuse_unready
+from app.checks import chosen, refuse_unfit, refuse_unfit_denoiser, refuse_unready, span
 from app.errors import invalid
 from app.parameters import PAGE
 from app.results import page
@@ -124,8 +124,8 @@ def _start(service: Service, body: CertificationInput) -> str:
             denoiser=denoiser,
             method=body.method.model_dump(),
             indices=chosen(dataset, body.subset.start, body.subset.stop, body.subset.step, body.method),
-            cost=body.method.cost,
-            shard_inputs=body.method.shard_inputs,
+            cost=body.method.cost(span(dataset)),
+            shard_inputs=body.method.shard_inputs(span(dataset)),
         )
         return row.id
 

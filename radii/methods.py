@@ -16,6 +16,9 @@ from radii.norms import Law, Norm
 
 STRICT = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
+SHARD_SAMPLES = 200_000  # some: workers share a job, and a shard's start is cheap
+MOST_OFFSETS = 2**20
+
 CrossCheck = Annotated[
     int | None,
     Field(
@@ -74,15 +77,13 @@ class Smoothed(BaseModel, ABC):
         changes_no_vote = {"alpha", "n0", "n", "mode", "target_radius", "norm", "family_wise", "cross_check", "grid"}
         return {"noise": self.noise, **self.model_dump(exclude=changes_no_vote | {"kind"}, exclude_defaults=True)}
 
-    @property
     @abstractmethod
-    def cost(self) -> int:
-        """Units of progress an input is: samples."""
+    def cost(self, span: float | None = None) -> int:
+        """Units of progress an input is: samples. ``span``: of the range of 8-bit inputs; None for others."""
 
-    @property
-    def shard_inputs(self) -> int:
-        """Inputs a shard holds: some 200,000 samples, so that workers share a job and a shard's start is cheap."""
-        return max(1, 200_000 // self.cost)
+    def shard_inputs(self, span: float | None = None) -> int:
+        """Inputs a shard holds."""
+        return max(1, SHARD_SAMPLES // self.cost(span))
 
 
 class Smoothing(Smoothed):
@@ -186,9 +187,7 @@ class Smoothing(Smoothed):
             return -self.sigma / math.sqrt(2) * math.log(2 * miss)
         return -self.sigma * NormalDist().inv_cdf(miss)
 
-    @property
-    def cost(self) -> int:
-        """Units of progress an input is: samples."""
+    def cost(self, span: float | None = None) -> int:
         return self.n0 + self.n
 
 
@@ -209,9 +208,7 @@ class Prediction(Smoothed):
             f"is above it. Use n >= {least}, or a larger alpha."
         )
 
-    @property
-    def cost(self) -> int:
-        """Units of progress an input is: samples."""
+    def cost(self, span: float | None = None) -> int:
         return self.n
 
 
@@ -228,20 +225,54 @@ class Lipschitz(BaseModel):
     norm: Norm = Field(default="l2", description="Norm of the radii; linf: r / sqrt(d) for an l2 radius r, l1: r.")
     cross_check: CrossCheck = None
 
-    @property
-    def cost(self) -> int:
+    def cost(self, span: float | None = None) -> int:
         """Units of progress an input is: the input."""
         return 1
 
-    @property
-    def shard_inputs(self) -> int:
+    def shard_inputs(self, span: float | None = None) -> int:
         """Inputs a shard holds: many, because the bound is the work and an input's margin costs next to nothing."""
         return 100_000
 
 
-AnyMethod = Smoothing | Lipschitz | Prediction
+class Splitting(BaseModel):
+    """Deterministic l1 radii of 8-bit inputs: splitting noise with every offset evaluated (Levine & Feizi 2021)."""
+
+    model_config = STRICT
+
+    kind: Literal["splitting"] = "splitting"
+    sigma: float = Field(
+        gt=0,
+        le=1e3,
+        description="Standard deviation of a cut, in input units: an input takes 2 sqrt(3) sigma 255 / span "
+        "evaluations (span: of the range), and no radius exceeds sqrt(3) sigma.",
+    )
+    norm: Literal["l1"] = Field(default="l1", description="Norm of the radii.")
+    cross_check: CrossCheck = None
+
+    def unfit(self, span: float | None) -> str | None:
+        """Why it can't be asked about inputs whose 255 steps have this span (None: no 8-bit inputs); None if it can."""
+        if span is None:
+            return "splitting noise takes 8-bit inputs, and these are not"
+        length = self._length(span)
+        if 1.5 <= length <= MOST_OFFSETS:
+            return None
+        return f"splitting takes 2 to {MOST_OFFSETS} offsets, not {length:.6g}; choose another sigma"
+
+    def cost(self, span: float | None = None) -> int:
+        """Units of progress an input is: offsets."""
+        return round(self._length(span or 1.0))
+
+    def shard_inputs(self, span: float | None = None) -> int:
+        """Inputs a shard holds."""
+        return max(1, SHARD_SAMPLES // self.cost(span))
+
+    def _length(self, span: float) -> float:
+        return 2 * math.sqrt(3) * self.sigma * 255 / span
+
+
+AnyMethod = Smoothing | Lipschitz | Prediction | Splitting
 Method = Annotated[AnyMethod, Field(discriminator="kind")]
-METHODS: tuple[type[AnyMethod], ...] = (Smoothing, Lipschitz, Prediction)
+METHODS: tuple[type[AnyMethod], ...] = (Smoothing, Lipschitz, Prediction, Splitting)
 _ADAPTER: TypeAdapter[AnyMethod] = TypeAdapter(Method)
 
 

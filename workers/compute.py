@@ -9,13 +9,14 @@ import torch
 from models.problems import Problem
 from radii.graph import Obstacle, UnsupportedModel
 from radii.lipschitz import UnboundedModel
-from radii.methods import Lipschitz, parse_method
+from radii.methods import Lipschitz, Splitting, parse_method
 from radii.smoothing import Noise
 from radii.smoothing.noise.selftest import BrokenNoise, check_noise
 from workers.bounding import bound
 from workers.execution import Ask
 from workers.prepared import Emit, Json, Prepared, device, read_model
 from workers.smoothing import smooth
+from workers.splitting import split
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,8 @@ class Bench:
             prepared = self._prepare(order)
             if isinstance(method, Lipschitz):
                 bound(method, prepared, order, emit)
+            elif isinstance(method, Splitting):
+                split(method, prepared, order, emit)
             else:
                 smooth(method, prepared, order, emit, ask, self._test)
         except (UnsupportedModel, UnboundedModel) as error:

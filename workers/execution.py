@@ -71,7 +71,7 @@ class Runs:
     def _samples(self) -> int:
         """About how many the certification takes."""
         decides = isinstance(self.method, Smoothing) and self.method.target_radius is not None
-        return int(self.order["inputs"]) * self.method.cost // (SAVED_BY_DECIDING if decides else 1)
+        return int(self.order["inputs"]) * self.method.cost() // (SAVED_BY_DECIDING if decides else 1)
 
     def _draw(self, size: int) -> torch.Tensor:
         """The first noisy copies of the shard's first input, the same each time."""

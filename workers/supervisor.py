@@ -18,7 +18,7 @@ from models.repositories import leases, ledger, shards
 from models.repositories.leases import Claim, LostClaim
 from models.repositories.ledger import Streams
 from models.repositories.shards import ChunkCounts, CountsMismatch, InputResult, Network, WorkOrder
-from radii.methods import Lipschitz, Smoothing, parse_method
+from radii.methods import Lipschitz, Smoothing, Splitting, parse_method
 from radii.smoothing import input_digest
 from workers.child import Ended, Runner
 from workers.desk import Desk, LetGo
@@ -67,7 +67,7 @@ class Supervisor:
     def _streams(self, order: WorkOrder) -> Streams | None:
         """What the ledger knows these inputs by; None where no votes are counted."""
         method = parse_method(order.method)
-        if isinstance(method, Lipschitz):
+        if isinstance(method, Lipschitz | Splitting):
             return None
         x = np.load(self.desk.blobs.path(order.x_blob), mmap_mode="r", allow_pickle=False)
         networks = [network.digest for network in (order.denoiser, order.model) if network is not None]

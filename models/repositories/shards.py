@@ -23,6 +23,13 @@ from models.tables.chunk import REUSED
 
 Counts = list[int]
 
+COUNTS = {
+    "smoothing": {"pilot": "pilot_counts", "estimate": "counts"},
+    "prediction": {"predict": "counts"},
+    "splitting": {"split": "counts"},
+}
+"""Which sums of chunks a result must hold, by the stage of the chunks."""
+
 MEAN_ROUNDING = 1e-9  # a million chunks merged one after the other, each to 2^-53
 
 
@@ -281,9 +288,7 @@ def _take_chunks(
             whole[row.stage] = _plus(whole.get(row.stage), row.counts)
         if row.number == REUSED:
             reused += sum(row.counts)
-    names = (
-        {"pilot": "pilot_counts", "estimate": "counts"} if "pilot_counts" in result.detail else {"predict": "counts"}
-    )
+    names = COUNTS[shard.certification.method["kind"]]
     said = {stage: result.detail[name] for stage, name in names.items()}
     said = {stage: counts for stage, counts in said.items() if any(counts)}  # a decision may need no sample
     if sums != said or sum(result.detail["counts"]) != result.detail["n"]:

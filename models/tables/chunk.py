@@ -17,7 +17,7 @@ class Chunk(Base):
 
     certification_id: Mapped[str] = mapped_column(ForeignKey("certifications.id", ondelete="CASCADE"), primary_key=True)
     index: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    stage: Mapped[str] = mapped_column(primary_key=True)  # pilot | estimate | predict
+    stage: Mapped[str] = mapped_column(primary_key=True)  # pilot | estimate | predict | split
     number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     counts: Mapped[list[int]] = mapped_column(JSON_COLUMN)
     # Of mean scores: what the pilot chose, or mean and squares (sums of squared differences from it) a class.

@@ -7,5 +7,6 @@ success is counted. An attack that fails proves nothing. Needs torch, numpy and 
 from radii.attacks.network import attack_network
 from radii.attacks.result import Attack, NotAttackable
 from radii.attacks.smoothed import LEVEL, PROOF, SmoothedAttack
+from radii.attacks.splitting import attack_splitting
 
-__all__ = ["LEVEL", "PROOF", "Attack", "NotAttackable", "SmoothedAttack", "attack_network"]
+__all__ = ["LEVEL", "PROOF", "Attack", "NotAttackable", "SmoothedAttack", "attack_network", "attack_splitting"]

@@ -41,6 +41,7 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
 
 class Kind(StrEnum):
     SMOOTHING = "smoothing"
+    SPLITTING = "splitting"
     LIPSCHITZ = "lipschitz"
 
 

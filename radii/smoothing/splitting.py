@@ -13,8 +13,10 @@ import hashlib
 import math
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
+from radii.smoothing.keys import CHUNK, chunk_size, chunks
 from radii.smoothing.l1 import radius_splitting
 from radii.smoothing.noise.base import sfc64
 from radii.smoothing.noise.grid import STEPS, GridUniform
@@ -42,6 +44,7 @@ class Splitting:
         if not 1.5 <= length <= MOST:
             raise ValueError(f"sigma: splitting takes 2 to {MOST} offsets, not {length:.6g}; choose another sigma")
         self.period = round(length)
+        self.grid = GridUniform(high - low, low, high)
 
     @property
     def name(self) -> str:
@@ -58,7 +61,7 @@ class Splitting:
 
         Middles of pieces, cut off at the ends of the range. ``x``: one float32 input on the grid (ValueError).
         """
-        steps = GridUniform(self.high - self.low, self.low, self.high).steps(x.cpu())
+        steps = self.grid.steps(x.cpu())
         if steps is None:
             raise ValueError(f"x: is not on the grid of {STEPS} steps from {self.low} to {self.high}")
         k = steps.numpy().reshape(1, -1).astype(np.int64)
@@ -112,11 +115,22 @@ def certify_splitting(
     vote. The same holds for whoever serves the smoothed class. Otherwise as :func:`count_chunk`.
     """
     votes = np.zeros(num_classes + 1, np.int64)
-    for first in range(0, splitting.period, batch_size):
-        pieces = splitting.pieces(x, first, min(batch_size, splitting.period - first))
-
-        def fill(out: torch.Tensor, pieces: torch.Tensor = pieces) -> None:
-            out.copy_(pieces)
-
-        votes += count_votes(classifier, x, num_classes=num_classes, fill=fill, size=len(pieces), batch_size=batch_size)
+    for number in range(chunks(splitting.period)):
+        votes += count_offsets(
+            classifier, x, num_classes=num_classes, splitting=splitting, number=number, batch_size=batch_size
+        )
     return splitting.certificate(votes)
+
+
+def count_offsets(
+    classifier: Classifier, x: torch.Tensor, *, num_classes: int, splitting: Splitting, number: int, batch_size: int
+) -> npt.NDArray[np.int64]:
+    """The votes of the offsets of chunk ``number``; otherwise as :func:`count_chunk`."""
+    offset, size = number * CHUNK, chunk_size(splitting.period, number)
+
+    def fill(out: torch.Tensor) -> None:
+        nonlocal offset
+        out.copy_(splitting.pieces(x, offset, len(out)))
+        offset += len(out)
+
+    return count_votes(classifier, x, num_classes=num_classes, fill=fill, size=size, batch_size=batch_size)

@@ -12,6 +12,7 @@ from typing import Any
 import psutil
 import redis
 
+from app.checks import span
 from models.bell import Bell, celery_app, celery_ring
 from models.blobs import Blobs
 from models.database import Database
@@ -108,15 +109,16 @@ class Service:
     ) -> str:
         parsed = parse_method(method)
         with self.database.write() as session:
+            data = session.get_one(Dataset, dataset)
             row = certifications.add(
                 session,
                 intake.get(session, Model, model),
-                intake.get(session, Dataset, dataset),
+                data,
                 denoiser=denoiser and intake.get(session, Model, denoiser),
                 method=parsed.model_dump(),
                 indices=range(inputs),
-                cost=parsed.cost,
-                shard_inputs=shard_inputs or parsed.shard_inputs,
+                cost=parsed.cost(span(data)),
+                shard_inputs=shard_inputs or parsed.shard_inputs(span(data)),
             )
             return row.id
 

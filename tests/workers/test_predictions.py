@@ -58,7 +58,9 @@ def test_an_answer_is_the_library_s_says_when_it_abstains_and_stands(service: Se
         assert r.detail["p_value"] == pytest.approx(answer.p_value, rel=1e-9)
     abstained = sum(r.abstained for r in found)
     assert 0 < abstained < 8
-    assert service.get(Certification, job).summary == {
+    summary = service.get(Certification, job).summary
+    summary.pop("execution")
+    assert summary == {
         "inputs": 8,
         "abstained": abstained,
         "accuracy": sum(r.prediction == r.label for r in found) / 8,

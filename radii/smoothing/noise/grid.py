@@ -73,10 +73,11 @@ class Grid(ABC):
             return None
         values = torch.empty_like(x)
         k = steps.to(torch.int16)
-        self._values(k, values)
+        self.values(k, values)
         return k if torch.equal(values, x) else None
 
-    def _values(self, k: torch.Tensor, out: torch.Tensor) -> None:
+    def values(self, k: torch.Tensor, out: torch.Tensor) -> None:
+        """Write what ``k`` steps are as values, float32, to ``out``."""
         out.copy_(k)
         span = self.high - self.low
         if span != STEPS:
@@ -108,7 +109,7 @@ class Grid(ABC):
                     np.take(table.value, cells[few], out=k[few], mode="wrap")  # mode: without it numpy copies
                 table.settle(k.reshape(-1), cells, more)
                 np.add(k, steps, out=k)
-                self._values(torch.from_numpy(k).view(part.shape).to(part.device), part)
+                self.values(torch.from_numpy(k).view(part.shape).to(part.device), part)
 
         return fill
 
