@@ -45,7 +45,7 @@ def refuse_unfit(model: Model, dataset: Dataset, method: AnyMethod) -> None:
         )
     if isinstance(method, Smoothed) and method.grid == "on" and not has.get("grid"):
         words = "the data set's values are not whole 255ths of 0 to 1, nor whole numbers from 0 to 255"
-        raise invalid(f"{words}; leave grid at auto", "method", "grid")
+        raise invalid(f"{words}; round them, or leave grid at auto", "method", "grid")
     if isinstance(method, Splitting) and (reason := method.unfit(span(dataset))):
         raise invalid(reason, "method", "sigma" if has.get("grid") else "kind")
     if isinstance(method, Smoothing) and (reason := method.out_of_reach(prod(has["shape"]))):

@@ -252,7 +252,10 @@ class Splitting(BaseModel):
     def unfit(self, span: float | None) -> str | None:
         """Why it can't be asked about inputs whose 255 steps have this span (None: no 8-bit inputs); None if it can."""
         if span is None:
-            return "splitting noise takes 8-bit inputs, and these are not"
+            return (
+                "splitting noise takes 8-bit inputs, and these are not whole 255ths of 0 to 1, nor whole numbers from "
+                "0 to 255: round them, or certify by smoothing"
+            )
         length = self._length(span)
         if 1.5 <= length <= MOST_OFFSETS:
             return None

@@ -160,6 +160,11 @@ def test_data_out_of_range_names_the_remedy(radii: Radii, folder: Path) -> None:
         (("nowhere.onnx", DATA, "--sigma", "1"), "there is no file nowhere.onnx"),
         ((MODEL, DATA), "smoothing needs --sigma"),
         ((MODEL, DATA, "--sigma", "1", "--rtol", "0.1"), "--rtol does not belong to smoothing"),
+        ((MODEL, DATA, "--method", "splitting"), "splitting needs --sigma"),
+        (
+            (MODEL, DATA, "--method", "splitting", "--sigma", "1", "--alpha", "0.1"),
+            "--alpha does not belong to splitting",
+        ),
         ((MODEL, DATA, "--sigma", "-1"), "--sigma: Input should be greater than 0"),
         ((MODEL, DATA, "--sigma", "1", "--n", "3"), "Use n >= 10, or a larger alpha"),
         ((MODEL, DATA, "--sigma", "1", "--target-radius", "9"), "the most is 3.811"),

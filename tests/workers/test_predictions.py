@@ -28,9 +28,10 @@ def truth(index: int, n: int, sigma: float = 0.25) -> list[int]:
     key = noise_key(
         bytes.fromhex(SECRET), model_digest=graph.digest, input_digest=input_digest(x), noise=noise.name, sigma=sigma
     )
+    network = to_module(graph)
     ask = {"num_classes": 10, "noise": noise, "key": key, "stage": "predict", "batch_size": 250}
     parts = [
-        count_chunk(to_module(graph), torch.from_numpy(x), number=number, size=chunk_size(n, number), **ask)
+        count_chunk(network, torch.from_numpy(x), number=number, size=chunk_size(n, number), **ask)
         for number in range(chunks(n))
     ]
     counts: list[int] = np.sum(parts, axis=0).tolist()
