@@ -75,12 +75,13 @@ def truth(inputs: int, n: int) -> list[tuple[object, ...]]:
 
 
 def said(service: Service, certification: str) -> list[tuple[object, ...]]:
-    """The same of a certification that has succeeded."""
+    """The same of a certification that has succeeded, whose samples one executor ran, whichever workers there were."""
     row = service.get(Certification, certification)
     assert (row.state, row.done) == ("succeeded", row.total), row.problem
-    return [
-        (r.prediction, r.radius, r.detail["pilot_counts"], r.detail["counts"]) for r in results(service, certification)
-    ]
+    rows = results(service, certification)
+    executions = [{key: r.detail[key] for key in ("executor", "batch_size") if key in r.detail} for r in rows]
+    assert all(execution == row.summary.get("execution", {}) for execution in executions)
+    return [(r.prediction, r.radius, r.detail["pilot_counts"], r.detail["counts"]) for r in rows]
 
 
 def done(service: Service, certification: str) -> None:
