@@ -1,16 +1,8 @@
-"""The largest eigenvalue of a symbol over a grid of frequencies, and over all frequencies: one Cholesky per cell.
+"""Cells of frequencies: sets of points of a grid and what lies nearest to them, which cover it and can be split.
 
-Let S^2 be the largest eigenvalue of ``H(t)`` over all frequencies t, of degree D_a along axis a. Along a line, a
-quadratic form ``v^H H v`` is of exponential type ``sum_a D_a |dt_a|``, between 0 and S^2. So where it takes the value
-``S^2 cos^2 b``, it is at least ``S^2 cos^2(b + w)`` a distance of ``w = sum_a D_a |dt_a| / 2`` away (in radians, as
-long as b + w <= pi/2). *(Duffin and Schaeffer, 1938; for trigonometric polynomials M. Riesz, 1914.)*
-
-Cells cover the frequencies, each a set of grid points and what lies nearest to them: w is the distance from its centre
-to a corner, w0 that of a cell of one point. Of two axes alike a cell is a diamond, which for its w holds twice the
-points of a square. If for some U every cell passes ``lambda_max(H(centre)) <= U^2 cos^2 w``,
-then ``S <= U`` (take b = 0 where S is reached), and no grid point lies above ``L = U^2 cos^2 w0`` (take b = w0: such a
-point is w - w0 from its cell's centre). A cell of one point is tested at ``L`` itself. The others are split where they
-fail, so few frequencies far from the maximum are looked at, and the cost hardly grows with the grid.
+A cell's width w is the distance ``sum_a D_a |dt_a| / 2`` (radians) from its centre to the farthest frequency in it, for
+a symbol of degree D_a along axis a; w0 is that of a cell of one point, a box. Of two axes alike a cell is a diamond,
+which for its w holds twice the frequencies of a square.
 """
 
 import itertools
@@ -20,21 +12,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from radii.lipschitz.blocks import positive_definite, power, top_eigenvectors
-from radii.lipschitz.peaks import Peak
-from radii.lipschitz.rounding import Lower, Upper, down, gamma, up
-from radii.lipschitz.symbol import Symbol
+from radii.lipschitz.rounding import Upper, up
 
+Array = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
-CHUNK_BYTES = 2**25  # of blocks held at a time, unless that makes them
-CHUNK = 16  # fewer than this
-MOST_CELLS = 2**13  # of a generation; of small blocks, as many as have
-MOST_ENTRIES = 2**20  # this many numbers
 WIDEST = 0.6  # w of the first cells, at most
-SAMPLE = 12  # cells that tell whether a width is worth trying
 ALIKE = 1.3  # times the smaller weight: the larger one, for diamonds to pay
 
 
@@ -52,15 +36,15 @@ class Grid:
 
     @property
     def used(self) -> tuple[int, ...]:
-        """Points per axis that are looked at: the others are conjugates."""
+        """Points per axis that are looked at: the others are conjugates. It is the last long axis that is halved."""
         counts = list(self.sizes)
         a = max((a for a, size in enumerate(counts) if size > 1), default=0)
         counts[a] = (counts[a] + 1) // 2 if self.halves[a] else counts[a] // 2 + 1
         return tuple(counts)
 
-    def weights(self, degree: Sequence[int]) -> npt.NDArray[np.float64]:
+    def weights(self, degree: Sequence[int]) -> Array:
         """What a point adds to the w of a cell, per axis."""
-        weights: npt.NDArray[np.float64] = np.array(degree) * np.pi / (2 * np.array(self.sizes))
+        weights: Array = np.array(degree) * np.pi / (2 * np.array(self.sizes))
         return weights
 
     def anywhere(self, largest: Upper, degree: Sequence[int]) -> Upper:
@@ -73,30 +57,11 @@ class Grid:
         return tuple(h / 2 for h in self.halves)
 
 
-@dataclass(frozen=True, slots=True)
-class Largest:
-    """What was proved of the largest eigenvalue (the true one: errors of the blocks are included).
-
-    Attributes:
-        grid: bound from above over the grid.
-        anywhere: over all frequencies.
-        found: bound from below, at ``turns`` of the grid, in ``group``.
-        slack: part of ``grid`` that covers rounding.
-        steps: Cholesky factorisations (of Gram iteration: products).
-    """
-
-    grid: Upper
-    anywhere: Upper
-    found: Lower
-    turns: tuple[float, ...]
-    group: int
-    slack: float
-    steps: int
-
-
 @dataclass(slots=True)
-class _Cells:
-    first: Integers  # (B, axes): the first grid point, in the search's coordinates
+class Cells:
+    """Boxes of grid points, in the coordinates of a tiling: of diamonds, sum and difference of two axes."""
+
+    first: Integers  # (B, axes): the first grid point, in the coordinates of their tiling
     length: Integers  # (B, axes): how many along each
     group: Integers  # (B)
 
@@ -109,31 +74,16 @@ class _Cells:
         points: Integers = self.length.prod(axis=1)
         return points
 
-    def __getitem__(self, index: npt.NDArray[np.bool_] | Integers | slice) -> "_Cells":
-        return _Cells(self.first[index], self.length[index], self.group[index])
+    def __getitem__(self, index: npt.NDArray[np.bool_] | Integers | slice) -> "Cells":
+        return Cells(self.first[index], self.length[index], self.group[index])
 
 
-class Search:
-    """Branch and bound over the cells of a grid.
+class Tiling:
+    """How the points of a grid that are used, and what lies nearest to them, are covered by cells, for each group."""
 
-    Args:
-        start: where the largest eigenvalue over the grid is thought to be.
-        rtol: how far above the largest eigenvalue the proved one may lie, relative.
-        beyond: give up as soon as a grid point is known to exceed this.
-    """
-
-    def __init__(self, symbol: Symbol, grid: Grid, *, start: Peak, rtol: float, beyond: float = math.inf) -> None:
-        order = symbol.order
-        self.symbol, self.grid, self.start, self.beyond = symbol, grid, start, beyond
-        # Rump's term for real blocks is gamma_{n+1} n level; twice gamma_{2n+8} covers complex arithmetic, the division
-        # by a pivot done as a product, and the rounding of the shifted diagonal
-        self.rounding = 2 * gamma(2 * order + 8) * order
-        self.margin = max(rtol, 16 * self.rounding)
-        self.level = max(start.value, 4 * symbol.error) * (1 + self.margin)
-        self.chunk = max(CHUNK, CHUNK_BYTES // symbol.bytes_per_block)
-        self.buffer = symbol.parts.new_empty((self.chunk, symbol.parts.shape[2]))
-        self.most = max(MOST_CELLS, MOST_ENTRIES // order**2)
-        self.weights = grid.weights(symbol.degree)
+    def __init__(self, grid: Grid, degree: Sequence[int], groups: int) -> None:
+        self.grid, self.groups = grid, groups
+        self.weights = grid.weights(degree)
         self.final = float(self.weights.sum())  # w0
         # coordinates of a cell, times this: twice the index of a grid point
         self.frame = 2 * np.eye(len(grid.sizes), dtype=np.int64)
@@ -144,65 +94,45 @@ class Search:
             self.steps[long] = self.weights[long].max()
         else:
             self.diagonals = ()
-        self.found, self.turns, self.group, self.tests = Lower(0.0), (0.0,) * len(grid.sizes), 0, 0
 
-    def run(self) -> Largest | None:
-        """None if a grid point exceeds ``beyond``."""
-        cells = self._first()
-        while len(cells):
-            failed = []
-            for first in range(0, len(cells), self.chunk):
-                part = cells[first : first + self.chunk]
-                failed.append(part[~self._passes(part)])
-                self._raise(failed[-1][failed[-1].points == 1])
-                if self.found > self.beyond:
-                    return None
-            remaining = _joined(failed)
-            cells = self._split(remaining)
-            if len(cells) > self.most:
-                cells = remaining
-                self._loosen(cells)
-            elif len(cells) > SAMPLE:
-                self._look(cells)
-        if not self.found:
-            self._witness_start()
-        anywhere = self.grid.anywhere(up(self.level), self.symbol.degree)
-        slack = (self.rounding * self.level + self.symbol.error) / self.level
-        return Largest(up(self.level), anywhere, self.found, self.turns, self.group, slack, self.tests)
+    def cover(self, width: float) -> Cells:
+        """Equal cells that cover the grid, of ``w`` up to ``width``, but of a point at least."""
+        boxes = np.array(self._diamonds(width) if self.diagonals else self._boxes(width), dtype=np.int64)
+        boxes, group = np.repeat(boxes, self.groups, axis=0), np.tile(np.arange(self.groups), len(boxes))
+        return self._trimmed(Cells(boxes[..., 0], boxes[..., 1] - boxes[..., 0], group))
 
-    def _first(self) -> _Cells:
-        """Equal cells that cover the grid: the widest of which most of a sample pass."""
-        width = WIDEST if self.final <= WIDEST else 0.0
-        while True:
-            cells = self._cover(width)
-            if len(cells) <= SAMPLE or 2 * len(cells) > self.most or (cells.points == 1).all():
-                return cells
-            sample = cells[np.random.default_rng(0).permutation(len(cells))[:SAMPLE]]
-            if self._passes(sample).mean() > 0.5:
-                return cells
-            width *= 0.8
-
-    def _cover(self, width: float) -> _Cells:
-        """Equal cells that cover the grid, of ``w`` up to ``width``."""
+    def _boxes(self, width: float) -> list[tuple[tuple[int, int], ...]]:
+        """The first point and the one after the last, along each axis, of each cell."""
         per_axis = []
         axes = max(1, sum(size > 1 for size in self.grid.sizes))
-        starts, counts = [0] * len(self.grid.used), list(self.grid.used)
-        if self.diagonals:
-            width, axes = width - self.final + self.steps[self.diagonals[0]], 1
-            one, other = self.diagonals
-            starts[other] = 1 - counts[other]
-            counts[one] = counts[other] = counts[one] + counts[other] - 1
-        for start, used, weight in zip(starts, counts, self.steps, strict=True):
+        for used, weight in zip(self.grid.used, self.steps, strict=True):
             length = used if weight == 0 else min(used, max(1, int(width / axes / weight)))
             pieces = -(-used // length)
-            edges = start + np.arange(pieces + 1) * used // pieces
-            per_axis.append(list(itertools.pairwise(edges.tolist())))
-        boxes = np.array(list(itertools.product(*per_axis)), dtype=np.int64)  # (B, axes, 2)
-        groups = self.symbol.groups
-        boxes, group = np.repeat(boxes, groups, axis=0), np.tile(np.arange(groups), len(boxes))
-        return self._trimmed(_Cells(boxes[..., 0], boxes[..., 1] - boxes[..., 0], group))
+            per_axis.append(list(itertools.pairwise(int(k) * used // pieces for k in range(pieces + 1))))
+        return list(itertools.product(*per_axis))
 
-    def _trimmed(self, cells: _Cells) -> _Cells:
+    def _diamonds(self, width: float) -> list[tuple[tuple[int, int], ...]]:
+        """The same in sums s and differences d of the two indices: ``0 <= d < N`` and ``0 <= s - d <= 2 (used - 1)``.
+
+        The first index, of N points, is counted on past its end, where the frequencies begin anew.
+        """
+        one, other = self.diagonals
+        around, across = self.grid.sizes[one], 2 * (self.grid.used[other] - 1)
+        length = max(1, int((width - self.final) / self.steps[one] + 1))
+        pieces = -(-around // length)
+        edges = np.arange(pieces + 1) * around // pieces
+        edges = np.concatenate([edges[:-1] + turn * around for turn in range(2 + -(-across // around))]).tolist()
+        cells = []
+        for piece in range(pieces):
+            for s in itertools.pairwise(edges[piece:]):
+                if s[0] >= edges[piece + 1] + across:
+                    break
+                box = [(0, 1)] * len(self.steps)
+                box[one], box[other] = s, (edges[piece], edges[piece + 1])
+                cells.append(tuple(box))
+        return cells
+
+    def _trimmed(self, cells: Cells) -> Cells:
         """Diamonds without the corners that hold no grid point, and those only that meet the grid's used points."""
         if not self.diagonals:
             return cells
@@ -212,103 +142,51 @@ class Search:
             first[:, other] += line * ((first[:, other] - first[:, thin]) % 2)
             last[:, other] -= line * ((last[:, other] - first[:, thin]) % 2)
         one, other = self.diagonals
-        used = self.grid.used
-        kept = (first <= last).all(axis=1)
-        kept &= (first[:, one] + first[:, other] <= 2 * (used[one] - 1)) & (last[:, one] + last[:, other] >= 0)
-        kept &= (first[:, one] - last[:, other] <= 2 * (used[other] - 1)) & (last[:, one] - first[:, other] >= 0)
-        return _Cells(first, last - first + 1, cells.group)[kept]
+        kept = (first <= last).all(axis=1) & (last[:, one] >= first[:, other])
+        kept &= first[:, one] - last[:, other] <= 2 * (self.grid.used[other] - 1)
+        return Cells(first, last - first + 1, cells.group)[kept]
 
-    def _width(self, cells: _Cells) -> npt.NDArray[np.float64]:
+    def width(self, cells: Cells) -> Array:
         """w: from the centre to the farthest of a cell's corners, and from there to what lies nearest to it."""
         signs = np.array(list(itertools.product((-1, 1), repeat=cells.length.shape[1])))
         corners = np.abs((cells.length - 1)[:, np.newaxis] * signs @ self.frame.T) / 2 @ self.weights
-        widths: npt.NDArray[np.float64] = corners.max(axis=1) + self.final
+        widths: Array = corners.max(axis=1) + self.final
         return widths
 
-    def _split(self, cells: _Cells) -> _Cells:
+    def split(self, cells: Cells) -> Cells:
         """Each cell of more than one point in halves, along every axis but those already much shorter than others."""
         for a, weight in enumerate(self.steps):
             wide = np.where(cells.length > 1, cells.length * self.steps, 0.0).max(axis=1)
             cut = (cells.length[:, a] > 1) & (2 * cells.length[:, a] * weight >= wide)
             whole, halved = cells[~cut], cells[cut]
             low = (halved.length[:, a] + 1) // 2
-            left, right = (_Cells(halved.first.copy(), halved.length.copy(), halved.group) for _ in range(2))
+            left, right = (Cells(halved.first.copy(), halved.length.copy(), halved.group) for _ in range(2))
             left.length[:, a] = low
             right.first[:, a] += low
             right.length[:, a] -= low
-            cells = _joined([whole, left, right])
+            cells = joined([whole, left, right])
         return self._trimmed(cells)
 
-    def _place(self, cells: _Cells) -> tuple[Integers, Integers]:
+    def place(self, cells: Cells) -> tuple[Integers, Integers]:
         """The cells' centres in turns: numerators (B, axes) and denominators (axes)."""
         twice = (2 * cells.first + cells.length - 1) @ self.frame.T
         return twice + 2 * np.array(self.grid.halves), 4 * np.array(self.grid.sizes)
 
-    def _passes(self, cells: _Cells) -> npt.NDArray[np.bool_]:
-        """Whether the true block at each centre is proved to have no eigenvalue above what its cell allows."""
-        wide, final = self._width(cells), self.final
-        shares = np.where(cells.points == 1, 1.0, (np.cos(wide) / math.cos(final)) ** 2 * (1 - 1e-14))
-        shares[(cells.points > 1) & ((wide > 2 * WIDEST) | (final > WIDEST))] = 0.0
-        allowed = self.level * shares - (self.rounding * self.level + self.symbol.error) * (1 + 1e-14)
-        self.tests += len(cells)
-        result = []
-        for first in range(0, len(cells), self.chunk):
-            part = slice(first, first + self.chunk)
-            place = self._place(cells[part])
-            minus = self.symbol.blocks(*place, cells.group[part], sign=-1.0, out=self.buffer)
-            result.append(positive_definite(minus, allowed[part]))
-        return np.concatenate(result)
-
-    def _loosen(self, cells: _Cells) -> None:
-        """Lifts the level to where cells as wide as these pass: those of a flat symbol would be split for ever."""
-        widest = min(float(self._width(cells).max()), 2 * WIDEST)
-        self.level *= (1 + self.margin) * (math.cos(self.final) / math.cos(widest)) ** 2
-
-    def _look(self, cells: _Cells) -> None:
-        """Lifts the level to that of a promising grid point, lest too low a level have all cells split."""
-        some = cells[np.random.default_rng(0).permutation(len(cells))[:SAMPLE]]
-        points = _Cells(some.first + some.length // 2, np.ones_like(some.length), some.group)
+    def middles(self, cells: Cells) -> Cells:
+        """A grid point in each, near its centre."""
+        points = Cells(cells.first + cells.length // 2, np.ones_like(cells.length), cells.group)
         if self.diagonals:
             one, other = self.diagonals
             points.first[:, other] -= (points.first[:, other] - points.first[:, one]) % 2
-        self._raise(points[~self._passes(points)])
+        return points
 
-    def _witness_start(self) -> None:
-        point = np.rint(self.start.turns * self.grid.sizes - self.grid.twists).astype(np.int64)
+    def nearest(self, turns: Array, group: int) -> Cells:
+        """The grid point nearest to a frequency, as a cell."""
+        point = np.rint(turns * self.grid.sizes - self.grid.twists).astype(np.int64)
         if self.diagonals:
             point = self.frame @ point
-        cell = _Cells(point[np.newaxis], np.ones((1, len(point)), dtype=np.int64), np.array([self.start.group]))
-        self._witness(self.symbol.blocks(*self._place(cell), cell.group)[0], cell, careful=False)
-
-    def _raise(self, leaves: _Cells) -> None:
-        """Lifts the level until all of these grid points pass."""
-        room = self.margin
-        while len(leaves):
-            blocks = self.symbol.blocks(*self._place(leaves), leaves.group)
-            best = int(power(blocks, steps=6).argmax())
-            block = blocks[best]
-            quotient = self._witness(block, leaves[best : best + 1], careful=room > self.margin)
-            if quotient * (1 + self.margin) > self.level:
-                self.level = quotient * (1 + self.margin)
-            else:  # rounding stands in the way: give it room
-                self.level *= 1 + room
-                room *= 2
-            if self.found > self.beyond:
-                return
-            leaves = leaves[~self._passes(leaves)]
-
-    def _witness(self, block: torch.Tensor, cell: _Cells, *, careful: bool) -> float:
-        """A Rayleigh quotient near the largest eigenvalue of a grid point; raises ``found``."""
-        vector = top_eigenvectors(block, 1, careful=careful)[1][:, 0]
-        quotient = float(torch.vdot(vector, block @ vector).real / torch.vdot(vector, vector).real)
-        lost = up(4 * gamma(2 * self.symbol.order + 16) * float(torch.linalg.matrix_norm(block)) + self.symbol.error)
-        proved = down(quotient - lost)
-        if proved > self.found:
-            numerators, denominators = self._place(cell)
-            self.found, self.group = proved, int(cell.group[0])
-            self.turns = tuple(float(x) for x in numerators[0] / denominators)
-        return quotient
+        return Cells(point[np.newaxis], np.ones((1, len(point)), dtype=np.int64), np.array([group]))
 
 
-def _joined(parts: Sequence[_Cells]) -> _Cells:
-    return _Cells(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("first", "length", "group")))
+def joined(parts: Sequence[Cells]) -> Cells:
+    return Cells(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("first", "length", "group")))

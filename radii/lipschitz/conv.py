@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from radii.lipschitz.cells import Grid, Largest, Search
+from radii.lipschitz.cells import Grid
 from radii.lipschitz.geometry import Axis, Padding, axes
 from radii.lipschitz.iterated import iterate
 from radii.lipschitz.matrix import ZERO, Method, NormBound, check_rtol, gram_bound, matrix_norm
@@ -33,6 +33,7 @@ from radii.lipschitz.rounding import (
     sum_up,
     up,
 )
+from radii.lipschitz.search import Largest, Search
 from radii.lipschitz.symbol import Symbol, polyphase, symbol
 from radii.lipschitz.witness import wave_norm
 

@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from radii.lipschitz.cells import Grid, Largest
+from radii.lipschitz.cells import Grid
 from radii.lipschitz.peaks import Peak
 from radii.lipschitz.rounding import Lower, gamma, up
+from radii.lipschitz.search import Largest
 from radii.lipschitz.symbol import Symbol
 
 Array = npt.NDArray[np.float64]

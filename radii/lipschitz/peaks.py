@@ -1,4 +1,4 @@
-"""Where a symbol is largest: an estimate, which only proposes what :mod:`radii.lipschitz.cells` goes on to prove."""
+"""Where a symbol is largest: an estimate, which only proposes what :mod:`radii.lipschitz.search` goes on to prove."""
 
 import itertools
 import math

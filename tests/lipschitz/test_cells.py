@@ -6,11 +6,12 @@ import math
 import numpy as np
 import pytest
 
-from radii.lipschitz import cells as cells_module
 from radii.lipschitz import conv_norm
-from radii.lipschitz.cells import Grid, Search
+from radii.lipschitz import search as search_module
+from radii.lipschitz.cells import WIDEST, Grid
 from radii.lipschitz.iterated import iterate
 from radii.lipschitz.peaks import Peak, foreseen, peaks
+from radii.lipschitz.search import Search
 from radii.lipschitz.symbol import symbol
 
 TRUST = 1e-13  # of a float64 SVD, relative
@@ -75,7 +76,7 @@ def test_a_coarse_grid_times_its_cosine_bounds_all_frequencies_and_can_be_reache
     sum_of_two = symbol(np.ones((1, 1, 1, 2)))
     grid = Grid((size,), (1,))
     at_points = norm_at(np.ones((1, 1, 2)), grid_points((size,), (1,))).max()
-    if math.pi / (2 * size) <= cells_module.WIDEST:
+    if math.pi / (2 * size) <= WIDEST:
         assert math.sqrt(grid.anywhere(at_points**2, sum_of_two.degree)) == pytest.approx(2, rel=1e-12)
     else:
         assert grid.anywhere(at_points**2, sum_of_two.degree) == math.inf
@@ -112,8 +113,8 @@ def test_a_flat_symbol_is_loosened_rather_than_split_for_ever(monkeypatch):
         grown[stay] += np.einsum("ij,j...->i...", project, kernel)
         grown[move] += np.einsum("ij,j...->i...", np.eye(4) - project, kernel)
         kernel = grown
-    monkeypatch.setattr(cells_module, "MOST_ENTRIES", 0)
-    monkeypatch.setattr(cells_module, "MOST_CELLS", 256)
+    monkeypatch.setattr(search_module, "MOST_ENTRIES", 0)
+    monkeypatch.setattr(search_module, "MOST_CELLS", 256)
     bound = conv_norm(kernel, None)
     assert 1 - TRUST <= bound.upper < 1.1
     assert bound.iterations < 2000
@@ -162,27 +163,28 @@ def test_cells_of_any_generation_hold_every_frequency(sizes, halves, width):
     kernel = np.random.default_rng(8).standard_normal((2, 2, *(3 if size > 1 else 1 for size in sizes)))
     gram, grid = symbol(kernel[np.newaxis]), Grid(sizes, halves)
     search = Search(gram, grid, start=foreseen(peaks(gram), [(sizes, grid.twists)])[0], rtol=1e-6)
-    rng = np.random.default_rng(9)
+    tiling, rng = search.tiling, np.random.default_rng(9)
     half = (rng.integers(0, grid.used, (400, 2)) + np.array(halves) / 2 + rng.uniform(-0.5, 0.5, (400, 2))) / sizes
     degree = np.array(gram.degree)
-    cells = search._cover(width)
+    cells = tiling.cover(width)
     for i in range(len(cells)):
         inner = cell = cells[np.array([i])]
         while not (inner.points == 1).all():
-            inner = search._split(inner)
-        centre, points = (search._place(each)[0] / (4 * np.array(sizes)) for each in (cell, inner))
+            inner = tiling.split(inner)
+        centre, points = (tiling.place(each)[0] / (4 * np.array(sizes)) for each in (cell, inner))
         apart = np.abs(points - centre) @ degree * np.pi
-        assert (apart + search.final <= search._width(cell) + 1e-12).all()
+        assert (apart + tiling.final <= tiling.width(cell) + 1e-12).all()
     while True:
-        numerators, denominators = search._place(cells)
-        far = np.abs(half[:, np.newaxis] - numerators / denominators) @ degree * np.pi
-        assert (far <= search._width(cells) + 1e-12).any(axis=1).all()
+        numerators, denominators = tiling.place(cells)
+        far = half[:, np.newaxis] - numerators / denominators
+        far = np.abs(far - np.rint(far)) @ degree * np.pi  # around the torus
+        assert (far <= tiling.width(cells) + 1e-12).any(axis=1).all()
         if (cells.points == 1).all():
             break
-        cells = search._split(cells)
-    points = {tuple(place) for place in (numerators - 2 * np.array(halves)) // 4}
-    assert points >= set(np.ndindex(grid.used))
-    assert len(cells) <= len(points)
+        cells = tiling.split(cells)
+    points = [tuple(place) for place in (numerators - 2 * np.array(halves)) // 4 % np.array(sizes)]
+    assert set(points) >= set(np.ndindex(grid.used))
+    assert len(points) == len(set(points))
     largest = search.run()
     assert largest.grid * (1 - 1e-5) <= largest.found <= largest.grid
 
