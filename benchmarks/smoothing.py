@@ -88,8 +88,8 @@ def radii(classifier: Classifier, x: torch.Tensor, num: int, batch_size: int, no
 def floor(classifier: Classifier, x: torch.Tensor, num: int, batch_size: int) -> None:
     batch = x.repeat((batch_size, *([1] * x.ndim)))
     with torch.inference_mode():
-        for _ in range(num // batch_size):
-            classifier(batch)
+        for start in range(0, num, batch_size):
+            classifier(batch[: num - start])
 
 
 SIDES = {  # and how they run the network: as it was, at a batch size; or by an executor
@@ -119,7 +119,7 @@ def convolutional() -> nn.Module:
 
 NETWORKS = {
     "small CNN, 32x32": (convolutional, 4000),
-    "ResNet-18, 32x32": (lambda: ResNet(BasicBlock, [2, 2, 2, 2], cifar=True), 400),
+    "ResNet-18, 32x32": (lambda: ResNet(BasicBlock, [2, 2, 2, 2], cifar=True), 500),
 }
 
 

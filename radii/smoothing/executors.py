@@ -20,7 +20,7 @@ MEMORY = 2**29  # bytes of activations of a batch on a CPU, where running out en
 SHARE = 0.02  # of the time that the work takes: no more goes into doing it faster
 BUILD_SECONDS = 0.2  # to get another executor ready
 PASSES = 3
-GAIN = 0.97  # of the time; a smaller difference is chance
+GAIN = 0.95  # of the time; a smaller difference is chance
 TOLERANCE = 1e-4  # of the largest logit; float32 in another order of summation stays below 1e-5
 OUT_OF_MEMORY = (torch.OutOfMemoryError, MemoryError)
 
@@ -140,45 +140,52 @@ class _Search:
                     raise
                 del sizes[at:]
                 at -= 1
-        ends = started + SHARE * samples * (self.clock() - before) / sizes[at]
+        first = self.clock() - before
+        ends = started + SHARE * samples * first / sizes[at]
         if len(names) == len(sizes) == 1 or self.clock() + BUILD_SECONDS > ends:
             return Execution(name, sizes[at])
-        best = self.time(classifier, sizes[at], expected)
+        seconds = first / sizes[at]  # of the fastest so far, a sample
         for other in names[1:]:
-            if self.clock() + BUILD_SECONDS + (PASSES + 1) * sizes[at] * best > ends:
+            if self.clock() + BUILD_SECONDS + (2 * PASSES + 1) * sizes[at] * seconds > ends:
                 break
             try:
-                candidate = self.build(other)
+                rival = self.build(other)
             except ValueError:
                 continue
-            seconds = self.time(candidate, sizes[at], expected)
-            if seconds < GAIN * best:
-                classifier, name, best = candidate, other, seconds
+            if (won := self.race((classifier, sizes[at]), (rival, sizes[at]), expected)) is not None:
+                classifier, name, seconds = rival, other, won
         for step in (1, -1):
-            first = at
-            while 0 <= (to := at + step) < len(sizes) and self.clock() + (PASSES + 1) * sizes[to] * best <= ends:
-                seconds = self.time(classifier, sizes[to], expected)
-                if seconds >= GAIN * best:
+            before_step = at
+            while 0 <= (to := at + step) < len(sizes):
+                if self.clock() + (PASSES * sizes[at] + (PASSES + 1) * sizes[to]) * seconds > ends:
                     break
-                at, best = to, seconds
-            if at != first:
+                won = self.race((classifier, sizes[at]), (classifier, sizes[to]), expected)
+                if won is None:
+                    break
+                at, seconds = to, won
+            if at != before_step:
                 break
         return Execution(name, sizes[at])
 
-    def time(self, classifier: Classifier, size: int, expected: torch.Tensor) -> float:
-        """Seconds a sample; infinite where memory runs out, or the logits are not those expected."""
+    def race(self, held: tuple[Classifier, int], rival: tuple[Classifier, int], expected: torch.Tensor) -> float | None:
+        """The rival's seconds a sample, where it is faster: in turns, since a machine has better and worse moments.
+
+        None where it is not, where memory runs out, and where its logits are not those expected.
+        """
+        times: list[list[float]] = [[], []]
         try:
-            batch = self.draw(size)
-            if not agree(_run(classifier, batch), expected):
-                return float("inf")
-            passes = []
+            runners = [(classifier, self.draw(size)) for classifier, size in (held, rival)]
+            if not agree(_run(*runners[1]), expected):
+                return None
             for _ in range(PASSES):
-                before = self.clock()
-                _run(classifier, batch)
-                passes.append(self.clock() - before)
+                for passes, (classifier, batch) in zip(times, runners, strict=True):
+                    before = self.clock()
+                    _run(classifier, batch)
+                    passes.append((self.clock() - before) / len(batch))
         except OUT_OF_MEMORY:
-            return float("inf")
-        return min(passes) / size
+            return None
+        mine, its = map(min, times)
+        return its if its < GAIN * mine else None
 
 
 def _run(classifier: Classifier, batch: torch.Tensor) -> torch.Tensor:
