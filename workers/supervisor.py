@@ -15,9 +15,10 @@ from models.bell import Bell
 from models.database import ring_after_commit
 from models.problems import Problem
 from models.repositories import leases, ledger, shards
+from models.repositories.chunks import ChunkCounts, CountsMismatch, InputResult
 from models.repositories.leases import Claim, LostClaim
 from models.repositories.ledger import Streams
-from models.repositories.shards import ChunkCounts, CountsMismatch, InputResult, Network, WorkOrder
+from models.repositories.shards import Network, WorkOrder
 from radii.methods import Lipschitz, Smoothing, Splitting, parse_method
 from radii.smoothing import input_digest
 from workers.child import Ended, Runner

@@ -4,60 +4,24 @@ Lock order, everywhere: the certification, then its shard. Each write locks the 
 exactly one shard is the last.
 """
 
-import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import timedelta
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from models import cross_check
 from models.base import Json, now
 from models.repositories import certifications, ledger, reports
+from models.repositories.chunks import ChunkCounts, CountsMismatch, InputResult, add_chunks, add_result
 from models.repositories.leases import Claim, LostClaim, held
-from models.repositories.ledger import Beginning, Streams
+from models.repositories.ledger import Streams
 from models.states import JobState, guard
 from models.tables import Certification, Chunk, Model, Result, Shard, Upload
 from models.tables.chunk import REUSED
 
 Counts = list[int]
-
-COUNTS = {
-    "smoothing": {"pilot": "pilot_counts", "estimate": "counts"},
-    "prediction": {"predict": "counts"},
-    "splitting": {"split": "counts"},
-}
-"""Which sums of chunks a result must hold, by the stage of the chunks."""
-
-MEAN_ROUNDING = 1e-9  # a million chunks merged one after the other, each to 2^-53
-
-
-@dataclass(frozen=True)
-class ChunkCounts:
-    """The counts per class of one finished chunk."""
-
-    index: int
-    stage: str
-    number: int
-    counts: Counts
-    scores: Json | None = None
-
-
-@dataclass(frozen=True)
-class InputResult:
-    """What was certified for one input."""
-
-    index: int
-    label: int | None
-    prediction: int | None
-    radius: float | None
-    abstained: bool
-    detail: Json
-
-
-class CountsMismatch(Exception):
-    """What a shard says does not add up with its chunks: no certificate may be given. This is a bug in radii."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +113,7 @@ def reuse(session: Session, claim: Claim, streams: Streams) -> list[ChunkCounts]
     )
     there = {tuple(key) for key in session.execute(begun)}
     new = [chunk for chunk in found if (chunk.index, chunk.stage) not in there]
-    certification.done += _add_chunks(session, shard, new)
+    certification.done += add_chunks(session, shard, new)
     return new
 
 
@@ -187,10 +151,10 @@ def record(
     shard.lease_expires_at = now() + timedelta(seconds=seconds)
     if report is not None:
         reports.add_first(session, certification, report)
-    progress = _add_chunks(session, shard, chunks)
+    progress = add_chunks(session, shard, chunks)
     entries: list[Json] = []
     for result in results:
-        progress += _add_result(session, shard, result, streams, entries)
+        progress += add_result(session, shard, result, streams, entries)
     ledger.add(session, entries)
     certification.done += progress
     if progress:
@@ -234,90 +198,3 @@ def _results(session: Session, shard: Shard) -> Sequence[int]:
             Result.index.between(shard.indices[0], shard.indices[-1]),
         )
     ).all()
-
-
-def _add_chunks(session: Session, shard: Shard, chunks: Sequence[ChunkCounts]) -> int:
-    """Insert the chunks that are not there yet, in three statements however many; how many samples they hold."""
-    if not chunks:
-        return 0
-    job = shard.certification_id
-    indices, numbers = {chunk.index for chunk in chunks}, [chunk.number for chunk in chunks]
-    keys = select(Chunk.index, Chunk.stage, Chunk.number).where(
-        Chunk.certification_id == job, Chunk.index.in_(indices), Chunk.number.between(min(numbers), max(numbers))
-    )
-    there = {tuple(key) for key in session.execute(keys)}
-    over = set(session.scalars(select(Result.index).where(Result.certification_id == job, Result.index.in_(indices))))
-    new = {
-        (chunk.index, chunk.stage, chunk.number): asdict(chunk)
-        for chunk in chunks
-        if chunk.index not in over and (chunk.index, chunk.stage, chunk.number) not in there
-    }
-    if new:
-        session.execute(insert(Chunk), [{"certification_id": job, **row} for row in new.values()])
-    return sum(sum(row["counts"]) for row in new.values())
-
-
-def _add_result(
-    session: Session, shard: Shard, result: InputResult, streams: Streams | None, entries: list[Json]
-) -> int:
-    """Insert the result if it is not there yet; how much progress that is. ``entries`` gets what the ledger is to know.
-
-    Samples counted when their chunks came; those that a decision did not need count now.
-    """
-    if session.get(Result, (shard.certification_id, result.index)) is not None:
-        return 0
-    sampled = "counts" in result.detail
-    if sampled:
-        _take_chunks(session, shard, result, streams, entries)
-    session.add(Result(certification_id=shard.certification_id, **asdict(result)))
-    return int(result.detail.get("unspent", 0)) if sampled else 1
-
-
-def _take_chunks(
-    session: Session, shard: Shard, result: InputResult, streams: Streams | None, entries: list[Json]
-) -> None:
-    """Drop the input's chunks, whose sums the result must hold (NUMERICS 3, rule 9)."""
-    of_input = (Chunk.certification_id == shard.certification_id, Chunk.index == result.index)
-    sums: dict[str, Counts] = {}
-    whole: dict[str, Counts] = {}  # of chunks that more samples would not change
-    reused = 0
-    rows = session.scalars(select(Chunk).where(*of_input)).all()
-    for row in rows:
-        sums[row.stage] = _plus(sums.get(row.stage), row.counts)
-        if sum(row.counts) % ledger.CHUNK == 0:
-            whole[row.stage] = _plus(whole.get(row.stage), row.counts)
-        if row.number == REUSED:
-            reused += sum(row.counts)
-    names = COUNTS[shard.certification.method["kind"]]
-    said = {stage: result.detail[name] for stage, name in names.items()}
-    said = {stage: counts for stage, counts in said.items() if any(counts)}  # a decision may need no sample
-    if sums != said or sum(result.detail["counts"]) != result.detail["n"]:
-        raise CountsMismatch(f"input {result.index} of {shard.certification_id}: chunks sum to {sums}, not {said}")
-    if "scores" in result.detail:
-        fresh = [(sum(row.counts), row.scores["mean"]) for row in rows if row.stage == "estimate" and row.scores]
-        for j, mean in enumerate(result.detail["scores"]["mean"]):
-            total = math.fsum(n * means[j] for n, means in fresh) / result.detail["n"]
-            if not abs(total - mean) <= MEAN_ROUNDING:
-                where = f"input {result.index} of {shard.certification_id}"
-                raise CountsMismatch(f"{where}: the mean of its chunks is {total}, not {mean}")
-    session.execute(delete(Chunk).where(*of_input))
-    if streams is None:
-        return
-    result.detail["reused"] = reused
-    predicted = shard.certification.method["kind"] == "prediction"
-    if others := ledger.other_noises(session, streams, result.index, predicted=predicted):
-        result.detail["other_noises"] = others
-    if "scores" in result.detail:
-        [pilot] = [row.scores for row in rows if row.stage == "pilot"]
-        known = {"pilot": [Beginning(sums["pilot"], pilot)]}
-        known["estimate"] = [Beginning(sums["estimate"], result.detail["scores"])]
-    else:
-        known = {stage: [Beginning(sums[stage]), Beginning(whole.get(stage, []))] for stage in sums}
-    if result.detail.get("decision") is not None:  # its looks are other samples than a radius's chunks
-        known.pop("estimate", None)
-    for stage, beginnings in known.items():
-        entries += [ledger.row(streams, result.index, stage, found) for found in beginnings if found.samples]
-
-
-def _plus(before: Counts | None, more: Counts) -> Counts:
-    return more if before is None else [a + b for a, b in zip(before, more, strict=True)]

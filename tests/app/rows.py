@@ -7,7 +7,7 @@ from sqlalchemy import select
 
 from models.database import Database
 from models.repositories import intake, leases, shards
-from models.repositories.shards import ChunkCounts, InputResult
+from models.repositories.chunks import ChunkCounts, InputResult
 from models.tables import Shard
 from radii.methods import parse_method
 

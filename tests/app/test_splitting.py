@@ -3,7 +3,7 @@
 from httpx import Client
 
 from models.database import Database
-from models.repositories.shards import ChunkCounts, CountsMismatch, InputResult
+from models.repositories.chunks import ChunkCounts, CountsMismatch, InputResult
 from tests.app import rows
 from tests.app.calls import post_certification, problem, ready_dataset, ready_model
 

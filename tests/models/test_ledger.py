@@ -10,10 +10,11 @@ from sqlalchemy import event, func, select
 
 from models.database import Database
 from models.repositories import leases, ledger, shards
+from models.repositories.chunks import ChunkCounts, InputResult
 from models.repositories.leases import Claim
 from models.repositories.ledger import Beginning, Streams
-from models.repositories.shards import REUSED, ChunkCounts, InputResult
 from models.tables import Certification, Ledger, Result, Shard
+from models.tables.chunk import REUSED
 from radii.smoothing import CHUNK
 from tests import factories
 

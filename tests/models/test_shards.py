@@ -11,8 +11,8 @@ from sqlalchemy import func, select
 from models.bell import Bell
 from models.database import Database
 from models.repositories import certifications, intake, leases, results, shards
+from models.repositories.chunks import ChunkCounts, CountsMismatch, InputResult
 from models.repositories.leases import Claim, LostClaim
-from models.repositories.shards import ChunkCounts, CountsMismatch, InputResult
 from models.states import IllegalMove, JobState
 from models.tables import Certification, Chunk, Shard
 from tests import factories

@@ -1,0 +1,140 @@
+"""Chunks and results of a shard: a chunk counts once, and a result takes its chunks' place if it holds their sums."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from sqlalchemy import delete, insert, select
+from sqlalchemy.orm import Session
+
+from models.base import Json
+from models.repositories import ledger
+from models.repositories.ledger import Beginning, Streams
+from models.tables import Chunk, Result, Shard
+from models.tables.chunk import REUSED
+
+Counts = list[int]
+
+COUNTS = {
+    "smoothing": {"pilot": "pilot_counts", "estimate": "counts"},
+    "prediction": {"predict": "counts"},
+    "splitting": {"split": "counts"},
+}
+"""Which sums of chunks a result must hold, by the stage of the chunks."""
+
+MEAN_ROUNDING = 1e-9  # a million chunks merged one after the other, each to 2^-53
+
+
+@dataclass(frozen=True)
+class ChunkCounts:
+    """The counts per class of one finished chunk."""
+
+    index: int
+    stage: str
+    number: int
+    counts: Counts
+    scores: Json | None = None
+
+
+@dataclass(frozen=True)
+class InputResult:
+    """What was certified for one input."""
+
+    index: int
+    label: int | None
+    prediction: int | None
+    radius: float | None
+    abstained: bool
+    detail: Json
+
+
+class CountsMismatch(Exception):
+    """What a shard says does not add up with its chunks: no certificate may be given. This is a bug in radii."""
+
+
+def add_chunks(session: Session, shard: Shard, chunks: Sequence[ChunkCounts]) -> int:
+    """Insert the chunks that are not there yet, in three statements however many; how many samples they hold."""
+    if not chunks:
+        return 0
+    job = shard.certification_id
+    indices, numbers = {chunk.index for chunk in chunks}, [chunk.number for chunk in chunks]
+    keys = select(Chunk.index, Chunk.stage, Chunk.number).where(
+        Chunk.certification_id == job, Chunk.index.in_(indices), Chunk.number.between(min(numbers), max(numbers))
+    )
+    there = {tuple(key) for key in session.execute(keys)}
+    over = set(session.scalars(select(Result.index).where(Result.certification_id == job, Result.index.in_(indices))))
+    new = {
+        (chunk.index, chunk.stage, chunk.number): asdict(chunk)
+        for chunk in chunks
+        if chunk.index not in over and (chunk.index, chunk.stage, chunk.number) not in there
+    }
+    if new:
+        session.execute(insert(Chunk), [{"certification_id": job, **row} for row in new.values()])
+    return sum(sum(row["counts"]) for row in new.values())
+
+
+def add_result(
+    session: Session, shard: Shard, result: InputResult, streams: Streams | None, entries: list[Json]
+) -> int:
+    """Insert the result if it is not there yet; how much progress that is. ``entries`` gets what the ledger is to know.
+
+    Samples counted when their chunks came; those that a decision did not need count now. Raises ``CountsMismatch``.
+    """
+    if session.get(Result, (shard.certification_id, result.index)) is not None:
+        return 0
+    sampled = "counts" in result.detail
+    if sampled:
+        taken = _take(session, shard, result)
+        if streams is not None:
+            predicted = shard.certification.method["kind"] == "prediction"
+            result.detail["reused"] = sum(sum(chunk.counts) for chunk in taken if chunk.number == REUSED)
+            if others := ledger.other_noises(session, streams, result.index, predicted=predicted):
+                result.detail["other_noises"] = others
+            for stage, beginnings in _known(taken, result.detail).items():
+                entries += [ledger.row(streams, result.index, stage, known) for known in beginnings if known.samples]
+    session.add(Result(certification_id=shard.certification_id, **asdict(result)))
+    return int(result.detail.get("unspent", 0)) if sampled else 1
+
+
+def _take(session: Session, shard: Shard, result: InputResult) -> Sequence[Chunk]:
+    """Drop the input's chunks, whose sums the result must hold (NUMERICS 3, rule 9)."""
+    of_input = (Chunk.certification_id == shard.certification_id, Chunk.index == result.index)
+    taken = session.scalars(select(Chunk).where(*of_input)).all()
+    where = f"input {result.index} of {shard.certification_id}"
+    sums = _sums(taken)
+    said = {stage: result.detail[name] for stage, name in COUNTS[shard.certification.method["kind"]].items()}
+    said = {stage: counts for stage, counts in said.items() if any(counts)}  # a decision may need no sample
+    if sums != said or sum(result.detail["counts"]) != result.detail["n"]:
+        raise CountsMismatch(f"{where}: chunks sum to {sums}, not {said}")
+    if "scores" in result.detail:
+        fresh = [(sum(c.counts), c.scores["mean"]) for c in taken if c.stage == "estimate" and c.scores]
+        for j, mean in enumerate(result.detail["scores"]["mean"]):
+            total = math.fsum(n * means[j] for n, means in fresh) / result.detail["n"]
+            if not abs(total - mean) <= MEAN_ROUNDING:
+                raise CountsMismatch(f"{where}: the mean of its chunks is {total}, not {mean}")
+    session.execute(delete(Chunk).where(*of_input))
+    return taken
+
+
+def _known(taken: Sequence[Chunk], detail: Json) -> dict[str, list[Beginning]]:
+    """What the ledger is to know of each stage: of all samples, and of chunks that more samples would not change."""
+    sums = _sums(taken)
+    if "scores" in detail:
+        [pilot] = [chunk.scores for chunk in taken if chunk.stage == "pilot"]
+        return {
+            "pilot": [Beginning(sums["pilot"], pilot)],
+            "estimate": [Beginning(sums["estimate"], detail["scores"])],
+        }
+    whole = _sums([chunk for chunk in taken if sum(chunk.counts) % ledger.CHUNK == 0])
+    known = {stage: [Beginning(counts), Beginning(whole.get(stage, []))] for stage, counts in sums.items()}
+    if detail.get("decision") is not None:  # its looks are other samples than a radius's chunks
+        known.pop("estimate", None)
+    return known
+
+
+def _sums(taken: Sequence[Chunk]) -> dict[str, Counts]:
+    """The counts of all chunks of a stage, by stage."""
+    stages: dict[str, list[Counts]] = {}
+    for chunk in taken:
+        stages.setdefault(chunk.stage, []).append(chunk.counts)
+    return {stage: [sum(of_class) for of_class in zip(*counts, strict=True)] for stage, counts in stages.items()}
