@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -29,7 +28,7 @@ class GaveUp(Exception):
 
 
 class Stopped(Exception):
-    """``stopped`` was set while something was waited for."""
+    """``stopped`` became true while something was waited for."""
 
 
 @dataclass
@@ -51,7 +50,7 @@ class Supervisor:
     survives, and if this very process is killed the watchdog sees to it. ``keep_open`` stays open until then."""
 
     def __init__(
-        self, environment: dict[str, str], *, say: Say, stopped: threading.Event, keep_open: Sequence[int] = ()
+        self, environment: dict[str, str], *, say: Say, stopped: Callable[[], bool], keep_open: Sequence[int] = ()
     ) -> None:
         self.children: list[Child] = []
         self._environment = environment
@@ -132,7 +131,8 @@ class Supervisor:
         self.children.clear()
 
     def _pause(self) -> None:
-        if self._stopped.wait(PAUSE):
+        time.sleep(PAUSE)
+        if self._stopped():
             raise Stopped
 
     def _spawn(self, child: Child) -> subprocess.Popen[bytes]:

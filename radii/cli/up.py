@@ -7,9 +7,8 @@ import shlex
 import signal
 import socket
 import sys
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, NoReturn
@@ -129,11 +128,13 @@ def _bind(host: str, port: int) -> int:
         return int(listener.getsockname()[1])
 
 
-def _stop_signals() -> threading.Event:
-    stopped = threading.Event()
+def _stop_signals() -> Callable[[], bool]:
+    """Whether one has come."""
+    # No Event: where the handler runs, the very thread that it interrupts may hold the Event's lock, for ever.
+    came: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: stopped.set())
-    return stopped
+        signal.signal(number, lambda number, _: came.append(number))
+    return lambda: bool(came)
 
 
 def _ready(url: str) -> bool:

@@ -30,7 +30,7 @@ def stopped() -> threading.Event:
 @pytest.fixture
 def supervisor(said: list[str], stopped: threading.Event, monkeypatch: pytest.MonkeyPatch) -> Iterator[Supervisor]:
     monkeypatch.setattr(module, "FIRST_PAUSE", 0.001)
-    with Supervisor(dict(os.environ), say=said.append, stopped=stopped) as supervisor:
+    with Supervisor(dict(os.environ), say=said.append, stopped=stopped.is_set) as supervisor:
         yield supervisor
 
 
@@ -129,10 +129,10 @@ def test_a_long_log_of_an_earlier_run_is_set_aside(
 
 def test_when_the_supervisor_is_killed_its_children_are(tmp_path: Path) -> None:
     program = """
-import os, sys, threading
+import os, sys
 from pathlib import Path
 from radii.cli.supervisor import Child, Supervisor
-supervisor = Supervisor(dict(os.environ), say=print, stopped=threading.Event())
+supervisor = Supervisor(dict(os.environ), say=print, stopped=lambda: False)
 for name in "ab":
     supervisor.start(Child(name, ["sh", "-c", "trap '' TERM HUP; sleep 1000 & wait"], Path(sys.argv[1]) / name))
 print("up", flush=True)

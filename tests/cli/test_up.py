@@ -138,3 +138,28 @@ def test_a_worker_that_is_killed_comes_back_and_takes_up_its_work(own: Service) 
         until(lambda: client.get(job["id"])["progress"]["done"], lambda now: now > done)
         client.cancel(job["id"])
     assert part(own, "--queues certify") != killed
+
+
+def test_a_signal_at_any_moment_is_heard() -> None:
+    """A handler that took a lock would wait for ever where it interrupts the one who holds it."""
+    program = """
+import os, signal, threading, time
+from radii.cli import supervisor, up
+
+stopped, heard, supervisor.PAUSE = up._stop_signals(), 0, 0
+
+class Loop(supervisor.Supervisor):
+    def __init__(self): self._stopped = stopped
+
+over = threading.Event()
+def send():
+    while not over.is_set():
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(1e-5)
+threading.Thread(target=send, daemon=True).start()
+while heard < 20_000:
+    try: Loop()._pause()
+    except supervisor.Stopped: heard += 1
+over.set()
+"""
+    assert subprocess.run([sys.executable, "-c", program], timeout=PATIENCE, check=False).returncode == 0
