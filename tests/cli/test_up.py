@@ -5,6 +5,7 @@ import socket
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -143,23 +144,22 @@ def test_a_worker_that_is_killed_comes_back_and_takes_up_its_work(own: Service) 
 def test_a_signal_at_any_moment_is_heard() -> None:
     """A handler that took a lock would wait for ever where it interrupts the one who holds it."""
     program = """
-import os, signal, threading, time
 from radii.cli import supervisor, up
 
-stopped, heard, supervisor.PAUSE = up._stop_signals(), 0, 0
-
 class Loop(supervisor.Supervisor):
-    def __init__(self): self._stopped = stopped
+    def __init__(self): self._stopped = up._stop_signals()
 
-over = threading.Event()
-def send():
-    while not over.is_set():
-        os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(1e-5)
-threading.Thread(target=send, daemon=True).start()
-while heard < 20_000:
-    try: Loop()._pause()
+loop, supervisor.PAUSE, heard = Loop(), 0, 0
+print("up", flush=True)
+for _ in range(20_000):
+    try: loop._pause()
     except supervisor.Stopped: heard += 1
-over.set()
+print(heard)
 """
-    assert subprocess.run([sys.executable, "-c", program], timeout=PATIENCE, check=False).returncode == 0
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stdout.readline() == "up\n"
+        deadline = time.monotonic() + PATIENCE
+        while process.poll() is None and time.monotonic() < deadline:
+            process.send_signal(signal.SIGINT)
+        process.kill()
+        assert int(process.stdout.readline() or 0) > 0

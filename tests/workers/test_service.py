@@ -1,91 +1,20 @@
-"""Real workers on a real Redis: what comes out is what the library computes, whatever happens to the processes."""
+"""Real workers on a real Redis: what comes out is what the library computes."""
 
 import io
-import json
-import os
-import signal
-from functools import cache
-from typing import Any
 
 import numpy as np
-import psutil
 import pytest
 import torch
-from sqlalchemy import select
 
 from models.curve import DECISIONS
-from models.repositories import certifications
-from models.states import TERMINAL
-from models.tables import Certification, Dataset, Model, Report, Result, Shard
+from models.tables import Certification, Dataset, Model
 from radii.graph import composed, normalized, read_onnx, to_module
 from radii.lipschitz import margin_radius, network_bound
 from radii.smoothing import GridGaussian, GridLaplace, Uniform, certify, gaussian, input_digest, noise_key
 from tests import factories
 from tests.graph.build import model, node
-from tests.reports import nearly, timeless
-from tests.workers.harness import EXAMPLES, SECRET, Service, wait_for
-
-LONG = {"kind": "smoothing", "sigma": 0.25, "n": 300_000}  # an input is a shard of about a second
-RUNNER, READER = "workers.runner", "workers.read_upload"
-DIGITS = np.load(EXAMPLES / "digits.npz")
-
-
-def results(service: Service, certification: str) -> list[Result]:
-    with service.database.read() as session:
-        query = select(Result).where(Result.certification_id == certification).order_by(Result.index)
-        return list(session.scalars(query))
-
-
-def reports(service: Service, certification: str) -> list[Any]:
-    with service.database.read() as session:
-        return list(session.scalars(select(Report.document).where(Report.certification_id == certification)))
-
-
-def shards(service: Service, certification: str) -> list[Shard]:
-    with service.database.read() as session:
-        return list(session.scalars(select(Shard).where(Shard.certification_id == certification).order_by(Shard.start)))
-
-
-@cache
-def truth(inputs: int, n: int) -> list[tuple[object, ...]]:
-    """(prediction, radius, pilot counts, counts) of the first digits, by the library in this process."""
-    graph = normalized(read_onnx((EXAMPLES / "digits.onnx").read_bytes()), [0.0], [1.0])
-    found = []
-    for x in DIGITS["x"][:inputs]:
-        key = noise_key(
-            bytes.fromhex(SECRET),
-            model_digest=graph.digest,
-            input_digest=input_digest(x),
-            noise=gaussian(0.25).name,
-            sigma=0.25,
-        )
-        p = certify(
-            to_module(graph),
-            torch.from_numpy(x),
-            num_classes=10,
-            noise=gaussian(0.25),
-            alpha=0.001,
-            n0=100,
-            n=n,
-            key=key,
-            batch_size=250,
-        )
-        found.append((p.prediction, p.radius, list(p.pilot_counts), list(p.counts)))
-    return found
-
-
-def said(service: Service, certification: str) -> list[tuple[object, ...]]:
-    """The same of a certification that has succeeded, whose samples one executor ran, whichever workers there were."""
-    row = service.get(Certification, certification)
-    assert (row.state, row.done) == ("succeeded", row.total), row.problem
-    rows = results(service, certification)
-    executions = [{key: r.detail[key] for key in ("executor", "batch_size") if key in r.detail} for r in rows]
-    assert all(execution == row.summary.get("execution", {}) for execution in executions)
-    return [(r.prediction, r.radius, r.detail["pilot_counts"], r.detail["counts"]) for r in rows]
-
-
-def done(service: Service, certification: str) -> None:
-    service.wait(Certification, certification, *TERMINAL)
+from tests.workers.answers import DIGITS, done, results, said, shards, truth
+from tests.workers.harness import EXAMPLES, SECRET, Service
 
 
 def test_from_bytes_to_radii(service: Service) -> None:
@@ -250,139 +179,6 @@ def test_votes_behind_a_denoiser_are_those_of_both_networks_together(service: Se
         "classifier": service.get(Model, sharp).summary["digest"],
         "denoiser": service.get(Model, front).summary["digest"],
     }
-
-
-def test_kill_9_of_a_worker_and_the_loss_of_all_messages_change_no_count(
-    service: Service, digits: tuple[str, str]
-) -> None:
-    job = service.certify(*digits, 2, **LONG)
-    worker = service.start()
-    service.halfway(job)
-    assert service.child(RUNNER)
-    os.kill(worker.pid, signal.SIGKILL)
-    wait_for(lambda: not service.family())  # the pool process and the runner die with it
-    worker.wait()
-    service.broker.flushall()
-    before = service.get(Certification, job).done
-
-    service.start()
-    done(service, job)
-    assert said(service, job) == truth(2, LONG["n"])
-    assert before > 0
-
-
-def test_kill_9_of_a_worker_that_went_on_after_known_votes_counts_none_twice(
-    service: Service, digits: tuple[str, str]
-) -> None:
-    worker = service.start()
-    done(service, service.certify(*digits, 2, kind="smoothing", sigma=0.25, n=2500))
-    job = service.certify(*digits, 2, **LONG)
-    reused = 2 * (100 + 2000)
-    wait_for(lambda: service.get(Certification, job).done > reused)
-    os.kill(worker.pid, signal.SIGKILL)
-    wait_for(lambda: not service.family())
-    worker.wait()
-    row = service.get(Certification, job)
-    assert row.state == "running" and row.done < row.total
-    service.start()
-    done(service, job)
-    assert said(service, job) == truth(2, LONG["n"])
-    assert [r.detail["reused"] for r in results(service, job)] == [2100, 2100]
-
-
-def test_kill_9_of_a_runner_costs_an_attempt_and_no_count(service: Service, digits: tuple[str, str]) -> None:
-    service.start()
-    job = service.certify(*digits, 2, **LONG)
-    service.halfway(job)
-    runner = service.child(RUNNER)
-    assert runner is not None
-    runner.kill()
-    done(service, job)
-    assert said(service, job) == truth(2, LONG["n"])
-    assert max(shard.fence for shard in shards(service, job)) >= 2
-
-
-def test_a_bound_that_several_runners_prove_is_reported_once(service: Service, digits: tuple[str, str]) -> None:
-    worker = service.start()
-    job = service.certify(*digits, 40, shard_inputs=1, kind="lipschitz")
-    service.halfway(job)
-    os.kill(worker.pid, signal.SIGKILL)
-    wait_for(lambda: not service.family())
-    worker.wait()
-    [first] = reports(service, job)
-    service.start()
-    done(service, job)
-    row = service.get(Certification, job)
-    assert (row.state, row.done) == ("succeeded", 40), row.problem
-    assert reports(service, job) == [first]
-
-    bound = network_bound(EXAMPLES / "digits.onnx")
-    assert nearly(timeless(first), timeless(json.loads(json.dumps(bound.to_json()))))
-    for result in results(service, job):  # whichever runner proved it
-        constant = bound.pairs(result.prediction)[result.detail["runner_up"]]
-        assert result.detail["lipschitz"] == pytest.approx(constant, rel=1e-9)
-        assert result.radius is None or result.radius <= result.detail["margin"] / result.detail["lipschitz"]
-    assert row.summary["bound"] == {key: first[key] for key in ("upper", "norm", "rule", "vacuous")}
-
-
-def kill_all(service: Service, module: str, table: type, row_id: str) -> None:
-    """Kill whatever runs ``module`` until the row has ended."""
-
-    def ended() -> bool:
-        if child := service.child(module):
-            child.send_signal(signal.SIGABRT)  # as native code that ends itself
-        return service.get(table, row_id).state in TERMINAL
-
-    wait_for(ended)
-
-
-def test_what_kills_its_process_every_time_is_given_up(service: Service, digits: tuple[str, str]) -> None:
-    service.start()
-    job = service.certify(*digits, 1, **LONG)
-    kill_all(service, RUNNER, Certification, job)
-    row = service.get(Certification, job)
-    assert (row.state, row.problem["type"]) == ("failed", "/problems/worker-lost")
-    assert [s.fence for s in shards(service, job)] == [service.settings.max_attempts + 1]
-
-    model = service.add_model((EXAMPLES / "digits-lipschitz.onnx").read_bytes())
-    kill_all(service, READER, Model, model)
-    assert service.get(Model, model).problem["type"] == "/problems/worker-lost"
-
-
-def test_cancelling_ends_the_runner_and_the_worker_goes_on(service: Service, digits: tuple[str, str]) -> None:
-    service.start()
-    job = service.certify(*digits, 3, **LONG)
-    service.halfway(job)
-    runner = service.child(RUNNER)
-    with service.database.write() as session:
-        certifications.cancel(session, certifications.get(session, job, lock=True))
-    assert runner is not None
-    wait_for(lambda: not runner.is_running() or runner.status() == psutil.STATUS_ZOMBIE)
-    following = service.certify(*digits, 1, kind="smoothing", sigma=0.25, n=2500)
-    done(service, following)
-    assert said(service, following) == truth(3, 2500)[:1]
-    assert service.get(Certification, job).state == "cancelled"
-    assert {str(s.state) for s in shards(service, job)} <= {"cancelled", "succeeded"}
-
-
-@pytest.mark.parametrize(
-    ("sig", "group"),
-    [(signal.SIGTERM, False), (signal.SIGTERM, True), (signal.SIGINT, True)],
-    ids=["one process", "systemd", "Ctrl-C in a terminal"],
-)
-def test_a_shutdown_gives_the_shard_back_at_once(
-    service: Service, digits: tuple[str, str], sig: signal.Signals, group: bool
-) -> None:
-    worker = service.start()
-    job = service.certify(*digits, 2, **LONG)
-    service.halfway(job)
-    assert len(service.family()) >= 3
-    (os.killpg if group else os.kill)(worker.pid, sig)
-    worker.wait(timeout=20)
-    left = [shard for shard in shards(service, job) if shard.state != "succeeded"]
-    assert left
-    assert all((shard.lease_expires_at, shard.attempts) == (None, 0) for shard in left)
-    wait_for(lambda: not service.family())
 
 
 def test_a_question_asked_again_is_answered_from_what_was_counted(service: Service, digits: tuple[str, str]) -> None:
