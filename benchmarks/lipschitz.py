@@ -127,7 +127,7 @@ def dense(generator: torch.Generator, device: torch.device) -> None:
             partial(matrix_norm, weight, rtol=ACCURACY, method="gram"),
             *dense_floor(weight, true),
             device=device,
-            repeats=2 if weight.numel() > 2**21 else 5,
+            repeats=2 if weight.numel() > 2**21 else 8,
         )
         bound = matrix_norm(weight, rtol=ACCURACY)
         ratios = " ".join(f"{peer / ours:7.2f}" for peer in (svd, power, gram, half, product + factor))

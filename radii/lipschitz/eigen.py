@@ -24,7 +24,8 @@ Array = npt.NDArray[np.float64]
 
 LANCZOS_FROM = 128  # below this order a full eigendecomposition is quicker than Lanczos
 MOST_STEPS = 256  # of Lanczos: its basis is orthogonalised in full, at a cost that grows as the square
-CHECK_EVERY = 12  # steps of Lanczos
+FIRST_CHECK, CHECK_EVERY = 16, 8  # steps of Lanczos
+BLOCK = 128  # columns of a triangle copied at once
 
 
 class LargestEigenvalue:
@@ -32,33 +33,38 @@ class LargestEigenvalue:
 
     Args:
         order: n, the size of every matrix.
-        rtol: how far above the largest eigenvalue the verified level may lie, relative. A hundredth of it is aimed at.
+        rtol: how far above the largest eigenvalue the verified level may lie, relative. A fifth of it is aimed at.
         floor: a positive level to start from: the bound is sound wherever it lies, and never below it.
     """
 
     def __init__(self, order: int, *, rtol: float, floor: float) -> None:
         self.order = order
         self.step = max(rtol / 100, 8 * order * (order + 4) * UNIT)
+        self.tolerance = max(rtol / 4, self.step / 4)
         self.margin = 1.5 * rtol
         self.level = floor
         self.found = 0.0
         self.factorisations = 0
+        self._work: Array = np.empty((order, order), order="F")
 
-    def add(self, matrix: Array) -> None:
-        """Raises the level until it is verified for this matrix too, which must be finite."""
+    def add(self, matrix: Array, norm: float) -> None:
+        """Raises the level until it is verified for this matrix too, which must be finite.
+
+        ``norm`` is at least its Frobenius norm.
+        """
         if self.found > 0 and self._verified(matrix):
             return
-        for level in self._proposals(matrix):
+        for level in self._proposals(matrix, norm):
             if level > self.level:
                 self.level = level
                 if self._verified(matrix):
                     return
 
-    def _proposals(self, matrix: Array) -> Iterator[float]:
-        quotient, doubt = self._witness(matrix, careful=False)
-        yield quotient * (1 + self.step + 4 * doubt)
+    def _proposals(self, matrix: Array, norm: float) -> Iterator[float]:
+        quotient, doubt = self._witness(matrix, norm, careful=False)
+        yield quotient * (1 + self.step + min(doubt, self.margin))
         yield self.found * (1 + self.margin)  # costs less than a better estimate
-        yield self._witness(matrix, careful=True)[0] * (1 + self.step)
+        yield self._witness(matrix, norm, careful=True)[0] * (1 + self.step)
         step = self.step
         while True:  # rounding stands in the way: give it room
             yield self.level * (1 + step)
@@ -66,14 +72,13 @@ class LargestEigenvalue:
 
     def _verified(self, matrix: Array) -> bool:
         self.factorisations += 1
-        return cholesky_succeeds(self.level, matrix)
+        return cholesky_succeeds(self.level, matrix, self._work)
 
-    def _witness(self, matrix: Array, *, careful: bool) -> tuple[float, float]:
+    def _witness(self, matrix: Array, norm: float, *, careful: bool) -> tuple[float, float]:
         """A Rayleigh quotient near the largest eigenvalue, and how near it seems; raises ``found``."""
-        vector, doubt = top_eigenvector(matrix, tolerance=self.step / 4, careful=careful)
+        vector, doubt = top_eigenvector(matrix, self._work, tolerance=self.tolerance, careful=careful)
         quotient = float((vector @ times(matrix, vector)) / (vector @ vector))
-        # a product with H and two of vectors, against ||H||_F, which is at most sqrt 2 times that of the triangle
-        slack = 4 * gamma(self.order + 16) * math.sqrt(2) * float(np.linalg.norm(matrix))
+        slack = 4 * gamma(self.order + 16) * norm  # a product with H and two of vectors
         self.found = max(self.found, down(quotient - up(slack)))
         return quotient, doubt
 
@@ -92,12 +97,19 @@ class LargestEigenvalue:
         return Lower(max(0.0, down(self.found - error)))
 
 
-def cholesky_succeeds(level: float, matrix: Array) -> bool:
-    """Whether ``level I - H`` factorises."""
-    shifted = np.negative(matrix, order="F")
-    np.einsum("ii->i", shifted)[...] += level
-    factor, info = lapack.dpotrf(shifted, lower=1, clean=0, overwrite_a=1)
+def cholesky_succeeds(level: float, matrix: Array, work: Array) -> bool:
+    """Whether ``level I - H`` factorises. ``work``, as large as ``H`` and in Fortran order, is overwritten."""
+    for block in _lower_blocks(len(matrix)):
+        np.negative(matrix[block], out=work[block])
+    np.einsum("ii->i", work)[...] += level
+    factor, info = lapack.dpotrf(work, lower=1, clean=0, overwrite_a=1)
     return info == 0 and bool(np.isfinite(factor.diagonal()).all())
+
+
+def _lower_blocks(order: int) -> Iterator[tuple[slice, slice]]:
+    """They hold the lower triangle and little more: half the memory to go through."""
+    for first in range(0, order, BLOCK):
+        yield slice(first, None), slice(first, first + BLOCK)
 
 
 def times(matrix: npt.NDArray[Any], vector: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -107,26 +119,29 @@ def times(matrix: npt.NDArray[Any], vector: npt.NDArray[Any]) -> npt.NDArray[Any
     return product
 
 
-def top_eigenvector(matrix: Array, *, tolerance: float, careful: bool) -> tuple[Array, float]:
+def top_eigenvector(matrix: Array, work: Array, *, tolerance: float, careful: bool) -> tuple[Array, float]:
     """An estimate of an eigenvector for the largest eigenvalue.
 
-    With it, how far its Rayleigh quotient seems to lie below the eigenvalue, relative.
+    With it, how far its Rayleigh quotient seems to lie below the eigenvalue, relative. ``work`` as of
+    :func:`cholesky_succeeds`.
     """
     order = len(matrix)
     if careful or order < LANCZOS_FROM:
         vectors: Array = eigh(matrix, subset_by_index=(order - 1, order - 1), check_finite=False)[1]
         return vectors[:, 0], 0.0
-    return lanczos(matrix, np.random.default_rng(order).standard_normal(order), tolerance)
+    return lanczos(matrix, work, np.random.default_rng(order).standard_normal(order), tolerance)
 
 
-def lanczos(matrix: Array, start: Array, tolerance: float) -> tuple[Array, float]:
+def lanczos(matrix: Array, work: Array, start: Array, tolerance: float) -> tuple[Array, float]:
     """The top Ritz vector, once its Rayleigh quotient seems to err by ``tolerance`` relative, and by how much it does.
 
     In float32, which errs to second order only in the quotient. The tolerance doubles with every 32 steps: where the
     spectrum is dense, more of them cost more than they give. Orthogonalised in full: Parlett, The Symmetric Eigenvalue
     Problem, ch. 13.
     """
-    narrow = matrix.astype(np.float32, order="F")
+    narrow = np.ndarray(matrix.shape, np.float32, work, order="F")  # in the same memory
+    for block in _lower_blocks(len(matrix)):
+        narrow[block] = matrix[block]
     steps = min(len(matrix), MOST_STEPS)
     basis = np.empty((steps + 1, len(matrix)), dtype=np.float32)
     basis[0] = start / np.linalg.norm(start)
@@ -134,11 +149,11 @@ def lanczos(matrix: Array, start: Array, tolerance: float) -> tuple[Array, float
     for k in range(steps):
         vector = times(narrow, basis[k])
         diagonal[k] = basis[k] @ vector
-        for _ in range(2):  # once loses orthogonality where the eigenvalues lie close
-            vector -= (basis[: k + 1] @ vector) @ basis[: k + 1]
+        for before in (basis[max(0, k - 1) : k + 1], basis):  # what is large goes first: its rounding is then small
+            vector -= (before[: k + 1] @ vector) @ before[: k + 1]
         off[k] = math.sqrt(vector @ vector)
         exhausted = off[k] <= 2.0**-20 * abs(diagonal[k]) or k + 1 == steps
-        if exhausted or (k + 1) % CHECK_EVERY == 0:
+        if exhausted or (k >= FIRST_CHECK and (k + 1) % CHECK_EVERY == 0):
             values, ritz = eigh_tridiagonal(
                 diagonal[: k + 1], off[:k], select="i", select_range=(max(0, k - 1), k), check_finite=False
             )

@@ -17,6 +17,7 @@ from radii.lipschitz.rounding import (
     Upper,
     as_float64,
     certified_arithmetic,
+    check_finite,
     down,
     gamma,
     ldexp_down,
@@ -50,8 +51,7 @@ class NormBound:
 
 Method = Literal["auto", "gram", "cholesky"]
 
-NO_COPY_UP_TO = 200  # power of 2 of the largest entry: what underflows is below 2^-600 of its square, and is lost in
-# the rounding errors
+UNSCALED_UP_TO = 2.0**60  # a squared Frobenius norm, or its reciprocal: float32 holds such Gram matrices with room
 PANEL = 512  # rows per call of BLAS, during which no other Python thread runs
 
 ZERO = NormBound(Upper(0.0), Lower(0.0), "zero", 0)
@@ -80,13 +80,17 @@ def matrix_norm(weight: npt.ArrayLike | torch.Tensor, *, rtol: float = 1e-6, met
     if isinstance(weight, torch.Tensor) and weight.is_cuda and weight.is_floating_point() and method != "cholesky":
         matrix = weight.detach().double()
     else:
-        matrix = as_float64(weight)
+        matrix = as_float64(weight, checked=False)  # products will find out
     if matrix.ndim != 2:
         raise ValueError(f"a matrix has 2 axes, this has shape {tuple(matrix.shape)}")
     steps = _enough_steps(min(matrix.shape), rtol)
     if isinstance(matrix, torch.Tensor) or method == "gram" or (method == "auto" and steps <= 1):
         return _iteration_bound(matrix, rtol, steps)
-    return gram_bound(matrix[np.newaxis], rtol)
+    try:
+        return gram_bound(matrix[np.newaxis], rtol)
+    except ArithmeticError:
+        check_finite(matrix)
+        raise
 
 
 def _enough_steps(order: int, rtol: float) -> int:
@@ -123,25 +127,18 @@ def gram_bound(matrices: npt.NDArray[np.float64], rtol: float, *, error: float =
     Raises:
         ArithmeticError: a matrix is not finite.
     """
-    exponent = math.frexp(largest_entry(matrices))[1]
-    if abs(exponent) > NO_COPY_UP_TO:
-        matrices, factor = scaled(matrices)[0], 1.0
-    else:
-        factor = 2.0**-exponent
-    # from here on, bounds are of the matrices times 2^-exponent, whose largest entry is at least 1/2
-    frobenius = float(np.max([np.linalg.norm(matrix) for matrix in matrices], initial=0.0)) * factor
-    if not math.isfinite(frobenius):
-        raise ArithmeticError("a matrix is not finite")
-    if frobenius == 0:
-        return ZERO if error == 0 else NormBound(up(error), Lower(0.0), "cholesky", 0)
     tall = matrices if matrices.shape[1] >= matrices.shape[2] else matrices.swapaxes(1, 2)
-    inner, order = tall.shape[1:]
-    eigenvalue = LargestEigenvalue(order, rtol=rtol, floor=0.25)
-    for matrix in tall:
-        eigenvalue.add(gram_triangle(np.ascontiguousarray(matrix), factor * factor))
-    frobenius *= 1 + gamma(inner * order + 8)
+    exponent = 0  # bounds are of the matrices times 2^-exponent, but for the last two
+    eigenvalue, trace = _largest_eigenvalue(tall, rtol)
+    if not 1 / UNSCALED_UP_TO <= trace <= UNSCALED_UP_TO:
+        tall, exponent = scaled(tall)
+        eigenvalue, trace = _largest_eigenvalue(tall, rtol)
+    if not math.isfinite(trace):
+        raise ArithmeticError("a matrix is not finite")
+    if trace == 0:
+        return ZERO if error == 0 else NormBound(up(error), Lower(0.0), "cholesky", 0)
     # ||fl(G^T G) - G^T G||_F <= gamma_k ||G||_F^2, of which only one triangle is used
-    rounding = up(gamma(inner + 4) * frobenius * frobenius)
+    rounding = up(gamma(tall.shape[1] + 4) * trace)
     squared = eigenvalue.upper(rounding)
     upper = ldexp_up(up(math.sqrt(squared)), exponent)
     lower = ldexp_down(max(0.0, down(math.sqrt(eigenvalue.lower(rounding)))), exponent)
@@ -150,13 +147,29 @@ def gram_bound(matrices: npt.NDArray[np.float64], rtol: float, *, error: float =
     return NormBound(upper, lower, "cholesky", eigenvalue.factorisations, math.sqrt(squared / eigenvalue.level) - 1)
 
 
-def gram_triangle(matrix: npt.NDArray[np.float64], factor: float = 1.0) -> npt.NDArray[np.float64]:
-    """``factor G^T G`` of a matrix (m, n) in C order, the factor being a power of 2.
+def _largest_eigenvalue(matrices: npt.NDArray[np.float64], rtol: float) -> tuple[LargestEigenvalue, float]:
+    """Of the Gram matrices of (B, m, n), as computed; and a bound on the largest of their traces, ``||G||_F^2``.
 
-    In Fortran order, its lower triangle alone, at half the work.
+    Where that is more than ``UNSCALED_UP_TO``, or no number, the rest is not looked at.
     """
+    inner, order = matrices.shape[1:]
+    largest = 0.0
+    eigenvalue = LargestEigenvalue(order, rtol=rtol, floor=1 / UNSCALED_UP_TO / (2 * max(1, order)))
+    for matrix in matrices:
+        triangle = gram_triangle(np.ascontiguousarray(matrix))
+        trace = float(triangle.trace()) * (1 + gamma(inner + order + 8))
+        largest = largest if trace <= largest else trace  # NaN is the largest
+        if not largest <= UNSCALED_UP_TO:
+            break
+        if trace > eigenvalue.level:  # else no eigenvalue is larger either
+            eigenvalue.add(triangle, trace)
+    return eigenvalue, largest
+
+
+def gram_triangle(matrix: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """``G^T G`` of a matrix (m, n) in C order: in Fortran order, its lower triangle alone, at half the work."""
     triangle: npt.NDArray[np.float64] = np.zeros((matrix.shape[1],) * 2, order="F")
     for first in range(0, len(matrix), PANEL):
         rows = matrix[first : first + PANEL].T
-        triangle = blas.dsyrk(factor, rows, beta=1.0, c=triangle, lower=1, overwrite_c=1)
+        triangle = blas.dsyrk(1.0, rows, beta=1.0, c=triangle, lower=1, overwrite_c=1)
     return triangle

@@ -121,11 +121,11 @@ def ldexp_down(value: float, exponent: int) -> Lower:
     return Lower(scaled if math.ldexp(scaled, -exponent) <= value else max(0.0, down(scaled)))
 
 
-def as_float64(weight: npt.ArrayLike | torch.Tensor) -> npt.NDArray[np.float64]:
+def as_float64(weight: npt.ArrayLike | torch.Tensor, *, checked: bool = True) -> npt.NDArray[np.float64]:
     """The same numbers as a float64 array, perhaps in the same memory.
 
     Raises:
-        NonFiniteWeights: a number is NaN or infinite.
+        NonFiniteWeights: a number is NaN or infinite; not for floats of 64 bits or fewer unless ``checked``.
         ValueError: the numbers are not real, or float64 cannot hold them.
     """
     if isinstance(weight, torch.Tensor):
@@ -137,12 +137,20 @@ def as_float64(weight: npt.ArrayLike | torch.Tensor) -> npt.NDArray[np.float64]:
     if given.dtype.kind not in "fiu":
         raise ValueError(f"weights must be real numbers, not {given.dtype}")
     array = given.astype(np.float64, copy=False)
-    if not np.isfinite(array).all():
-        raise NonFiniteWeights(f"{int((~np.isfinite(array)).sum())} of {array.size} weights are NaN or infinite")
     lossy = given.dtype.kind != "f" or given.dtype.itemsize > array.itemsize
+    if checked or lossy:
+        check_finite(array)
     if lossy and ((np.abs(given) > 2**53).any() if given.dtype.kind != "f" else (array != given).any()):
         raise ValueError(f"weights of type {given.dtype} do not fit float64 exactly; round them first")
     return array
+
+
+def check_finite(array: npt.NDArray[np.float64]) -> None:
+    """Raises `NonFiniteWeights` where an entry is NaN or infinite."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = array.sum()  # in one pass, without a copy; it may overflow
+    if not np.isfinite(total) and (wrong := int((~np.isfinite(array)).sum())):
+        raise NonFiniteWeights(f"{wrong} of {array.size} weights are NaN or infinite")
 
 
 def scaled(array: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], int]:

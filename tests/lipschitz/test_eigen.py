@@ -43,11 +43,12 @@ def test_a_level_below_the_eigenvalue_passes_only_within_rounding(seed, order, p
     with mpmath.workdps(50):
         true = max(mpmath.eigsy(mpmath.matrix(block.tolist()), eigvals_only=True))
     largest = LargestEigenvalue(order, rtol=1e-6, floor=float(true * (1 - mpmath.mpf(10) ** power)))
-    if cholesky_succeeds(largest.level, block):
+    work = np.empty_like(block, order="F")
+    if cholesky_succeeds(largest.level, block, work):
         assert true <= largest.upper(0.0)
     if 10.0**power > 16 * order * (order + 8) * UNIT:
-        assert not cholesky_succeeds(largest.level, block)
-    assert cholesky_succeeds(float(true) * (1 + 16 * order * (order + 8) * UNIT), block)
+        assert not cholesky_succeeds(largest.level, block, work)
+    assert cholesky_succeeds(float(true) * (1 + 16 * order * (order + 8) * UNIT), block, work)
 
 
 @pytest.mark.parametrize("order", [3, 40, 140])
@@ -59,7 +60,7 @@ def test_the_upper_triangle_is_never_read(order):
     bounds = []
     for given_ in (block, half):
         largest = LargestEigenvalue(order, rtol=1e-6, floor=1e-3)
-        largest.add(given_)
+        largest.add(given_, order)
         bounds.append(largest.level)
     assert bounds[0] == bounds[1]
 
@@ -71,7 +72,7 @@ def test_many_matrices(order, count):
     true = max(np.linalg.eigvalsh(matrix)[-1] for matrix in matrices)
     largest = LargestEigenvalue(order, rtol=1e-6, floor=1e-3)
     for matrix in matrices:
-        largest.add(matrix)
+        largest.add(matrix, 2 * order)
     assert true * (1 - 1e-13) <= largest.upper(0.0) <= true * (1 + 2e-6)
     assert true * (1 - 2e-6) <= largest.lower(0.0) <= true * (1 + 1e-13)
     assert count <= largest.factorisations <= count + 20
@@ -90,5 +91,4 @@ def test_the_gram_triangle(rows):
     matrix = np.random.default_rng(rows).standard_normal((rows, 7))
     triangle = gram_triangle(matrix)
     assert not np.triu(triangle, 1).any()
-    assert (gram_triangle(np.ldexp(matrix, 190), 2.0**-380) == triangle).all()
     np.testing.assert_allclose(triangle, np.tril(matrix.T @ matrix), rtol=0, atol=gamma(2 * rows) * rows * 10)

@@ -1,5 +1,7 @@
 """Matrix norms against mpmath, closed forms and LAPACK."""
 
+import math
+
 import mpmath
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from radii.lipschitz import EmulatedFloat64, NonFiniteWeights, eigen, matrix_norm
+from radii.lipschitz.matrix import gram_bound
 
 RTOL = 1e-6
 METHODS = ["gram", "cholesky"]
@@ -101,6 +104,20 @@ def test_orders_that_lanczos_proposes_for(shape):
     check_with_svd(np.random.default_rng(shape[0]).standard_normal(shape))
 
 
+@pytest.mark.parametrize("exponent", [-1000, -160, -70, -29, 29, 70, 160, 1000])
+@pytest.mark.parametrize("order", [20, 140])
+def test_a_power_of_two_scales_the_bounds(order, exponent):
+    matrix = np.random.default_rng(order).standard_normal((order, order))
+    true = np.linalg.norm(matrix, 2)
+    rank_one = np.full_like(matrix, 1.2 * true / order)  # the sum of its squares is no more than its norm squared
+    batch = np.stack([np.zeros_like(matrix), 2.0**-40 * matrix, matrix, rank_one, 0.9 * matrix])
+    for given_, norm in ((matrix[None], true), (batch, 1.2 * true)):
+        bound = gram_bound(np.ldexp(given_, exponent), RTOL)
+        assert norm * (1 - 1e-13) <= math.ldexp(bound.upper, -exponent) <= norm * (1 + RTOL)
+        assert norm * (1 - RTOL) <= math.ldexp(bound.lower, -exponent) <= norm * (1 + 1e-13)
+        assert bound.iterations <= 6
+
+
 @pytest.mark.parametrize("closeness", [1e-4, 1e-6, 1e-9, 1e-12, 1e-15])
 def test_nearly_tied_singular_values(closeness):
     rng = np.random.default_rng(3)
@@ -112,9 +129,9 @@ def test_nearly_tied_singular_values(closeness):
 def test_a_proposal_that_misses_is_not_believed(monkeypatch):
     honest = eigen.top_eigenvector
 
-    def misses(block, *, tolerance, careful):
+    def misses(block, work, *, tolerance, careful):
         if careful:
-            return honest(block, tolerance=tolerance, careful=True)
+            return honest(block, work, tolerance=tolerance, careful=True)
         return np.linalg.eigh(block)[1][:, 0], 0.0  # of the smallest eigenvalue
 
     monkeypatch.setattr(eigen, "top_eigenvector", misses)
