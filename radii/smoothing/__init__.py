@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from radii.smoothing.keys import CHUNK, chunk_seed, chunk_size, chunks, input_digest, noise_key
 from radii.smoothing.l1 import radius_laplace, radius_splitting, radius_uniform
 from radii.smoothing.lipschitz_aware import radius_lipschitz
-from radii.smoothing.median import median_statistics
+from radii.smoothing.median import MedianBounds, median_bounds, median_statistics
 from radii.smoothing.prediction import SmoothedPrediction, certificate
 from radii.smoothing.procedure import CountChunk, certify_decision, certify_radius, looks
 from radii.smoothing.radius import minimum_n, radius_one_sided, radius_two_sided
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
         gaussian,
         noise_of,
     )
-    from radii.smoothing.sampling import certify, count_chunk
+    from radii.smoothing.sampling import certify, certify_median, count_chunk
     from radii.smoothing.serving import Answer, SmoothedClassifier, prediction_test
     from radii.smoothing.splitting import Splitting, certify_splitting
 
@@ -45,6 +45,7 @@ __all__ = [
     "GridLaplace",
     "GridUniform",
     "Laplace",
+    "MedianBounds",
     "Moments",
     "Noise",
     "SequentialTest",
@@ -56,6 +57,7 @@ __all__ = [
     "certificate",
     "certify",
     "certify_decision",
+    "certify_median",
     "certify_radius",
     "certify_splitting",
     "chunk_seed",
@@ -65,6 +67,7 @@ __all__ = [
     "gaussian",
     "input_digest",
     "looks",
+    "median_bounds",
     "median_statistics",
     "minimum_n",
     "noise_key",
@@ -82,7 +85,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:  # PEP 562: whoever only checks a certificate does not wait for torch
     if name in ("GRIDS", "Noise", "noise_of", "gaussian") or name.startswith(("Grid", "Laplace", "Uniform")):
         from radii.smoothing import noise as module
-    elif name in ("certify", "count_chunk"):
+    elif name in ("certify", "certify_median", "count_chunk"):
         from radii.smoothing import sampling as module  # type: ignore[no-redef]
     elif name in ("Splitting", "certify_splitting"):
         from radii.smoothing import splitting as module  # type: ignore[no-redef]

@@ -17,8 +17,9 @@ import numpy.typing as npt
 CHUNK = 1000
 """Samples in a chunk. Fixed for ever with the format version below."""
 
-Stage = Literal["pilot", "estimate", "predict"]
-"""What samples are for: to choose the class, to certify it, or to answer for g. Their noises are independent."""
+Stage = Literal["pilot", "estimate", "predict", "median"]
+"""What samples are for: to choose the class, to certify it, to answer for g, or to bound a regressor's median. Their
+noises are independent."""
 
 _FORMAT = b"radii noise 1"
 _SECRET_BYTES = 16

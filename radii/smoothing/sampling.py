@@ -1,4 +1,4 @@
-"""The votes of a classifier under noise, chunk by chunk, and CERTIFY on top of them."""
+"""The votes of a classifier, or outputs of a regressor, under noise, chunk by chunk, and what is certified by them."""
 
 from collections.abc import Callable, Iterator
 from typing import TypedDict
@@ -8,7 +8,8 @@ import numpy.typing as npt
 import torch
 
 from radii.norms import Law
-from radii.smoothing.keys import CHUNK, Stage, chunk_seed
+from radii.smoothing.keys import CHUNK, Stage, chunk_seed, chunk_size, chunks
+from radii.smoothing.median import MedianBounds, median_bounds
 from radii.smoothing.noise import Fill, Noise
 from radii.smoothing.prediction import SmoothedPrediction
 from radii.smoothing.procedure import certify_decision, certify_radius
@@ -81,8 +82,11 @@ def logits_chunk(
     size: int,
     batch_size: int,
 ) -> npt.NDArray[np.floating]:
-    """The logits (size, num_classes) themselves, of the samples that :func:`count_chunk` counts; errors the same."""
-    _check(classifier, x, num_classes, batch_size)
+    """The logits (size, num_classes) themselves, of the samples that :func:`count_chunk` counts; errors the same.
+
+    They may be a regressor's outputs, of which one is enough.
+    """
+    _check(classifier, x, num_classes, batch_size, least=1)
     fill = _noisy(x, noise, key, stage, number, size)
     with torch.inference_mode():
         parts = [part.clone() for part in _logits(classifier, x, num_classes, fill, size, batch_size)]
@@ -151,13 +155,50 @@ def certify(
     return certify_decision(count, target_radius=target_radius, n0=n0, n=n, alpha=alpha, **law)
 
 
-def _check(classifier: Classifier, x: torch.Tensor, num_classes: int, batch_size: int) -> None:
+def certify_median(
+    regressor: Classifier,
+    x: torch.Tensor,
+    *,
+    outputs: int,
+    noise: Noise,
+    radius: float,
+    alpha: float,
+    n: int,
+    key: bytes,
+    batch_size: int = 100,
+) -> MedianBounds:
+    """Bounds on the median-smoothed regressor within an l2 ``radius`` of one input (:func:`median_bounds`).
+
+    ``regressor`` maps (batch, *x.shape) to (batch, outputs). All n outputs are held at once. Otherwise as
+    :func:`certify`. Raises ValueError also for noise of another law than the Gaussian.
+    """
+    if noise.law != "gaussian":
+        raise ValueError(f"noise: must be gaussian, not {noise.law}")
+    drawn = [
+        logits_chunk(
+            regressor,
+            x,
+            num_classes=outputs,
+            noise=noise,
+            key=key,
+            stage="median",
+            number=number,
+            size=chunk_size(n, number),
+            batch_size=batch_size,
+        )
+        for number in range(chunks(n))
+    ]
+    tail_mass = noise.tail_mass(x.numel())
+    return median_bounds(np.concatenate(drawn), radius=radius, sigma=noise.sigma, alpha=alpha, tail_mass=tail_mass)
+
+
+def _check(classifier: Classifier, x: torch.Tensor, num_classes: int, batch_size: int, *, least: int = 2) -> None:
     if x.dtype != torch.float32:
         raise ValueError(f"x: must be float32, not {x.dtype}; convert it before its digest is taken")
     if x.numel() == 0:
         raise ValueError(f"x: has no values (shape {tuple(x.shape)})")
-    if num_classes < 2:
-        raise ValueError(f"num_classes: must be at least 2, not {num_classes}")
+    if num_classes < least:
+        raise ValueError(f"num_classes: must be at least {least}, not {num_classes}")
     if batch_size < 1:
         raise ValueError(f"batch_size: must be at least 1, not {batch_size}")
     if isinstance(classifier, torch.nn.Module) and any(module.training for module in classifier.modules()):

@@ -1,15 +1,13 @@
-"""l1 radii and the median's order statistics."""
+"""l1 radii."""
 
 import itertools
 import math
-from fractions import Fraction
 
 import mpmath as mp
 import pytest
 from scipy import stats
 
 from radii.smoothing.l1 import radius_laplace, radius_splitting, radius_uniform
-from radii.smoothing.median import median_statistics
 from radii.smoothing.radius import miss_upper
 
 
@@ -69,23 +67,6 @@ def test_splitting_against_every_perturbation():
                     assert winner(votes(y)) == top
 
 
-@pytest.mark.parametrize(("n", "radius", "alpha"), [(40, 0.0, 0.1), (200, 0.5, 0.05), (500, 1.2, 0.001)])
-def test_median_statistics_by_exact_binomials(n, radius, alpha):
-    lower, upper = median_statistics(n, radius=radius, sigma=1.0, alpha=alpha)
-    assert upper == n + 1 - lower
-    p = Fraction(float(mp.ncdf(-radius)))
-
-    def fewer(k: int) -> Fraction:
-        return sum((math.comb(n, i) * p**i * (1 - p) ** (n - i) for i in range(k)), start=Fraction(0))
-
-    assert fewer(lower) <= Fraction(alpha) / 2
-    assert fewer(lower + 1) > Fraction(alpha) / 2
-
-
-def test_too_few_samples_bound_nothing():
-    assert median_statistics(5, radius=2.0, sigma=1.0, alpha=0.001) == (0, 6)
-
-
 @pytest.mark.parametrize(
     ("name", "call"),
     [
@@ -94,8 +75,6 @@ def test_too_few_samples_bound_nothing():
         ("count", lambda: radius_uniform(3, 2, alpha=0.1, width=1.0)),
         ("alpha", lambda: radius_laplace(1, 2, alpha=0.0, scale=1.0)),
         ("count", lambda: radius_splitting(-1, 2, runner_up_before=False)),
-        ("radius", lambda: median_statistics(5, radius=-1.0, sigma=1.0, alpha=0.1)),
-        ("n", lambda: median_statistics(0, radius=1.0, sigma=1.0, alpha=0.1)),
     ],
 )
 def test_refusals_name_the_argument(name, call):

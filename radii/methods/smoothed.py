@@ -1,40 +1,25 @@
-"""The certification methods and their parameters: the one definition that API, workers and client share.
-
-Needs pydantic alone: no torch, so the API process may import it. Defaults are the field's (Cohen et al. 2019:
-n0 100, n 100,000, alpha 0.001).
-"""
+"""What is asked of smoothed networks: each method and its parameters."""
 
 import math
 from abc import ABC, abstractmethod
 from statistics import NormalDist
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
+from pydantic import BaseModel, Field, model_validator
 
-from radii.bounds import BoundName
+from radii.methods.common import SHARD_SAMPLES, STRICT, CrossCheck
 from radii.norms import Law, Norm
 
-STRICT = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-SHARD_SAMPLES = 200_000  # some: workers share a job, and a shard's start is cheap
-MOST_OFFSETS = 2**20
-
-CrossCheck = Annotated[
-    int | None,
-    Field(
-        ge=0,
-        le=1000,
-        description="Inputs to draw and, where certified, to attack inside their radius. Unset: one in 50, at most 10.",
-    ),
-]
+MOST_VALUES = 2**26  # of an input, in memory at once: 256 MiB in float32
+MOST_MEDIAN_SAMPLES = 1_000_000
 
 
 class Smoothed(BaseModel, ABC):
-    """What is asked of the smoothed classifier g, by Monte Carlo: the noise that makes g of the network, and alpha."""
+    """What is asked of the smoothed network g, by Monte Carlo: the noise that makes g of the network, and alpha."""
 
     model_config = STRICT
 
-    kind: Literal["smoothing", "prediction"]
+    kind: Literal["smoothing", "prediction", "median"]
     noise: Law = Field(
         default="gaussian", description="Law of the noise an axis. gaussian certifies l2, uniform and laplace l1."
     )
@@ -43,7 +28,8 @@ class Smoothed(BaseModel, ABC):
         default=0.001,
         ge=1e-300,
         lt=1,
-        description="Probability that what is said of an input (its certificate, g's class) is false, at most.",
+        description="Probability that what is said of an input (its certificate, g's class, the bounds of all outputs) "
+        "is false, at most.",
     )
     grid: Literal["auto", "on", "off"] = Field(
         default="auto",
@@ -59,9 +45,10 @@ class Smoothed(BaseModel, ABC):
             raise ValueError(reason)
         return self
 
-    def hopeless(self, inputs: int) -> str | None:
-        """Why n samples can say nothing of any of so many inputs, whatever the votes; None if they can."""
-        return self._hopeless(self.alpha / inputs if self.family_wise else self.alpha)
+    def hopeless(self, inputs: int, outputs: int = 1) -> str | None:
+        """Why n samples can say nothing of any of so many inputs, whatever the votes; None if they can. ``outputs``: of
+        a regressor, which share alpha."""
+        return self._hopeless((self.alpha / inputs if self.family_wise else self.alpha) / outputs)
 
     @abstractmethod
     def _hopeless(self, alpha: float) -> str | None: ...
@@ -73,9 +60,9 @@ class Smoothed(BaseModel, ABC):
 
     @property
     def votes_depend_on(self) -> dict[str, object]:
-        """What of the method, with model and input, settles each vote; fields added later count where they are set."""
-        changes_no_vote = {"alpha", "n0", "n", "mode", "target_radius", "norm", "family_wise", "cross_check", "grid"}
-        return {"noise": self.noise, **self.model_dump(exclude=changes_no_vote | {"kind"}, exclude_defaults=True)}
+        """What of the method, with model and input, settles each sample; later fields count where they are set."""
+        asks = {"kind", "alpha", "n0", "n", "mode", "target_radius", "radius", "norm", "family_wise", "cross_check"}
+        return {"noise": self.noise, **self.model_dump(exclude=asks | {"grid"}, exclude_defaults=True)}
 
     @abstractmethod
     def cost(self, span: float | None = None) -> int:
@@ -212,73 +199,40 @@ class Prediction(Smoothed):
         return self.n
 
 
-class Lipschitz(BaseModel):
-    """Deterministic radii of the network f itself: margin over a proved l2 Lipschitz bound (Gram iteration)."""
+class Median(Smoothed):
+    """Median smoothing (Chiang et al. 2020): of a regressor's outputs, bounds on their medians under the noise that
+    hold at every point within an l2 radius."""
 
-    model_config = STRICT
-
-    kind: Literal["lipschitz"] = "lipschitz"
-    bound: BoundName = Field(
-        default="auto", description="Rule that composes the layers; auto: the smallest bound of all."
+    kind: Literal["median"] = "median"
+    noise: Literal["gaussian"] = "gaussian"
+    radius: float = Field(ge=0, le=1e9, description="The l2 radius within which the bounds hold, in input units.")
+    n: int = Field(
+        default=10_000,
+        ge=1,
+        le=MOST_MEDIAN_SAMPLES,
+        description="Samples: the bounds are two of an output's n sorted values.",
     )
-    rtol: float = Field(default=1e-6, ge=1e-9, le=0.1, description="Relative slack that a layer's norm bound may have.")
-    norm: Norm = Field(default="l2", description="Norm of the radii; linf: r / sqrt(d) for an l2 radius r, l1: r.")
-    cross_check: CrossCheck = None
 
-    def cost(self, span: float | None = None) -> int:
-        """Units of progress an input is: the input."""
-        return 1
-
-    def shard_inputs(self, span: float | None = None) -> int:
-        """Inputs a shard holds: many, because the bound is the work and an input's margin costs next to nothing."""
-        return 100_000
-
-
-class Splitting(BaseModel):
-    """Deterministic l1 radii of 8-bit inputs: splitting noise with every offset evaluated (Levine & Feizi 2021)."""
-
-    model_config = STRICT
-
-    kind: Literal["splitting"] = "splitting"
-    sigma: float = Field(
-        gt=0,
-        le=1e3,
-        description="Standard deviation of a cut, in input units: an input takes 2 sqrt(3) sigma 255 / span "
-        "evaluations (span: of the range), and no radius exceeds sqrt(3) sigma.",
-    )
-    norm: Literal["l1"] = Field(default="l1", description="Norm of the radii.")
-    cross_check: CrossCheck = None
-
-    def unfit(self, span: float | None) -> str | None:
-        """Why it can't be asked about inputs whose 255 steps have this span (None: no 8-bit inputs); None if it can."""
-        if span is None:
-            return (
-                "splitting noise takes 8-bit inputs, and these are not whole 255ths of 0 to 1, nor whole numbers from "
-                "0 to 255: round them, or certify by smoothing"
-            )
-        length = self._length(span)
-        if 1.5 <= length <= MOST_OFFSETS:
+    def _hopeless(self, alpha: float) -> str | None:
+        # The smallest of n outputs is a bound at all where (1 - p)^n <= alpha/2; p and the tail are rounded as there.
+        p = 0.5 * math.erfc(self.radius / self.sigma / math.sqrt(2) * (1 + 1e-9)) * (1 - 1e-9)
+        least = math.inf if p < 1e-300 else math.ceil((math.log(2) - math.log(alpha) + 1e-9) / -math.log1p(-p))
+        if self.n >= least:
             return None
-        return f"splitting takes 2 to {MOST_OFFSETS} offsets, not {length:.6g}; choose another sigma"
+        remedy = f"Use n >= {least}, a" if least <= MOST_MEDIAN_SAMPLES else "Use a"
+        return (
+            f"n = {self.n} can bound no median within {self.radius:g} at sigma = {self.sigma:g} and alpha = {alpha:g} "
+            f"(an output's): it may lie beyond all n values. {remedy} smaller radius, a larger sigma or alpha."
+        )
+
+    def too_large(self, outputs: int) -> str | None:
+        """Why the values of a network of so many outputs are too many to sort; None if they are not."""
+        if self.n * outputs <= MOST_VALUES:
+            return None
+        remedy = f"use n <= {MOST_VALUES // outputs}" if outputs <= MOST_VALUES else "export fewer outputs"
+        return (
+            f"n = {self.n} samples of {outputs} outputs are {self.n * outputs} values, of {MOST_VALUES} held: {remedy}"
+        )
 
     def cost(self, span: float | None = None) -> int:
-        """Units of progress an input is: offsets."""
-        return round(self._length(span or 1.0))
-
-    def shard_inputs(self, span: float | None = None) -> int:
-        """Inputs a shard holds."""
-        return max(1, SHARD_SAMPLES // self.cost(span))
-
-    def _length(self, span: float) -> float:
-        return 2 * math.sqrt(3) * self.sigma * 255 / span
-
-
-AnyMethod = Smoothing | Lipschitz | Prediction | Splitting
-Method = Annotated[AnyMethod, Field(discriminator="kind")]
-METHODS: tuple[type[AnyMethod], ...] = (Smoothing, Lipschitz, Prediction, Splitting)
-_ADAPTER: TypeAdapter[AnyMethod] = TypeAdapter(Method)
-
-
-def parse_method(data: object) -> AnyMethod:
-    """The method that ``data`` (parsed JSON) describes. Raises ``pydantic.ValidationError``."""
-    return _ADAPTER.validate_python(data)
+        return self.n

@@ -1,0 +1,73 @@
+"""Methods whose radii are never false: each method and its parameters."""
+
+import math
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+from radii.bounds import BoundName
+from radii.methods.common import SHARD_SAMPLES, STRICT, CrossCheck
+from radii.norms import Norm
+
+MOST_OFFSETS = 2**20
+
+
+class Lipschitz(BaseModel):
+    """Deterministic radii of the network f itself: margin over a proved l2 Lipschitz bound (Gram iteration)."""
+
+    model_config = STRICT
+
+    kind: Literal["lipschitz"] = "lipschitz"
+    bound: BoundName = Field(
+        default="auto", description="Rule that composes the layers; auto: the smallest bound of all."
+    )
+    rtol: float = Field(default=1e-6, ge=1e-9, le=0.1, description="Relative slack that a layer's norm bound may have.")
+    norm: Norm = Field(default="l2", description="Norm of the radii; linf: r / sqrt(d) for an l2 radius r, l1: r.")
+    cross_check: CrossCheck = None
+
+    def cost(self, span: float | None = None) -> int:
+        """Units of progress an input is: the input."""
+        return 1
+
+    def shard_inputs(self, span: float | None = None) -> int:
+        """Inputs a shard holds: many, because the bound is the work and an input's margin costs next to nothing."""
+        return 100_000
+
+
+class Splitting(BaseModel):
+    """Deterministic l1 radii of 8-bit inputs: splitting noise with every offset evaluated (Levine & Feizi 2021)."""
+
+    model_config = STRICT
+
+    kind: Literal["splitting"] = "splitting"
+    sigma: float = Field(
+        gt=0,
+        le=1e3,
+        description="Standard deviation of a cut, in input units: an input takes 2 sqrt(3) sigma 255 / span "
+        "evaluations (span: of the range), and no radius exceeds sqrt(3) sigma.",
+    )
+    norm: Literal["l1"] = Field(default="l1", description="Norm of the radii.")
+    cross_check: CrossCheck = None
+
+    def unfit(self, span: float | None) -> str | None:
+        """Why it can't be asked about inputs whose 255 steps have this span (None: no 8-bit inputs); None if it can."""
+        if span is None:
+            return (
+                "splitting noise takes 8-bit inputs, and these are not whole 255ths of 0 to 1, nor whole numbers from "
+                "0 to 255: round them, or certify by smoothing"
+            )
+        length = self._length(span)
+        if 1.5 <= length <= MOST_OFFSETS:
+            return None
+        return f"splitting takes 2 to {MOST_OFFSETS} offsets, not {length:.6g}; choose another sigma"
+
+    def cost(self, span: float | None = None) -> int:
+        """Units of progress an input is: offsets."""
+        return round(self._length(span or 1.0))
+
+    def shard_inputs(self, span: float | None = None) -> int:
+        """Inputs a shard holds."""
+        return max(1, SHARD_SAMPLES // self.cost(span))
+
+    def _length(self, span: float) -> float:
+        return 2 * math.sqrt(3) * self.sigma * 255 / span
