@@ -6,7 +6,7 @@ from app.errors import Refusal, invalid
 from models.problems import Problem
 from models.states import IntakeState
 from models.tables import Dataset, Model
-from radii.methods import AnyMethod, Lipschitz, Smoothed, Smoothing, Splitting
+from radii.methods import AnyMethod, Lipschitz, Median, Smoothed, Smoothing, Splitting
 
 MOST_SHARDS = 100_000  # rows written in one request
 
@@ -17,9 +17,7 @@ def refuse_unfit(model: Model, dataset: Dataset, method: AnyMethod) -> None:
     refuse_unready("data set", dataset)
     assert model.summary is not None and dataset.summary is not None
     found, has = model.summary, dataset.summary
-    if model.settings.get("task") == "denoiser":
-        words = f"{model.id} is a denoiser; name it as denoiser_model_id, and the classifier behind it here"
-        raise invalid(words, "model_id")
+    _refuse_another_task(model, method)
     if has["shape"] != found["input_shape"]:
         raise Refusal(
             Problem.SHAPE_MISMATCH,
@@ -32,12 +30,12 @@ def refuse_unfit(model: Model, dataset: Dataset, method: AnyMethod) -> None:
             f"the data set has values from {has['min']:g} to {has['max']:g}, the model's range is [{low:g}, {high:g}]",
         )
     largest = max((int(label) for label in has["labels"]), default=0) if has["labels"] else 0
-    if largest >= found["num_classes"]:
+    if not isinstance(method, Median) and largest >= found["num_classes"]:
         raise Refusal(
             Problem.LABELS_OUT_OF_RANGE,
             f"the data set has the label {largest}, the model classes 0 to {found['num_classes'] - 1}",
         )
-    kind = "lipschitz" if isinstance(method, Lipschitz) else "smoothing"  # what can be smoothed predicts
+    kind = method.kind if isinstance(method, Lipschitz | Median) else "smoothing"  # what can be smoothed predicts
     said = next((one for one in found["methods"] if one["kind"] == kind), {"applies": False, "reasons": []})
     if not said["applies"]:
         raise Refusal(
@@ -48,8 +46,23 @@ def refuse_unfit(model: Model, dataset: Dataset, method: AnyMethod) -> None:
         raise invalid(f"{words}; round them, or leave grid at auto", "method", "grid")
     if isinstance(method, Splitting) and (reason := method.unfit(span(dataset))):
         raise invalid(reason, "method", "sigma" if has.get("grid") else "kind")
+    if isinstance(method, Median) and (reason := method.too_large(found["num_outputs"])):
+        raise invalid(reason, "method", "n")
     if isinstance(method, Smoothing) and (reason := method.out_of_reach(prod(has["shape"]))):
         raise invalid(reason, "method", "target_radius")
+
+
+def _refuse_another_task(model: Model, method: AnyMethod) -> None:
+    task = model.settings.get("task", "classifier")
+    if task == "denoiser":
+        words = f"{model.id} is a denoiser; name it as denoiser_model_id, and the model behind it here"
+    elif task == "regressor" and not isinstance(method, Median):
+        words = f"{model.id} is a regressor, and {method.kind} is about classes; ask for its median (kind = median)"
+    elif task == "classifier" and isinstance(method, Median):
+        words = f"{model.id} is a classifier, and a median is of real numbers; register its file with task = regressor"
+    else:
+        return
+    raise invalid(words, "model_id")
 
 
 def refuse_unfit_denoiser(denoiser: Model, model: Model, method: AnyMethod) -> None:
@@ -59,7 +72,8 @@ def refuse_unfit_denoiser(denoiser: Model, model: Model, method: AnyMethod) -> N
     if isinstance(method, Lipschitz):
         raise invalid("a denoiser belongs to smoothing; leave it out, or certify by smoothing", "denoiser_model_id")
     if denoiser.settings.get("task") != "denoiser":
-        words = f"{denoiser.id} is a classifier; register the denoiser's file with task = denoiser, and name that"
+        task = denoiser.settings.get("task", "classifier")
+        words = f"{denoiser.id} is a {task}; register the denoiser's file with task = denoiser, and name that"
         raise invalid(words, "denoiser_model_id")
     made, taken = denoiser.summary["input_shape"], model.summary["input_shape"]
     if made != taken:
@@ -70,8 +84,9 @@ def refuse_unfit_denoiser(denoiser: Model, model: Model, method: AnyMethod) -> N
         )
 
 
-def chosen(dataset: Dataset, start: int, stop: int | None, step: int, method: AnyMethod) -> range:
-    """The indices of a subset; ``stop`` None is the end. Refuses what is empty, beyond the data, or too many shards."""
+def chosen(dataset: Dataset, start: int, stop: int | None, step: int, method: AnyMethod, *, outputs: int = 1) -> range:
+    """The indices of a subset; ``stop`` None is the end. ``outputs``: of a regressor. Refuses what is empty, beyond the
+    data, or too many shards, and too few samples for any of it."""
     assert dataset.summary is not None
     count = dataset.summary["count"]
     stop = count if stop is None else stop
@@ -80,7 +95,7 @@ def chosen(dataset: Dataset, start: int, stop: int | None, step: int, method: An
             Problem.SUBSET_OUT_OF_RANGE, f"the subset runs from {start} to {stop}, the data set has {count} inputs"
         )
     indices = range(start, stop, step)
-    if isinstance(method, Smoothed) and (reason := method.hopeless(len(indices))):
+    if isinstance(method, Smoothed) and (reason := method.hopeless(len(indices), outputs)):
         raise invalid(reason, "method", "n")
     most = MOST_SHARDS * method.shard_inputs(span(dataset))
     if len(indices) > most:

@@ -20,6 +20,8 @@ from models.tables import Model, Upload
 
 router = APIRouter(tags=["models"])
 
+Task = Literal["classifier", "denoiser", "regressor"]
+
 MOST_ELEMENTS = 2**24  # numbers of one input: 64 MiB as float32
 FileName = Annotated[str, StringConstraints(min_length=1, max_length=1000, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
@@ -74,14 +76,15 @@ class ModelInput(Input):
     upload_id: Id = Field(examples=["upl_0198f3c2d4e57a6b8c9d0e1f2a3b4c5d"])
     name: Text = Field(examples=["digits"])
     input: InputSpace
-    output: FileName | None = Field(default=None, description="Name of the output that holds the logits, of several.")
+    output: FileName | None = Field(default=None, description="Name of the output to take, of several.")
     labels: list[Text] | None = Field(default=None, max_length=100_000, description="Names of the classes, in order.")
     external_data: dict[FileName, Id] = Field(
         default={}, max_length=100, description="Uploads of weight files, by the name that the model file calls them."
     )
-    task: Literal["classifier", "denoiser"] = Field(
+    task: Task = Field(
         default="classifier",
-        description="denoiser (ONNX): its output is an input again, in the same units, before any normalisation.",
+        description="denoiser (ONNX): its output is an input again, in the same units, before any normalisation. "
+        "regressor (ONNX): its output (batch, outputs) is real numbers, whose medians under noise are bounded.",
     )
     architecture: Architecture | None = Field(
         default=None, description="Of a safetensors upload, which holds weights alone: what network they belong to."
@@ -89,7 +92,7 @@ class ModelInput(Input):
 
 
 class ModelOut(BaseModel):
-    """A model. `summary` is what intake found, once ready: classes, graph, and which methods apply and why not."""
+    """A model. `summary` is what intake found, once ready: classes or outputs, graph, what methods apply or why not."""
 
     id: str
     name: str
@@ -100,7 +103,7 @@ class ModelOut(BaseModel):
     input: dict[str, Any]
     output: str | None
     labels: list[str] | None
-    task: Literal["classifier", "denoiser"] = "classifier"
+    task: Task = "classifier"
     external_data: dict[str, str]
     architecture: dict[str, Any] | None = None
     summary: dict[str, Any] | None
@@ -175,10 +178,10 @@ def _refuse_unfit(body: ModelInput, kind: str) -> None:
         raise invalid(f"the upload is {kind} and holds its network itself; leave it out", "architecture")
     if kind != ONNX and body.output is not None:
         raise invalid(f"the upload is {kind}, which has one output; leave it out", "output")
-    if kind != ONNX and body.task == "denoiser":
-        raise invalid(f"the upload is {kind}, and a denoiser is taken as ONNX; export it to ONNX", "task")
-    if body.labels is not None and body.task == "denoiser":
-        raise invalid("a denoiser has no classes; leave the labels out", "labels")
+    if kind != ONNX and body.task != "classifier":
+        raise invalid(f"the upload is {kind}, and a {body.task} is taken as ONNX; export it to ONNX", "task")
+    if body.labels is not None and body.task != "classifier":
+        raise invalid(f"a {body.task} has no classes; leave the labels out", "labels")
     needed = {CANONICAL_WEIGHTS} if kind == CANONICAL else set()
     if kind != ONNX and set(body.external_data) != needed:
         what = f"name {CANONICAL_WEIGHTS}, and nothing else" if needed else "leave it out"

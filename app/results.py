@@ -29,6 +29,10 @@ QUALITY = re.compile(r"q\s*=\s*(0(?:\.\d{1,3})?|1(?:\.0{1,3})?)\s*(?:;|$)")
 LIMIT = f"Rows, at most. Unset: {PAGE} in JSON, all in JSON Lines."
 DECIMALS = 9
 Units = Literal["input values, before (x - mean) / std"]
+NO_CURVE = {
+    "prediction": "predicts and certifies no radius, so it has no curve; its summary has the accuracy",
+    "median": "bounds medians within one radius, so it has no curve; its results have the bounds",
+}
 UNITS: Units = "input values, before (x - mean) / std"
 
 
@@ -56,7 +60,9 @@ class Attack(BaseModel):
 class ResultItem(BaseModel):
     """What was certified for one input, with what the method says of it: counts (smoothing), margin (lipschitz).
 
-    A prediction certifies no radius: it abstains where `prediction` is null."""
+    A prediction certifies no radius: it abstains where `prediction` is null. A median has `median`, `lower` and
+    `upper`, an entry an output, null where nothing is known; `radius` is the one that was asked about. It abstains
+    where no output is bounded on both sides."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -157,9 +163,8 @@ def curve(certification_id: str, service: InService) -> Response:
     """Of the results so far: certified accuracy at each radius, with a 95 % band for all radii at once."""
     with service.database.read() as session:
         job = found(session, certification_id)
-        if norm_of(job) is None:
-            words = "predicts and certifies no radius, so it has no curve; its summary has the accuracy"
-            raise Refusal(Problem.NOT_FOUND, f"{job.id} {words}")
+        if job.method["kind"] in NO_CURVE:
+            raise Refusal(Problem.NOT_FOUND, f"{job.id} {NO_CURVE[job.method['kind']]}")
         rows = [row._replace(radius=toward_zero(row.radius)) for row in results.outcomes(session, job.id)]
     return JSONResponse({"norm": norm_of(job), "units": UNITS, **curves.curve(rows)})
 

@@ -35,11 +35,11 @@ WAIT = re.compile(r'(?:^|[,;])\s*wait\s*=\s*"?(\d{1,9})"?\s*(?:$|[,;])', re.IGNO
 
 class CertificationInput(Input):
     """How far may each input move before the model's answer may change? Or, of a prediction: what does the smoothed
-    classifier answer?"""
+    classifier answer? Of a regressor: between which numbers do its medians stay?"""
 
     model_id: Id = Field(examples=["mdl_0198f3c2d4e57a6b8c9d0e1f2a3b4c5d"])
     denoiser_model_id: Id | None = Field(
-        default=None, description="A model whose task is denoiser, in front of the model. smoothing only."
+        default=None, description="A model whose task is denoiser, in front of the model; for smoothed networks."
     )
     dataset_id: Id | None = Field(
         default=None, description="A data set, or: `inputs`.", examples=["dat_0198f3c2d4e57a6b8c9d0e1f2a3b4c5d"]
@@ -117,13 +117,14 @@ def _start(service: Service, body: CertificationInput) -> str:
         if body.denoiser_model_id is not None:
             denoiser = _named(session, Model, body.denoiser_model_id, "denoiser_model_id")
             refuse_unfit_denoiser(denoiser, model, body.method)
+        subset = (body.subset.start, body.subset.stop, body.subset.step)
         row = certifications.add(
             session,
             model,
             dataset,
             denoiser=denoiser,
             method=body.method.model_dump(),
-            indices=chosen(dataset, body.subset.start, body.subset.stop, body.subset.step, body.method),
+            indices=chosen(dataset, *subset, body.method, outputs=(model.summary or {}).get("num_outputs") or 1),
             cost=body.method.cost(span(dataset)),
             shard_inputs=body.method.shard_inputs(span(dataset)),
         )

@@ -71,6 +71,11 @@ def summary(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     return figures | {"decisions": {answer: decisions[answer] for answer in DECISIONS}} if decisions else figures
 
 
+def bounded(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """As :func:`summary`, of a certification that bounds medians: there is no right answer, and one radius."""
+    return summary(outcomes) | {"accuracy": None, "certified_accuracy": None, "median_radius": None}
+
+
 def answers(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     """As :func:`summary`, of a certification that predicts and certifies no radius: abstaining is no right answer."""
     figures = summary([outcome._replace(radius=None) for outcome in outcomes])

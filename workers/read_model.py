@@ -10,7 +10,7 @@ import onnxruntime
 import torch
 
 from models.problems import Problem
-from radii.graph import Graph, UnsupportedModel, check_batch_independence, methods, normalized, to_module
+from radii.graph import Graph, Task, UnsupportedModel, check_batch_independence, methods, normalized, to_module
 from radii.graph.network import is_canonical
 from workers.network import external_data, read_graph
 from workers.rejected import Json, Rejected
@@ -22,10 +22,21 @@ TOLERANCE = 1e-4  # of the largest logit; float32 in another order of summation 
 NOT_ALONE = {
     "node": None,
     "operator": "",
-    "reason": "a denoiser classifies nothing",
-    "remedy": "Name it as denoiser_model_id, beside the classifier in model_id",
+    "reason": "a denoiser answers nothing by itself",
+    "remedy": "Name it as denoiser_model_id, beside the model in model_id",
 }
-NONE = [{"kind": kind, "applies": False, "reasons": [NOT_ALONE]} for kind in ("smoothing", "lipschitz")]
+NO_CLASSES = {
+    "node": None,
+    "operator": "",
+    "reason": "a regressor has no classes",
+    "remedy": "Ask for its median; of logits, register the file as a classifier",
+}
+NO_LOGITS = {
+    "node": None,
+    "operator": "",
+    "reason": "the median is of a regressor's outputs",
+    "remedy": "Register the file with task = regressor",
+}
 TYPES = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(float16)": np.float16}
 
 
@@ -59,10 +70,25 @@ def read_model(order: Json) -> Json:
         "digest": graph.digest,
         "input_shape": list(graph.input_shape),
         "num_classes": graph.num_classes if task == "classifier" else None,
+        "num_outputs": graph.num_classes if task == "regressor" else None,
         "graph": graph.summary(),
-        "methods": methods(graph) if task == "classifier" else NONE,
+        "methods": _methods(graph, task),
         "checked": {**checked, "inputs": SAMPLES},
     }
+
+
+def _methods(graph: Graph, task: Task) -> list[Json]:
+    """What applies to a network of this task, and why not what does not."""
+    if task == "denoiser":
+        return [_not(kind, NOT_ALONE) for kind in ("smoothing", "lipschitz", "median")]
+    if task == "regressor":
+        median = {"kind": "median", "applies": True, "reasons": []}
+        return [*(_not(kind, NO_CLASSES) for kind in ("smoothing", "lipschitz")), median]
+    return [*methods(graph), _not("median", NO_LOGITS)]
+
+
+def _not(kind: str, reason: Json) -> Json:
+    return {"kind": kind, "applies": False, "reasons": [reason]}
 
 
 def unsupported(reason: str, remedy: str) -> Rejected:

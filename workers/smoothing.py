@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from radii.methods import Prediction, Smoothed, Smoothing
+from radii.methods import Median, Prediction, Smoothed, Smoothing
 from radii.norms import converted, in_l2
 from radii.smoothing import (
     GRIDS,
@@ -21,6 +21,7 @@ from radii.smoothing import (
 )
 from radii.smoothing.simplex import Scoring
 from workers.execution import Ask, Runs
+from workers.medians import by_order
 from workers.prepared import Emit, Json, Prepared, inputs, result
 from workers.sampled import Sampled
 from workers.scores import by_scores, network_lipschitz
@@ -28,7 +29,9 @@ from workers.scores import by_scores, network_lipschitz
 Test = Callable[[Noise, torch.device], None]
 
 
-def smooth(method: Smoothing | Prediction, model: Prepared, order: Json, emit: Emit, ask: Ask, test: Test) -> None:
+def smooth(
+    method: Smoothing | Prediction | Median, model: Prepared, order: Json, emit: Emit, ask: Ask, test: Test
+) -> None:
     """Every input that has no result yet; ``test`` raises where the noise of a device is not to be trusted. Raises
     ``ValueError`` where the order does not add up."""
     lipschitz, why_not = network_lipschitz(method, model) if method.soft else (None, None)
@@ -47,12 +50,15 @@ def smooth(method: Smoothing | Prediction, model: Prepared, order: Json, emit: E
         scoring = Scoring("hardmax")
         if isinstance(method, Prediction):
             prediction, radius, detail = _answered(method, task)
+        elif isinstance(method, Median):
+            prediction, radius, detail = by_order(method, task)
         elif method.soft:
             prediction, radius, detail = by_scores(method, task, lipschitz, why_not)
             scoring = Scoring(detail["scores"]["map"], detail["scores"]["factor"])
         else:
             prediction, radius, detail = _by_votes(method, task)
-        detail |= {"noise": noise.name, **runs.said(), "seconds": time.perf_counter() - started}
+        # a median from the ledger says itself what ran its samples
+        detail = {"noise": noise.name, **runs.said(), **detail, "seconds": time.perf_counter() - started}
         abstained = (prediction if isinstance(method, Prediction) else radius) is None
         if (
             isinstance(method, Smoothing)

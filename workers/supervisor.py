@@ -19,7 +19,7 @@ from models.repositories.chunks import ChunkCounts, CountsMismatch, InputResult
 from models.repositories.leases import Claim, LostClaim
 from models.repositories.ledger import Streams
 from models.repositories.shards import Network, WorkOrder
-from radii.methods import Lipschitz, Smoothing, Splitting, parse_method
+from radii.methods import Lipschitz, Median, Smoothing, Splitting, parse_method
 from radii.smoothing import input_digest
 from workers.child import Ended, Runner
 from workers.desk import Desk, LetGo
@@ -73,17 +73,20 @@ class Supervisor:
         x = np.load(self.desk.blobs.path(order.x_blob), mmap_mode="r", allow_pickle=False)
         networks = [network.digest for network in (order.denoiser, order.model) if network is not None]
         grid = None if method.grid == "off" else order.grid
-        question = ""
-        if (
-            isinstance(method, Smoothing) and method.soft
-        ):  # the pilot's choice, and which samples may count on a constant
+        asked: Json = {}
+        if isinstance(method, Median):
+            asked = {"n": method.n, "radius": method.radius}
+        elif isinstance(method, Smoothing) and method.soft:
+            # the pilot's choice, and which samples may count on a constant
+            asked = {"n0": method.n0, "n": method.n}
+        if asked:
             alpha = method.alpha / order.inputs if method.family_wise else method.alpha
-            question = ledger.name({"n0": method.n0, "n": method.n, "alpha": alpha, "radii": radii.__version__})
+            asked |= {"alpha": alpha, "radii": radii.__version__}
         return Streams(
             model=" > ".join(networks),
             noise=ledger.name({**method.votes_depend_on, "grid": grid}),
             inputs={index: input_digest(x[index]) for index in order.indices},
-            question=question,
+            question=ledger.name(asked) if asked else "",
         )
 
     def _letter(self, order: WorkOrder) -> Json:

@@ -6,7 +6,7 @@ from sqlalchemy.orm import Session
 from models import cross_check
 from models.base import Json, now
 from models.bell import Bell
-from models.curve import answers, summary
+from models.curve import answers, bounded, summary
 from models.database import ring_after_commit
 from models.ids import CERTIFICATION, SHARD, new_id
 from models.problems import Problem
@@ -15,6 +15,7 @@ from models.states import TERMINAL, IllegalMove, JobState, guard
 from models.tables import Certification, Chunk, Dataset, Model, Shard
 
 OPEN = (JobState.QUEUED, JobState.RUNNING)
+FIGURES = {"prediction": answers, "median": bounded}
 
 
 def add(
@@ -97,7 +98,7 @@ def _end(session: Session, certification: Certification, state: JobState) -> Non
         raise IllegalMove(f"{certification.state} -> {state}")
     certification.state = JobState(guard(certification.state, state))
     certification.finished_at = now()
-    figure = answers if certification.method["kind"] == "prediction" else summary
+    figure = FIGURES.get(certification.method["kind"], summary)
     figures = figure(results.outcomes(session, certification.id))
     figures |= reports.summary(reports.get(session, certification.id))
     if checked := _cross_check(session, certification):
@@ -107,7 +108,8 @@ def _end(session: Session, certification: Certification, state: JobState) -> Non
     if certification.execution is not None:
         figures["execution"] = certification.execution
     if certification.denoiser is not None:
-        both = {"classifier": certification.model, "denoiser": certification.denoiser}
+        task = certification.model.settings.get("task", "classifier")
+        both = {task: certification.model, "denoiser": certification.denoiser}
         figures["networks"] = {name: (model.summary or {}).get("digest") for name, model in both.items()}
     certification.summary = figures
     session.flush()

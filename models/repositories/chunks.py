@@ -18,9 +18,13 @@ Counts = list[int]
 COUNTS = {
     "smoothing": {"pilot": "pilot_counts", "estimate": "counts"},
     "prediction": {"predict": "counts"},
+    "median": {"median": "counts"},
     "splitting": {"split": "counts"},
 }
 """Which sums of chunks a result must hold, by the stage of the chunks."""
+
+MEDIAN = ("median", "lower", "upper", "executor", "batch_size")
+"""What the ledger keeps of a median's result."""
 
 MEAN_ROUNDING = 1e-9  # a million chunks merged one after the other, each to 2^-53
 
@@ -86,9 +90,8 @@ def add_result(
     if sampled:
         taken = _take(session, shard, result)
         if streams is not None:
-            predicted = shard.certification.method["kind"] == "prediction"
             result.detail["reused"] = sum(sum(chunk.counts) for chunk in taken if chunk.number == REUSED)
-            if others := ledger.other_noises(session, streams, result.index, predicted=predicted):
+            if others := ledger.other_noises(session, streams, result.index, shard.certification.method):
                 result.detail["other_noises"] = others
             for stage, beginnings in _known(taken, result.detail).items():
                 entries += [ledger.row(streams, result.index, stage, known) for known in beginnings if known.samples]
@@ -125,6 +128,8 @@ def _known(taken: Sequence[Chunk], detail: Json) -> dict[str, list[Beginning]]:
             "pilot": [Beginning(sums["pilot"], pilot)],
             "estimate": [Beginning(sums["estimate"], detail["scores"])],
         }
+    if "median" in sums:
+        return {"median": [Beginning(sums["median"], {name: detail[name] for name in MEDIAN})]}
     whole = _sums([chunk for chunk in taken if sum(chunk.counts) % ledger.CHUNK == 0])
     known = {stage: [Beginning(counts), Beginning(whole.get(stage, []))] for stage, counts in sums.items()}
     if detail.get("decision") is not None:  # its looks are other samples than a radius's chunks

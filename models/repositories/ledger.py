@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -29,7 +29,7 @@ class Streams:
     model: str
     noise: str
     inputs: Mapping[int, str]  # index -> digest
-    question: str = ""  # of mean scores
+    question: str = ""  # of mean scores, and of medians
 
     def stage(self, name: str) -> str:
         """What the ledger calls this stage."""
@@ -38,7 +38,8 @@ class Streams:
 
 @dataclass(frozen=True)
 class Beginning:
-    """What is known of the first samples of a stream: their votes, and of mean scores what chunks say of them."""
+    """What is known of the first samples of a stream: their votes; of mean scores also what chunks say of them, of
+    medians what their result does."""
 
     counts: Counts
     scores: Json | None = None
@@ -57,6 +58,8 @@ def stages(method: Json) -> dict[str, int]:
     """The stages whose samples are kept here, and how many of each the method asks for."""
     if method["kind"] == "prediction":
         return {"predict": method["n"]}
+    if method["kind"] == "median":
+        return {"median": method["n"]}
     pilot = {"pilot": method["n0"]}
     # A decision looks at each step how many samples it still needs: its chunks are others than a radius's.
     return pilot if method.get("mode") == "decide" else pilot | {"estimate": method["n"]}
@@ -103,12 +106,12 @@ def add(session: Session, new: list[Json]) -> None:
         session.execute(insert(Ledger).values(**values).on_conflict_do_nothing())
 
 
-def other_noises(session: Session, streams: Streams, index: int, *, predicted: bool) -> list[Json]:
-    """The other noises that this model and input have been asked about so far: predictions, or certificates."""
+def other_noises(session: Session, streams: Streams, index: int, method: Json) -> list[Json]:
+    """The other noises that this model and input have been asked about so far by that kind of method."""
     names = select(Ledger.noise).where(
         Ledger.model == streams.model,
         Ledger.input == streams.inputs[index],
         Ledger.noise != streams.noise,
-        Ledger.stage == "predict" if predicted else Ledger.stage != "predict",
+        or_(*(Ledger.stage.startswith(stage) for stage in stages(method))),
     )
     return [json.loads(text) for text in sorted(set(session.scalars(names)))]

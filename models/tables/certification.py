@@ -25,9 +25,9 @@ class Certification(Base):
     stop: Mapped[int]
     step: Mapped[int]
     state: Mapped[JobState] = mapped_column(StateColumn(JobState), default=JobState.QUEUED, index=True)
-    # What runs its samples (smoothing, prediction): executor and batch_size, settled before the first is counted.
+    # What runs its samples (smoothed networks): executor and batch_size, settled before the first is counted.
     execution: Mapped[Json | None]
-    # Progress, in samples (smoothing, prediction) or inputs (lipschitz).
+    # Progress, in samples (smoothed networks, splitting) or inputs (lipschitz).
     done: Mapped[int] = mapped_column(BigInteger, default=0)
     total: Mapped[int] = mapped_column(BigInteger)
     summary: Mapped[Json | None]

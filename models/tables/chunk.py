@@ -17,8 +17,9 @@ class Chunk(Base):
 
     certification_id: Mapped[str] = mapped_column(ForeignKey("certifications.id", ondelete="CASCADE"), primary_key=True)
     index: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    stage: Mapped[str] = mapped_column(primary_key=True)  # pilot | estimate | predict | split
+    stage: Mapped[str] = mapped_column(primary_key=True)  # pilot | estimate | predict | median | split
     number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     counts: Mapped[list[int]] = mapped_column(JSON_COLUMN)
-    # Of mean scores: what the pilot chose, or mean and squares (sums of squared differences from it) a class.
+    # Of mean scores: what the pilot chose, or mean and squares (sums of squared differences from it) a class. Of a
+    # median from the ledger: its bounds, and what ran its samples.
     scores: Mapped[Json | None]

@@ -11,7 +11,8 @@ class Ledger(Base):
     choosing the best of several questions leaves its trace.
 
     What is kept of mean scores depends on more: on what the pilot chose, which depends on all that was asked. They are
-    kept for the very same question alone; `stage` ends with it.
+    kept for the very same question alone; `stage` ends with it. So are the bounds of medians: the outputs
+    that they are among are too many to keep.
     """
 
     __tablename__ = "ledger"
@@ -19,7 +20,7 @@ class Ledger(Base):
     model: Mapped[str] = mapped_column(primary_key=True)  # digest of its graph; with a denoiser, of both
     input: Mapped[str] = mapped_column(primary_key=True)  # digest
     noise: Mapped[str] = mapped_column(primary_key=True)  # what of the method and the data set the votes depend on
-    stage: Mapped[str] = mapped_column(primary_key=True)  # pilot | estimate | predict; of scores, then the question
+    stage: Mapped[str] = mapped_column(primary_key=True)  # pilot | estimate | predict | median; of some, the question
     samples: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     counts: Mapped[list[int]] = mapped_column(JSON_COLUMN)
     scores: Mapped[Json | None]  # as in chunks

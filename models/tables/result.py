@@ -15,6 +15,6 @@ class Result(Base):
     prediction: Mapped[int | None]
     radius: Mapped[float | None]
     abstained: Mapped[bool]
-    # Method's own: counts, pilot_counts, n, p_lower (smoothing); counts, n, p_value (prediction); runner_up, margin,
-    # lipschitz (lipschitz); seconds.
+    # Method's own: counts, pilot_counts, n, p_lower (smoothing); counts, n, p_value (prediction); median,
+    # lower, upper (median); runner_up, margin, lipschitz (lipschitz); seconds.
     detail: Mapped[Json]

@@ -1,4 +1,4 @@
-"""`radii certify` and `radii predict`: upload, wait for intake, certify, show and keep the results."""
+"""`radii certify`, `predict` and `median`: upload, wait for intake, certify, show and keep the results."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from radii.cli.console import err, fail, out, plain, print_json
 from radii.cli.npy import input_shape
 from radii.cli.progress import progress
-from radii.cli.report import print_report, print_results, save_results
+from radii.cli.report import NO_CURVE, print_report, print_results, save_results
 from radii.client import Client
 from radii.methods import parse_method
 
@@ -30,7 +30,8 @@ def command(
     output: Path | None,
     as_json: bool,
 ) -> None:
-    """Do what the command line says. Ends with exit code 2 if that can't be right. Predictions are shown one by one."""
+    """Do what the command line says. Ends with exit code 2 if that can't be right. Where there is no
+    curve, inputs are shown one by one."""
     question = checked(method)
     for given in (model, data, denoiser):
         if given is not None and not is_id(given) and not Path(given).is_file():
@@ -41,12 +42,12 @@ def command(
             job = follow(client, job)
         if output is not None:
             save_results(client, job["id"], output)
-        predicts = job["method"]["kind"] == "prediction"
+        one_by_one = job["method"]["kind"] in NO_CURVE
         if as_json:
-            more = {"results": list(client.results(job["id"]))} if predicts else {"curve": client.curve(job["id"])}
-            print_json({**job, **more})
+            rows = {"results": list(client.results(job["id"]))} if one_by_one else {}
+            print_json({**job, **(rows or {"curve": client.curve(job["id"])})})
         else:
-            if predicts:
+            if one_by_one:
                 print_results(client.results(job["id"]))
             print_report(client, job)
             kept = "" if output is None else f"Every input: {plain(str(output))}   "
@@ -116,7 +117,7 @@ def follow(client: Client, job: Json) -> Json:
 
 
 def _doing(kind: str) -> str:
-    return "predicting" if kind == "prediction" else f"certifying ({kind})"
+    return {"prediction": "predicting", "median": "bounding medians"}.get(kind, f"certifying ({kind})")
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -29,14 +29,12 @@ from radii.cli.options import (
     Std,
     Subset,
     Url,
+    given,
     method_option,
 )
+from radii.cli.smoothed import median, predict
 
 RESULTS = Path("results.jsonl")
-
-
-def _given(options: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if value is not None}
 
 
 class Kind(StrEnum):
@@ -163,9 +161,9 @@ def certify(
     certify.command(
         model,
         data,
-        _given(question),
+        given(question),
         denoiser=denoiser,
-        settings=_given(settings),
+        settings=given(settings),
         subset=subset,
         url=url,
         output=output,
@@ -173,46 +171,8 @@ def certify(
     )
 
 
-@app.command()
-def predict(
-    model: ModelName,
-    data: DataName,
-    sigma: Sigma = None,
-    noise: Annotated[str | None, method_option("Its law: gaussian (default), uniform or laplace.")] = None,
-    alpha: Annotated[
-        float | None, method_option("Chance that an answer is not that of the smoothed classifier. Default: 0.001.")
-    ] = None,
-    n: Annotated[int | None, method_option("Samples an input. Default: 1000.")] = None,
-    grid: GridMode = None,
-    family_wise: FamilyWise = None,
-    denoiser: Denoiser = None,
-    shape: Shape = None,
-    range_: Range = None,
-    mean: Mean = None,
-    std: Std = None,
-    name: ModelTitle = None,
-    architecture: ArchitectureOption = None,
-    subset: Subset = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="A file, one line of JSON an input.")] = None,
-    url: Url = None,
-    as_json: AsJson = False,
-) -> None:
-    """Answer as the smoothed classifier does, which is what `radii certify --sigma` certifies; abstain in doubt."""
-    from radii.cli import certify
-
-    question = {"sigma": sigma, "noise": noise, "alpha": alpha, "n": n, "grid": grid, "family_wise": family_wise}
-    settings = {"shape": shape, "range": range_, "mean": mean, "std": std, "name": name, "architecture": architecture}
-    certify.command(
-        model,
-        data,
-        _given({"kind": "prediction", **question}),
-        denoiser=denoiser,
-        settings=_given(settings),
-        subset=subset,
-        url=url,
-        output=output,
-        as_json=as_json,
-    )
+app.command()(predict)
+app.command()(median)
 
 
 @app.command()
@@ -249,7 +209,7 @@ def lipschitz(
     lipschitz.command(
         file,
         external_data or [],
-        _given({"kind": "lipschitz", "bound": bound, "rtol": rtol}),
+        given({"kind": "lipschitz", "bound": bound, "rtol": rtol}),
         mean=mean or [0.0],
         std=std or [1.0],
         output=output,

@@ -25,6 +25,11 @@ def input_option(
     )
 
 
+def given(options: dict[str, Any]) -> dict[str, Any]:
+    """Those that were given."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
 Url = Annotated[
     str | None, typer.Option("--url", envvar="RADII_URL", help="The service.", show_default="this machine's port 8000")
 ]

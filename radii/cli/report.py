@@ -16,6 +16,7 @@ from radii.client import Client
 
 Json = dict[str, Any]
 
+NO_CURVE = ("prediction", "median")  # kinds of methods
 HALF_STEP = 0.5 / 255  # of an 8-bit pixel
 VACUOUS = (
     "vacuous: even a margin of 16 logits certifies less than half a step of an 8-bit pixel. "
@@ -53,7 +54,7 @@ def print_report(client: Client, job: Json) -> None:
         table.add_row("bound", f"{above(bound['upper'])}  ({bound['norm']}, by the rule: {plain(bound['rule'])})")
         if bound["vacuous"] and (found["median_radius"] or 0.0) < HALF_STEP:  # logits may be large as well
             table.add_row("[yellow]beware[/]", VACUOUS)
-    curve = None if job["method"]["kind"] == "prediction" else client.curve(job["id"])
+    curve = None if job["method"]["kind"] in NO_CURVE else client.curve(job["id"])
     if curve and found["median_radius"] is not None:
         table.add_row("median radius", f"{down(found['median_radius'], decimals(curve['norm']))}  ({curve['norm']})")
     if checked := found.get("cross_check"):
@@ -86,9 +87,12 @@ def cross_check_in_words(found: Json) -> str:
 
 
 def print_results(rows: Iterable[Json]) -> None:
-    """A row an input: index, label, prediction, radius; of predictions the p-value."""
+    """A row an input: index, label, prediction, radius; of predictions the p-value. Of medians a row an output."""
     rows = iter(rows)
     first = next(rows, None)
+    if first and "lower" in first:
+        _print_medians(chain([first], rows))
+        return
     last = "p-value" if first and "p_value" in first else "radius"
     table = Table("index", "label", "prediction", last, header_style="bold")
     for column in table.columns:
@@ -98,6 +102,21 @@ def print_results(rows: Iterable[Json]) -> None:
         cells = (_text(row["index"]), _text(row["label"]), *_answer(row))
         table.add_row(*cells, style="red" if wrong else "dim" if row["abstained"] else None)
     out.print(table)
+
+
+def _print_medians(rows: Iterable[Json]) -> None:
+    table = Table("index", "output", "median", "at least", "at most", header_style="bold")
+    for column in table.columns:
+        column.justify = "right"
+    for row in rows:
+        for output, (median, lower, upper) in enumerate(zip(row["median"], row["lower"], row["upper"], strict=True)):
+            cells = ("-" if median is None else f"{median:.7g}", _end(lower, ROUND_FLOOR), _end(upper, ROUND_CEILING))
+            table.add_row(str(row["index"]), str(output), *cells, style="dim" if None in (lower, upper) else None)
+    out.print(table)
+
+
+def _end(bound: float | None, rounding: str) -> str:
+    return "-" if bound is None else _digits(bound, rounding)
 
 
 def _answer(row: Json) -> tuple[str, str]:

@@ -77,7 +77,7 @@ class Client:
         begins. A safetensors file needs its ``architecture``: {"name": ..., "parameters": {...}}.
 
         ``shape`` is that of one input, without the batch; ``range`` its values before (x - ``mean``) / ``std``;
-        ``task``: "classifier" (default) or "denoiser".
+        ``task``: "classifier" (default), "denoiser" or "regressor".
         """
         file = Path(file)
         external = {path.name: self.upload(path, on_bytes=on_bytes)["id"] for path in external_data(file)}
@@ -153,6 +153,22 @@ class Client:
         if "results" not in job or job["problem"]:
             self.wait(job, timeout=timeout)
         return list(self.results(job["id"]))
+
+    def median(
+        self,
+        model_id: str,
+        inputs: Any,
+        method: Mapping[str, Any] | BaseModel,
+        *,
+        denoiser_model_id: str | None = None,
+        timeout: float | None = None,
+    ) -> list[Json]:
+        """Between which numbers a regressor's smoothed medians stay near a few inputs: a document each, with
+        ``median``, ``lower`` and ``upper``, an entry an output (None: nothing is known).
+
+        ``method``: {"kind": "median", "sigma": ..., "radius": ...}; otherwise as :meth:`predict`.
+        """
+        return self.predict(model_id, inputs, method, denoiser_model_id=denoiser_model_id, timeout=timeout)
 
     def get(self, resource_id: str) -> Json:
         """The model, data set or certification of that id."""

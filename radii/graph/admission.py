@@ -62,7 +62,11 @@ def admitted(graph: Graph, limits: Limits, task: Task = "classifier") -> Graph:
         obstacles.append(Obstacle(None, "", words, remedy))
     if task == "classifier" and (len(output) != 1 or output[0] < 2):
         words = f"the output has the shape (batch, {', '.join(map(str, output))})"
-        obstacles.append(Obstacle(None, "", words, "It must be logits of shape (batch, classes), two classes or more"))
+        remedy = "It must be logits of shape (batch, classes), two classes or more"
+        obstacles.append(Obstacle(None, "", words, remedy))
+    if task == "regressor" and len(output) != 1:
+        words = f"the output has the shape (batch, {', '.join(map(str, output))})"
+        obstacles.append(Obstacle(None, "", words, "It must be of shape (batch, outputs)"))
     peak = graph.peak_elements()
     if peak > limits.activation_elements:
         words = f"one sample needs {peak} activation entries at once, over the limit of {limits.activation_elements}"

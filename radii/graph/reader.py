@@ -32,7 +32,7 @@ def read_onnx(
     task: Task = "classifier",
 ) -> Graph:
     """The graph of an ONNX file (opset 8-26, default domain) with one input and logits (batch, classes); of a denoiser,
-    with an output of the input's shape.
+    with an output of the input's shape; of a regressor, with real numbers (batch, outputs).
 
     ``external_data`` holds the files that weights lie in, by the name the export gave them; ``output`` names one
     of several outputs. Raises `UnsupportedModel` with everything that stands in the way, whatever the bytes are.
@@ -145,7 +145,7 @@ class _Reader(NodeReader):
         if self.obstacles or source is None or not isinstance(result, Activation):
             raise UnsupportedModel(self.obstacles)
         if result.whole:
-            flat = self.task == "classifier"
+            flat = self.task != "denoiser"
             shape = (prod(result.shape),) if flat else self.shapes[source.id]
             result = self.reshaped(result, shape, -1, "")  # at a batch of 2: the logits of both
         graph = Graph.build(source.id, self.shapes[source.id], result.id, self.nodes)
@@ -233,12 +233,15 @@ class _Reader(NodeReader):
                 if made != wanted or not (result.whole or result.shape == self.source[0].shape):
                     words = f"the output {quoted(name)} of shape {result.shape} has not the input's"
                     self.obstacle(words, "A denoiser's output has the shape of its input, (batch, ...)")
-            elif len(shape) != 2 or shape[0] != self.batch or shape[1] < 2:
+            elif len(shape) != 2 or shape[0] != self.batch or shape[1] < (1 if self.task == "regressor" else 2):
                 words = ", ".join("batch" if size is None else str(size) for size in shape)
                 self.obstacle(
                     f"the output {quoted(name)} has the shape ({words})"
                     + (f" at a batch of {self.batch}" if result.whole else ""),
-                    "The output must be logits of shape (batch, classes) with at least two classes",
+                    "The output must be of shape (batch, outputs)"
+                    if self.task == "regressor"
+                    else "The output must be logits of shape (batch, classes) with at least two classes; numbers of "
+                    "shape (batch, outputs) that are none are a regressor's (task = regressor)",
                 )
         elif result is not None:
             self.obstacle(f"the output {quoted(name)} does not depend on the input", "Export the whole model")

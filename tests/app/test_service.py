@@ -32,7 +32,13 @@ MOST_MEMORY = 120 * 2**20
 
 def test_capabilities(client: Client, settings: Settings) -> None:
     able = client.get("/v1/capabilities").json()
-    assert [method["kind"] for method in able["methods"]] == ["smoothing", "lipschitz", "prediction", "splitting"]
+    assert [method["kind"] for method in able["methods"]] == [
+        "smoothing",
+        "lipschitz",
+        "prediction",
+        "median",
+        "splitting",
+    ]
     assert able["methods"][0]["schema"] == METHODS[0].model_json_schema()
     assert able["limits"]["upload_bytes"] == settings.max_upload_bytes
     assert able["versions"]["api"] == "v1"

@@ -131,6 +131,10 @@ def test_outputs() -> None:
     constants = {"w": WEIGHT, "one": WEIGHT[:, :1]}
     assert "at least two classes" in reasons(model([node("Gemm", ["x", "one"])], (6,), constants))
     assert "at least two classes" in reasons(model([node("Relu", ["x"])], (2, 3), constants))
+    assert read_onnx(model([node("Gemm", ["x", "one"])], (6,), constants), task="regressor").num_classes == 1
+    assert "shape (batch, outputs)" in reasons(model([node("Relu", ["x"])], (2, 3), constants), task="regressor")
+    one = [node("Gemm", ["x", "one"], "z"), node("Squeeze", ["z", "axes"])]
+    assert "has the shape (batch)" in reasons(model(one, (6,), constants | {"axes": np.array([1])}), task="regressor")
     assert "does not depend" in reasons(model([node("Relu", ["x"], "r"), node("Neg", ["w"])], (6,), constants))
     assert "made by no node" in reasons(model([GEMM], (6,), constants, output="other"))
     proto = onnx.ModelProto.FromString(model([GEMM, node("Softmax", ["y"], "p")], (6,), constants))

@@ -73,6 +73,7 @@ def test_the_summary_of_a_good_model(tmp_path: Path) -> None:
     assert {method["kind"]: method["applies"] for method in summary["methods"]} == {
         "smoothing": True,
         "lipschitz": True,
+        "median": False,
     }
     assert summary["checked"]["max_relative_difference"] < 1e-5
     assert summary["checked"]["against"].startswith("onnxruntime ")
