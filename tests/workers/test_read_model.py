@@ -17,6 +17,7 @@ from safetensors.torch import save
 
 from models.settings import Settings
 from radii.graph import read_onnx, to_canonical
+from radii.smoothing import executors
 from tests import factories
 from tests.workers.harness import EXAMPLES
 from workers import prepared
@@ -79,6 +80,22 @@ def test_the_summary_of_a_good_model(tmp_path: Path) -> None:
     assert summary["checked"]["against"].startswith("onnxruntime ")
     scaled = read_model(order(EXAMPLES / "digits.onnx", input=factories.INPUT | {"std": [0.5]}))
     assert scaled["digest"] != summary["digest"]  # another function of the client's input
+
+
+@pytest.mark.parametrize("batch", ["N", 1])
+def test_a_regressor_may_have_one_output_and_every_executor_runs_it(batch: Any, tmp_path: Path) -> None:
+    file = written(dense(WEIGHT[:1], batch), tmp_path)
+    summary = read_model(order(file, input=FLAT, task="regressor"))
+    assert (summary["task"], summary["num_outputs"], summary["num_classes"]) == ("regressor", 1, None)
+    assert [method["kind"] for method in summary["methods"] if method["applies"]] == ["median"]
+    graph = read_onnx(file.read_bytes(), task="regressor")
+    x = torch.rand(5, 6)
+    expected = x.double() @ torch.from_numpy(WEIGHT[:1].astype(np.float32)).double().T
+    for name in executors.executors(graph, torch.device("cpu")):
+        found = executors.build(name, graph, torch.device("cpu"))(x)
+        assert found.shape == (5, 1) and torch.allclose(found.double(), expected, atol=1e-5)
+    with pytest.raises(Rejected, match="task = regressor"):
+        read_model(order(file, input=FLAT))
 
 
 @pytest.mark.parametrize("batch", ["N", 1])
