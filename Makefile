@@ -28,8 +28,8 @@ demo: setup  ## Start the service, certify a real network on real data, show the
 up: setup  ## Start the service on 127.0.0.1:8000 (settings: RADII_* variables, see docs/settings.md)
 	@exec $(BIN)/radii up
 
-test: setup  ## Run every test
-	$(BIN)/python -m pytest
+test: setup  ## Run every test, in two processes
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: lint  ## Lint, and hold migrations and generated files against the code
 	$(BIN)/python docs/generate.py --check

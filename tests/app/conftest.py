@@ -55,7 +55,8 @@ def anonymous(app: FastAPI, database: Database) -> Iterator[httpx.Client]:
     """A client without a key."""
     with database.write() as session:
         keys.add(session, "test", KEY)
-    # asyncio turns off Nagle's algorithm, which costs each answer 40 ms, only where a socket names its protocol.
+    # asyncio turns off Nagle's algorithm, which costs each answer 40 ms, only where a socket names its protocol;
+    # verify=False: no certificates are read for http.
     with socket.socket(proto=socket.IPPROTO_TCP) as listener:
         listener.bind(("127.0.0.1", 0))
         server = Server(app)
