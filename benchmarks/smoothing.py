@@ -8,7 +8,8 @@ code: Cohen et al. 2019 (smoothing/core.py, `_sample_noise`: a repeated input, `
 Python), ART 1.x (RandomizedSmoothing, `_prediction_counts`: all n noisy copies in numpy, then batches of 128).
 radii runs the network by the executor, and at the batch size, that its own search finds first.
 "forward alone" is that on a ready batch, without noise or votes, in the workers' environment; "torch" is radii without
-the search. Ratios above 1: radii is faster.
+the search; "sgemm" is what the network's multiply-adds take at the rate of a large float32 matrix product: no loop
+around a forward pass by direct convolution is faster. Ratios above 1: radii is faster.
 """
 
 import json
@@ -92,6 +93,17 @@ def floor(classifier: Classifier, x: torch.Tensor, num: int, batch_size: int) ->
             classifier(batch[: num - start])
 
 
+def sgemm() -> float:
+    """Seconds a multiply-add takes in the product of two large matrices."""
+    left, right = torch.rand(2, 1024, 1024)
+    best = math.inf
+    for _ in range(10):
+        start = time.process_time()
+        torch.mm(left, right)
+        best = min(best, time.process_time() - start)
+    return best / 1024**3
+
+
 SIDES = {  # and how they run the network: as it was, at a batch size; or by an executor
     "Cohen et al., batch 100": (cohen, 100),
     "Cohen et al., batch 400": (cohen, 400),
@@ -100,6 +112,7 @@ SIDES = {  # and how they run the network: as it was, at a batch size; or by an 
     "radii, Gaussian": (lambda *call: radii(*call, noise="gaussian"), None),
     "radii, torch": (radii, Execution(TORCH, START)),
     "forward alone": (floor, None),
+    "sgemm": (None, None),
 }
 
 
@@ -136,6 +149,8 @@ def measure(network: str, side: str, chosen: str) -> float | dict[str, Any]:
         batch_size = way
     else:
         graph = read_onnx(export(original, (3, 32, 32), dynamo=False, opset=17, dynamic=True))
+        if side == "sgemm":
+            return sgemm() * graph.summary()["multiply_adds"] * 1e6
         if function is None:
             return asdict(search(graph, x))
         way = way or Execution(**json.loads(chosen))
