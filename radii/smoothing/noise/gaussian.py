@@ -14,6 +14,16 @@ from radii.smoothing.noise.base import Fill, Noise, Tiles
 from radii.smoothing.noise.floating import Floating
 
 
+def _tail_mass(dimension: int) -> float:
+    """Of every source here: votes on one input may be of samples of several (a CPU takes over what a GPU began, or
+    finds its votes in the ledger), so each answers for the shortest tail.
+
+    Box-Muller: a pair's distance from 0 is sqrt(-2 log U), the shortest with U of 32 bits (cuRAND: U >= 2^-33, so
+    |z| <= 6.76). The plane beyond has mass min U; an axis alone, P(|Z| > 6.76), would be too little by a factor of 4.
+    """
+    return math.ceil(dimension / 2) * 2.0**-32
+
+
 class BoxMuller(Floating):
     """``sqrt(-2 log u) (cos v, sin v)`` in float32 over SFC64, on the CPU. u has 63 bits: values reach |z| = 9.3."""
 
@@ -21,8 +31,7 @@ class BoxMuller(Floating):
     generator = "sfc64-box-muller-f32"
 
     def tail_mass(self, dimension: int) -> float:
-        # A pair's distance from 0 is sqrt(-2 log u), u in multiples of 2^-63: beyond lies the mass of u < 2^-63.
-        return math.ceil(dimension / 2) * 2.0**-62
+        return _tail_mass(dimension)
 
     @staticmethod
     def values(bits: np.random.SFC64, out: np.ndarray) -> None:
@@ -66,9 +75,7 @@ class DeviceGaussian:
         return f"gaussian/torch-{torch.__version__}-f32/{model}"
 
     def tail_mass(self, dimension: int) -> float:
-        # Box-Muller: a pair's distance from 0 is sqrt(-2 log U), U of 32 bits (cuRAND: U >= 2^-33, so |z| <= 6.76).
-        # The plane beyond has mass min U; an axis alone, P(|Z| > 6.76), would be too little by a factor of 4.
-        return math.ceil(dimension / 2) * 2.0**-32
+        return _tail_mass(dimension)
 
     def stream(self, seed: bytes, x: torch.Tensor) -> Fill:
         generator = torch.Generator(self.device).manual_seed(int.from_bytes(seed[:8], "little"))
