@@ -143,7 +143,10 @@ def _labels(y: Array | None, count: int, file: Path) -> Json:
     if y is None:
         return {"labels": None, "num_labels": None}
     if y.dtype.kind not in "iu":
-        raise invalid(f"y is of type {y.dtype}; labels are integers (class indices): y.astype('int64').")
+        raise invalid(
+            f"y is of type {y.dtype}; labels are class indices: y.astype('int64') if that is what they are; "
+            "leave out what a regressor was trained for."
+        )
     if y.shape != (count,):
         raise invalid(f"y has the shape {y.shape}; for {count} inputs it must be ({count},).")
     if int(y.min()) < 0 or int(y.max()) >= MAX_CLASSES:

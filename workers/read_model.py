@@ -1,5 +1,5 @@
 """Reads a model from a stranger: bytes to a checked graph, which runs, keeps the samples of a batch apart, and, where
-the bytes are ONNX, makes the logits that onnxruntime makes of them."""
+the bytes are ONNX, makes the outputs that onnxruntime makes of them."""
 
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ import onnxruntime
 import torch
 
 from models.problems import Problem
-from radii.graph import Graph, Task, UnsupportedModel, check_batch_independence, methods, normalized, to_module
+from radii.graph import Graph, UnsupportedModel, check_batch_independence, methods, normalized, to_module
 from radii.graph.network import is_canonical
 from workers.network import external_data, read_graph
 from workers.rejected import Json, Rejected
@@ -19,24 +19,6 @@ Floats = npt.NDArray[np.floating[Any]]
 
 SAMPLES = 8
 TOLERANCE = 1e-4  # of the largest logit; float32 in another order of summation stays below 1e-5
-NOT_ALONE = {
-    "node": None,
-    "operator": "",
-    "reason": "a denoiser answers nothing by itself",
-    "remedy": "Name it as denoiser_model_id, beside the model in model_id",
-}
-NO_CLASSES = {
-    "node": None,
-    "operator": "",
-    "reason": "a regressor has no classes",
-    "remedy": "Ask for its median; of logits, register the file as a classifier",
-}
-NO_LOGITS = {
-    "node": None,
-    "operator": "",
-    "reason": "the median is of a regressor's outputs",
-    "remedy": "Register the file with task = regressor",
-}
 TYPES = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(float16)": np.float16}
 
 
@@ -58,7 +40,7 @@ def read_model(order: Json) -> Json:
     except ValueError as error:
         raise unsupported(str(error), "Correct input.mean and input.std") from None
     x, logits = _run(graph, settings)
-    checked: Json = {"against": "batch independence and finite logits", "max_relative_difference": None}
+    checked: Json = {"against": "batch independence and finite outputs", "max_relative_difference": None}
     if is_onnx(order):
         checked = {
             "against": f"onnxruntime {onnxruntime.__version__}",
@@ -72,23 +54,9 @@ def read_model(order: Json) -> Json:
         "num_classes": graph.num_classes if task == "classifier" else None,
         "num_outputs": graph.num_classes if task == "regressor" else None,
         "graph": graph.summary(),
-        "methods": _methods(graph, task),
+        "methods": methods(graph, task),
         "checked": {**checked, "inputs": SAMPLES},
     }
-
-
-def _methods(graph: Graph, task: Task) -> list[Json]:
-    """What applies to a network of this task, and why not what does not."""
-    if task == "denoiser":
-        return [_not(kind, NOT_ALONE) for kind in ("smoothing", "lipschitz", "median")]
-    if task == "regressor":
-        median = {"kind": "median", "applies": True, "reasons": []}
-        return [*(_not(kind, NO_CLASSES) for kind in ("smoothing", "lipschitz")), median]
-    return [*methods(graph), _not("median", NO_LOGITS)]
-
-
-def _not(kind: str, reason: Json) -> Json:
-    return {"kind": kind, "applies": False, "reasons": [reason]}
 
 
 def unsupported(reason: str, remedy: str) -> Rejected:
@@ -99,7 +67,7 @@ def unsupported(reason: str, remedy: str) -> Rejected:
 
 def _mixed() -> Rejected:
     return unsupported(
-        "an input's logits depend on the other inputs of its batch", "Export it in evaluation mode: model.eval()"
+        "an input's outputs depend on the other inputs of its batch", "Export it in evaluation mode: model.eval()"
     )
 
 
@@ -126,7 +94,7 @@ def is_onnx(order: Json) -> bool:
 
 
 def _run(graph: Graph, settings: Json) -> tuple[Floats, Floats]:
-    """Inputs of the declared range, and their logits. Raises ``Rejected`` where those can't be certified."""
+    """Inputs of the declared range, and what it makes of them. Raises ``Rejected`` where those can't be certified."""
     low, high = settings["input"]["range"]
     rng = np.random.default_rng(0)
     x = rng.uniform(low, high, (SAMPLES, *graph.input_shape)).astype(np.float32)
@@ -135,7 +103,7 @@ def _run(graph: Graph, settings: Json) -> tuple[Floats, Floats]:
         ours = module(torch.from_numpy(x)).numpy()
     if not np.isfinite(ours).all():
         raise unsupported(
-            f"the model's logits are not finite on inputs drawn from [{low}, {high}]",
+            f"the model's outputs are not finite on inputs drawn from [{low}, {high}]",
             "Look for NaN or infinity in its weights, and for divisions by zero; check input.range, mean and std",
         )
     if not check_batch_independence(module, graph.input_shape):
@@ -144,7 +112,7 @@ def _run(graph: Graph, settings: Json) -> tuple[Floats, Floats]:
 
 
 def _compare(order: Json, x: Floats, ours: Floats) -> float:
-    """The largest difference from onnxruntime's logits, relative to the largest logit. Raises ``Rejected``."""
+    """The largest difference from onnxruntime's outputs, relative to the largest. Raises ``Rejected``."""
     settings, data = order["settings"], Path(order["file"]).read_bytes()
     declared = settings["input"]
     channels = (-1, *[1] * (x.ndim - 2))
@@ -153,10 +121,10 @@ def _compare(order: Json, x: Floats, ours: Floats) -> float:
     if not _gap(together, alone) <= TOLERANCE:
         raise _mixed()
     if alone.shape != ours.shape:
-        raise unsupported(f"onnxruntime makes logits of shape {alone.shape} of it, radii {ours.shape}", REPORT)
+        raise unsupported(f"onnxruntime makes outputs of shape {alone.shape} of it, radii {ours.shape}", REPORT)
     difference = _gap(ours, alone)
     if not difference <= TOLERANCE:
-        raise unsupported(f"onnxruntime's logits differ by {difference:.1e} of the largest, over {TOLERANCE}", REPORT)
+        raise unsupported(f"onnxruntime's outputs differ by {difference:.1e} of the largest, over {TOLERANCE}", REPORT)
     return difference
 
 
@@ -171,7 +139,7 @@ REPORT = "Check it in onnxruntime; if it runs well there, please report it to ra
 
 
 def _onnxruntime(data: bytes, external: dict[str, bytes], output: str | None, x: Floats) -> tuple[Floats, Floats]:
-    """The logits by onnxruntime, one thread, without optimisations: some of those change the function.
+    """The outputs by onnxruntime, one thread, without optimisations: some of those change the function.
 
     Of each input alone, and of all at once where the file's batch is open; where it is fixed, the same again.
     """

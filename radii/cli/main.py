@@ -28,6 +28,8 @@ from radii.cli.options import (
     Sigma,
     Std,
     Subset,
+    TaskName,
+    TaskOption,
     Url,
     given,
     method_option,
@@ -178,6 +180,7 @@ app.command()(median)
 @app.command()
 def inspect(
     file: NetworkFile,
+    task: TaskOption = TaskName.CLASSIFIER,
     external_data: ExternalData = None,
     output: OutputName = None,
     architecture: ArchitectureOption = None,
@@ -187,7 +190,8 @@ def inspect(
     """Show what is in a network, and which methods can certify it. Works without the service."""
     from radii.cli import inspect
 
-    inspect.command(file, external_data or [], output=output, architecture=architecture, shape=shape, as_json=as_json)
+    network = {"output": output, "architecture": architecture, "shape": shape}
+    inspect.command(file, external_data or [], task=task.value, as_json=as_json, **network)
 
 
 @app.command()

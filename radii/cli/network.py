@@ -13,7 +13,7 @@ from radii.cli.console import err, fail, plain, print_json, table_of
 from radii.files import external_data as beside
 
 if TYPE_CHECKING:
-    from radii.graph import Graph
+    from radii.graph import Graph, Task
 
 Json = dict[str, Any]
 
@@ -25,6 +25,7 @@ def read(
     output: str | None,
     architecture: Json | None,
     shape: list[int] | None,
+    task: "Task" = "classifier",
 ) -> "Graph":
     """The network, its weights from ``external_data`` and beside the file. Raises ``UnsupportedModel``.
 
@@ -40,6 +41,7 @@ def read(
         output=output,
         architecture=parse_architecture(architecture) if architecture else None,
         input_shape=tuple(shape) if shape else None,
+        task=task,
     )
 
 

@@ -1,6 +1,7 @@
 """Arguments and options that several commands share."""
 
 from collections.abc import Callable
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +11,12 @@ from radii.cli import arguments
 
 METHOD = "Method"
 INPUT = "Input of the model"
+
+
+class TaskName(StrEnum):
+    CLASSIFIER = "classifier"
+    REGRESSOR = "regressor"
+    DENOISER = "denoiser"
 
 
 def method_option(meaning: str) -> Any:
@@ -51,6 +58,7 @@ ExternalData = Annotated[
     list[Path] | None,
     typer.Option(help="A file of its weights; those that lie beside it are found.", exists=True, dir_okay=False),
 ]
+TaskOption = Annotated[TaskName, typer.Option("--task", help="What the network is for.")]
 OutputName = Annotated[str | None, typer.Option(help="Name of the output, of several.", show_default=False)]
 ShapeOption = Annotated[
     Any, typer.Option(parser=arguments.shape, metavar="1,8,8", help="Of one input, with --architecture.")

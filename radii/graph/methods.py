@@ -6,14 +6,39 @@ from typing import Any
 
 import numpy as np
 
+from radii.graph.composition import Task
 from radii.graph.cone import pruned, with_cones
 from radii.graph.ir import Graph, Node
 from radii.graph.ops.elementwise import Div, Sub
 from radii.graph.rules import Unbounded
 
+Json = dict[str, Any]
 
-def methods(graph: Graph) -> list[dict[str, Any]]:
-    """Per method whether it applies, and each node that stands against it, as JSON values."""
+NOT_ALONE = ("a denoiser answers nothing by itself", "Name it as denoiser_model_id, beside the model in model_id")
+NO_CLASSES = ("a regressor has no classes", "Ask for its median; of logits, register the file as a classifier")
+NO_LOGITS = ("the median is of a regressor's outputs", "Register the file with task = regressor")
+
+
+def methods(graph: Graph, task: Task = "classifier") -> list[Json]:
+    """Per method whether it applies to a network of this task, and each node, or else, that stands against it, as JSON
+    values."""
+    if task == "denoiser":
+        return [_not(kind, *NOT_ALONE) for kind in ("smoothing", "lipschitz", "median")]
+    if task == "regressor":
+        return [_not("smoothing", *NO_CLASSES), _not("lipschitz", *NO_CLASSES), _unless("median", [])]
+    return [_unless("smoothing", []), _unless("lipschitz", _unbounded(graph)), _not("median", *NO_LOGITS)]
+
+
+def _unless(kind: str, reasons: list[Json]) -> Json:
+    return {"kind": kind, "applies": not reasons, "reasons": reasons}
+
+
+def _not(kind: str, reason: str, remedy: str) -> Json:
+    return _unless(kind, [{"node": None, "operator": "", "reason": reason, "remedy": remedy}])
+
+
+def _unbounded(graph: Graph) -> list[Json]:
+    """The nodes without a Lipschitz bound."""
     reasons = []
     graph = with_cones(graph)
     for node in graph.nodes:
@@ -27,10 +52,7 @@ def methods(graph: Graph) -> list[dict[str, Any]]:
                     "remedy": rule.remedy,
                 }
             )
-    return [
-        {"kind": "smoothing", "applies": True, "reasons": []},
-        {"kind": "lipschitz", "applies": not reasons, "reasons": reasons},
-    ]
+    return reasons
 
 
 def undecorated(graph: Graph) -> Graph:

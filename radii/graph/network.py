@@ -26,9 +26,12 @@ def read_network(
     task: Task = "classifier",
 ) -> Graph:
     """The graph of an ONNX file, of a ``graph.json`` with its weights in ``external_data``, or, with an
-    ``architecture`` and an ``input_shape``, of a safetensors file. Raises `UnsupportedModel`.
+    ``architecture`` and an ``input_shape``, of a safetensors file; the last two hold classifiers. Raises
+    `UnsupportedModel`.
     """
     external_data = external_data or {}
+    if task != "classifier" and (architecture is not None or is_canonical(data)):
+        raise UnsupportedModel([Obstacle(None, "", f"a {task} is taken as ONNX alone", "Export it to ONNX")])
     if architecture is not None:
         if input_shape is None:
             raise ValueError("weights alone do not say the shape of the input: give input_shape")

@@ -97,7 +97,7 @@ def _read(model: Any, external: Mapping[str, bytes], output: str | None, limits:
         final = Obstacle(
             None,
             "",
-            "an input's logits depend on the other inputs of its batch, or are not finite",
+            "an input's outputs depend on the other inputs of its batch, or are not finite",
             "Export in evaluation mode: model.eval()",
         )
     raise UnsupportedModel([*obstacles, final])
@@ -219,7 +219,7 @@ class _Reader(NodeReader):
             self.obstacle(f"there is no output {quoted(wanted)}", f"Name one of the outputs: {listed}")
             return None
         if wanted is None and len(names) != 1:
-            self.obstacle(f"the model has {len(names)} outputs", f"Name the logits as output, one of: {listed}")
+            self.obstacle(f"the model has {len(names)} outputs", f"Name the one to take as output, one of: {listed}")
             return None
         return names[0] if wanted is None else wanted
 
@@ -238,7 +238,8 @@ class _Reader(NodeReader):
                 self.obstacle(
                     f"the output {quoted(name)} has the shape ({words})"
                     + (f" at a batch of {self.batch}" if result.whole else ""),
-                    "The output must be of shape (batch, outputs)"
+                    "The output must be of shape (batch, outputs): "
+                    + ("flatten it" if len(shape) > 1 else "leave its squeeze out")
                     if self.task == "regressor"
                     else "The output must be logits of shape (batch, classes) with at least two classes; numbers of "
                     "shape (batch, outputs) that are none are a regressor's (task = regressor)",

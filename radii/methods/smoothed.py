@@ -5,13 +5,14 @@ from abc import ABC, abstractmethod
 from statistics import NormalDist
 from typing import Literal, Self
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
 from radii.methods.common import SHARD_SAMPLES, STRICT, CrossCheck
 from radii.norms import Law, Norm
 
 MOST_VALUES = 2**26  # of an input, in memory at once: 256 MiB in float32
 MOST_MEDIAN_SAMPLES = 1_000_000
+LEAST_ALPHA = 1e-300  # its parts, for inputs and outputs, are numbers yet
 
 
 class Smoothed(BaseModel, ABC):
@@ -26,7 +27,7 @@ class Smoothed(BaseModel, ABC):
     sigma: float = Field(gt=0, le=1e3, description="Standard deviation of the noise an axis, in input units.")
     alpha: float = Field(
         default=0.001,
-        ge=1e-300,
+        gt=0,
         lt=1,
         description="Probability that what is said of an input (its certificate, g's class, the bounds of all outputs) "
         "is false, at most.",
@@ -38,6 +39,13 @@ class Smoothed(BaseModel, ABC):
     family_wise: bool = Field(
         default=False, description="alpha is for all inputs of the certification together: each gets alpha / N."
     )
+
+    @field_validator("alpha")
+    @classmethod
+    def _alpha_has_parts(cls, alpha: float) -> float:
+        if alpha < LEAST_ALPHA:  # as a schema's bound it is quoted with all its zeros
+            raise ValueError(f"Input should be at least {LEAST_ALPHA:g}")
+        return alpha
 
     @model_validator(mode="after")
     def _some_answer_is_possible(self) -> Self:
@@ -222,7 +230,7 @@ class Median(Smoothed):
         remedy = f"Use n >= {least}, a" if least <= MOST_MEDIAN_SAMPLES else "Use a"
         return (
             f"n = {self.n} can bound no median within {self.radius:g} at sigma = {self.sigma:g} and alpha = {alpha:g} "
-            f"(an output's): it may lie beyond all n values. {remedy} smaller radius, a larger sigma or alpha."
+            f"(of one output): it may lie beyond all n values. {remedy} smaller radius, a larger sigma or alpha."
         )
 
     def too_large(self, outputs: int) -> str | None:

@@ -1,10 +1,12 @@
 """`radii inspect`: no service is needed."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 from safetensors.torch import save_file
@@ -30,7 +32,8 @@ def test_a_network_is_explained(tmp_path: Path) -> None:
         assert words in answer.stdout
     found = json.loads(inspect(str(DIGITS), "--json").stdout)
     assert found["supported"] and found["flops"] == 2 * found["multiply_adds"] == 218_880
-    assert [method["applies"] for method in found["methods"]] == [True, True]
+    assert [method["kind"] for method in found["methods"] if method["applies"]] == ["smoothing", "lipschitz"]
+    assert (found["task"], found["num_classes"], found["num_outputs"]) == ("classifier", 10, None)
 
     form, weights = to_canonical(read_onnx(DIGITS.read_bytes()))
     (tmp_path / "graph.json").write_bytes(form)
@@ -47,6 +50,27 @@ def test_what_blocks_a_method_and_what_would_lift_it(tmp_path: Path) -> None:
     assert answer.returncode == 0
     for words in ("does not apply", "Mul", "multiplies two activations", "Use smoothing"):
         assert words in answer.stdout
+
+
+def test_a_regressor_and_a_denoiser_are_read_as_such(tmp_path: Path) -> None:
+    file = tmp_path / "one.onnx"
+    file.write_bytes(model([node("Gemm", ["x", "w"])], (6,), {"w": np.ones((6, 1), np.float32)}))
+    assert "task = regressor" in " ".join(inspect(str(file)).stderr.split())
+    found = json.loads(inspect(str(file), "--task", "regressor", "--json").stdout)
+    assert (found["task"], found["num_classes"], found["num_outputs"]) == ("regressor", None, 1)
+    assert [method["kind"] for method in found["methods"] if method["applies"]] == ["median"]
+    shown = inspect(str(file), "--task", "regressor").stdout
+    assert re.search(r"outputs +1\b", shown) and "a regressor has no classes. Ask for its median" in shown
+    assert "see below" not in shown and "What stands against" not in shown
+
+    file.write_bytes(model([node("Neg", ["x"])], (6,)))
+    shown = inspect(str(file), "--task", "denoiser").stdout
+    assert "classes" not in shown and shown.count("Name it as denoiser_model_id") == 3
+    assert inspect(str(file), "--task", "upscaler").returncode == 2
+
+    (tmp_path / "graph.json").write_bytes(b'{"format": 1}')
+    answer = inspect(str(tmp_path / "graph.json"), "--task", "regressor")
+    assert answer.returncode == 1 and "a regressor is taken as ONNX alone" in answer.stderr
 
 
 def test_every_obstacle_is_in_the_table(tmp_path: Path) -> None:

@@ -203,7 +203,7 @@ def test_activations_spelled_out_are_recognised(nodes: list[onnx.NodeProto], upp
 def test_products_of_different_inputs_stay_products(nodes: list[onnx.NodeProto]) -> None:
     constants: dict[str, np.ndarray] = {**SCALARS, "w": floats(6, 6), "six": floats(6)}
     graph = read_onnx(model(nodes, (6,), constants))
-    smoothing, lipschitz = methods(graph)
+    smoothing, lipschitz, _ = methods(graph)
     assert smoothing == {"kind": "smoothing", "applies": True, "reasons": []}
     assert not lipschitz["applies"]
     (reason,) = lipschitz["reasons"]

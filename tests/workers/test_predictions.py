@@ -53,7 +53,7 @@ def test_an_answer_is_the_library_s_says_when_it_abstains_and_stands(service: Se
     found = answered(service, job)
     for r in found:
         counts = truth(r.index, 100, 1.0)
-        answer = prediction_test(counts, alpha=0.01 / 8)
+        answer = prediction_test(counts, alpha=0.01 / 8, tail_mass=gaussian(1.0).tail_mass(64))
         assert (r.prediction, r.radius, r.abstained) == (answer.prediction, None, answer.prediction is None)
         assert (r.detail["counts"], r.detail["n"]) == (counts, 100)
         assert r.detail["p_value"] == pytest.approx(answer.p_value, rel=1e-9)

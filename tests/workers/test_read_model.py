@@ -144,7 +144,7 @@ def test_weights_may_lie_in_a_second_file(tmp_path: Path) -> None:
     assert "m.data" in refusal.value.document["detail"]
 
 
-CHECKED = {"against": "batch independence and finite logits", "max_relative_difference": None, "inputs": 8}
+CHECKED = {"against": "batch independence and finite outputs", "max_relative_difference": None, "inputs": 8}
 
 
 def test_a_graph_json_is_the_model_it_was_written_from(tmp_path: Path) -> None:
