@@ -186,7 +186,7 @@ def _lines(database: Database, row_id: str, norm: Norm | None, cursor: int, limi
     after: int | None = cursor
     while after is not None:
         with database.read() as session:
-            rows, after = results.page(session, row_id, after=after, limit=limit or LARGEST_PAGE)
+            rows, after = results.page(session, row_id, after=after, limit=limit or PAGE)
             lines = [json.dumps(item(row, norm), separators=(",", ":")) + "\n" for row in rows]
         yield "".join(lines).encode()
         after = None if limit else after

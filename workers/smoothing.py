@@ -57,7 +57,7 @@ def smooth(
             scoring = Scoring(detail["scores"]["map"], detail["scores"]["factor"])
         else:
             prediction, radius, detail = _by_votes(method, task)
-        # a median from the ledger says itself what ran its samples
+        # a median from the ledger says itself what drew and ran its samples
         detail = {"noise": noise.name, **runs.said(), **detail, "seconds": time.perf_counter() - started}
         abstained = (prediction if isinstance(method, Prediction) else radius) is None
         if (

@@ -23,7 +23,7 @@ COUNTS = {
 }
 """Which sums of chunks a result must hold, by the stage of the chunks."""
 
-MEDIAN = ("median", "lower", "upper", "executor", "batch_size")
+MEDIAN = ("median", "lower", "upper", "noise", "executor", "batch_size")
 """What the ledger keeps of a median's result."""
 
 MEAN_ROUNDING = 1e-9  # a million chunks merged one after the other, each to 2^-53

@@ -68,8 +68,8 @@ def predict(
 
 
 def median(
-    model: ModelName,
-    data: DataName,
+    model: Annotated[str, typer.Argument(help="A regressor: an ONNX file, or the id of a model.")],
+    data: Annotated[str, typer.Argument(help="A .npz file with x, or the id of a data set.")],
     sigma: Sigma = None,
     radius: Annotated[float | None, method_option("The l2 radius within which the bounds hold.")] = None,
     alpha: Annotated[

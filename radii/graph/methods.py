@@ -11,6 +11,7 @@ from radii.graph.cone import pruned, with_cones
 from radii.graph.ir import Graph, Node
 from radii.graph.ops.elementwise import Div, Sub
 from radii.graph.rules import Unbounded
+from radii.methods.smoothed import MOST_OUTPUTS
 
 Json = dict[str, Any]
 
@@ -25,7 +26,11 @@ def methods(graph: Graph, task: Task = "classifier") -> list[Json]:
     if task == "denoiser":
         return [_not(kind, *NOT_ALONE) for kind in ("smoothing", "lipschitz", "median")]
     if task == "regressor":
-        return [_not("smoothing", *NO_CLASSES), _not("lipschitz", *NO_CLASSES), _unless("median", [])]
+        many = f"its {graph.num_classes} outputs are more than the {MOST_OUTPUTS} that are bounded at once"
+        median = (
+            _not("median", many, "Export fewer of them") if graph.num_classes > MOST_OUTPUTS else _unless("median", [])
+        )
+        return [_not("smoothing", *NO_CLASSES), _not("lipschitz", *NO_CLASSES), median]
     return [_unless("smoothing", []), _unless("lipschitz", _unbounded(graph)), _not("median", *NO_LOGITS)]
 
 

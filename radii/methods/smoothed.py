@@ -12,6 +12,8 @@ from radii.norms import Law, Norm
 
 MOST_VALUES = 2**26  # of an input, in memory at once: 256 MiB in float32
 MOST_MEDIAN_SAMPLES = 1_000_000
+MOST_OUTPUTS = 2**12  # of a regressor: bounds are JSON, a quarter of a megabyte an input
+MOST_BOUNDED = 100  # inputs of a shard: what the ledger knows of them is in memory at once
 LEAST_ALPHA = 1e-300  # its parts, for inputs and outputs, are numbers yet
 
 
@@ -237,10 +239,13 @@ class Median(Smoothed):
         """Why the values of a network of so many outputs are too many to sort; None if they are not."""
         if self.n * outputs <= MOST_VALUES:
             return None
-        remedy = f"use n <= {MOST_VALUES // outputs}" if outputs <= MOST_VALUES else "export fewer outputs"
         return (
-            f"n = {self.n} samples of {outputs} outputs are {self.n * outputs} values, of {MOST_VALUES} held: {remedy}"
+            f"n = {self.n} samples of {outputs} outputs are {self.n * outputs} values, of {MOST_VALUES} held: "
+            f"use n <= {MOST_VALUES // outputs}"
         )
 
     def cost(self, span: float | None = None) -> int:
         return self.n
+
+    def shard_inputs(self, span: float | None = None) -> int:
+        return min(MOST_BOUNDED, super().shard_inputs(span))

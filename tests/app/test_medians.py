@@ -6,6 +6,7 @@ from httpx import Client
 
 from models.database import Database
 from models.repositories.shards import InputResult
+from radii.methods import Median
 from tests.app import rows
 from tests.app.calls import post_certification, post_model, problem, ready_dataset, ready_model
 
@@ -102,10 +103,14 @@ def test_what_can_never_be_bounded_or_held_is_refused(client: Client, database: 
 
 
 def test_more_values_than_are_held_are_refused(client: Client, database: Database) -> None:
-    ids = ready_regressor(client, database, outputs=2**13), ready_dataset(client, database)
-    document = problem(post_certification(client, *ids, ASKED), 422, "invalid-request")
-    assert f"use n <= {2**13}" in document["detail"] and document["errors"][0]["pointer"] == "/method/n"
-    assert post_certification(client, *ids, ASKED | {"n": 2**13}).status_code == 202
+    ids = ready_regressor(client, database, outputs=2**12), ready_dataset(client, database)
+    document = problem(post_certification(client, *ids, ASKED | {"n": 2**14 + 1}), 422, "invalid-request")
+    assert f"use n <= {2**14}" in document["detail"] and document["errors"][0]["pointer"] == "/method/n"
+    assert post_certification(client, *ids, ASKED | {"n": 2**14}).status_code == 202
+
+
+def test_a_shard_has_so_many_inputs_that_their_known_bounds_can_be_held() -> None:
+    assert [Median(sigma=1.0, radius=0.5, n=n).shard_inputs() for n in (50, 2000, 10_000)] == [100, 100, 20]
 
 
 def test_a_regressor_is_an_onnx_file_without_classes(client: Client) -> None:

@@ -63,6 +63,10 @@ def test_a_regressor_and_a_denoiser_are_read_as_such(tmp_path: Path) -> None:
     assert re.search(r"outputs +1\b", shown) and "a regressor has no classes. Ask for its median" in shown
     assert "see below" not in shown and "What stands against" not in shown
 
+    file.write_bytes(model([node("Gemm", ["x", "w"])], (1,), {"w": np.ones((1, 4097), np.float32)}))
+    found = json.loads(inspect(str(file), "--task", "regressor", "--json").stdout)
+    assert not found["methods"][2]["applies"] and "4097 outputs" in found["methods"][2]["reasons"][0]["reason"]
+
     file.write_bytes(model([node("Neg", ["x"])], (6,)))
     shown = inspect(str(file), "--task", "denoiser").stdout
     assert "classes" not in shown and shown.count("Name it as denoiser_model_id") == 3

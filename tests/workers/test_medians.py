@@ -133,6 +133,22 @@ def test_bounds_are_the_library_s_on_both_noises_and_stand(service: Service) -> 
     assert other[0].detail["other_noises"] == was
 
 
+def test_bounds_from_the_ledger_name_the_noise_and_the_executor_that_made_them(service: Service) -> None:
+    service.start()
+    ids = ready(service)
+    question = {"kind": "median", "sigma": 0.75, "radius": 0.5, "n": 500}
+    (first,) = bounded(service, service.certify(*ids, 1, **question))
+    made = {"noise": "of another device", "executor": "of another device", "batch_size": 7}
+    with service.database.write() as session:
+        known = session.scalars(select(Ledger)).one()
+        assert known.scores is not None and known.scores.keys() >= made.keys()
+        assert all(known.scores[name] == first.detail[name] for name in made)
+        known.scores = known.scores | made
+    (again,) = bounded(service, service.certify(*ids, 1, **question))
+    assert again.detail["reused"] == 500 and said(again) == said(first)
+    assert {name: again.detail[name] for name in made} == made
+
+
 def test_so_many_outputs_that_are_not_finite_leave_nothing_certain(service: Service) -> None:
     service.start()
     ids = ready(service)
