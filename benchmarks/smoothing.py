@@ -8,8 +8,9 @@ code: Cohen et al. 2019 (smoothing/core.py, `_sample_noise`: a repeated input, `
 Python), ART 1.x (RandomizedSmoothing, `_prediction_counts`: all n noisy copies in numpy, then batches of 128).
 radii runs the network by the executor, and at the batch size, that its own search finds first.
 "forward alone" is that on a ready batch, without noise or votes, in the workers' environment; "torch" is radii without
-the search; "sgemm" is what the network's multiply-adds take at the rate of a large float32 matrix product: no loop
-around a forward pass by direct convolution is faster. Ratios above 1: radii is faster.
+the search; "bfloat16" another classifier, the network in that precision; "sgemm" is what the network's multiply-adds
+take at the rate of a large float32 matrix product: no loop around a forward pass by direct convolution, in float32, is
+faster. Ratios above 1: radii is faster.
 """
 
 import json
@@ -28,7 +29,7 @@ from torch import nn
 
 from radii.graph import Graph, read_onnx
 from radii.smoothing import CHUNK, GridGaussian, count_chunk, gaussian
-from radii.smoothing.executors import START, TORCH, Execution, batch_sizes, build, executors, fastest
+from radii.smoothing.executors import CHANNELS_LAST, START, TORCH, Execution, batch_sizes, build, executors, fastest
 from tests.graph.export import export
 from tests.graph.plain import BasicBlock, ResNet, shaken
 from workers.child import ALLOCATOR
@@ -111,6 +112,7 @@ SIDES = {  # and how they run the network: as it was, at a batch size; or by an 
     "radii, on the grid": (radii, None),
     "radii, Gaussian": (lambda *call: radii(*call, noise="gaussian"), None),
     "radii, torch": (radii, Execution(TORCH, START)),
+    "radii, bfloat16": (radii, Execution(CHANNELS_LAST, START)),
     "forward alone": (floor, None),
     "sgemm": (None, None),
 }
@@ -154,7 +156,8 @@ def measure(network: str, side: str, chosen: str) -> float | dict[str, Any]:
         if function is None:
             return asdict(search(graph, x))
         way = way or Execution(**json.loads(chosen))
-        classifier, batch_size = build(way.executor, graph, CPU), way.batch_size
+        dtype = torch.bfloat16 if "bfloat16" in side else torch.float32
+        classifier, batch_size = build(way.executor, graph, CPU, dtype), way.batch_size
     function(classifier, x, num // 4, batch_size)
     times = []
     for _ in range(2):

@@ -32,6 +32,7 @@ class Problem(Enum):
     SUBSET_OUT_OF_RANGE = ("subset-out-of-range", 422, "The subset does not lie in the data set", "Choose 0 <= start < stop <= count and step >= 1.")
     SUBSET_TOO_LARGE = ("subset-too-large", 422, "Too many inputs for one certification", "Certify the data set in several subsets.")
     METHOD_NOT_APPLICABLE = ("method-not-applicable", 422, "This method does not apply to this model", "`reasons` names the nodes that stand against it; the model's page says which methods apply.")
+    IMPRECISE_NETWORK = ("imprecise-network", 422, "The network is another one in this precision", "Leave `precision` out: float32 is the default. Other processors may run it rightly.")
     ALREADY_ENDED = ("already-ended", 409, "The certification has ended", "A terminal state never changes; start a new certification.")
     WORKER_LOST = ("worker-lost", 500, "The work ended its process several times without progress", "Usually memory: use a smaller model or batch, or a larger worker.")
     OUT_OF_MEMORY = ("out-of-memory", 500, "The worker ran out of memory", "Use a smaller batch size (RADII_BATCH_SIZE) or a larger worker.")

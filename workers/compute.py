@@ -13,7 +13,7 @@ from radii.methods import Lipschitz, Splitting, parse_method
 from radii.smoothing import Noise
 from radii.smoothing.noise.selftest import BrokenNoise, check_noise
 from workers.bounding import bound
-from workers.execution import Ask
+from workers.execution import Ask, ImpreciseNetwork
 from workers.prepared import Emit, Json, Prepared, device, read_model
 from workers.smoothing import smooth
 from workers.splitting import split
@@ -47,6 +47,8 @@ class Bench:
         except (UnsupportedModel, UnboundedModel) as error:
             detail = f"{method.kind} does not apply to this model."
             return Problem.METHOD_NOT_APPLICABLE.document(detail, reasons=obstacles(error.obstacles))
+        except ImpreciseNetwork as error:
+            return Problem.IMPRECISE_NETWORK.document(str(error))
         except BrokenNoise as error:
             log.critical("the noise source failed its self-test: %s", error)
             return Problem.BROKEN_NOISE.document(str(error))

@@ -9,7 +9,7 @@ import torch
 
 from radii.methods import Smoothed, Smoothing
 from radii.smoothing import Noise, executors
-from radii.smoothing.executors import SHARE, START, TORCH, Execution
+from radii.smoothing.executors import SHARE, START, TOLERANCE, TORCH, Execution
 from radii.smoothing.sampling import Classifier
 from workers.prepared import Json, Prepared, inputs
 
@@ -20,12 +20,17 @@ SEED = bytes(32)  # no certificate's: those come from the secret
 SAVED_BY_DECIDING = 25  # times fewer samples than n, at least, for most inputs (docs/smoothing.md)
 
 
+class ImpreciseNetwork(ValueError):
+    """In the precision that was asked for the network is not the one that was uploaded, but for rounding."""
+
+
 class Runs:
     """The executor of one certification; chosen when its first samples are needed."""
 
     def __init__(self, method: Smoothed, model: Prepared, order: Json, noise: Noise, ask: Ask, *, exact: bool) -> None:
         """``exact``: in float64 on the CPU, which nothing but torch does."""
         self.method, self.model, self.order, self.noise, self.ask, self.exact = method, model, order, noise, ask, exact
+        self.dtype: torch.dtype = getattr(torch, method.precision)
         self._begun = False
 
     @cached_property
@@ -33,7 +38,7 @@ class Runs:
         """The certification's; torch at its batch size where that executor is of another kind of device."""
         self._begun = True
         found = Execution(**(self.order.get("execution") or self.ask(asdict(self._proposal()))))
-        here = executors.executors(self.model.graph, self.model.device)
+        here = executors.executors(self.model.graph, self.model.device, self.dtype)
         return found if found.executor in here else Execution(TORCH, found.batch_size)
 
     def said(self) -> Json:
@@ -46,26 +51,42 @@ class Runs:
         if self.exact:
             network = self.model.logits  # made here, not in inference mode, where it would have no gradients
             return lambda noisy: network(noisy.double())
-        return self.model.build(self.execution.executor, soft=self.method.soft)
+        if self.dtype != torch.float32:
+            self._compare()
+        return self.model.build(self.execution.executor, soft=self.method.soft, dtype=self.dtype)
+
+    def _compare(self) -> None:
+        """A kernel that is wrong in this precision, or a network that does not bear it: what is certified here would be
+        nothing that anyone serves."""
+        batch = self._draw(min(START, self.execution.batch_size))
+        here, full = (self.model.network(soft=self.method.soft, dtype=dtype) for dtype in (self.dtype, torch.float32))
+        with torch.inference_mode():
+            alike = executors.agree(here(batch), full(batch), TOLERANCE[self.dtype])
+        if not alike:
+            raise ImpreciseNetwork(
+                f"In {self.method.precision} some logits differ from those in float32 by more than "
+                f"{TOLERANCE[self.dtype]:.0%} of the largest."
+            )
 
     def _proposal(self) -> Execution:
         model, given, samples = self.model, self.order["batch_size"], self._samples()
         sizes = executors.batch_sizes(model.graph, model.device) if given is None else [given]
         if self.exact or (model.device.type == "cpu" and samples * SHARE < START):  # not even the first look pays
             return Execution(TORCH, max((size for size in sizes if size <= START), default=sizes[0]))
-        soft = self.method.soft
-        before, execution = model.executions.get((soft, given is None), (0, None))
+        kind = self.method.soft, self.dtype, given is None
+        before, execution = model.executions.get(kind, (0, None))
         if execution is not None and samples <= 10 * before:
             return execution
         execution = executors.fastest(
-            executors.executors(model.graph, model.device),
-            partial(model.build, soft=soft),
+            executors.executors(model.graph, model.device, self.dtype),
+            partial(model.build, soft=self.method.soft, dtype=self.dtype),
             self._draw,
             sizes=sizes,
             samples=samples,
             clock=executors.clock_of(model.device),
+            dtype=self.dtype,
         )
-        model.executions[soft, given is None] = samples, execution
+        model.executions[kind] = samples, execution
         return execution
 
     def _samples(self) -> int:

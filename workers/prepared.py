@@ -29,28 +29,29 @@ class Prepared:
         self.device = device
         self._logits = undecorated(graph)  # the same classifier; a final softmax only hides its margins
         self._bounds: dict[tuple[str, float], NetworkBound] = {}
-        self.executions: dict[tuple[bool, bool], tuple[int, Execution]] = {}  # what was found fastest before
+        self._networks: dict[tuple[bool, torch.dtype], Classifier] = {}
+        self.executions: dict[tuple[bool, torch.dtype, bool], tuple[int, Execution]] = {}  # found fastest before
 
-    @cached_property
-    def classifier(self) -> torch.nn.Module:
-        """In float32, on the device."""
-        return to_module(self.graph).to(self.device)
-
-    @cached_property
-    def scorer(self) -> torch.nn.Module:
-        """The logits in float32, on the device, without a final softmax: mean scores have a map of their own."""
-        return to_module(self._logits).to(self.device)
+    def network(self, *, soft: bool = False, dtype: torch.dtype = torch.float32) -> Classifier:
+        """The classifier by torch, on the device, with gradients; if ``soft``, without a final softmax, since mean
+        scores have a map of their own."""
+        if (soft, dtype) not in self._networks:
+            self._networks[soft, dtype] = self._built(executors.TORCH, soft, dtype)
+        return self._networks[soft, dtype]
 
     @cached_property
     def logits(self) -> torch.nn.Module:
         """In float64, on the CPU: what `bound` is a bound of."""
         return to_module(self._logits, dtype=torch.float64)
 
-    def build(self, executor: str, *, soft: bool) -> Classifier:
-        """`classifier`, or if ``soft`` `scorer`, by an executor. Raises ``ValueError`` where it can't run it."""
+    def build(self, executor: str, *, soft: bool, dtype: torch.dtype) -> Classifier:
+        """What `network` is, by an executor. Raises ``ValueError`` where it can't run it."""
         if executor == executors.TORCH:
-            return self.scorer if soft else self.classifier
-        return executors.build(executor, self._logits if soft else self.graph, self.device)
+            return self.network(soft=soft, dtype=dtype)
+        return self._built(executor, soft, dtype)
+
+    def _built(self, executor: str, soft: bool, dtype: torch.dtype) -> Classifier:
+        return executors.build(executor, self._logits if soft else self.graph, self.device, dtype)
 
     def bound(self, method: Lipschitz) -> NetworkBound:
         key = (method.bound, method.rtol)

@@ -35,7 +35,7 @@ def split(method: methods.Splitting, model: Prepared, order: Json, emit: Emit) -
         for number in range(chunks(splitting.period)):
             votes = known.get((index, number))
             if votes is None:
-                votes = count_offsets(model.classifier, x, number=number, **call).tolist()
+                votes = count_offsets(model.network(), x, number=number, **call).tolist()
                 chunk = {"index": index, "stage": STAGE, "number": number, "counts": votes}
                 emit("chunk", chunk)
             counts += votes
@@ -45,6 +45,6 @@ def split(method: methods.Splitting, model: Prepared, order: Json, emit: Emit) -
         detail |= asdict(execution)
         detail["seconds"] = time.perf_counter() - started
         if index in order["cross_check"] and found.prediction is not None and steps is not None:
-            attack = partial(attack_splitting, model.classifier, x, prediction=found.prediction, steps=steps, **call)
+            attack = partial(attack_splitting, model.network(), x, prediction=found.prediction, steps=steps, **call)
             detail["attack"] = attacked(row, attack)
         emit("result", result(index, ys, found.prediction, found.radius, found.abstained, detail))

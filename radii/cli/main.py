@@ -22,6 +22,7 @@ from radii.cli.options import (
     ModelTitle,
     NetworkFile,
     OutputName,
+    Precision,
     Range,
     Shape,
     ShapeOption,
@@ -119,6 +120,7 @@ def certify(
         str | None, method_option("smoothing: hard (default) counts votes; soft takes means of scores (LVM-RS).")
     ] = None,
     grid: GridMode = None,
+    precision: Precision = None,
     family_wise: FamilyWise = None,
     bound: Annotated[
         str | None, method_option("lipschitz: rule that composes the layers. Default: auto, the best.")
@@ -154,6 +156,7 @@ def certify(
         "n0": n0,
         "n": n,
         "grid": grid,
+        "precision": precision,
         "family_wise": family_wise,
     }
     decision = {"mode": mode, "target_radius": target_radius}

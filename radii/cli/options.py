@@ -73,6 +73,9 @@ FamilyWise = Annotated[bool | None, method_option("alpha is for all inputs of sm
 GridMode = Annotated[
     str | None, method_option("Noise of smoothing in whole steps of 8-bit inputs: auto (default), on or off.")
 ]
+Precision = Annotated[
+    str | None, method_option("What the network runs in under noise: float32 (default), or bfloat16, another network.")
+]
 Denoiser = Annotated[
     str | None,
     typer.Option(

@@ -132,6 +132,7 @@ def in_words(method: Json) -> str:
         "scores": "hard",
         "mode": "radius",
         "grid": "auto",
+        "precision": "float32",
         "target_radius": None,
         "family_wise": False,
     }

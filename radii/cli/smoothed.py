@@ -15,6 +15,7 @@ from radii.cli.options import (
     Mean,
     ModelName,
     ModelTitle,
+    Precision,
     Range,
     Shape,
     Sigma,
@@ -36,6 +37,7 @@ def predict(
     ] = None,
     n: Annotated[int | None, method_option("Samples an input. Default: 1000.")] = None,
     grid: GridMode = None,
+    precision: Precision = None,
     family_wise: FamilyWise = None,
     denoiser: Denoiser = None,
     shape: Shape = None,
@@ -52,12 +54,12 @@ def predict(
     """Answer as the smoothed classifier does, which is what `radii certify --sigma` certifies; abstain in doubt."""
     from radii.cli import certify
 
-    question = {"sigma": sigma, "noise": noise, "alpha": alpha, "n": n, "grid": grid, "family_wise": family_wise}
+    noisy = {"sigma": sigma, "noise": noise, "alpha": alpha, "n": n, "grid": grid, "precision": precision}
     settings = {"shape": shape, "range": range_, "mean": mean, "std": std, "name": name, "architecture": architecture}
     certify.command(
         model,
         data,
-        given({"kind": "prediction", **question}),
+        given({"kind": "prediction", **noisy, "family_wise": family_wise}),
         denoiser=denoiser,
         settings=given(settings),
         subset=subset,
@@ -77,6 +79,7 @@ def median(
     ] = None,
     n: Annotated[int | None, method_option("Samples an input. Default: 10,000.")] = None,
     grid: GridMode = None,
+    precision: Precision = None,
     family_wise: FamilyWise = None,
     denoiser: Denoiser = None,
     shape: Shape = None,
@@ -92,12 +95,12 @@ def median(
     """Bound a regressor's outputs: their medians under noise, at every point within a radius of each input."""
     from radii.cli import certify
 
-    question = {"sigma": sigma, "radius": radius, "alpha": alpha, "n": n, "grid": grid, "family_wise": family_wise}
+    noisy = {"sigma": sigma, "radius": radius, "alpha": alpha, "n": n, "grid": grid, "precision": precision}
     settings = {"shape": shape, "range": range_, "mean": mean, "std": std, "name": name, "task": "regressor"}
     certify.command(
         model,
         data,
-        given({"kind": "median", **question}),
+        given({"kind": "median", **noisy, "family_wise": family_wise}),
         denoiser=denoiser,
         settings=given(settings),
         subset=subset,

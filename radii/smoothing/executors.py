@@ -1,7 +1,7 @@
 """Programs that run a network, and which of them runs it fastest here, at which batch size.
 
-All compute the same function in float32; they sum in other orders, so votes may differ at near-ties. A certificate
-names the one that voted.
+All compute the same function, in float32 or, where that is asked, in bfloat16; they sum in other orders, so votes may
+differ at near-ties. A certificate names the one that voted.
 """
 
 import time
@@ -21,7 +21,8 @@ SHARE = 0.02  # of the time that the work takes: no more goes into doing it fast
 BUILD_SECONDS = 0.2  # to get another executor ready
 PASSES = 3
 GAIN = 0.95  # of the time; a smaller difference is chance
-TOLERANCE = 1e-4  # of the largest logit; float32 in another order of summation stays below 1e-5
+# Of the largest logit: in another order of summation float32 stays below 1e-5; bfloat16 keeps 8 bits an activation.
+TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.1}
 OUT_OF_MEMORY = (torch.OutOfMemoryError, MemoryError)
 
 
@@ -33,29 +34,33 @@ class Execution:
     batch_size: int
 
 
-def executors(graph: Graph, device: torch.device) -> Sequence[str]:
+def executors(graph: Graph, device: torch.device, dtype: torch.dtype = torch.float32) -> Sequence[str]:
     """Those that are worth a trial, the reference first."""
     names = [TORCH]
     if len(graph.input_shape) == 3:
         names.append(CHANNELS_LAST)
-    if device.type == "cpu":
+    if device.type == "cpu" and dtype == torch.float32:
         names.append(ONNXRUNTIME)
     return names
 
 
-def build(executor: str, graph: Graph, device: torch.device) -> Classifier:
-    """The graph in float32 on the device. Raises ``ValueError`` where this executor can't run it."""
+def build(executor: str, graph: Graph, device: torch.device, dtype: torch.dtype = torch.float32) -> Classifier:
+    """The graph in ``dtype`` on the device, float32 in and out. By torch it has gradients.
+
+    Raises ``ValueError`` where this executor can't run it.
+    """
     if executor == ONNXRUNTIME:
         return _OnnxRuntime(graph)
-    module = to_module(graph).to(device)
-    return _channels_last(module) if executor == CHANNELS_LAST else module
-
-
-def _channels_last(module: torch.nn.Module) -> Classifier:
-    for buffer in module.buffers():
-        if buffer.ndim == 4:
-            buffer.data = buffer.contiguous(memory_format=torch.channels_last)
-    return lambda x: module(x.contiguous(memory_format=torch.channels_last))
+    module = to_module(graph, dtype=dtype).to(device)
+    layout = torch.preserve_format
+    if executor == CHANNELS_LAST:
+        layout = torch.channels_last
+        for buffer in module.buffers():
+            if buffer.ndim == 4:
+                buffer.data = buffer.contiguous(memory_format=layout)
+    elif dtype == torch.float32:
+        return module
+    return lambda x: module(x.to(dtype, memory_format=layout)).float()
 
 
 class _OnnxRuntime:
@@ -110,6 +115,7 @@ def fastest(
     sizes: Sequence[int],
     samples: int,
     clock: Callable[[], float] = time.process_time,
+    dtype: torch.dtype = torch.float32,
 ) -> Execution:
     """The fastest of the executors ``names``, and of the ascending batch ``sizes``, for ``samples`` in all.
 
@@ -117,14 +123,18 @@ def fastest(
     which memory runs out is out, with all larger ones; if that is the smallest, the error is raised. For so few samples
     that ``SHARE`` of their time does not pay for a comparison, one pass of the reference looks for the memory alone.
     """
-    return _Search(build, draw, clock).run(names, list(sizes), samples)
+    return _Search(build, draw, clock, TOLERANCE[dtype]).run(names, list(sizes), samples)
 
 
 class _Search:
     def __init__(
-        self, build: Callable[[str], Classifier], draw: Callable[[int], torch.Tensor], clock: Callable[[], float]
+        self,
+        build: Callable[[str], Classifier],
+        draw: Callable[[int], torch.Tensor],
+        clock: Callable[[], float],
+        tolerance: float,
     ) -> None:
-        self.build, self.draw, self.clock = build, draw, clock
+        self.build, self.draw, self.clock, self.tolerance = build, draw, clock, tolerance
 
     def run(self, names: Sequence[str], sizes: list[int], samples: int) -> Execution:
         started = self.clock()
@@ -175,7 +185,7 @@ class _Search:
         times: list[list[float]] = [[], []]
         try:
             runners = [(classifier, self.draw(size)) for classifier, size in (held, rival)]
-            if not agree(_run(*runners[1]), expected):
+            if not agree(_run(*runners[1]), expected, self.tolerance):
                 return None
             for _ in range(PASSES):
                 for passes, (classifier, batch) in zip(times, runners, strict=True):
@@ -193,12 +203,12 @@ def _run(classifier: Classifier, batch: torch.Tensor) -> torch.Tensor:
         return classifier(batch)
 
 
-def agree(found: torch.Tensor, expected: torch.Tensor) -> bool:
-    """Whether logits are the same but for rounding, as far as both have rows."""
+def agree(found: torch.Tensor, expected: torch.Tensor, tolerance: float) -> bool:
+    """Whether logits are the same but for rounding (a share of the largest), as far as both have rows."""
     rows = min(len(found), len(expected))
     found, expected = found[:rows], expected[:rows]
     finite = expected.isfinite()
     if found.shape != expected.shape or not torch.equal(found.isfinite(), finite):
         return False
     gap, scale = (found - expected)[finite].abs(), expected[finite].abs()
-    return not finite.any() or bool(gap.max() <= TOLERANCE * scale.max())
+    return not finite.any() or bool(gap.max() <= tolerance * scale.max())

@@ -205,6 +205,8 @@ def test_methods_that_can_not_be(client: Client, database: Database) -> None:
         (smoothing | {"noise": "laplace", "norm": "l2"}, "/method"),
         (smoothing | {"noise": "uniform", "norm": "l1", "mode": "decide", "target_radius": 0.43}, "/method"),
         (smoothing | {"grid": "yes"}, "/method/grid"),
+        (smoothing | {"precision": "float16"}, "/method/precision"),
+        (smoothing | {"precision": "bfloat16", "scores": "soft"}, "/method"),
         (smoothing | {"grid": "on"}, "/method/grid"),
         ({"kind": "smoothing"}, "/method/sigma"),
         ({"kind": "x" * 10_000}, "/method"),

@@ -36,6 +36,9 @@ def test_answers_one_by_one_as_json_in_a_file_and_of_the_client(radii: Radii, se
     assert all(float(cells[3]) >= row["p_value"] for cells, row in zip(said, rows, strict=True))
     assert re.search(r"method +prediction sigma 1\.0 alpha 0\.001 n 100", shown.stdout)
     assert "radius" not in shown.stdout and "certified" not in shown.stdout
+    narrow = radii(*question, "--precision", "bfloat16")  # votes of another classifier
+    assert narrow.returncode == 0, narrow.stderr
+    assert re.search(r"method +prediction sigma 1\.0 alpha 0\.001 precision bfloat16 n 100", narrow.stdout)
     again = radii("jobs", job["id"])
     assert again.returncode == 0 and "radius" not in again.stdout
     assert radii("results", job["id"], "--json").stdout == (folder / "answers.jsonl").read_text()

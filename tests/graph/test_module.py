@@ -29,6 +29,25 @@ def sample(batch: int) -> torch.Tensor:
     return torch.rand(batch, 3, 32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 
 
+@pytest.mark.parametrize("width", [1, 3, 8, 12, 16, 32])
+@pytest.mark.parametrize("channels", [1, 2, 4, 8, 12, 14, 16, 32])
+def test_convolutions_in_bfloat16(channels: int, width: int) -> None:
+    """Whatever the processor. Some kernels of oneDNN are wrong by the size of the answer where there is AMX."""
+    draw = np.random.default_rng(channels * width)
+    for axes, groups in ((1, 2), (2, 1)):
+        kernel = (5, channels) + (3,) * (axes - 1) + (width,)
+        weight = draw.standard_normal((groups, *kernel)).reshape(-1, *kernel[1:]).astype(np.float32)
+        weight /= np.sqrt(weight[0].size)
+        shape = (channels * groups, *(6,) * (axes - 1), 40)
+        graph = read_onnx(
+            model([node("Conv", ["x", "w"], "z", group=groups), node("Flatten", ["z"])], shape, {"w": weight})
+        )
+        x = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0)).bfloat16()
+        exact = to_module(graph, dtype=torch.float64)(x.double())
+        gap = to_module(graph, dtype=torch.bfloat16)(x).double() - exact
+        assert gap.norm() < 2**-7 * exact.norm()
+
+
 def test_autograd(pair: tuple[nn.Module, nn.Module]) -> None:
     gradients = []
     for module in pair:

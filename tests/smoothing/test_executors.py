@@ -71,6 +71,24 @@ def test_executors_count_the_same_votes(network: Callable[[], nn.Module]) -> Non
     assert len(names) == 3 and len(votes) == 1
 
 
+@pytest.mark.parametrize("network", [convolutional, residual, partial(linear, 768)], ids=["conv", "residual", "linear"])
+def test_executors_in_bfloat16(network: Callable[[], nn.Module]) -> None:
+    """They run what torch makes of the original module in that type, up to the order of its sums."""
+    torch.manual_seed(0)
+    original = shaken(network()).eval()
+    graph = read_onnx(export(original, (3, 16, 16), dynamo=False, opset=17, dynamic=True))
+    batch = torch.rand(64, *graph.input_shape, generator=torch.Generator().manual_seed(2))
+    exact = original(batch)
+    expected = original.to(torch.bfloat16)(batch.bfloat16()).float()
+    size = exact.abs().max()
+    for name in (names := executors(graph, CPU, torch.bfloat16)):
+        found = build(name, graph, CPU, torch.bfloat16)(batch)
+        assert found.dtype == torch.float32 and torch.equal(found, found.bfloat16().float())
+        assert (found - expected).abs().max() < 0.03 * size
+        assert (found - exact).abs().max() > 1e-4 * size
+    assert names == ["torch", "torch, channels last"]
+
+
 class Bench:
     """Executors with a clock of their own: each batch takes a fixed time, and a time for each sample."""
 

@@ -192,6 +192,43 @@ def test_another_workers_choice_of_executor_is_adopted(tmp_path: Path) -> None:
     assert len(asked) == 3 and "executor" not in whole["result"][0]["detail"]
 
 
+def test_bfloat16_is_another_classifier_and_is_attacked_as_such(tmp_path: Path) -> None:
+    """Logits 1 and 1 + 2^-10, but for some 2^-13: eight bits can't tell them apart, and a tie goes to the first."""
+    slopes = {"w": 2.0**-15 * np.random.default_rng(2).standard_normal((6, 2)).astype(np.float32)}
+    file = model(
+        [node("MatMul", ["x", "w"], "z"), node("Add", ["z", "b"])],
+        (6,),
+        slopes | {"b": np.array([1, 1 + 2**-10], np.float32)},
+    )
+    x = (np.random.default_rng(3).integers(0, 256, (3, 6)) / 255).astype(np.float32)
+    for precision, votes in (("float32", [0, 2000, 0]), ("bfloat16", [2000, 0, 0])):
+        for kind, given in (("smoothing", {"cross_check": 3}), ("prediction", {})):
+            order = {"inputs": 3, "grid": [0.0, 1.0], "secret": "00" * 32, "batch_size": None}
+            question = {"kind": kind, "sigma": 0.25, "n": 2000, "precision": precision}
+            problem, emitted = worked(tmp_path, file, x, order=order, **question, **given)
+            assert problem is None
+            for result in emitted["result"]:
+                assert (result["detail"]["counts"], result["prediction"]) == (votes, int(votes[1] > 0))
+            if given:
+                attacks = [result["detail"]["attack"] for result in emitted["result"] if "attack" in result["detail"]]
+                assert [attack["contradicted"] for attack in attacks] == [False, False]
+
+
+def test_what_bfloat16_makes_another_network_of_is_refused(tmp_path: Path) -> None:
+    """A network that adds 1e4 and takes it off again: of its logits nothing is left."""
+    weight = np.random.default_rng(3).standard_normal((6, 2)).astype(np.float32)
+    big = {"w": weight, "b": np.full(2, 1e4, np.float32)}
+    file = model([node("MatMul", ["x", "w"], "z"), node("Add", ["z", "b"], "a"), node("Sub", ["a", "b"])], (6,), big)
+    x = np.random.default_rng(4).uniform(0, 1, (3, 6)).astype(np.float32)
+    order = {"inputs": 3, "grid": None, "secret": "00" * 32}
+    question = {"kind": "prediction", "sigma": 0.1, "n": 500}
+    problem, emitted = worked(tmp_path, file, x, order=order, precision="bfloat16", **question)
+    assert problem is not None and problem["type"] == "/problems/imprecise-network" and not emitted
+    assert "In bfloat16 some logits differ" in problem["detail"] and "float32" in problem["remedy"]
+    problem, emitted = worked(tmp_path, file, x, order=order, **question)
+    assert problem is None and len(emitted["result"]) == 3
+
+
 def asked_for_scores(folder: Path, *, steep: float, method: Any = None, **order: Any) -> Any:
     """What a bench makes of mean scores of a linear classifier of two classes."""
     weight, x = small_classifier(steep)

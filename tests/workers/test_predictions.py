@@ -75,17 +75,26 @@ def test_an_answer_is_the_library_s_says_when_it_abstains_and_stands(service: Se
     for name, n, sigma in (("first", 1500, 0.25), ("again", 1500, 0.25), ("more", 2500, 0.25), ("other", 1000, 0.5)):
         job = service.certify(*digits, 1, kind="prediction", sigma=sigma, n=n)
         (asked[name],) = answered(service, job)
+    for name in ("narrow", "narrow again"):
+        job = service.certify(*digits, 1, kind="prediction", sigma=0.25, n=1500, precision="bfloat16")
+        (asked[name],) = answered(service, job)
     reused = {name: result.detail["reused"] for name, result in asked.items()}
-    assert reused == {"first": 0, "again": 1500, "more": 1000, "other": 0}
+    assert reused == {"first": 0, "again": 1500, "more": 1000, "other": 0, "narrow": 0, "narrow again": 1500}
     assert asked["first"].detail["counts"] == asked["again"].detail["counts"] == truth(0, 1500)
     assert asked["more"].detail["counts"] == truth(0, 2500)
     with service.database.read() as session:
         rows = session.execute(select(Ledger.stage, Ledger.samples)).all()
     samples = {stage: sorted(n for other, n in rows if other == stage) for stage, _ in rows}
-    assert samples == {"estimate": [1000], "pilot": [100], "predict": [100] * 8 + [1000, 1000, 1500, 2000, 2500]}
+    assert samples == {
+        "estimate": [1000],
+        "pilot": [100],
+        "predict": [100] * 8 + [1000] * 3 + [1500] * 2 + [2000, 2500],
+    }
     assert certified[0].detail["counts"] != truth(0, 1000)
     was = [{"noise": "gaussian", "sigma": sigma, "grid": None} for sigma in (0.25, 1.0)]
     assert asked["other"].detail["other_noises"] == was  # of predictions
+    was.insert(1, {"noise": "gaussian", "sigma": 0.5, "grid": None})
+    assert asked["narrow"].detail["other_noises"] == was
     again = service.certify(*digits, 1, kind="smoothing", sigma=0.25, n=1000, cross_check=0)
     assert "other_noises" not in answered(service, again)[0].detail  # what was predicted certified nothing
 
