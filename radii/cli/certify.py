@@ -12,7 +12,7 @@ from radii.cli.console import err, fail, out, plain, print_json
 from radii.cli.npy import input_shape
 from radii.cli.progress import progress
 from radii.cli.report import NO_CURVE, print_report, print_results, save_results
-from radii.client import Client
+from radii.client import Cancelled, Client
 from radii.methods import parse_method
 
 Json = dict[str, Any]
@@ -40,6 +40,8 @@ def command(
         job = start(client, model, data, question, denoiser=denoiser, settings=settings, subset=subset)
         with outliving_us(job["id"]):
             job = follow(client, job)
+        if job["state"] == "cancelled":  # the results that there are would look like all
+            raise Cancelled(job["id"])
         if output is not None:
             save_results(client, job["id"], output)
         one_by_one = job["method"]["kind"] in NO_CURVE

@@ -9,6 +9,6 @@
 """
 
 from radii.client.client import Client
-from radii.client.errors import ClientError, ProblemError, Unreachable
+from radii.client.errors import Cancelled, ClientError, ProblemError, Unreachable
 
-__all__ = ["Client", "ClientError", "ProblemError", "Unreachable"]
+__all__ = ["Cancelled", "Client", "ClientError", "ProblemError", "Unreachable"]

@@ -11,7 +11,7 @@ from typing import Any, Self
 import httpx
 from pydantic import BaseModel
 
-from radii.client.errors import ProblemError
+from radii.client.errors import Cancelled, ProblemError
 from radii.client.transport import Transport, retry_after
 from radii.files import external_data
 
@@ -145,13 +145,15 @@ class Client:
         abstains), ``p_value`` and ``counts``.
 
         ``method``: {"kind": "prediction", "sigma": ...}; ``inputs`` as of :meth:`create_certification`. Raises as
-        :meth:`wait`.
+        :meth:`wait`, and ``Cancelled``.
         """
         job = self.create_certification(
             model_id, None, method, inputs=inputs, denoiser_model_id=denoiser_model_id, wait=LONGEST_WAIT
         )
         if "results" not in job or job["problem"]:
-            self.wait(job, timeout=timeout)
+            job = self.wait(job, timeout=timeout)
+        if job["state"] == "cancelled":
+            raise Cancelled(job["id"])
         return list(self.results(job["id"]))
 
     def median(

@@ -9,6 +9,13 @@ class Unreachable(ClientError):
     """Nobody answers at the service's URL, or it stopped answering. Is the service up? Start it with `radii up`."""
 
 
+class Cancelled(ClientError):
+    """The certification was cancelled, so its results are not all there."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"{job_id} was cancelled; what it had found by then: radii results {job_id}")
+
+
 class ProblemError(ClientError):
     """The service answered with a problem (RFC 9457); ``document`` is all that it said."""
 

@@ -225,6 +225,36 @@ def test_an_interrupted_command_leaves_the_job_and_says_how_to_end_it(
     assert "The certification has ended" in twice.stderr
 
 
+def test_a_cancelled_job_is_no_answer(radii: Radii, service: Service, folder: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "radii.cli",
+        "certify",
+        MODEL,
+        DATA,
+        "--sigma",
+        "0.3",
+        "--n",
+        "1000000",
+        "-o",
+        "no.jsonl",
+    ]
+    process = subprocess.Popen(
+        command, env=service.environment(), cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr and process.stdout
+    while "certifying" not in (line := process.stderr.readline()):
+        assert line, "it has ended"
+    with service.client() as client:
+        job = next(job for job in client.list("certifications") if job["method"]["sigma"] == 0.3)
+        client.cancel(job["id"])
+    shown, said = process.communicate(timeout=60)
+    assert (process.returncode, shown) == (1, "")
+    assert f"{job['id']} was cancelled" in said
+    assert not (folder / "no.jsonl").exists()
+
+
 def test_everything_can_be_listed_and_shown(radii: Radii, job_id: str) -> None:
     job = json.loads(radii("jobs", job_id, "--json").stdout)
     for command, row_id in (("models", job["model_id"]), ("datasets", job["dataset_id"]), ("jobs", job_id)):

@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from radii.client import Client, ProblemError, Unreachable, transport
+from radii.client import Cancelled, Client, ProblemError, Unreachable, transport
 from radii.files import external_data
 
 Answer = httpx.Response | type[httpx.TransportError]
@@ -164,6 +164,17 @@ def test_what_is_no_id_is_never_a_path(scripted: Scripted, text: str) -> None:
     with pytest.raises(ValueError, match="is no id"):
         client.get(text)
     assert not script.requests
+
+
+def test_a_question_that_was_cancelled_has_no_answer(scripted: Scripted) -> None:
+    job = {"id": "cert_1", "state": "queued", "problem": None}
+    client, script = scripted(ok(job), ok(job | {"state": "cancelled"}), ok())
+    with pytest.raises(Cancelled, match="radii results cert_1"):
+        client.median("mdl_1", [[0.5]], {"kind": "median", "sigma": 1.0, "radius": 0.5})
+    assert len(script.requests) == 2
+    client, _ = scripted(ok(job | {"state": "cancelled", "results": {"items": []}}))  # while the request waited
+    with pytest.raises(Cancelled):
+        client.predict("mdl_1", [[0.5]], {"kind": "prediction", "sigma": 1.0})
 
 
 def test_weights_beside_the_model_go_with_it(scripted: Scripted, tmp_path: Path) -> None:
