@@ -242,7 +242,7 @@ class _Reader(NodeReader):
                     + ("flatten it" if len(shape) > 1 else "leave its squeeze out")
                     if self.task == "regressor"
                     else "The output must be logits of shape (batch, classes) with at least two classes; numbers of "
-                    "shape (batch, outputs) that are none are a regressor's (task = regressor)",
+                    "shape (batch, outputs) that are none are a regressor's (task = regressor; radii median)",
                 )
         elif result is not None:
             self.obstacle(f"the output {quoted(name)} does not depend on the input", "Export the whole model")
