@@ -35,7 +35,7 @@ def test_results_have_bounds_and_there_is_no_curve(client: Client, database: Dat
     job = post_certification(client, *ids, method=ASKED, subset={"stop": 2}).json()
     path = f"/v1/certifications/{job['id']}"
     whole = {"kind": "median", "noise": "gaussian", "sigma": 0.25, "alpha": 0.001, "radius": 0.25, "n": 10_000}
-    assert job["method"] == {**whole, "grid": "auto", "family_wise": False}
+    assert job["method"] == {**whole, "grid": "auto", "precision": "float32", "family_wise": False}
     assert (job["progress"]["total"], job["progress"]["unit"]) == (20_000, "samples")
     claim = rows.begin(database, job["id"])
     found: list[list[list[float | None]]] = [

@@ -22,7 +22,7 @@ def test_answers_have_a_p_value_and_neither_radius_nor_curve(client: Client, dat
     path = f"/v1/certifications/{job_id}"
     job = client.get(path).json()
     whole = {"kind": "prediction", "noise": "gaussian", "sigma": 0.25, "alpha": 0.001, "n": 1000}
-    assert job["method"] == {**whole, "grid": "auto", "family_wise": False}
+    assert job["method"] == {**whole, "grid": "auto", "precision": "float32", "family_wise": False}
     assert (job["progress"]["total"], job["progress"]["unit"]) == (3000, "samples")
     claim = rows.begin(database, job_id)
     with database.write() as session:
