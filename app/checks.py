@@ -43,7 +43,10 @@ def refuse_unfit(model: Model, dataset: Dataset, method: AnyMethod) -> None:
         )
     if isinstance(method, Smoothed) and method.grid == "on" and not has.get("grid"):
         words = "the data set's values are not whole 255ths of 0 to 1, nor whole numbers from 0 to 255"
-        raise invalid(f"{words}; round them, or leave grid at auto", "method", "grid")
+        if method.soft:
+            raise invalid(f"{words}, and soft scores do not round; leave grid at auto", "method", "grid")
+        if [low, high] not in ([0, 1], [0, 255]):
+            raise invalid(f"{words}, nor is the model's range one of those; leave grid at auto", "method", "grid")
     if isinstance(method, Splitting) and (reason := method.unfit(span(dataset))):
         raise invalid(reason, "method", "sigma" if has.get("grid") else "kind")
     if isinstance(method, Median) and (reason := method.too_large(found["num_outputs"])):

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from radii.methods import Smoothed, Smoothing
-from radii.smoothing import Noise, executors
+from radii.smoothing import Noise, executors, rounded
 from radii.smoothing.executors import SHARE, START, TOLERANCE, TORCH, Execution
 from radii.smoothing.sampling import Classifier
 from workers.prepared import Json, Prepared, inputs
@@ -30,6 +30,7 @@ class Runs:
     def __init__(self, method: Smoothed, model: Prepared, order: Json, noise: Noise, ask: Ask, *, exact: bool) -> None:
         """``exact``: in float64 on the CPU, which nothing but torch does."""
         self.method, self.model, self.order, self.noise, self.ask, self.exact = method, model, order, noise, ask, exact
+        self.rounded_to = method.rounded_to(order["grid"], order["settings"]["input"]["range"])
         self.dtype: torch.dtype = getattr(torch, method.precision)
         self._begun = False
 
@@ -43,7 +44,8 @@ class Runs:
 
     def said(self) -> Json:
         """Of a result: what ran the samples that were drawn for it, where any were."""
-        return asdict(self.execution) if self._begun or self.order.get("execution") else {}
+        said: Json = {} if self.rounded_to is None else {"rounded_to": self.rounded_to}
+        return said | (asdict(self.execution) if self._begun or self.order.get("execution") else {})
 
     @cached_property
     def classifier(self) -> Classifier:
@@ -53,7 +55,11 @@ class Runs:
             return lambda noisy: network(noisy.double())
         if self.dtype != torch.float32:
             self._compare()
-        return self.model.build(self.execution.executor, soft=self.method.soft, dtype=self.dtype)
+        return self.rounding(self.model.build(self.execution.executor, soft=self.method.soft, dtype=self.dtype))
+
+    def rounding(self, classifier: Classifier) -> Classifier:
+        """It, behind what rounds noisy copies, where that is asked."""
+        return classifier if self.rounded_to is None else rounded(classifier, *self.rounded_to)
 
     def _compare(self) -> None:
         """A kernel that is wrong in this precision, or a network that does not bear it: what is certified here would be

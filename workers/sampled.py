@@ -53,7 +53,7 @@ class Sampled:
         if self.exact:
             network = self.model.logits
             return lambda noisy: network(noisy.double())
-        return self.model.network(soft=self.method.soft, dtype=self.runs.dtype)
+        return self.runs.rounding(self.model.network(soft=self.method.soft, dtype=self.runs.dtype))
 
     @cached_property
     def call(self) -> Json:

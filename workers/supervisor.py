@@ -82,9 +82,12 @@ class Supervisor:
         if asked:
             alpha = method.alpha / order.inputs if method.family_wise else method.alpha
             asked |= {"alpha": alpha, "radii": radii.__version__}
+        whole: Json = {"grid": grid}
+        if ends := method.rounded_to(order.grid, order.model.settings["input"]["range"]):
+            whole["rounded"] = ends
         return Streams(
             model=" > ".join(networks),
-            noise=ledger.name({**method.votes_depend_on, "grid": grid}),
+            noise=ledger.name({**method.votes_depend_on, **whole}),
             inputs={index: input_digest(x[index]) for index in order.indices},
             question=ledger.name(asked) if asked else "",
         )

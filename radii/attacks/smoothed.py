@@ -20,8 +20,7 @@ from radii.attacks.network import INSIDE, Classifier, margin_gradient
 from radii.attacks.result import Attack, NotAttackable
 from radii.norms import Norm
 from radii.smoothing.keys import Stage, chunk_seed, chunk_size, chunks
-from radii.smoothing.noise import Grid, Noise, noise_of
-from radii.smoothing.noise.grid import STEPS
+from radii.smoothing.noise import Grid, Noise, noise_of, rounded
 from radii.smoothing.sampling import count_chunk, logits_chunk
 from radii.smoothing.scores import Moments, bernstein_interval
 from radii.smoothing.serving import prediction_test
@@ -74,7 +73,7 @@ class SmoothedAttack:
             NotAttackable: there is no gradient.
         """
         if isinstance(noise, Grid):
-            classifier, noise = rounded(classifier, noise), noise_of(noise.law, noise.sigma, x.device)
+            classifier, noise = rounded(classifier, noise.low, noise.high), noise_of(noise.law, noise.sigma, x.device)
         digest = hashlib.sha256(key).digest()
         search = _Search(self, classifier, x, noise, num_classes, prediction, norm, digest, scoring)
         delta = search.descend(radius * INSIDE)
@@ -89,17 +88,6 @@ class SmoothedAttack:
         if winner is None:
             return Attack(away, other, False, None)
         return Attack(away, winner, True, point.cpu().numpy())
-
-
-def rounded(classifier: Classifier, noise: Grid) -> Classifier:
-    """What noise on a grid certifies: round to the grid, then classify. Its gradient is the classifier's."""
-    low, span = noise.low, noise.high - noise.low
-
-    def on_grid(points: Tensor) -> Tensor:
-        steps = ((points.detach() - low) * (STEPS / span)).round()
-        return classifier(points + (steps / STEPS * span + low - points.detach()))
-
-    return on_grid
 
 
 class _Search:

@@ -71,7 +71,10 @@ DataName = Annotated[
 Sigma = Annotated[float | None, method_option("Standard deviation of the noise of smoothing.")]
 FamilyWise = Annotated[bool | None, method_option("alpha is for all inputs of smoothing together.")]
 GridMode = Annotated[
-    str | None, method_option("Noise of smoothing in whole steps of 8-bit inputs: auto (default), on or off.")
+    str | None,
+    method_option(
+        "Noise of smoothing in whole steps of 8-bit inputs: auto (default), on (rounds others to them) or off."
+    ),
 ]
 Precision = Annotated[
     str | None, method_option("What the network runs in under noise: float32 (default), or bfloat16, another network.")

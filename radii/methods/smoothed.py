@@ -36,7 +36,8 @@ class Smoothed(BaseModel, ABC):
     )
     grid: Literal["auto", "on", "off"] = Field(
         default="auto",
-        description="Noise in whole steps of 8-bit inputs, exact in floating point; auto: where the data set is 8-bit.",
+        description="auto: noise in whole steps of 8-bit inputs, exact in floating point, where the data set is 8-bit; "
+        "on: of other inputs the noisy copies are rounded to those steps, which is what that noise certifies.",
     )
     precision: Literal["float32", "bfloat16"] = Field(
         default="float32",
@@ -72,6 +73,10 @@ class Smoothed(BaseModel, ABC):
     def soft(self) -> bool:
         """Whether g is by mean scores; else by votes."""
         return False
+
+    def rounded_to(self, grid: list[float] | None, of_model: list[float]) -> list[float] | None:
+        """The range whose 255ths noisy copies are rounded to, ``of_model`` or none. ``grid``: of the data set."""
+        return of_model if self.grid == "on" and grid is None else None
 
     @property
     def votes_depend_on(self) -> dict[str, object]:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         Uniform,
         gaussian,
         noise_of,
+        rounded,
     )
     from radii.smoothing.sampling import certify, certify_median, count_chunk
     from radii.smoothing.serving import Answer, SmoothedClassifier, prediction_test
@@ -79,11 +80,12 @@ __all__ = [
     "radius_splitting",
     "radius_two_sided",
     "radius_uniform",
+    "rounded",
 ]
 
 
 def __getattr__(name: str) -> Any:  # PEP 562: whoever only checks a certificate does not wait for torch
-    if name in ("GRIDS", "Noise", "noise_of", "gaussian") or name.startswith(("Grid", "Laplace", "Uniform")):
+    if name in ("GRIDS", "Noise", "noise_of", "gaussian", "rounded") or name.startswith(("Grid", "Laplace", "Uniform")):
         from radii.smoothing import noise as module
     elif name in ("certify", "certify_median", "count_chunk"):
         from radii.smoothing import sampling as module  # type: ignore[no-redef]

@@ -12,6 +12,7 @@ from models.repositories.leases import LostClaim
 from models.tables import Certification
 from tests.app import rows
 from tests.app.calls import (
+    INPUT,
     NPZ,
     ONNX,
     certification,
@@ -207,7 +208,7 @@ def test_methods_that_can_not_be(client: Client, database: Database) -> None:
         (smoothing | {"grid": "yes"}, "/method/grid"),
         (smoothing | {"precision": "float16"}, "/method/precision"),
         (smoothing | {"precision": "bfloat16", "scores": "soft"}, "/method"),
-        (smoothing | {"grid": "on"}, "/method/grid"),
+        (smoothing | {"grid": "on", "scores": "soft"}, "/method/grid"),
         ({"kind": "smoothing"}, "/method/sigma"),
         ({"kind": "x" * 10_000}, "/method"),
         ({}, "/method"),
@@ -216,6 +217,14 @@ def test_methods_that_can_not_be(client: Client, database: Database) -> None:
         document = problem(post_certification(client, *ids, method=method), 422, "invalid-request")  # type: ignore[arg-type]
         assert document["errors"][0]["pointer"] == pointer, method
         assert len(str(document)) < 2000
+    # inputs off the grid are rounded to it, where the model's range has one
+    assert post_certification(client, *ids, method=smoothing | {"grid": "on"}).status_code == 202
+    wide: str = post_model(client, input=INPUT | {"range": [-1, 1]}).json()["id"]
+    rows.accept(database, wide)
+    document = problem(
+        post_certification(client, wide, ids[1], method=smoothing | {"grid": "on"}), 422, "invalid-request"
+    )
+    assert document["errors"][0]["pointer"] == "/method/grid" and "nor is the model's range" in document["detail"]
     # log2(1/0.001) = 9.97: nine samples can't certify, ten can; the text names the field and the remedy
     detail = problem(post_certification(client, *ids, method=smoothing | {"n": 9}), 422, "invalid-request")["detail"]
     assert "n = 9" in detail and "n >= 10" in detail

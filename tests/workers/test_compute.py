@@ -50,7 +50,7 @@ def worked(
     np.save(folder / "x.npy", x)
     given = {
         "method": {"kind": "lipschitz", **method},
-        "settings": {"input": {"shape": [6], "mean": MEAN, "std": STD}, "output": None},
+        "settings": {"input": {"shape": [6], "range": [0.0, 1.0], "mean": MEAN, "std": STD}, "output": None},
         "digest": normalized(read_onnx(file), MEAN, STD).digest,
         "file": str(folder / "model.onnx"),
         "external_data": {},
@@ -212,6 +212,32 @@ def test_bfloat16_is_another_classifier_and_is_attacked_as_such(tmp_path: Path) 
             if given:
                 attacks = [result["detail"]["attack"] for result in emitted["result"] if "attack" in result["detail"]]
                 assert [attack["contradicted"] for attack in attacks] == [False, False]
+
+
+def test_inputs_off_the_grid_are_answered_as_the_grid_certifies(tmp_path: Path) -> None:
+    """Whether a value lies below 100.4 steps or above: noise of a twentieth of a step moves few of them across the next
+    half step, where rounding turns, and others across that one."""
+    weight = np.zeros((6, 2), np.float32)
+    weight[0] = 0, 1
+    steps = np.array([[99.9, 0, 0, 0, 0, 0], [100.3, 0, 0, 0, 0, 0], [100.45, 0, 0, 0, 0, 0]])
+    bias = np.array([0, -(100.4 / 255 - MEAN[0]) / STD[0]], np.float32)
+    file = model([node("MatMul", ["x", "w"], "z"), node("Add", ["z", "b"])], (6,), {"w": weight, "b": bias})
+    x = (steps / 255).astype(np.float32)
+    order = {"inputs": 3, "grid": None, "secret": "00" * 32}
+    for kind, given in (("smoothing", {"cross_check": 3}), ("prediction", {})):
+        found = {}
+        for grid in ("on", "auto"):
+            question = {"kind": kind, "sigma": 0.05 / 255, "n": 2000, "grid": grid, **given}
+            problem, emitted = worked(tmp_path, file, x, order=order, **question)
+            assert problem is None
+            found[grid] = [result["detail"]["counts"] for result in emitted["result"]]
+            assert [result["detail"].get("rounded_to") for result in emitted["result"]] == [
+                [0.0, 1.0] if grid == "on" else None
+            ] * 3
+            assert not any(result["detail"].get("attack", {}).get("contradicted") for result in emitted["result"])
+        # P(100.45 / 255 + noise rounds to 101) = P(Z > 1): 2000 of them are 317 but for 6 deviations
+        assert found["on"][:2] == [[2000, 0, 0]] * 2 and abs(found["on"][2][1] - 317.3) < 6 * 16.4
+        assert abs(found["auto"][1][1] - 45.5) < 6 * 6.7 and abs(found["auto"][2][0] - 317.3) < 6 * 16.4
 
 
 def test_what_bfloat16_makes_another_network_of_is_refused(tmp_path: Path) -> None:

@@ -75,11 +75,17 @@ def test_an_answer_is_the_library_s_says_when_it_abstains_and_stands(service: Se
     for name, n, sigma in (("first", 1500, 0.25), ("again", 1500, 0.25), ("more", 2500, 0.25), ("other", 1000, 0.5)):
         job = service.certify(*digits, 1, kind="prediction", sigma=sigma, n=n)
         (asked[name],) = answered(service, job)
-    for name in ("narrow", "narrow again"):
-        job = service.certify(*digits, 1, kind="prediction", sigma=0.25, n=1500, precision="bfloat16")
+    others = {"narrow": {"precision": "bfloat16"}, "rounded": {"grid": "on"}}
+    for name in ("narrow", "narrow again", "rounded", "rounded again"):
+        job = service.certify(*digits, 1, kind="prediction", sigma=0.25, n=1500, **others[name.split()[0]])
         (asked[name],) = answered(service, job)
     reused = {name: result.detail["reused"] for name, result in asked.items()}
-    assert reused == {"first": 0, "again": 1500, "more": 1000, "other": 0, "narrow": 0, "narrow again": 1500}
+    assert reused == {"first": 0, "again": 1500, "more": 1000, "other": 0} | {
+        "narrow": 0,
+        "narrow again": 1500,
+        "rounded": 0,
+        "rounded again": 1500,
+    }
     assert asked["first"].detail["counts"] == asked["again"].detail["counts"] == truth(0, 1500)
     assert asked["more"].detail["counts"] == truth(0, 2500)
     with service.database.read() as session:
@@ -88,13 +94,14 @@ def test_an_answer_is_the_library_s_says_when_it_abstains_and_stands(service: Se
     assert samples == {
         "estimate": [1000],
         "pilot": [100],
-        "predict": [100] * 8 + [1000] * 3 + [1500] * 2 + [2000, 2500],
+        "predict": [100] * 8 + [1000] * 4 + [1500] * 3 + [2000, 2500],
     }
     assert certified[0].detail["counts"] != truth(0, 1000)
     was = [{"noise": "gaussian", "sigma": sigma, "grid": None} for sigma in (0.25, 1.0)]
     assert asked["other"].detail["other_noises"] == was  # of predictions
     was.insert(1, {"noise": "gaussian", "sigma": 0.5, "grid": None})
     assert asked["narrow"].detail["other_noises"] == was
+    assert asked["rounded"].detail["rounded_to"] == [0, 1] and "rounded_to" not in asked["first"].detail
     again = service.certify(*digits, 1, kind="smoothing", sigma=0.25, n=1000, cross_check=0)
     assert "other_noises" not in answered(service, again)[0].detail  # what was predicted certified nothing
 

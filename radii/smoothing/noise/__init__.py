@@ -6,7 +6,7 @@ from radii.norms import Law
 from radii.smoothing.noise.base import Fill, Noise
 from radii.smoothing.noise.floating import Laplace, Uniform
 from radii.smoothing.noise.gaussian import gaussian
-from radii.smoothing.noise.grid import Grid, GridGaussian, GridLaplace, GridUniform
+from radii.smoothing.noise.grid import Grid, GridGaussian, GridLaplace, GridUniform, rounded
 
 GRIDS: dict[Law, type[Grid]] = {"gaussian": GridGaussian, "uniform": GridUniform, "laplace": GridLaplace}
 
@@ -30,4 +30,5 @@ __all__ = [
     "Uniform",
     "gaussian",
     "noise_of",
+    "rounded",
 ]

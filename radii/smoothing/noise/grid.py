@@ -11,6 +11,7 @@ import functools
 import hashlib
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import ClassVar
 
 import numpy as np
@@ -22,6 +23,7 @@ from radii.norms import Law
 from radii.smoothing.noise.base import Fill, sfc64
 
 Values = npt.NDArray[np.floating]
+Classifier = Callable[[torch.Tensor], torch.Tensor]
 CELLS = 2**16
 FILL = 2**20  # values at a time, so that what a call costs does not count
 TILE = 2**15  # values looked up at a time: their indices fit the processor's cache
@@ -78,14 +80,7 @@ class Grid(ABC):
 
     def values(self, k: torch.Tensor, out: torch.Tensor) -> None:
         """Write what ``k`` steps are as values, float32, to ``out``."""
-        out.copy_(k)
-        span = self.high - self.low
-        if span != STEPS:
-            out.div_(STEPS)
-            if span != 1:
-                out.mul_(span)
-        if self.low:
-            out.add_(self.low)
+        _values(k, self.low, self.high, out)
 
     def stream(self, seed: bytes, x: torch.Tensor) -> Fill:
         """As of every noise; ``x`` must be on the grid (ValueError otherwise)."""
@@ -140,6 +135,33 @@ class GridLaplace(Grid):
     def cdf(z: Values) -> Values:
         tail = np.exp(-math.sqrt(2) * np.abs(z)) / 2
         return np.where(z < 0, tail, 1 - tail)
+
+
+def rounded(classifier: Classifier, low: float, high: float) -> Classifier:
+    """What noise on a grid certifies: round to 255ths of ``high - low``, then classify.
+
+    Of an input that lies on no grid, under noise in floating point. Its gradient is the classifier's.
+    """
+
+    def on_grid(points: torch.Tensor) -> torch.Tensor:
+        values = points.detach() - low
+        values.mul_(STEPS / (high - low)).round_()
+        _values(values, low, high, values)
+        return classifier(values + (points - points.detach()) if points.requires_grad else values)
+
+    return on_grid
+
+
+def _values(k: torch.Tensor, low: float, high: float, out: torch.Tensor) -> None:
+    """As `Grid.values`; ``out`` may be ``k``."""
+    out.copy_(k)
+    span = high - low
+    if span != STEPS:
+        out.div_(STEPS)
+        if span != 1:
+            out.mul_(span)
+    if low:
+        out.add_(low)
 
 
 class _Table:
