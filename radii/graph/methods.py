@@ -11,9 +11,10 @@ from radii.graph.cone import pruned, with_cones
 from radii.graph.ir import Graph, Node
 from radii.graph.ops.elementwise import Div, Sub
 from radii.graph.rules import Unbounded
-from radii.methods.smoothed import MOST_OUTPUTS
 
 Json = dict[str, Any]
+
+MOST_OUTPUTS = 2**12  # of a regressor: bounds are JSON, a quarter of a megabyte an input
 
 NOT_ALONE = ("a denoiser answers nothing by itself", "Name it as denoiser_model_id, beside the model in model_id")
 NO_CLASSES = ("a regressor has no classes", "Ask for its median; of logits, register the file as a classifier")

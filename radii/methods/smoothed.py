@@ -12,7 +12,6 @@ from radii.norms import Law, Norm
 
 MOST_VALUES = 2**26  # of an input, in memory at once: 256 MiB in float32
 MOST_MEDIAN_SAMPLES = 1_000_000
-MOST_OUTPUTS = 2**12  # of a regressor: bounds are JSON, a quarter of a megabyte an input
 MOST_BOUNDED = 100  # inputs of a shard: what the ledger knows of them is in memory at once
 LEAST_ALPHA = 1e-300  # its parts, for inputs and outputs, are numbers yet
 
