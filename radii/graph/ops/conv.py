@@ -64,7 +64,7 @@ class Conv(Operator):
     def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
         (x,) = inputs
         windows = self.windows
-        if x.dtype == torch.bfloat16 and windows.kernel[-1] >= 8 and self.weight.shape[1] < 16:
+        if x.dtype == torch.bfloat16 and x.is_cpu and windows.kernel[-1] >= 8 and self.weight.shape[1] < 16:
             # oneDNN 3.12 (torch 2.13) computes nonsense for some of these on processors with AMX; this rounds once
             return self.run([x.float()], {name: array.float() for name, array in arrays.items()}).to(x.dtype)
         return _CONVOLVE[len(windows.kernel)](
