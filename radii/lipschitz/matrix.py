@@ -157,7 +157,8 @@ def _largest_eigenvalue(matrices: npt.NDArray[np.float64], rtol: float) -> tuple
     eigenvalue = LargestEigenvalue(order, rtol=rtol, floor=1 / UNSCALED_UP_TO / (2 * max(1, order)))
     for matrix in matrices:
         triangle = gram_triangle(np.ascontiguousarray(matrix))
-        trace = float(triangle.trace()) * (1 + gamma(inner + order + 8))
+        with np.errstate(over="ignore", invalid="ignore"):
+            trace = float(triangle.trace()) * (1 + gamma(inner + order + 8))
         largest = largest if trace <= largest else trace  # NaN is the largest
         if not largest <= UNSCALED_UP_TO:
             break

@@ -109,7 +109,7 @@ def ldexp_up(value: float, exponent: int) -> Upper:
         scaled = math.ldexp(value, exponent)
     except OverflowError:
         return Upper(math.inf)
-    return Upper(scaled if math.ldexp(scaled, -exponent) == value else up(scaled))
+    return Upper(scaled if math.ldexp(scaled, -exponent) >= value else up(scaled))
 
 
 def ldexp_down(value: float, exponent: int) -> Lower:

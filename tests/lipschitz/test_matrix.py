@@ -6,7 +6,7 @@ import mpmath
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
@@ -43,6 +43,7 @@ def check_with_svd(matrix, rtol=RTOL):
 
 @settings(max_examples=80, deadline=None)
 @given(arrays(np.float64, array_shapes(min_dims=2, max_dims=2, max_side=5), elements=st.floats(-1, 1)))
+@example(np.array([[0, 5e-324], [5e-324, 5e-324]]))
 def test_against_mpmath(matrix):
     check(matrix, exact_norm(matrix))
 
@@ -52,6 +53,7 @@ def test_against_mpmath(matrix):
     arrays(np.float64, (4, 3), elements=st.floats(-1, 1).filter(lambda v: v == 0 or abs(v) > 1e-3)),
     st.integers(-330, 306),
 )
+@example(np.ones((4, 3)), 154)  # squares that float64 holds, but not their sum
 def test_scales_down_to_the_subnormal(matrix, exponent):
     matrix = matrix * 10.0 ** max(exponent, -300) * 10.0 ** min(0, exponent + 300)
     true = exact_norm(matrix)
