@@ -3,6 +3,7 @@
 from math import prod
 
 from app.errors import Refusal, invalid
+from app.inline import GRIDS
 from models.problems import Problem
 from models.states import IntakeState
 from models.tables import Dataset, Model
@@ -45,7 +46,7 @@ def refuse_unfit(model: Model, dataset: Dataset, method: AnyMethod) -> None:
         words = "the data set's values are not whole 255ths of 0 to 1, nor whole numbers from 0 to 255"
         if method.soft:
             raise invalid(f"{words}, and soft scores do not round; leave grid at auto", "method", "grid")
-        if [low, high] not in ([0, 1], [0, 255]):
+        if (low, high) not in GRIDS:
             raise invalid(f"{words}, nor is the model's range one of those; leave grid at auto", "method", "grid")
     if isinstance(method, Splitting) and (reason := method.unfit(span(dataset))):
         raise invalid(reason, "method", "sigma" if has.get("grid") else "kind")
