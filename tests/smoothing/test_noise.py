@@ -7,6 +7,7 @@ import torch
 from scipy import stats
 
 from radii.smoothing import gaussian
+from radii.smoothing.noise import GridGaussian, Part, Uniform
 from radii.smoothing.noise.base import sfc64
 from radii.smoothing.noise.gaussian import BoxMuller, DeviceGaussian
 
@@ -50,6 +51,24 @@ def test_samples_do_not_depend_on_how_they_are_drawn(source, shape):
         assert torch.equal(draw(source, SEED, shape, *sizes), whole)
     for fewer in (1, 49, 50, 51, 128):
         assert torch.equal(draw(source, SEED, shape, fewer), whole[:fewer])
+
+
+@pytest.mark.parametrize("source", [*SOURCES, Uniform(0.5), GridGaussian(0.25)])
+@pytest.mark.parametrize("batch_size", [1, 7, 60, 200])
+def test_parts_in_one_stream_are_each_what_it_is_alone(source, batch_size):
+    inputs = torch.randint(0, 256, (3, 2, 5)) / 255
+    parts = [
+        Part(hashlib.sha256(bytes([i])).digest(), x, size)
+        for i, (x, size) in enumerate(zip(inputs, (60, 3, 57), strict=True))
+    ]
+    fill, together = source.streams(parts), torch.full((130, 2, 5), -1.0)
+    for start in range(0, 130, batch_size):
+        fill(together[start : start + batch_size])
+    assert (together[120:] == -1).all()
+    for part, copies in zip(parts, together[:120].split([60, 3, 57]), strict=True):
+        alone = torch.empty_like(copies)
+        source.stream(part.seed, part.x)(alone)
+        assert torch.equal(copies, alone)
 
 
 @pytest.mark.parametrize("source", SOURCES)

@@ -3,7 +3,7 @@
 import torch
 
 from radii.norms import Law
-from radii.smoothing.noise.base import Fill, Noise
+from radii.smoothing.noise.base import Fill, Noise, Part
 from radii.smoothing.noise.floating import Laplace, Uniform
 from radii.smoothing.noise.gaussian import gaussian
 from radii.smoothing.noise.grid import Grid, GridGaussian, GridLaplace, GridUniform, rounded
@@ -27,6 +27,7 @@ __all__ = [
     "GridUniform",
     "Laplace",
     "Noise",
+    "Part",
     "Uniform",
     "gaussian",
     "noise_of",

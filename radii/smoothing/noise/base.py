@@ -1,7 +1,7 @@
 """What all noises have in common: a stream is a pure function of 32 bytes and of x's shape."""
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -10,6 +10,14 @@ from radii.norms import Law
 
 Fill = Callable[[torch.Tensor], None]
 """Overwrites a contiguous float32 tensor (batch, *shape) with the next noisy copies of the input."""
+
+
+class Part(NamedTuple):
+    """Of a batch, or of several: the first ``size`` noisy copies of the stream of ``seed`` around ``x``."""
+
+    seed: bytes
+    x: torch.Tensor
+    size: int
 
 
 class Noise(Protocol):
@@ -35,6 +43,12 @@ class Noise(Protocol):
         However many a fill takes at a time, they are the same.
         """
 
+    def streams(self, parts: Sequence[Part]) -> Fill:
+        """The copies of several inputs of one shape, part after part; of each what its :meth:`stream` gives.
+
+        A fill may begin and end within a part. Beyond the last one it leaves what was there.
+        """
+
 
 def sfc64(seed: bytes) -> np.random.SFC64:
     """Numpy's SFC64 with all its 256 bits of state set."""
@@ -43,6 +57,31 @@ def sfc64(seed: bytes) -> np.random.SFC64:
     state["state"]["state"] = np.frombuffer(seed, "<u8").astype(np.uint64)
     bits.state = state
     return bits
+
+
+def in_turn(noise: Noise, parts: Sequence[Part]) -> Fill:
+    """``noise.streams`` for a source that draws one stream at a time."""
+    waiting = iter(parts)
+    stream: Fill | None = None
+    left = 0
+
+    def fill(out: torch.Tensor) -> None:
+        nonlocal stream, left
+        done = 0
+        while done < len(out):
+            if not left:
+                part = next(waiting, None)
+                if part is None:
+                    return
+                stream, left = noise.stream(part.seed, part.x), part.size
+                continue
+            assert stream is not None
+            take = min(left, len(out) - done)
+            stream(out[done : done + take])
+            left -= take
+            done += take
+
+    return fill
 
 
 class Tiles:

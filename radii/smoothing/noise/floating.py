@@ -8,6 +8,7 @@ import functools
 import hashlib
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -15,7 +16,7 @@ import torch
 
 from radii.norms import Law
 from radii.smoothing import laws
-from radii.smoothing.noise.base import Fill, Tiles, sfc64
+from radii.smoothing.noise.base import Fill, Part, Tiles, in_turn, sfc64
 
 TILE = 2**16  # values; less would be all overhead, more leaves the processor's cache
 
@@ -59,6 +60,9 @@ class Floating(ABC):
             tile.mul_(stretch).add_(mean)
 
         return Tiles(tile, draw)
+
+    def streams(self, parts: Sequence[Part]) -> Fill:
+        return in_turn(self, parts)
 
 
 @functools.cache

@@ -5,12 +5,13 @@ draws nothing past |z| = 5.77. Measured on one core, a value: torch.randn 2.6 ns
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 
 from radii.norms import Law
-from radii.smoothing.noise.base import Fill, Noise, Tiles
+from radii.smoothing.noise.base import Fill, Noise, Part, Tiles, in_turn
 from radii.smoothing.noise.floating import Floating
 
 
@@ -87,6 +88,9 @@ class DeviceGaussian:
             torch.add(x, tile, alpha=sigma, out=tile)
 
         return Tiles(tile, draw)
+
+    def streams(self, parts: Sequence[Part]) -> Fill:
+        return in_turn(self, parts)
 
 
 def gaussian(sigma: float, device: torch.device | str = "cpu") -> Noise:

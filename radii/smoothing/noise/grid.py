@@ -11,7 +11,7 @@ import functools
 import hashlib
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -20,7 +20,7 @@ import torch
 from scipy.special import ndtr
 
 from radii.norms import Law
-from radii.smoothing.noise.base import Fill, sfc64
+from radii.smoothing.noise.base import Fill, Part, in_turn, sfc64
 
 Values = npt.NDArray[np.floating]
 Classifier = Callable[[torch.Tensor], torch.Tensor]
@@ -107,6 +107,9 @@ class Grid(ABC):
                 self.values(torch.from_numpy(k).view(part.shape).to(part.device), part)
 
         return fill
+
+    def streams(self, parts: Sequence[Part]) -> Fill:
+        return in_turn(self, parts)
 
 
 class GridGaussian(Grid):
