@@ -84,7 +84,7 @@ class ModelInput(Input):
     task: Task = Field(
         default="classifier",
         description="denoiser (ONNX): its output is an input again, in the same units, before any normalisation. "
-        "regressor (ONNX): its output (batch, outputs) is real numbers, whose medians under noise are bounded.",
+        "regressor (ONNX): its output (batch, ...) is real numbers, whose medians under noise are bounded.",
     )
     architecture: Architecture | None = Field(
         default=None, description="Of a safetensors upload, which holds weights alone: what network they belong to."

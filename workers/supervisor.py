@@ -74,14 +74,16 @@ class Supervisor:
         networks = [network.digest for network in (order.denoiser, order.model) if network is not None]
         grid = None if method.grid == "off" else order.grid
         asked: Json = {}
+        of: tuple[str, ...] = ()
         if isinstance(method, Median):
-            asked = {"n": method.n, "radius": method.radius}
+            of, asked = ("median",), {"n": method.n, "radius": method.radius}
         elif isinstance(method, Smoothing) and method.soft:
             # the pilot's choice, and which samples may count on a constant
-            asked = {"n0": method.n0, "n": method.n}
-        if asked:
-            alpha = method.alpha / order.inputs if method.family_wise else method.alpha
-            asked |= {"alpha": alpha, "radii": radii.__version__}
+            of, asked = ("pilot", "estimate"), {"n0": method.n0, "n": method.n}
+        elif isinstance(method, Smoothing) and method.target_radius is not None:
+            of, asked = ("estimate",), method.model_dump(include={"n0", "n", "target_radius", "norm"})
+        alpha = method.alpha / order.inputs if method.family_wise else method.alpha
+        question = ledger.name(asked | {"alpha": alpha, "radii": radii.__version__})
         whole: Json = {"grid": grid}
         if ends := method.rounded_to(order.grid, order.model.settings["input"]["range"]):
             whole["rounded"] = ends
@@ -89,7 +91,7 @@ class Supervisor:
             model=" > ".join(networks),
             noise=ledger.name({**method.votes_depend_on, **whole}),
             inputs={index: input_digest(x[index]) for index in order.indices},
-            question=ledger.name(asked) if asked else "",
+            questions=dict.fromkeys(of, question),
         )
 
     def _letter(self, order: WorkOrder) -> Json:

@@ -93,7 +93,7 @@ def add_result(
             result.detail["reused"] = sum(sum(chunk.counts) for chunk in taken if chunk.number == REUSED)
             if others := ledger.other_noises(session, streams, result.index, shard.certification.method):
                 result.detail["other_noises"] = others
-            for stage, beginnings in _known(taken, result.detail).items():
+            for stage, beginnings in _known(taken, result).items():
                 entries += [ledger.row(streams, result.index, stage, known) for known in beginnings if known.samples]
     session.add(Result(certification_id=shard.certification_id, **asdict(result)))
     return int(result.detail.get("unspent", 0)) if sampled else 1
@@ -119,9 +119,9 @@ def _take(session: Session, shard: Shard, result: InputResult) -> Sequence[Chunk
     return taken
 
 
-def _known(taken: Sequence[Chunk], detail: Json) -> dict[str, list[Beginning]]:
+def _known(taken: Sequence[Chunk], result: InputResult) -> dict[str, list[Beginning]]:
     """What the ledger is to know of each stage: of all samples, and of chunks that more samples would not change."""
-    sums = _sums(taken)
+    sums, detail = _sums(taken), result.detail
     if "scores" in detail:
         [pilot] = [chunk.scores for chunk in taken if chunk.stage == "pilot"]
         return {
@@ -132,8 +132,9 @@ def _known(taken: Sequence[Chunk], detail: Json) -> dict[str, list[Beginning]]:
         return {"median": [Beginning(sums["median"], {name: detail[name] for name in MEDIAN})]}
     whole = _sums([chunk for chunk in taken if sum(chunk.counts) % ledger.CHUNK == 0])
     known = {stage: [Beginning(counts), Beginning(whole.get(stage, []))] for stage, counts in sums.items()}
-    if detail.get("decision") is not None:  # its looks are other samples than a radius's chunks
-        known.pop("estimate", None)
+    if "estimate" in sums and detail.get("decision") is not None:  # it looks at beginnings of many chunks
+        decided = {"decision": detail["decision"], "prediction": result.prediction}
+        known["estimate"] = [Beginning(sums["estimate"], decided)]
     return known
 
 

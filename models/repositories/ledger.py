@@ -7,9 +7,9 @@ beginning stands, whatever another batch size or device would make of a close vo
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from sqlalchemy import or_, select
+from sqlalchemy import false, or_, select, true
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -29,17 +29,18 @@ class Streams:
     model: str
     noise: str
     inputs: Mapping[int, str]  # index -> digest
-    question: str = ""  # of mean scores, and of medians
+    questions: Mapping[str, str] = field(default_factory=dict)
+    """Of stages whose entry is of the very same question alone (mean scores, medians, decisions): that question."""
 
     def stage(self, name: str) -> str:
         """What the ledger calls this stage."""
-        return f"{name} {self.question}".rstrip()
+        return f"{name} {self.questions.get(name, '')}".rstrip()
 
 
 @dataclass(frozen=True)
 class Beginning:
     """What is known of the first samples of a stream: their votes; of mean scores also what chunks say of them, of
-    medians what their result does."""
+    medians what their result does, of a decision which it was."""
 
     counts: Counts
     scores: Json | None = None
@@ -60,14 +61,14 @@ def stages(method: Json) -> dict[str, int]:
         return {"predict": method["n"]}
     if method["kind"] == "median":
         return {"median": method["n"]}
-    pilot = {"pilot": method["n0"]}
-    # A decision looks at each step how many samples it still needs: its chunks are others than a radius's.
-    return pilot if method.get("mode") == "decide" else pilot | {"estimate": method["n"]}
+    return {"pilot": method["n0"], "estimate": method["n"]}
 
 
 def beginnings(session: Session, streams: Streams, stage: str, n: int) -> dict[int, Beginning]:
-    """The most that is known of the first n samples of each stream: of all, or of whole chunks."""
+    """The most that is known of the first n samples of each stream: of all, or of whole chunks. Of a very question:
+    of those that its answer took."""
     best: dict[str, Beginning] = {}
+    anywhere = true() if stage in streams.questions else false()
     digests = sorted(set(streams.inputs.values()))
     for start in range(0, len(digests), MANY):
         known = select(Ledger.input, Ledger.counts, Ledger.scores).where(
@@ -75,7 +76,8 @@ def beginnings(session: Session, streams: Streams, stage: str, n: int) -> dict[i
             Ledger.input.in_(digests[start : start + MANY]),
             Ledger.noise == streams.noise,
             Ledger.stage == streams.stage(stage),
-            (Ledger.samples == n) | ((Ledger.samples < n) & (Ledger.samples % CHUNK == 0)),
+            Ledger.samples <= n,
+            or_(anywhere, Ledger.samples == n, Ledger.samples % CHUNK == 0),
         )
         for digest, counts, scores in session.execute(known):
             found = Beginning(counts, scores)

@@ -21,5 +21,5 @@ class Chunk(Base):
     number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     counts: Mapped[list[int]] = mapped_column(JSON_COLUMN)
     # Of mean scores: what the pilot chose, or mean and squares (sums of squared differences from it) a class. Of a
-    # median from the ledger: its bounds, and what ran its samples.
+    # median from the ledger: its bounds, and what ran its samples. Of a decision from there: which it was.
     scores: Mapped[Json | None]

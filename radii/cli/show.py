@@ -98,7 +98,8 @@ def _flat(document: Json, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 def _what(document: Json) -> str:
     if "method" not in document:
-        return str(document["name"])
+        task = document.get("task", "classifier")  # a data set has none
+        return str(document["name"]) + ("" if task == "classifier" else f"  ({task})")
     progress = document["progress"]
     return f"{in_words(document['method'])}  {progress['done'] / max(progress['total'], 1):.0%}"
 

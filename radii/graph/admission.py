@@ -66,7 +66,7 @@ def admitted(graph: Graph, limits: Limits, task: Task = "classifier") -> Graph:
         obstacles.append(Obstacle(None, "", words, remedy))
     if task == "regressor" and len(output) != 1:
         words = f"the output has the shape (batch, {', '.join(map(str, output))})"
-        obstacles.append(Obstacle(None, "", words, "It must be of shape (batch, outputs)"))
+        obstacles.append(Obstacle(None, "", words, "It must be of shape (batch, outputs): flatten it"))
     peak = graph.peak_elements()
     if peak > limits.activation_elements:
         words = f"one sample needs {peak} activation entries at once, over the limit of {limits.activation_elements}"

@@ -32,7 +32,7 @@ def read_onnx(
     task: Task = "classifier",
 ) -> Graph:
     """The graph of an ONNX file (opset 8-26, default domain) with one input and logits (batch, classes); of a denoiser,
-    with an output of the input's shape; of a regressor, with real numbers (batch, outputs).
+    with an output of the input's shape; of a regressor, with real numbers (batch, ...), which it flattens.
 
     ``external_data`` holds the files that weights lie in, by the name the export gave them; ``output`` names one
     of several outputs. Raises `UnsupportedModel` with everything that stands in the way, whatever the bytes are.
@@ -144,7 +144,7 @@ class _Reader(NodeReader):
             )
         if self.obstacles or source is None or not isinstance(result, Activation):
             raise UnsupportedModel(self.obstacles)
-        if result.whole:
+        if result.whole or self.task == "regressor":
             flat = self.task != "denoiser"
             shape = (prod(result.shape),) if flat else self.shapes[source.id]
             result = self.reshaped(result, shape, -1, "")  # at a batch of 2: the logits of both
@@ -226,20 +226,19 @@ class _Reader(NodeReader):
     def check_result(self, name: str, result: Value | None) -> None:
         if isinstance(result, Activation):
             shape: tuple[Any, ...] = result.shape if result.whole else (self.batch, *result.shape)
-            if self.batch == 1 and len(shape) == 1:  # its batch axis has gone
+            if self.batch == 1 and len(shape) <= 1:  # its batch axis has gone
                 shape = (1, *shape)
             if self.task == "denoiser":
                 made, wanted = prod(result.shape), prod(self.shapes[self.source[0].id])
                 if made != wanted or not (result.whole or result.shape == self.source[0].shape):
                     words = f"the output {quoted(name)} of shape {result.shape} has not the input's"
                     self.obstacle(words, "A denoiser's output has the shape of its input, (batch, ...)")
-            elif len(shape) != 2 or shape[0] != self.batch or shape[1] < (1 if self.task == "regressor" else 2):
+            elif shape[:1] != (self.batch,) or (self.task == "classifier" and (len(shape) != 2 or shape[1] < 2)):
                 words = ", ".join("batch" if size is None else str(size) for size in shape)
                 self.obstacle(
                     f"the output {quoted(name)} has the shape ({words})"
                     + (f" at a batch of {self.batch}" if result.whole else ""),
-                    "The output must be of shape (batch, outputs): "
-                    + ("flatten it" if len(shape) > 1 else "leave its squeeze out")
+                    "The output's first axis must be the batch"
                     if self.task == "regressor"
                     else "The output must be logits of shape (batch, classes) with at least two classes; numbers of "
                     "shape (batch, outputs) that are none are a regressor's (task = regressor; radii median)",

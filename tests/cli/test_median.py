@@ -43,6 +43,7 @@ def test_bounds_one_by_one_as_json_in_a_file_and_of_the_client(radii: Radii, ser
         assert float(upper) - 1e-5 < row["upper"][int(j)] <= float(upper)
     assert re.search(r"method +median sigma 0\.5 alpha 1e-06 radius 0\.25 n 2,000", shown.stdout)
     assert "certified" not in shown.stdout and "accuracy" not in shown.stdout
+    assert re.search(r"ready +linear  \(regressor\)", radii("models").stdout)
     assert radii("jobs", job["id"]).returncode == 0
     assert radii("results", job["id"], "--json").stdout == (folder / "bounds.jsonl").read_text()
 

@@ -3,6 +3,7 @@
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -126,9 +127,13 @@ def test_other_noises_of_the_same_input_are_recorded(database: Database) -> None
         }
 
 
+def of_question(text: str) -> dict[str, str]:
+    return {"pilot": text, "estimate": text}
+
+
 def test_scores_are_those_of_the_very_same_question(database: Database) -> None:
     noise = ledger.name({"noise": "gaussian", "sigma": 0.25, "scores": "soft"})
-    streams = Streams("model", noise, {0: "zero"}, question='{"n":1500}')
+    streams = Streams("model", noise, {0: "zero"}, of_question('{"n":1500}'))
     pilot, parts = (
         {"map": "softmax", "factor": 1.0, "top": 0, "sides": "one-sided"},
         [[0.75, 0.25, 0.0], [1.0, 0.0, 0.0]],
@@ -143,7 +148,7 @@ def test_scores_are_those_of_the_very_same_question(database: Database) -> None:
     with database.write() as session:
         shards.record(session, claim, chunks, results, seconds=60, streams=streams)
 
-    for other in (Streams("model", noise, {0: "zero"}), Streams("model", noise, {0: "zero"}, question='{"n":2000}')):
+    for other in (Streams("model", noise, {0: "zero"}), replace(streams, questions=of_question('{"n":2000}'))):
         assert reused(database, asked(database, 1500), other) == {}
     again = asked(database, 1500)
     with database.write() as session:
@@ -151,6 +156,31 @@ def test_scores_are_those_of_the_very_same_question(database: Database) -> None:
     assert found == {"pilot": (PILOT, pilot), "estimate": ([1300, 200, 0], scores)}
     with database.write() as session:
         shards.record(session, again, [], results, seconds=60, streams=streams)
+        shards.finish(session, again)
+        job = session.get_one(Shard, again.id).certification
+        assert (job.state, job.done) == ("succeeded", job.total)
+
+
+def test_a_decision_asked_again_costs_nothing(database: Database) -> None:
+    """Its looks end where it was decided: no radius goes on from there, nor another decision."""
+    decided = replace(STREAMS, questions={"estimate": '{"target_radius":0.25}'})
+    first = asked(database, 5000)
+    chunks = [ChunkCounts(0, "pilot", 0, PILOT)] + [ChunkCounts(0, "estimate", k, [50, 0, 0]) for k in range(40)]
+    detail = {"pilot_counts": PILOT, "counts": [2000, 0, 0], "n": 2000, "unspent": 3000, "decision": "certified"}
+    results = [InputResult(0, 0, 0, 0.25, False, detail)]
+    with database.write() as session:
+        shards.record(session, first, chunks, results, seconds=60, streams=decided)
+
+    assert reused(database, asked(database, 5000)) == {"pilot": PILOT}
+    for other in ({"target_radius": 0.5}, {"target_radius": 0.25, "n": 9}):
+        streams = replace(STREAMS, questions={"estimate": ledger.name(other)})
+        assert reused(database, asked(database, 5000), streams) == {"pilot": PILOT}
+    again = asked(database, 5000)
+    with database.write() as session:
+        found = {chunk.stage: (chunk.counts, chunk.scores) for chunk in shards.reuse(session, again, decided)}
+    assert found == {"pilot": (PILOT, None), "estimate": ([2000, 0, 0], {"decision": "certified", "prediction": 0})}
+    with database.write() as session:
+        shards.record(session, again, [], results, seconds=60, streams=decided)
         shards.finish(session, again)
         job = session.get_one(Shard, again.id).certification
         assert (job.state, job.done) == ("succeeded", job.total)

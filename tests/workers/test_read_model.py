@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,13 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.torch import save
+from torch import nn
 
 from models.settings import Settings
-from radii.graph import read_onnx, to_canonical
+from radii.graph import read_onnx, to_canonical, to_module
 from radii.smoothing import executors
 from tests import factories
+from tests.graph.export import export
 from tests.workers.harness import EXAMPLES
 from workers import prepared
 from workers.child import bare_environment
@@ -96,6 +99,37 @@ def test_a_regressor_may_have_one_output_and_every_executor_runs_it(batch: Any, 
         assert found.shape == (5, 1) and torch.allclose(found.double(), expected, atol=1e-5)
     with pytest.raises(Rejected, match="task = regressor"):
         read_model(order(file, input=FLAT))
+
+
+class Outputs(nn.Module):
+    """Of a linear regressor, in another shape."""
+
+    def __init__(self, form: Callable[[torch.Tensor], torch.Tensor], outputs: int) -> None:
+        super().__init__()
+        self.form, self.linear = form, nn.Linear(6, outputs)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.form(self.linear(x))
+
+
+@pytest.mark.parametrize("dynamic", [True, False])
+@pytest.mark.parametrize("dynamo", [True, False])
+@pytest.mark.parametrize(
+    "form, outputs",
+    [(lambda y: y.squeeze(-1), 1), (lambda y: y[:, 0], 1), (lambda y: y.view(-1, 2, 4), 8)],
+    ids=["squeeze", "index", "two axes"],
+)
+def test_the_outputs_of_a_regressor_are_taken_flat(
+    form: Callable[[torch.Tensor], torch.Tensor], outputs: int, dynamo: bool, dynamic: bool, tmp_path: Path
+) -> None:
+    network = Outputs(form, outputs).eval()
+    file = written(export(network, (6,), dynamo=dynamo, opset=18, dynamic=dynamic), tmp_path)
+    summary = read_model(order(file, input=FLAT, task="regressor"))
+    assert summary["num_outputs"] == outputs and summary["checked"]["max_relative_difference"] < 1e-5
+    x = torch.rand(5, 6)
+    with torch.inference_mode():
+        ours = to_module(read_onnx(file.read_bytes(), task="regressor"))(x)
+        assert torch.allclose(ours, network.linear(x), atol=1e-6)
 
 
 @pytest.mark.parametrize("batch", ["N", 1])

@@ -140,6 +140,21 @@ def test_decisions_on_8_bit_inputs_with_alpha_for_all_of_them(service: Service) 
     counted = {answer: sum(d["decision"] == answer for d in decisions) for answer in DECISIONS}
     assert service.get(Certification, jobs["decide"]).summary["decisions"] == counted
 
+    again = service.certify(model, data, 4, shard_inputs=2, **question)  # costs nothing
+    done(service, again)
+    row = service.get(Certification, again)
+    assert (row.state, row.done, row.execution) == ("succeeded", row.total, None), row.problem
+    said = [(r.prediction, r.radius, r.abstained, r.detail) for r in results(service, again)]
+    for (*answer, detail), first in zip(said, results(service, jobs["decide"]), strict=True):
+        assert answer == [first.prediction, first.radius, first.abstained]
+        assert detail["reused"] == 100 + detail["n"]
+        changed = {"reused", "seconds", "executor", "batch_size", "other_noises", "attack"}
+        kept = {key: value for key, value in first.detail.items() if key not in changed}
+        assert kept == {key: value for key, value in detail.items() if key not in changed}
+    other = service.certify(model, data, 4, shard_inputs=2, **question | {"target_radius": 0.2})
+    done(service, other)
+    assert [r.detail["reused"] for r in results(service, other)] == [100] * 4
+
 
 def test_votes_behind_a_denoiser_are_those_of_both_networks_together(service: Service) -> None:
     blur = {"w": np.full((1, 1, 3, 3), 1 / 9, np.float32)}
