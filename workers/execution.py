@@ -11,7 +11,7 @@ from radii.methods import Smoothed, Smoothing
 from radii.smoothing import Noise, executors, rounded
 from radii.smoothing.executors import SHARE, START, TOLERANCE, TORCH, Execution
 from radii.smoothing.sampling import Classifier
-from workers.prepared import Json, Prepared, inputs
+from workers.prepared import Json, Prepared, described, inputs
 
 Ask = Callable[[Json], Json]
 """Proposes an execution; the one that the certification has from now on, which another worker may have chosen."""
@@ -38,14 +38,21 @@ class Runs:
     def execution(self) -> Execution:
         """The certification's; torch at its batch size where that executor is of another kind of device."""
         self._begun = True
-        found = Execution(**(self.order.get("execution") or self.ask(asdict(self._proposal()))))
+        settled = self.order.get("execution") or self.ask(self._proposal())
+        found = Execution(settled["executor"], settled["batch_size"])
         here = executors.executors(self.model.graph, self.model.device, self.dtype)
         return found if found.executor in here else Execution(TORCH, found.batch_size)
 
     def said(self) -> Json:
         """Of a result: what ran the samples that were drawn for it, where any were."""
         said: Json = {} if self.rounded_to is None else {"rounded_to": self.rounded_to}
-        return said | (asdict(self.execution) if self._begun or self.order.get("execution") else {})
+        if self._begun or self.order.get("execution"):
+            said |= asdict(self.execution) | {"device": self._device}
+        return said
+
+    @cached_property
+    def _device(self) -> str:
+        return described(torch.device("cpu") if self.exact else self.model.device)
 
     @cached_property
     def classifier(self) -> Classifier:
@@ -74,15 +81,13 @@ class Runs:
                 f"{TOLERANCE[self.dtype]:.0%} of the largest."
             )
 
-    def _proposal(self) -> Execution:
+    def _proposal(self) -> Json:
         model, given, samples = self.model, self.order["batch_size"], self._samples()
         sizes = executors.batch_sizes(model.graph, model.device) if given is None else [given]
         if self.exact or (model.device.type == "cpu" and samples * SHARE < START):  # not even the first look pays
-            return Execution(TORCH, max((size for size in sizes if size <= START), default=sizes[0]))
-        kind = self.method.soft, self.dtype, given is None
-        before, execution = model.executions.get(kind, (0, None))
-        if execution is not None and samples <= 10 * before:
-            return execution
+            return asdict(Execution(TORCH, max((size for size in sizes if size <= START), default=sizes[0])))
+        if given is None and (known := self._known(samples)) is not None:
+            return known
         execution = executors.fastest(
             executors.executors(model.graph, model.device, self.dtype),
             partial(model.build, soft=self.method.soft, dtype=self.dtype),
@@ -92,8 +97,18 @@ class Runs:
             clock=executors.clock_of(model.device),
             dtype=self.dtype,
         )
-        model.executions[kind] = samples, execution
-        return execution
+        proposal = asdict(execution)
+        return proposal if given is not None else proposal | {"searched": {"device": self._device, "samples": samples}}
+
+    def _known(self, samples: int) -> Json | None:
+        """What an earlier search found for this network on such a device, if it was not for far fewer samples."""
+        network = ("soft" if self.method.soft else "hard", self.method.precision)
+        for known in self.order["executions"]:
+            method, searched = known["method"], known["searched"]
+            same = (method.get("scores", "hard"), method.get("precision", "float32")) == network
+            if same and searched["device"] == self._device and samples <= 10 * searched["samples"]:
+                return {key: value for key, value in known.items() if key != "method"}
+        return None
 
     def _samples(self) -> int:
         """About how many the certification takes."""

@@ -12,7 +12,6 @@ from radii.graph import Graph, composed, normalized, to_module, undecorated
 from radii.lipschitz import NetworkBound, network_bound
 from radii.methods import Lipschitz
 from radii.smoothing import executors
-from radii.smoothing.executors import Execution
 from radii.smoothing.sampling import Classifier
 from workers.network import read_graph
 
@@ -30,7 +29,6 @@ class Prepared:
         self._logits = undecorated(graph)  # the same classifier; a final softmax only hides its margins
         self._bounds: dict[tuple[str, float], NetworkBound] = {}
         self._networks: dict[tuple[bool, torch.dtype], Classifier] = {}
-        self.executions: dict[tuple[bool, torch.dtype, bool], tuple[int, Execution]] = {}  # found fastest before
 
     def network(self, *, soft: bool = False, dtype: torch.dtype = torch.float32) -> Classifier:
         """The classifier by torch, on the device, with gradients; if ``soft``, without a final softmax, since mean
@@ -63,6 +61,13 @@ class Prepared:
 def device(name: str) -> torch.device:
     """The device that the setting ``auto``, ``cpu`` or ``cuda`` means here."""
     return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
+
+
+def described(device: torch.device) -> str:
+    """The kind of device, of which two of a kind compute the same: as certificates call it."""
+    if device.type == "cpu":
+        return f"cpu, {torch.backends.cpu.get_cpu_capability()}"
+    return f"{device.type}, {torch.cuda.get_device_name(device)}"
 
 
 def read_model(order: Json) -> Graph:

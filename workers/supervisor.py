@@ -111,6 +111,7 @@ class Supervisor:
             "secret": self.desk.settings.secret().hex(),
             "batch_size": self.desk.settings.batch_size,
             "execution": order.execution,
+            "executions": order.executions,
             "device": self.desk.settings.device,
         }
 

@@ -106,7 +106,7 @@ def _end(session: Session, certification: Certification, state: JobState) -> Non
     if others := results.other_noises(session, certification.id):
         figures["other_noises"] = others
     if certification.execution is not None:
-        figures["execution"] = certification.execution
+        figures["execution"] = {key: certification.execution[key] for key in ("executor", "batch_size")}
     if certification.denoiser is not None:
         task = certification.model.settings.get("task", "classifier")
         both = {task: certification.model, "denoiser": certification.denoiser}

@@ -22,6 +22,7 @@ from models.tables import Certification, Chunk, Model, Result, Shard, Upload
 from models.tables.chunk import REUSED
 
 Counts = list[int]
+RECENT = 20  # certifications of a network that are asked what runs it
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class WorkOrder:
     grid: list[float] | None  # the range that 255 steps of 8-bit inputs span
     indices: list[int]  # the inputs that have no result yet
     execution: Json | None  # what runs the samples, once that is settled
+    executions: list[Json]  # what earlier searches found for these networks, each with `method`; the latest first
     cross_check: list[int]  # the inputs to attack where they are certified
     chunks: list[ChunkCounts] = field(default_factory=list)  # what is already counted of them
 
@@ -84,9 +86,25 @@ def begin(session: Session, claim: Claim) -> WorkOrder:
         grid=dataset.summary.get("grid"),
         indices=[index for index in shard.indices if index not in finished],
         execution=certification.execution,
+        executions=_executions(session, certification),
         cross_check=cross_check.drawn(certification.method, model.summary["digest"], certification.indices),
         chunks=chunks,
     )
+
+
+def _executions(session: Session, certification: Certification) -> list[Json]:
+    found = (
+        select(Certification.method, Certification.execution)
+        .where(
+            Certification.model_id == certification.model_id,
+            Certification.denoiser_model_id.is_not_distinct_from(certification.denoiser_model_id),
+            Certification.execution.is_not(None),
+        )
+        .order_by(Certification.created_at.desc())
+        .limit(RECENT)
+    )
+    rows = session.execute(found).all()
+    return [{**execution, "method": method} for method, execution in rows if execution and "searched" in execution]
 
 
 def settle(session: Session, claim: Claim, proposal: Json) -> Json:

@@ -25,7 +25,8 @@ class Certification(Base):
     stop: Mapped[int]
     step: Mapped[int]
     state: Mapped[JobState] = mapped_column(StateColumn(JobState), default=JobState.QUEUED, index=True)
-    # What runs its samples (smoothed networks): executor and batch_size, settled before the first is counted.
+    # What runs its samples (smoothed networks): executor and batch_size, settled before the first is counted; and where
+    # those were found by a search, `searched`: the device, and the number of samples that it was for.
     execution: Mapped[Json | None]
     # Progress, in samples (smoothed networks, splitting) or inputs (lipschitz).
     done: Mapped[int] = mapped_column(BigInteger, default=0)

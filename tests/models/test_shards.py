@@ -272,3 +272,24 @@ def test_what_runs_the_samples_is_settled_once(database: Database, job: str) -> 
         assert certification.summary is not None and certification.summary["execution"] == one
     with pytest.raises(LostClaim):
         settled(claims[0], proposals[0])
+
+
+def test_a_later_certification_of_the_network_hears_what_was_found(database: Database, job: str) -> None:
+    found = {"executor": "torch", "batch_size": 500, "searched": {"device": "cpu, AVX2", "samples": 10**6}}
+    claim, order = begin(database, shard_ids(database, job)[0])
+    assert order.executions == []
+    with database.write() as session:
+        assert shards.settle(session, claim, found) == found
+        first = session.get_one(Certification, job)
+        same, behind, other = (factories.certification(session, inputs=1) for _ in range(3))
+        another = factories.ready_model(session, content=b"another")
+        assert same.model_id == behind.model_id == first.model_id != another.id
+        behind.denoiser_model_id = other.model_id = another.id
+        names = [row.id for row in (same, behind, other)]
+    heard = []
+    for name in names:
+        claim, order = begin(database, shard_ids(database, name)[0])
+        heard.append(order.executions)
+        with database.write() as session:  # not searched for: a few samples
+            shards.settle(session, claim, {"executor": "torch", "batch_size": 100})
+    assert heard == [[{**found, "method": order.method}], [], []]

@@ -17,6 +17,7 @@ from radii.smoothing import GridGaussian, bernstein_interval
 from radii.smoothing.simplex import Scoring
 from tests.graph.build import model, node
 from workers.compute import Bench
+from workers.prepared import described
 
 
 def probabilities_onnx(weight: np.ndarray) -> bytes:
@@ -59,6 +60,7 @@ def worked(
         "indices": list(range(len(x))),
         "cross_check": [0, 2] if method.get("cross_check") != 0 else [],
         "chunks": [],
+        "executions": [],
         "batch_size": 7,
         "device": "cpu",
         **(order or {}),
@@ -190,6 +192,35 @@ def test_another_workers_choice_of_executor_is_adopted(tmp_path: Path) -> None:
     assert counts[0] == counts[1] == counts[2]
     _, whole = smoothed(tmp_path, bench, settled, chunks=chunks)
     assert len(asked) == 3 and "executor" not in whole["result"][0]["detail"]
+
+
+def test_what_an_earlier_search_found_is_taken_where_it_applies(tmp_path: Path) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def settled(proposal: Any) -> Any:
+        asked.append(proposal)
+        return {"executor": "torch", "batch_size": 100}
+
+    def searched(executor: str, method: dict[str, Any], **said: Any) -> dict[str, Any]:
+        searched = {"device": described(torch.device("cpu")), "samples": 10**8, **said}
+        return {"executor": executor, "batch_size": 50, "searched": searched, "method": {"kind": "smoothing"} | method}
+
+    others = [
+        searched("a", {}, device="cuda, H"),
+        searched("b", {}, samples=10**5),
+        searched("c", {"scores": "soft"}),
+        searched("d", {"precision": "bfloat16"}),
+    ]
+    same = searched("onnxruntime", {"kind": "prediction"})
+    bench = Bench()
+    for known in ([*others, same], others):
+        smoothed(tmp_path, bench, settled, batch_size=None, executions=known, inputs=10_000)
+    samples = 1100 * 10_000
+    assert asked[0] == {key: same[key] for key in ("executor", "batch_size", "searched")}
+    assert asked[1]["searched"] == {"device": described(torch.device("cpu")), "samples": samples}
+    assert asked[1]["executor"] in ("torch", "onnxruntime")
+    smoothed(tmp_path, bench, settled, executions=[same], inputs=10_000)  # the setting's batch size
+    assert asked[2]["batch_size"] == 7 and "searched" not in asked[2]
 
 
 def test_bfloat16_is_another_classifier_and_is_attacked_as_such(tmp_path: Path) -> None:
@@ -334,7 +365,7 @@ def test_scores_of_the_ledger_are_not_drawn_again_and_have_to_be_those(tmp_path:
     again, drawn, _ = soft(tmp_path, steep=0.05, chunks=known)
     assert not drawn
     for one, other in zip(first, again, strict=True):
-        del one["detail"]["executor"], one["detail"]["batch_size"]  # nothing ran
+        del one["detail"]["executor"], one["detail"]["batch_size"], one["detail"]["device"]  # nothing ran
         for result in (one, other):
             del result["detail"]["seconds"]
         assert one == other
