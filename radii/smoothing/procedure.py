@@ -1,9 +1,13 @@
 """The two procedures of smoothing, over whoever counts the votes: this process, or workers who were interrupted.
 
 No torch. The class comes from a pilot; the samples that certify it are drawn afterwards, for themselves.
+
+A procedure is a generator that asks for votes and does not care who counts them, when, or beside what else: so many
+inputs can share a batch. :func:`counted` runs one to its end.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +21,39 @@ from radii.smoothing.sequential import SequentialTest
 CountChunk = Callable[[Stage, int, int], Counts]
 """(stage, chunk number, size) to the votes of so many samples of that chunk's stream."""
 
+Votes = npt.NDArray[np.int64]
+"""By class; the last entry counts non-finite logits."""
+
+
+class Request(NamedTuple):
+    """The first ``size`` samples of a chunk's stream."""
+
+    stage: Stage
+    number: int
+    size: int
+
+
+T = TypeVar("T")
+Procedure = Generator[list[Request], Votes, T]
+"""Yields what it needs counted next, in any order, and is sent the sum of those votes; returns what it concludes."""
+
+
+def requests(stage: Stage, n: int) -> list[Request]:
+    """All chunks of n samples."""
+    return [Request(stage, number, chunk_size(n, number)) for number in range(chunks(n))]
+
+
+def counted(procedure: Procedure[T], count: CountChunk) -> T:
+    """What a procedure concludes from the votes of ``count``, chunk after chunk."""
+    votes: Votes | None = None
+    while True:
+        try:
+            wanted = next(procedure) if votes is None else procedure.send(votes)
+        except StopIteration as end:
+            found: T = end.value
+            return found
+        votes = np.sum([np.asarray(count(*request), np.int64) for request in wanted], axis=0)
+
 
 def certify_radius(
     count: CountChunk, *, n0: int, n: int, alpha: float, sigma: float, tail_mass: float, law: Law = "gaussian"
@@ -25,11 +62,18 @@ def certify_radius(
 
     Raises ValueError, before anything is counted, for an n that can certify nothing at alpha.
     """
+    return counted(radius_procedure(n0=n0, n=n, alpha=alpha, sigma=sigma, tail_mass=tail_mass, law=law), count)
+
+
+def radius_procedure(
+    *, n0: int, n: int, alpha: float, sigma: float, tail_mass: float, law: Law = "gaussian"
+) -> Procedure[SmoothedPrediction]:
+    """:func:`certify_radius`, as a procedure."""
     _check_pilot(n0)
     if probability_lower(n, n, alpha=alpha, tail_mass=tail_mass) <= 0.5:
         raise ValueError(f"n: {n} samples can certify nothing at alpha = {alpha}; take at least {minimum_n(alpha)}")
-    pilot = _sum(count("pilot", number, chunk_size(n0, number)) for number in range(chunks(n0)))
-    fresh = _sum(count("estimate", number, chunk_size(n, number)) for number in range(chunks(n)))
+    pilot = yield requests("pilot", n0)
+    fresh = yield requests("estimate", n)
     return certificate(pilot, fresh, n=n, alpha=alpha, sigma=sigma, tail_mass=tail_mass, law=law)
 
 
@@ -49,14 +93,24 @@ def certify_decision(
     See :class:`SequentialTest`. It is looked at after fixed numbers of samples (:func:`looks`), each a chunk.
     A radius that no n votes certify at alpha takes none, and stays undecided.
     """
+    procedure = decision_procedure(
+        target_radius=target_radius, n0=n0, n=n, alpha=alpha, sigma=sigma, tail_mass=tail_mass, law=law
+    )
+    return counted(procedure, count)
+
+
+def decision_procedure(
+    *, target_radius: float, n0: int, n: int, alpha: float, sigma: float, tail_mass: float, law: Law = "gaussian"
+) -> Procedure[SmoothedPrediction]:
+    """:func:`certify_decision`, as a procedure."""
     _check_pilot(n0)
     test = SequentialTest(target_radius, sigma=sigma, alpha=alpha, n_max=n, tail_mass=tail_mass, law=law)
-    pilot = _sum(count("pilot", number, chunk_size(n0, number)) for number in range(chunks(n0)))
+    pilot = yield requests("pilot", n0)
     top, known = winner(pilot)
     fresh = np.zeros_like(pilot)
     if known and not test.over:
         for number, size in enumerate(looks(n)):
-            votes = np.asarray(count("estimate", number, size))
+            votes = yield [Request("estimate", number, size)]
             fresh += votes
             test.update(int(votes[top]), size)
             if test.over:
@@ -91,8 +145,3 @@ def looks(n: int) -> Iterator[int]:
 def _check_pilot(n0: int) -> None:
     if n0 < 1:
         raise ValueError(f"n0: the class must come from a pilot of at least one sample, not {n0}")
-
-
-def _sum(parts: Iterator[Counts]) -> npt.NDArray[np.int64]:
-    total: npt.NDArray[np.int64] = np.sum([np.asarray(part, np.int64) for part in parts], axis=0)
-    return total

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from radii.smoothing import CHUNK, certificate, certify_decision, certify_radius, looks
+from radii.smoothing.procedure import radius_procedure
 
 SETTINGS = {"alpha": 0.001, "sigma": 0.5, "tail_mass": 0.0}
 
@@ -28,6 +29,22 @@ def test_radius_asks_for_both_stages_once_and_certifies_their_sums():
     assert votes.asked == [("pilot", 0, 100), ("estimate", 0, 1000), ("estimate", 1, 1000), ("estimate", 2, 500)]
     assert row == certificate(row.pilot_counts, row.counts, n=2500, **SETTINGS)
     assert (sum(row.pilot_counts), sum(row.counts), row.decision) == (100, 2500, None)
+
+
+def test_a_procedure_asks_for_all_that_it_can_and_minds_no_order():
+    """Votes that are counted elsewhere, the last chunk first."""
+    votes, asked = Votes(0.02, 0.97, 0.0, 0.01), []
+    procedure = radius_procedure(n0=1100, n=2500, **SETTINGS)
+    wanted = next(procedure)
+    with pytest.raises(StopIteration) as end:
+        while True:
+            asked.append([tuple(request) for request in wanted])
+            wanted = procedure.send(sum(votes(*request) for request in reversed(wanted)))
+    assert asked == [
+        [("pilot", 0, 1000), ("pilot", 1, 100)],
+        [("estimate", 0, 1000), ("estimate", 1, 1000), ("estimate", 2, 500)],
+    ]
+    assert end.value.value == certify_radius(Votes(0.02, 0.97, 0.0, 0.01), n0=1100, n=2500, **SETTINGS)
 
 
 def test_decision_stops_when_it_knows():
