@@ -29,7 +29,8 @@ from torch import nn
 
 from radii.graph import Graph, read_onnx
 from radii.smoothing import CHUNK, GridGaussian, count_chunk, gaussian
-from radii.smoothing.executors import CHANNELS_LAST, START, TORCH, Execution, batch_sizes, build, executors, fastest
+from radii.smoothing.executors import CHANNELS_LAST, START, TORCH, Execution, build, executors
+from radii.smoothing.search import batch_sizes, fastest
 from tests.graph.export import export
 from tests.graph.plain import BasicBlock, ResNet, shaken
 from workers.child import ALLOCATOR
@@ -176,7 +177,11 @@ def search(graph: Graph, x: torch.Tensor) -> Execution:
         return batch
 
     return fastest(
-        executors(graph, CPU), lambda name: build(name, graph, CPU), draw, sizes=batch_sizes(graph, CPU), samples=10**6
+        executors(graph, CPU),
+        lambda way: build(way.executor, graph, CPU, batch_size=way.batch_size),
+        draw,
+        sizes=batch_sizes(graph, CPU),
+        samples=10**6,
     )
 
 

@@ -2,9 +2,12 @@
 
 import json
 import os
+import stat
 import subprocess
 import sys
+import tempfile
 import threading
+from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -30,6 +33,22 @@ def bare_environment() -> dict[str, str]:
     return {"PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1", "OMP_NUM_THREADS": "1", "LC_ALL": "C.UTF-8"}
 
 
+def compiler() -> dict[str, str]:
+    """What torch.compile and Triton are told: to compile in the runner, whose threads no fork survives; and where to
+    keep what they make, which runners will run: in a folder that is this user's alone."""
+    folder = Path(tempfile.gettempdir()) / f"radii-compiled-{os.getuid()}"
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        folder = Path(tempfile.mkdtemp())
+    return {
+        "TORCHINDUCTOR_COMPILE_THREADS": "1",
+        "TORCHINDUCTOR_CACHE_DIR": str(folder / "inductor"),
+        "TRITON_CACHE_DIR": str(folder / "triton"),
+    }
+
+
 class Ended:
     """In the inbox: the process is gone, or has closed its mouth for good."""
 
@@ -45,7 +64,7 @@ class Runner:
             [sys.executable, "-m", "workers.runner"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**bare_environment(), **path, **ALLOCATOR, **devices},
+            env={**bare_environment(), **path, **ALLOCATOR, **compiler(), **devices},
             start_new_session=True,  # Ctrl-C in a terminal is for the Celery process, which will let us know
         )
         self.inbox: Inbox = SimpleQueue()

@@ -34,7 +34,10 @@ class Bench:
         self._tested: set[tuple[str, float, torch.device]] = set()
 
     def work(self, order: Json, emit: Emit, ask: Ask) -> Json | None:
-        """Emit all of the order's chunks and results; the problem document if that can't be done."""
+        """Emit all of the order's chunks and results; the problem document if that can't be done.
+
+        Raises ``torch.AcceleratorError`` where the device is lost to this process.
+        """
         try:
             method = parse_method(order["method"])
             prepared = self._prepare(order)
@@ -52,6 +55,8 @@ class Bench:
         except BrokenNoise as error:
             log.critical("the noise source failed its self-test: %s", error)
             return Problem.BROKEN_NOISE.document(str(error))
+        except torch.AcceleratorError:
+            raise  # no order can be worked on here any more; another runner may
         except Exception as error:
             log.exception("failed")
             if out_of_memory(error):

@@ -1,5 +1,6 @@
 """What runs the samples of a certification: found by measurement once, the same for all its shards."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import cached_property, partial
@@ -8,10 +9,13 @@ import numpy as np
 import torch
 
 from radii.methods import Smoothed, Smoothing
-from radii.smoothing import Noise, executors, rounded
-from radii.smoothing.executors import SHARE, START, TOLERANCE, TORCH, Execution
+from radii.smoothing import Noise, executors, rounded, search
+from radii.smoothing.executors import START, TORCH, Execution
 from radii.smoothing.sampling import Classifier
+from radii.smoothing.search import SHARE, TOLERANCE, first_line
 from workers.prepared import Json, Prepared, described, inputs
+
+log = logging.getLogger(__name__)
 
 Ask = Callable[[Json], Json]
 """Proposes an execution; the one that the certification has from now on, which another worker may have chosen."""
@@ -34,10 +38,27 @@ class Runs:
         self.dtype: torch.dtype = getattr(torch, method.precision)
         self._begun = False
 
-    @cached_property
+    @property
     def execution(self) -> Execution:
-        """The certification's; torch at its batch size where that executor is of another kind of device."""
+        """The certification's; torch at its batch size where that executor does not run here."""
         self._begun = True
+        return self._running[0]
+
+    @cached_property
+    def _running(self) -> tuple[Execution, Classifier]:
+        if self.exact:
+            network = self.model.logits  # made here, not in inference mode, where it would have no gradients
+            return self._settled, lambda noisy: network(noisy.double())
+        found, soft = self._settled, self.method.soft
+        try:
+            return found, self.model.kept(found, soft=soft, dtype=self.dtype)
+        except Exception as error:  # another worker's choice, which has a compiler that this one has not, say
+            log.warning("torch takes the place of %s: %s", found.executor, first_line(error))
+        return Execution(TORCH, found.batch_size), self.model.network(soft=soft, dtype=self.dtype)
+
+    @cached_property
+    def _settled(self) -> Execution:
+        """Torch instead of what is of another kind of device."""
         settled = self.order.get("execution") or self.ask(self._proposal())
         found = Execution(settled["executor"], settled["batch_size"])
         here = executors.executors(self.model.graph, self.model.device, self.dtype)
@@ -47,7 +68,7 @@ class Runs:
         """Of a result: what ran the samples that were drawn for it, where any were."""
         said: Json = {} if self.rounded_to is None else {"rounded_to": self.rounded_to}
         if self._begun or self.order.get("execution"):
-            said |= asdict(self.execution) | {"device": self._device}
+            said |= asdict(self.execution if self._begun else self._settled) | {"device": self._device}
         return said
 
     @cached_property
@@ -57,12 +78,9 @@ class Runs:
     @cached_property
     def classifier(self) -> Classifier:
         """Noisy copies (batch, *shape) to logits."""
-        if self.exact:
-            network = self.model.logits  # made here, not in inference mode, where it would have no gradients
-            return lambda noisy: network(noisy.double())
-        if self.dtype != torch.float32:
+        if self.dtype != torch.float32 and not self.exact:
             self._compare()
-        return self.rounding(self.model.build(self.execution.executor, soft=self.method.soft, dtype=self.dtype))
+        return self.rounding(self._running[1])
 
     def rounding(self, classifier: Classifier) -> Classifier:
         """It, behind what rounds noisy copies, where that is asked."""
@@ -74,7 +92,7 @@ class Runs:
         batch = self._draw(min(START, self.execution.batch_size))
         here, full = (self.model.network(soft=self.method.soft, dtype=dtype) for dtype in (self.dtype, torch.float32))
         with torch.inference_mode():
-            alike = executors.agree(here(batch), full(batch), TOLERANCE[self.dtype])
+            alike = search.agree(here(batch), full(batch), self.dtype)
         if not alike:
             raise ImpreciseNetwork(
                 f"In {self.method.precision} some logits differ from those in float32 by more than "
@@ -83,18 +101,18 @@ class Runs:
 
     def _proposal(self) -> Json:
         model, given, samples = self.model, self.order["batch_size"], self._samples()
-        sizes = executors.batch_sizes(model.graph, model.device) if given is None else [given]
+        sizes = search.batch_sizes(model.graph, model.device) if given is None else [given]
         if self.exact or (model.device.type == "cpu" and samples * SHARE < START):  # not even the first look pays
             return asdict(Execution(TORCH, max((size for size in sizes if size <= START), default=sizes[0])))
         if given is None and (known := self._known(samples)) is not None:
             return known
-        execution = executors.fastest(
+        execution = search.fastest(
             executors.executors(model.graph, model.device, self.dtype),
             partial(model.build, soft=self.method.soft, dtype=self.dtype),
             self._draw,
             sizes=sizes,
             samples=samples,
-            clock=executors.clock_of(model.device),
+            clock=search.clock_of(model.device),
             dtype=self.dtype,
         )
         proposal = asdict(execution)

@@ -12,6 +12,7 @@ from radii.graph import Graph, composed, normalized, to_module, undecorated
 from radii.lipschitz import NetworkBound, network_bound
 from radii.methods import Lipschitz
 from radii.smoothing import executors
+from radii.smoothing.executors import START, Execution
 from radii.smoothing.sampling import Classifier
 from workers.network import read_graph
 
@@ -29,12 +30,13 @@ class Prepared:
         self._logits = undecorated(graph)  # the same classifier; a final softmax only hides its margins
         self._bounds: dict[tuple[str, float], NetworkBound] = {}
         self._networks: dict[tuple[bool, torch.dtype], Classifier] = {}
+        self._kept: tuple[tuple[Execution, bool, torch.dtype], Classifier] | None = None
 
     def network(self, *, soft: bool = False, dtype: torch.dtype = torch.float32) -> Classifier:
         """The classifier by torch, on the device, with gradients; if ``soft``, without a final softmax, since mean
         scores have a map of their own."""
         if (soft, dtype) not in self._networks:
-            self._networks[soft, dtype] = self._built(executors.TORCH, soft, dtype)
+            self._networks[soft, dtype] = self._built(Execution(executors.TORCH, START), soft, dtype)
         return self._networks[soft, dtype]
 
     @cached_property
@@ -42,14 +44,23 @@ class Prepared:
         """In float64, on the CPU: what `bound` is a bound of."""
         return to_module(self._logits, dtype=torch.float64)
 
-    def build(self, executor: str, *, soft: bool, dtype: torch.dtype) -> Classifier:
-        """What `network` is, by an executor. Raises ``ValueError`` where it can't run it."""
-        if executor == executors.TORCH:
+    def build(self, execution: Execution, *, soft: bool, dtype: torch.dtype) -> Classifier:
+        """What `network` is, by an executor. Raises whatever goes wrong where it can't run it."""
+        if execution.executor == executors.TORCH:
             return self.network(soft=soft, dtype=dtype)
-        return self._built(executor, soft, dtype)
+        return self._built(execution, soft, dtype)
 
-    def _built(self, executor: str, soft: bool, dtype: torch.dtype) -> Classifier:
-        return executors.build(executor, self._logits if soft else self.graph, self.device, dtype)
+    def kept(self, execution: Execution, *, soft: bool, dtype: torch.dtype) -> Classifier:
+        """What `build` makes, which the next order about this model will need too."""
+        key = (execution, soft, dtype)
+        if self._kept is None or self._kept[0] != key:
+            self._kept = None  # the former one's memory, before the next one's
+            self._kept = key, self.build(execution, soft=soft, dtype=dtype)
+        return self._kept[1]
+
+    def _built(self, execution: Execution, soft: bool, dtype: torch.dtype) -> Classifier:
+        graph = self._logits if soft else self.graph
+        return executors.build(execution.executor, graph, self.device, dtype, batch_size=execution.batch_size)
 
     def bound(self, method: Lipschitz) -> NetworkBound:
         key = (method.bound, method.rtol)

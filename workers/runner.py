@@ -7,6 +7,7 @@ supervisor.
 """
 
 import json
+import logging
 import os
 import sys
 import threading
@@ -14,6 +15,8 @@ from queue import Empty, SimpleQueue
 from typing import IO, Any
 
 from workers.confine import die_with_parent
+
+log = logging.getLogger(__name__)
 
 IDLE_SECONDS = 120.0  # then memory, and that of a GPU, goes back; starting again takes some three seconds
 
@@ -52,7 +55,11 @@ def main() -> None:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     orders: SimpleQueue[Any] = SimpleQueue()
     threading.Thread(target=read_orders, args=(orders,), daemon=True).start()
-    serve(orders, events)
+    try:
+        serve(orders, events)
+    except Exception:
+        log.exception("ended")
+        os._exit(1)  # a GPU whose state is lost may hold up an orderly end; the supervisor tries the order again
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 The claim is about the *smoothed* classifier ``g(x) = argmax_c P(f(x + N(0, sigma^2 I)) = c)``, never about ``f``
 itself, and holds with probability at least ``1 - alpha`` an input, over the noise.
 
-Only ``noise``, ``sampling``, ``serving`` and ``executors`` need torch; they are imported on first use.
+Only ``noise``, ``sampling``, ``serving`` and what chooses an executor need torch; they are imported on first use.
 """
 
 from typing import TYPE_CHECKING, Any

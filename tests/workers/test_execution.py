@@ -1,0 +1,136 @@
+"""What runs the samples of an order where an executor, or the whole device, fails."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from radii.smoothing import executors
+from radii.smoothing.executors import ONNXRUNTIME, TORCH
+from radii.smoothing.sampling import Classifier
+from tests.workers.test_compute import smoothed
+from workers.child import bare_environment, compiler
+from workers.compute import Bench
+
+SETTLED = {"executor": ONNXRUNTIME, "batch_size": 50}
+Plant = Callable[[Callable[[Classifier], Classifier]], list[str]]
+
+
+@pytest.fixture
+def plant(monkeypatch: pytest.MonkeyPatch) -> Plant:
+    """What becomes of each onnxruntime that is built; the names of all executors that are."""
+
+    def planted(change: Callable[[Classifier], Classifier]) -> list[str]:
+        healthy, built = executors.build, []
+
+        def build(executor: str, *args: Any, **more: Any) -> Classifier:
+            built.append(executor)
+            classifier = healthy(executor, *args, **more)
+            return change(classifier) if executor == ONNXRUNTIME else classifier
+
+        monkeypatch.setattr(executors, "build", build)
+        return built
+
+    return planted
+
+
+class Heard(Bench):
+    """Keeps the kinds of what it emits."""
+
+    def work(self, order: Any, emit: Any, ask: Any) -> Any:
+        self.emitted: list[str] = []
+
+        def heard(kind: str, value: Any) -> None:
+            self.emitted.append(kind)
+            emit(kind, value)
+
+        return super().work(order, heard, ask)
+
+
+def raises(error: Exception) -> Any:
+    raise error
+
+
+def test_torch_takes_the_place_of_an_executor_that_is_missing_here(
+    tmp_path: Path, plant: Plant, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Another worker had it. The result says what ran."""
+    _, expected = smoothed(tmp_path, Bench(), execution={"executor": TORCH, "batch_size": 50})
+    plant(lambda _: raises(RuntimeError("Failed to find C compiler.\nPlease specify one")))
+    problem, emitted = smoothed(tmp_path, Bench(), execution=SETTLED)
+    assert problem is None and emitted["chunk"] == expected["chunk"]
+    for result in emitted["result"]:
+        assert (result["detail"]["executor"], result["detail"]["batch_size"]) == (TORCH, 50)
+    [line] = caplog.messages
+    assert line == f"torch takes the place of {ONNXRUNTIME}: RuntimeError: Failed to find C compiler."
+
+
+def test_a_candidate_that_fails_costs_no_answer(tmp_path: Path, plant: Plant) -> None:
+    asked: list[Any] = []
+
+    def settled(proposal: Any) -> Any:
+        asked.append(proposal)
+        return proposal
+
+    plant(lambda _: lambda x: raises(RuntimeError("no kernel")))
+    problem, emitted = smoothed(tmp_path, Bench(), settled, batch_size=None, inputs=100_000)
+    assert problem is None and len(emitted["result"]) == 3
+    assert [proposal["executor"] for proposal in asked] == [TORCH]
+
+
+def test_what_is_built_for_an_order_serves_the_next(tmp_path: Path, plant: Plant) -> None:
+    built, bench = plant(lambda classifier: classifier), Bench()
+    for _ in range(2):
+        assert smoothed(tmp_path, bench, execution=SETTLED)[0] is None
+    assert built.count(ONNXRUNTIME) == 1
+    smoothed(tmp_path, bench, execution=SETTLED | {"batch_size": 20})
+    assert built.count(ONNXRUNTIME) == 2
+
+
+def test_a_device_that_is_lost_ends_the_runner(tmp_path: Path, plant: Plant) -> None:
+    """What was counted before stands; to say that the computation failed would end the job."""
+    calls = count()
+
+    def breaks(classifier: Classifier) -> Classifier:
+        lost = torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+        return lambda x: classifier(x) if next(calls) < 30 else raises(lost)
+
+    plant(breaks)
+    bench = Heard()
+    with pytest.raises(torch.AcceleratorError):
+        smoothed(tmp_path, bench, execution=SETTLED)
+    assert "chunk" in bench.emitted and "result" in bench.emitted
+
+    code = "from workers import compute, runner\ncompute.Bench.work = lambda *_: 1 / 0\nrunner.main()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=bare_environment(),
+    ) as process:
+        assert process.stdin and process.stdout and process.stderr
+        process.stdin.write(json.dumps({}).encode() + b"\n")
+        process.stdin.flush()
+        assert process.stdout.read() == b"" and b"ZeroDivisionError" in process.stderr.read()
+        assert process.wait() == 1
+
+
+def test_compiled_code_is_kept_where_no_one_else_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    first = compiler()
+    assert first == compiler()
+    folder = Path(first["TRITON_CACHE_DIR"]).parent
+    assert Path(first["TORCHINDUCTOR_CACHE_DIR"]).parent == folder and folder.stat().st_mode & 0o777 == 0o700
+    folder.chmod(0o770)
+    other = Path(compiler()["TRITON_CACHE_DIR"]).parent
+    assert other != folder and other.stat().st_mode & 0o777 == 0o700
+    folder.rmdir()
+    folder.symlink_to(other)
+    assert Path(compiler()["TRITON_CACHE_DIR"]).parent not in (folder, other)
