@@ -30,6 +30,8 @@ class Bench:
         torch.backends.cudnn.allow_tf32 = False
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS is not deterministic
         torch.use_deterministic_algorithms(True, warn_only=True)
+        # It also fills every new tensor, for the sake of those who read one before they write to it.
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         self._prepared: Prepared | None = None
         self._tested: set[tuple[str, float, torch.device]] = set()
 

@@ -19,8 +19,9 @@ from queue import SimpleQueue
 from models.base import Json
 from models.problems import Problem
 from models.settings import Settings
-from workers.child import Ended, bare_environment
+from workers.child import Ended
 from workers.desk import Inbox
+from workers.environment import bare_environment
 
 log = logging.getLogger(__name__)
 

@@ -68,6 +68,5 @@ def compiled(classifier: Classifier) -> Classifier:
 
     On CUDA that needs Triton, and a C compiler for what Triton makes to launch its kernels.
     """
-    torch.compiler.reset()  # else the networks that were compiled before count against a limit of eight
     # "deterministic": no kernel is chosen by its time where the choice is one of order, of summation too
     return torch.compile(lambda x: classifier(x), fullgraph=True, dynamic=False, options={"deterministic": True})

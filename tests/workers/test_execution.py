@@ -15,8 +15,8 @@ from radii.smoothing import executors
 from radii.smoothing.executors import ONNXRUNTIME, TORCH
 from radii.smoothing.sampling import Classifier
 from tests.workers.test_compute import smoothed
-from workers.child import bare_environment, compiler
 from workers.compute import Bench
+from workers.environment import bare_environment, compiler
 
 SETTLED = {"executor": ONNXRUNTIME, "batch_size": 50}
 Plant = Callable[[Callable[[Classifier], Classifier]], list[str]]

@@ -24,7 +24,7 @@ from tests import factories
 from tests.graph.export import export
 from tests.workers.harness import EXAMPLES
 from workers import prepared
-from workers.child import bare_environment
+from workers.environment import bare_environment
 from workers.read_model import read_model
 from workers.rejected import Rejected
 from workers.sandbox import Sandbox
@@ -83,6 +83,21 @@ def test_the_summary_of_a_good_model(tmp_path: Path) -> None:
     assert summary["checked"]["against"].startswith("onnxruntime ")
     scaled = read_model(order(EXAMPLES / "digits.onnx", input=factories.INPUT | {"std": [0.5]}))
     assert scaled["digest"] != summary["digest"]  # another function of the client's input
+
+
+def test_a_small_output_is_compared_on_its_own_scale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside a large one, of which its error is 2e-5."""
+    file = written(dense(np.array([[1000.0], [1.0]]) * WEIGHT[:1]), tmp_path)
+    settings = {"input": FLAT, "task": "regressor"}
+    assert read_model(order(file, **settings))["checked"]["max_relative_difference"] < 1e-6
+    healthy = sys.modules["workers.read_model"]._onnxruntime
+
+    def off(*args: Any) -> Any:
+        return tuple(np.add(y, (0, 2e-5 * np.abs(y).max())) for y in healthy(*args))
+
+    monkeypatch.setattr("workers.read_model._onnxruntime", off)
+    with pytest.raises(Rejected, match=r"differ by 2.0e-04 of themselves"):
+        read_model(order(file, **settings))
 
 
 @pytest.mark.parametrize("batch", ["N", 1])
