@@ -39,5 +39,10 @@ USER radii
 VOLUME /var/lib/radii
 CMD ["python", "-m", "celery", "-A", "workers.main", "worker", "--queues", "certify", "--concurrency", "1"]
 
+# Triton, which comes with torch for CUDA, makes the kernels that draw noise when they are first used: that takes a C
+# compiler with the C library's headers.
 FROM worker AS worker-gpu
+USER root
+RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
+USER radii
 ENV RADII_DEVICE=cuda

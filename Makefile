@@ -5,6 +5,8 @@
 PYTHON ?= python3
 # Where pip is offered a CPU wheel (PIP_FIND_LINKS) this takes it; on a GPU machine it takes the CUDA build.
 TORCH_SPEC ?= torch==2.13.0
+# What torch's build for CUDA names.
+TRITON_SPEC ?= triton==3.7.1
 BIN := .venv/bin
 # Two intra-op threads on a busy machine are slower than one.
 export OMP_NUM_THREADS ?= 1
@@ -22,13 +24,19 @@ setup: .venv/ready  ## Make .venv: hashed dependencies, then torch ($TORCH_SPEC)
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
+# Triton comes with torch's CUDA builds. This one, the same version, is for the tests of what is written in it alone.
+.venv/triton/ready: requirements-triton.lock | .venv/ready
+	rm -rf .venv/triton
+	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes --no-deps --target .venv/triton -r $<
+	@mkdir -p .venv/triton && touch $@
+
 demo: setup  ## Start the service, certify a real network on real data, show the result
 	$(BIN)/python examples/demo.py
 
 up: setup  ## Start the service on 127.0.0.1:8000 (settings: RADII_* variables, see docs/settings.md)
 	@exec $(BIN)/radii up
 
-test: setup  ## Run every test, in two processes
+test: setup .venv/triton/ready  ## Run every test, in two processes
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: lint  ## Lint, and hold migrations and generated files against the code
@@ -54,6 +62,8 @@ lock:  ## Resolve the locks anew (needs uv, and the CPU wheel of torch among its
 		UV_FIND_LINKS="$$PIP_FIND_LINKS" uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \
 		--no-emit-package torch -c .lock-torch -c requirements.lock $$@ pyproject.toml -o requirements-$$name.lock; done
 	rm .lock-torch
+	echo '$(TRITON_SPEC) ; sys_platform == "linux"' | uv pip compile -q --universal --python-version 3.11 --generate-hashes \
+		--no-header --no-deps - -o requirements-triton.lock
 
 bench: setup  ## Run the benchmarks; each prints ratios against a named peer
 	set -e; for file in benchmarks/*.py; do $(BIN)/python $$file; done

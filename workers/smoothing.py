@@ -11,12 +11,12 @@ from models.tables.chunk import REUSED
 from radii.methods import Median, Prediction, Smoothed, Smoothing
 from radii.norms import converted, in_l2
 from radii.smoothing import (
-    GRIDS,
     Noise,
     certify_decision,
     certify_radius,
     chunk_size,
     chunks,
+    grid_of,
     noise_of,
     prediction_test,
 )
@@ -125,7 +125,7 @@ def _noise(method: Smoothed, grid: list[float] | None, device: torch.device) -> 
     """In whole steps where the data set is 8-bit and the method does not mind."""
     if grid is not None and method.grid != "off":
         try:
-            return GRIDS[method.noise](method.sigma, *grid)
+            return grid_of(method.noise, method.sigma, *grid, device=device)
         except ValueError:  # so wide that no table holds it
             if method.grid == "on":
                 raise

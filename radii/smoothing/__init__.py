@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         Noise,
         Uniform,
         gaussian,
+        grid_of,
         noise_of,
         rounded,
     )
@@ -66,6 +67,7 @@ __all__ = [
     "chunks",
     "count_chunk",
     "gaussian",
+    "grid_of",
     "input_digest",
     "looks",
     "median_bounds",
@@ -85,7 +87,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:  # PEP 562: whoever only checks a certificate does not wait for torch
-    if name in ("GRIDS", "Noise", "noise_of", "gaussian", "rounded") or name.startswith(("Grid", "Laplace", "Uniform")):
+    if name in ("GRIDS", "Noise", "noise_of", "grid_of", "gaussian", "rounded") or name.startswith(
+        ("Grid", "Laplace", "Uniform")
+    ):
         from radii.smoothing import noise as module
     elif name in ("certify", "certify_median", "count_chunk"):
         from radii.smoothing import sampling as module  # type: ignore[no-redef]

@@ -109,6 +109,20 @@ def test_the_api_image_holds_no_torch_and_the_code_that_runs_in_it() -> None:
     assert not re.search(r"^(torch|numpy|scipy|onnx)\b", lock, flags=re.MULTILINE)
 
 
+def test_the_gpu_image_can_compile_kernels() -> None:
+    """Triton compiles C, against the C library's headers, which gcc alone does not bring."""
+    stages = dockerfile_stages()
+    _, body = stages["worker-gpu"]
+    (install,) = re.findall(r"apt-get install (.*?) &&", body)
+    assert {"gcc", "libc6-dev"} <= set(install.split())
+    assert re.findall(r"^USER (\S+)$", body, flags=re.MULTILINE)[-1] == "radii"
+
+
+def test_kernels_are_tested_with_the_triton_that_the_makefile_names() -> None:
+    names = set(re.findall(r"^TRITON_SPEC \?= (\S+)$", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    assert names == {f"{package}=={version}" for package, (version,) in pins("requirements-triton.lock").items()}
+
+
 def pins(name: str) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for package, version in re.findall(r"^([a-z0-9-]+)(?:\[\S+\])?==(\S+)", (ROOT / name).read_text(), re.MULTILINE):
@@ -131,7 +145,8 @@ def test_locks_hold_hashes_and_no_torch() -> None:
         )
         assert blocks
         assert all("--hash=sha256:" in block for block in blocks)
-        assert not any(re.match(r"(torch|nvidia|triton|cuda)", block) for block in blocks)
+        no = r"(torch|nvidia|cuda)" if lock.name == "requirements-triton.lock" else r"(torch|nvidia|triton|cuda)"
+        assert not any(re.match(no, block) for block in blocks)
 
 
 def test_published_ports_and_volumes_fit() -> None:

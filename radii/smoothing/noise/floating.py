@@ -18,6 +18,14 @@ from radii.norms import Law
 from radii.smoothing import laws
 from radii.smoothing.noise.base import Fill, Part, Tiles, in_turn, sfc64
 
+COARSE = 2.0**-39
+"""The part of a law that is not drawn as finely as float32 rounds, where values follow from the logarithm of u.
+
+u is the nearest multiple of 2^-63 to a number U that is uniform in (0, 1] (2^-64 for 0), so it is off by 2^-64 at most:
+by less than 2^-25 of itself, half a unit of float32's last place, unless U < 2^-39. What U below that would give lies
+further out than |v| = 7.4 (Gaussian) or 27 b (Laplace); all of it counts as missing.
+"""
+
 TILE = 2**16  # values; less would be all overhead, more leaves the processor's cache
 
 
@@ -102,7 +110,7 @@ class Laplace(Floating):
         self.stretch = laws.scale(sigma)
 
     def tail_mass(self, dimension: int) -> float:
-        return dimension * 2.0**-62  # beyond lies the mass of u < 2^-63
+        return dimension * COARSE
 
     @staticmethod
     def values(bits: np.random.SFC64, out: np.ndarray) -> None:

@@ -71,12 +71,16 @@ class Grid(ABC):
     def steps(self, x: torch.Tensor) -> torch.Tensor | None:
         """``x`` in whole steps (int16), or None where it is not on the grid."""
         steps = ((x.double() - self.low) * (STEPS / (self.high - self.low))).round()
-        if not bool(((steps >= 0) & (steps <= STEPS)).all()):
-            return None
         values = torch.empty_like(x)
         k = steps.to(torch.int16)
         self.values(k, values)
-        return k if torch.equal(values, x) else None
+        return k if bool(((steps >= 0) & (steps <= STEPS) & (values == x)).all()) else None  # waits once for a device
+
+    def centre(self, x: torch.Tensor) -> torch.Tensor:
+        """As :meth:`steps`; raises ValueError in place of None."""
+        if (steps := self.steps(x)) is None:
+            raise ValueError(f"x: is not on the grid of {STEPS} steps from {self.low} to {self.high}")
+        return steps
 
     def values(self, k: torch.Tensor, out: torch.Tensor) -> None:
         """Write what ``k`` steps are as values, float32, to ``out``."""
@@ -84,10 +88,7 @@ class Grid(ABC):
 
     def stream(self, seed: bytes, x: torch.Tensor) -> Fill:
         """As of every noise; ``x`` must be on the grid (ValueError otherwise)."""
-        centre = self.steps(x.cpu())
-        if centre is None:
-            raise ValueError(f"x: is not on the grid of {STEPS} steps from {self.low} to {self.high}")
-        steps, size = centre.numpy().reshape(-1), x.numel()
+        steps, size = self.centre(x.cpu()).numpy().reshape(-1), x.numel()
         words = -(-size // 4)
         table = _table(self.scale, type(self))
         bits, more = sfc64(seed), sfc64(hashlib.sha256(b"open cells" + seed).digest())

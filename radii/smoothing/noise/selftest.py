@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from scipy.special import bdtr, bdtrc, eval_legendre
 
-from radii.smoothing.noise.base import Noise
+from radii.smoothing.noise.base import Noise, Part
+from radii.smoothing.noise.fused import Fused
 from radii.smoothing.noise.grid import STEPS, Grid, GridGaussian, GridLaplace, GridUniform, Values
 
 AXES, SAMPLES = 1024, 256  # two streams of so many samples
@@ -29,7 +30,8 @@ class BrokenNoise(RuntimeError):
 def check_noise(noise: Noise, device: torch.device | str = "cpu") -> None:
     """Compares a source with its law: Anderson-Darling, moments, correlation within and between streams, tails.
 
-    Takes some 0.2 s. Raises :class:`BrokenNoise`, naming every check that failed.
+    One that a GPU draws is first compared, value by value, with what it is by definition. Takes some 0.2 s. Raises
+    :class:`BrokenNoise`, naming every check that failed.
     """
     failed = [name for name, surprising in _checks(noise, torch.device(device)) if surprising]
     if failed:
@@ -37,6 +39,8 @@ def check_noise(noise: Noise, device: torch.device | str = "cpu") -> None:
 
 
 def _checks(noise: Noise, device: torch.device) -> Iterator[tuple[str, bool]]:
+    if isinstance(noise, Fused):
+        yield "values", not all(_as_defined(noise, size) for size in (1, 4001))
     streams = [_draw(noise, device, number, SAMPLES).reshape(-1) for number in range(2)]
     if not all(np.isfinite(z).all() for z in streams):
         yield "finite values", True
@@ -57,6 +61,20 @@ def _checks(noise: Noise, device: torch.device) -> Iterator[tuple[str, bool]]:
         yield name, _off_zero(12 * (a - 0.5) * (b - 0.5))
         yield f"magnitudes of {name}", _off_zero(48 * (np.abs(a - 0.5) - 0.25) * (np.abs(b - 0.5) - 0.25))
     yield from _tails(noise, device)
+
+
+def _as_defined(noise: Fused, size: int) -> bool:
+    """Whether values are what they are by definition: batches that begin and end within inputs of several."""
+    rng, counts = np.random.default_rng(0), (20, 3, 17)
+    xs = torch.from_numpy(rng.uniform(-noise.sigma, noise.sigma, (len(counts), size)).astype(np.float32))
+    if isinstance(noise, Grid):
+        noise.values(torch.from_numpy(rng.integers(0, STEPS + 1, xs.shape)), xs)
+    parts = [Part(rng.bytes(32), x.to(noise.device), count) for x, count in zip(xs, counts, strict=True)]
+    fill, drawn = noise.streams(parts), torch.full((sum(counts), size), math.nan, device=noise.device)
+    for start in range(0, len(drawn), 15):
+        fill(drawn[start : start + 15])
+    defined = np.concatenate([noise.defined(*part) for part in parts])
+    return bool((np.abs(drawn.cpu().numpy() - defined) <= noise.TOLERANCE * noise.sigma).all())
 
 
 def _draw(noise: Noise, device: torch.device, number: int, samples: int) -> Values:

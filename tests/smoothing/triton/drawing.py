@@ -1,0 +1,230 @@
+"""What the kernels draw, on RADII_TEST_DEVICE: on a GPU, or interpreted on the CPU."""
+
+import hashlib
+import math
+import os
+
+import mpmath as mp
+import numpy as np
+import pytest
+import torch
+import triton
+import triton.language as tl
+
+from radii.smoothing.noise import FLOATING, Part, grid_of, noise_of, selftest
+from radii.smoothing.noise.fused import CELL_BITS, FUSED_GRIDS, Fused, FusedFloating, FusedGridGaussian, usable
+from radii.smoothing.noise.kernels import gaussian, laplace, unit
+from radii.smoothing.noise.philox import words
+from radii.smoothing.noise.selftest import BrokenNoise, check_noise
+
+DEVICE = torch.device(os.environ["RADII_TEST_DEVICE"])
+INTERPRETED = DEVICE.type == "cpu"
+LAWS = sorted(FUSED_GRIDS)
+GRIDS = [
+    ("gaussian", 0.3 / 255, 0.0, 1.0),
+    ("gaussian", 60.0, 0.0, 255.0),
+    ("gaussian", 1.0, -1.0, 1.0),
+    *((law, sigma, 0.0, 1.0) for law in LAWS for sigma in (0.25, "most")),
+]
+SHAPES = [(), (2,), (3, 4, 7), (511,), (512,), (513,), (1301,)]
+
+
+def seed(number):
+    return hashlib.sha256(bytes([number])).digest()
+
+
+def on_grid(law, sigma, low, high):
+    if sigma == "most":
+        sigma = (2**15 - 1 - 255 - 2) / FUSED_GRIDS[law].reach * (high - low) / 255 * (1 - 1e-12)
+    return FUSED_GRIDS[law](sigma, low, high, device=DEVICE)
+
+
+def floating(law, sigma=0.5):
+    return FusedFloating(FLOATING[law](sigma), DEVICE)
+
+
+def parts_of(noise, shape, sizes):
+    rng = np.random.default_rng(len(shape))
+    k = torch.from_numpy(rng.integers(0, 256, (len(sizes), *shape)))
+    xs = k.double() / 255 - 0.5
+    if hasattr(noise, "low"):
+        noise.values(k, xs := torch.empty(k.shape))
+    return [Part(seed(i), x.float().to(DEVICE), size) for i, (x, size) in enumerate(zip(xs, sizes, strict=True))]
+
+
+def drawn(noise, parts, *sizes):
+    fill = noise.streams(parts)
+    batches = [torch.full((size, *parts[0].x.shape), -99.0, device=DEVICE) for size in sizes]
+    for batch in batches:
+        fill(batch)
+    return torch.cat(batches).cpu().numpy()
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_bits_on_the_grid_are_those_of_the_definition(grid, shape):
+    """Numpy's and the kernel's searches share nothing but the table's ends. Batches begin and end within parts."""
+    noise = on_grid(*grid)
+    parts = parts_of(noise, shape, (2, 0, 1, 4))
+    expected = np.concatenate([noise.defined(*part) for part in parts])
+    found = drawn(noise, parts, 1, 3, 5)
+    assert np.array_equal(found[:7], expected)
+    assert (found[7:] == -99).all()
+
+
+@pytest.mark.parametrize("law", LAWS)
+def test_all_of_a_law_is_drawn_alike(law):
+    """Some 500,000 values: for some the search takes all the steps that it may."""
+    noise = on_grid(law, 0.25, 0.0, 1.0)
+    noise.BLOCK = 2**14 if INTERPRETED else None
+    (part,) = parts_of(noise, (2**15,), (16,))
+    found = drawn(noise, [part], 16)
+    assert np.array_equal(found, noise.defined(*part))
+    more = noise.table.guide.view(np.uint32) >> 16
+    cells = words(part.seed, np.arange(16), 2**15) >> np.uint64(64 - CELL_BITS)
+    assert more[cells.astype(int)].max() == more.max()
+
+
+def exactly(law, word):
+    """Of one word, or of the two of a pair."""
+    first, *second = (mp.mpf(int(np.uint64(w).view(np.int64))) / 2**63 for w in word)
+    if law == "uniform":
+        return [first]
+    size = -mp.log(max(abs(first), mp.mpf(2) ** -64))
+    if law == "laplace":
+        return [-size if first < 0 else size]
+    return [mp.sqrt(2 * size) * wave(mp.pi * second[0]) for wave in (mp.cos, mp.sin)]
+
+
+@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("shape", [(), (2,), (3, 4, 7), (513,)])
+def test_floating_values_are_those_of_the_formulas(law, shape):
+    """Against 15 digits of mpmath: what float32 loses is a few last bits. Of the definition it loses the same."""
+    noise = floating(law)
+    parts = parts_of(noise, shape, (2, 3))
+    found = drawn(noise, parts, 1, 4)
+    for part, copies in zip(parts, np.split(found, [2]), strict=True):
+        size = part.x.numel()
+        word = words(part.seed, np.arange(part.size), 2 * -(-size // 2))
+        if law == "gaussian":
+            rows = [zip(*np.split(row, 2), strict=True) for row in word]
+            values = [np.array([exactly(law, pair) for pair in row], float).T.reshape(-1)[:size] for row in rows]
+        else:
+            values = [np.array([exactly(law, [w])[0] for w in row[:size]], float) for row in word]
+        expected = part.x.cpu().double().numpy() + noise.here.stretch * np.array(values).reshape(copies.shape)
+        assert np.abs(copies - expected).max() < 3e-6 * noise.sigma
+        assert np.abs(noise.defined(*part) - expected).max() < 1e-12
+
+
+@triton.jit
+def transform(out, given, LAW: tl.constexpr, SIZE: tl.constexpr):
+    places = tl.arange(0, SIZE)
+    one = tl.load(given + places).to(tl.uint64, bitcast=True)
+    two = tl.load(given + SIZE + places).to(tl.uint64, bitcast=True)
+    if LAW == "gaussian":
+        here, there = gaussian(one, two)
+    elif LAW == "laplace":
+        here, there = laplace(one), laplace(two)
+    else:
+        here, there = unit(one), unit(two)
+    tl.store(out + places, here)
+    tl.store(out + SIZE + places, there)
+
+
+@pytest.mark.parametrize("law", LAWS)
+def test_the_furthest_values_are_right(law):
+    """Words that hardly ever come: of every magnitude, and next to those of which a value is largest or 0."""
+    powers = [2**k + off for k in range(64) for off in (-1, 0, 1)]
+    rare = [w % 2**64 for w in (*powers, *(-w for w in powers), *range(8))]
+    given = np.array(rare + rare[::-1], np.uint64)
+    given = np.concatenate([given, given[: 1024 - len(given)]])  # two halves of 512
+    out = torch.empty(1024, device=DEVICE)
+    transform[(1,)](out, torch.from_numpy(given.view(np.int64)).to(DEVICE), LAW=law, SIZE=512)
+    one, two = given[:512], given[512:]
+    if law == "gaussian":
+        expected = np.array([exactly(law, pair) for pair in zip(one, two, strict=True)], float).T.reshape(-1)
+    else:
+        expected = np.array([exactly(law, [w])[0] for w in given], float)
+    assert np.abs(out.cpu().numpy() - expected).max() < 3e-6 * {"gaussian": 1, "uniform": 1, "laplace": 2}[law]
+    if law == "gaussian":
+        assert np.hypot(*np.split(expected, 2)).max() == pytest.approx(math.sqrt(128 * math.log(2)))
+
+
+@pytest.mark.parametrize("noise", [on_grid("laplace", 0.25, 0.0, 1.0), *map(floating, LAWS)])
+def test_a_part_is_what_its_stream_is_alone(noise):
+    parts = parts_of(noise, (5, 3), (3, 2, 6))
+    together = drawn(noise, [*parts, parts[0]], 5, 1, 8)
+    for part, copies in zip([*parts, parts[0]], np.split(together, [3, 5, 11]), strict=True):
+        alone = torch.empty((part.size, 5, 3), device=DEVICE)
+        noise.stream(part.seed, part.x)(alone)
+        assert np.array_equal(copies, alone.cpu().numpy())
+    assert not np.array_equal(together[:3], together[5:8])
+
+
+def test_rows_beyond_32_bits():
+    """The last samples of a long part after many others: no test draws so many, so the kernel is asked itself."""
+    noise = on_grid("gaussian", 0.25, 0.0, 1.0)
+    (part,) = parts_of(noise, (7,), (1,))
+    begin, sample = 2**40 + 3, 2**32 - 3
+    record = torch.tensor([[begin, 0, *np.frombuffer(part.seed[:16], "<i8").tolist()]], device=DEVICE)
+    out = torch.full((3, 7), math.nan, device=DEVICE)
+    noise._launch((3,), out, noise._inputs(part.x[None]), record, begin + sample, 7, 1, 0, 0, BLOCK=256)
+    shares = noise.table.of(words(part.seed, np.arange(sample, sample + 3), 7)) - noise.table.most
+    values = (part.x.cpu().double() * 255).round().numpy() + shares
+    assert np.array_equal(out.cpu().numpy(), values.astype(np.float32) / np.float32(255))
+
+
+def test_what_it_does_not_write_to():
+    noise = on_grid("gaussian", 0.25, 0.0, 1.0)
+    fill = noise.stream(seed(0), torch.zeros(4, device=DEVICE))
+    for out in (torch.empty(4, 6, device=DEVICE).T, torch.empty(2, 4, dtype=torch.float64, device=DEVICE)):
+        with pytest.raises(ValueError, match=r"^out: must be contiguous float32"):
+            fill(out)
+    with pytest.raises(ValueError, match=r"^x: is not on the grid"):
+        noise.stream(seed(0), torch.full((4,), 0.3, device=DEVICE))
+    assert noise.streams([])(torch.empty(1)) is None
+
+
+def test_a_source_is_usable_and_its_name_says_what_it_draws():
+    sources = [*(on_grid(law, 0.25, 0.0, 1.0) for law in LAWS), *map(floating, LAWS)]
+    assert all(usable(source) for source in sources)
+    assert len({source.name for source in sources}) == 6
+    assert floating("gaussian").name.startswith("gaussian/philox-box-muller-f32/")
+    if not INTERPRETED:
+        assert grid_of("laplace", 0.25, 0.0, 1.0, device=DEVICE).name == on_grid("laplace", 0.25, 0.0, 1.0).name
+        assert noise_of("uniform", 0.25, DEVICE).name == floating("uniform").name
+
+
+@pytest.fixture
+def wide(monkeypatch):
+    """The self-test, with fewer values for the tails, in a few long samples: interpreted, a program takes its time."""
+    if INTERPRETED:
+        for name, value in {"AXES": 2**15, "SAMPLES": 4, "TAIL_SAMPLES": 4}.items():
+            monkeypatch.setattr(selftest, name, value)
+        monkeypatch.setattr(Fused, "BLOCK", 2**12)
+
+
+@pytest.mark.parametrize("noise", [*(on_grid(law, 0.1, 0.0, 1.0) for law in LAWS), *map(floating, LAWS)])
+def test_the_self_test_passes(noise, wide):
+    check_noise(noise, DEVICE)
+
+
+def spoilt(name, at, change):
+    noise = FusedGridGaussian(0.25, device=DEVICE)
+    table = noise._tables[("guide", "ends", "values").index(name)]
+    table[at] += change
+    return noise
+
+
+@pytest.mark.parametrize(
+    "noise",
+    [
+        spoilt("guide", 2**13 + 5, 1),  # one cell of 16,384
+        spoilt("ends", 538, 2**49),  # one value of 1,077 a little oftener: 1 in 32,768
+        spoilt("values", 600, 1e-6),
+    ],
+    ids=str,
+)
+def test_the_self_test_finds_what_is_wrong_with_few_values(noise, wide):
+    with pytest.raises(BrokenNoise, match=r"sigma = 0\.25: values differ"):
+        check_noise(noise, DEVICE)
