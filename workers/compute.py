@@ -24,7 +24,9 @@ log = logging.getLogger(__name__)
 class Bench:
     """Works on orders, and keeps what the last model cost to prepare."""
 
-    def __init__(self) -> None:
+    def __init__(self, together: int | None = None) -> None:
+        """``together``: how many inputs share batches at most; by default as suits the device."""
+        self._together = together
         torch.set_num_threads(1)
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
@@ -48,7 +50,7 @@ class Bench:
             elif isinstance(method, Splitting):
                 split(method, prepared, order, emit)
             else:
-                smooth(method, prepared, order, emit, ask, self._test)
+                smooth(method, prepared, order, emit, ask, self._test, self._together)
         except (UnsupportedModel, UnboundedModel) as error:
             detail = f"{method.kind} does not apply to this model."
             return Problem.METHOD_NOT_APPLICABLE.document(detail, reasons=obstacles(error.obstacles))

@@ -13,6 +13,7 @@ from radii.smoothing import Noise, executors, rounded, search
 from radii.smoothing.executors import START, TORCH, Execution
 from radii.smoothing.sampling import Classifier
 from radii.smoothing.search import SHARE, TOLERANCE, first_line
+from radii.smoothing.steady import steady
 from workers.prepared import Json, Prepared, described, inputs
 
 log = logging.getLogger(__name__)
@@ -21,6 +22,7 @@ Ask = Callable[[Json], Json]
 """Proposes an execution; the one that the certification has from now on, which another worker may have chosen."""
 
 SEED = bytes(32)  # no certificate's: those come from the secret
+TOGETHER = 64  # looks of 50 samples fill three batches of 1000
 SAVED_BY_DECIDING = 25  # times fewer samples than n, at least, for most inputs (docs/smoothing.md)
 
 
@@ -31,11 +33,23 @@ class ImpreciseNetwork(ValueError):
 class Runs:
     """The executor of one certification; chosen when its first samples are needed."""
 
-    def __init__(self, method: Smoothed, model: Prepared, order: Json, noise: Noise, ask: Ask, *, exact: bool) -> None:
-        """``exact``: in float64 on the CPU, which nothing but torch does."""
+    def __init__(
+        self,
+        method: Smoothed,
+        model: Prepared,
+        order: Json,
+        noise: Noise,
+        ask: Ask,
+        *,
+        exact: bool,
+        together: int | None = None,
+    ) -> None:
+        """``exact``: in float64 on the CPU, which nothing but torch does. ``together``: how many inputs share batches
+        at most; by default one on a CPU."""
         self.method, self.model, self.order, self.noise, self.ask, self.exact = method, model, order, noise, ask, exact
         self.rounded_to = method.rounded_to(order["grid"], order["settings"]["input"]["range"])
         self.dtype: torch.dtype = getattr(torch, method.precision)
+        self._most = together or (1 if model.device.type == "cpu" else TOGETHER)
         self._begun = False
 
     @property
@@ -81,6 +95,23 @@ class Runs:
         if self.dtype != torch.float32 and not self.exact:
             self._compare()
         return self.rounding(self._running[1])
+
+    @cached_property
+    def together(self) -> int:
+        """How many inputs may share batches.
+
+        The same executor counts the same votes at the same batch size, with one worker or four, interrupted or not. In
+        a batch that inputs share, a row's place depends on all that is asked beside it: so they share none where its
+        bits depend on its place.
+        """
+        if self._most == 1:
+            return 1
+        kind = self.dtype, self.execution
+        if kind not in self.model.steady:
+            self.model.steady[kind] = steady(self.classifier, self._draw(self.execution.batch_size))
+            if not self.model.steady[kind]:
+                log.info("%s: inputs share no batch, in which their place would matter", kind)
+        return self._most if self.model.steady[kind] else 1
 
     def rounding(self, classifier: Classifier) -> Classifier:
         """It, behind what rounds noisy copies, where that is asked."""

@@ -29,6 +29,7 @@ class Prepared:
         self.device = device
         self._logits = undecorated(graph)  # the same classifier; a final softmax only hides its margins
         self._bounds: dict[tuple[str, float], NetworkBound] = {}
+        self.steady: dict[tuple[torch.dtype, Execution], bool] = {}  # whether a row's place in a batch is all the same
         self._networks: dict[tuple[bool, torch.dtype], Classifier] = {}
         self._kept: tuple[tuple[Execution, bool, torch.dtype], Classifier] | None = None
 

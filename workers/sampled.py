@@ -14,9 +14,10 @@ from models.tables.chunk import REUSED
 from radii.attacks import SmoothedAttack
 from radii.methods import Smoothed
 from radii.norms import Norm
-from radii.smoothing import Noise, chunks, count_chunk, input_digest, noise_key
+from radii.smoothing import Noise, chunk_seed, chunks, input_digest, noise_key
 from radii.smoothing.executors import START
 from radii.smoothing.keys import Stage
+from radii.smoothing.noise import Part
 from radii.smoothing.prediction import Counts
 from radii.smoothing.sampling import Classifier
 from radii.smoothing.simplex import Scoring
@@ -87,15 +88,16 @@ class Sampled:
         chunk = {"index": self.index, "stage": stage, "number": number, "counts": counted, "scores": scores}
         self.emit("chunk", chunk)
 
-    def count(self, stage: Stage, number: int, size: int) -> Counts:
-        """The votes of a chunk, which may be counted already."""
+    def counted(self, stage: Stage, number: int) -> Counts | None:
+        """The votes of a chunk, where they are known."""
         if (first := self.chunk(stage, REUSED)) is not None and number < chunks(sum(first["counts"])):
             return list(first["counts"]) if number == 0 else [0] * len(first["counts"])
-        if (chunk := self.chunk(stage, number)) is not None:
-            return list(chunk["counts"])
-        counts: Counts = self.sample(count_chunk, stage, number, size)
-        self.keep(stage, number, counts)
-        return counts
+        chunk = self.chunk(stage, number)
+        return None if chunk is None else list(chunk["counts"])
+
+    def part(self, stage: Stage, number: int, size: int) -> Part:
+        """The first ``size`` samples of a chunk, for a batch that inputs share."""
+        return Part(chunk_seed(self.call["key"], stage, number), self.x, size)
 
     def attack(self, prediction: int, radius: float, norm: Norm, scoring: Scoring) -> Json:
         attack = partial(
