@@ -34,7 +34,7 @@ Emitted = dict[str, list[Any]]
 
 def run(folder: Path, together: int | None, question: str, /, ask: Any = agreed, **change: Any) -> tuple[Any, Emitted]:
     """The problem, if there was one, and what was emitted."""
-    method = {"sigma": SIGMA, "noise": "gaussian"} | {k: change.pop(k) for k in ("noise", "scores") if k in change}
+    method = {"sigma": SIGMA, "noise": "gaussian"} | {k: change.pop(k) for k in ("noise", "scores", "n") if k in change}
     if QUESTIONS[question]["kind"] == "smoothing":
         method |= {"cross_check": change.pop("cross_check", 0)}
     bench, batch_size = change.pop("bench", None) or Bench(together), change.pop("batch_size", 100)
@@ -142,6 +142,31 @@ def test_batches_are_whole_and_nearly_full(tmp_path: Path, network: Put) -> None
         wasted = len(sizes) - 7 - samples / 1000
         most = max(result["detail"]["n"] for result in emitted["result"]) / 50  # of which each look is waited for
         assert 0 <= wasted <= (most if question == "decide" else 2)
+
+
+def test_no_more_inputs_are_under_way_than_may_share_batches(tmp_path: Path) -> None:
+    for together in (2, 4, 64):
+        _, emitted = run(tmp_path, together, "decide", batch_size=1000)
+        order = [chunk["index"] for chunk in emitted["chunk"]]
+        spans = [(order.index(index), len(order) - order[::-1].index(index)) for index in range(INPUTS)]
+        under_way = max(sum(start <= place < stop for start, stop in spans) for place in range(len(order)))
+        assert under_way == together if together < INPUTS else under_way > 4
+
+
+def test_no_more_is_lost_with_a_worker_than_a_call(tmp_path: Path, network: Put) -> None:
+    """In the 18th of 41 batches of estimation, after the 2 of the pilot and the check's 7."""
+    batches = 0
+
+    def lost(inner: Any, batch: torch.Tensor) -> torch.Tensor:
+        nonlocal batches
+        batches += 1
+        if batches > 7 + 2 + 17:
+            raise RuntimeError("lost")
+        return inner(batch)  # type: ignore[no-any-return]
+
+    network(lost)
+    problem, emitted = run(tmp_path, 64, "radius", batch_size=1000, n=40_500, indices=[3])
+    assert problem is not None and len(emitted["chunk"]) == 2 + 16
 
 
 def test_on_a_cpu_inputs_come_one_after_the_other_chunk_by_chunk(tmp_path: Path, network: Put) -> None:
