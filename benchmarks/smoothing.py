@@ -44,6 +44,7 @@ from radii.smoothing.executors import CHANNELS_LAST, START, TORCH, Execution, bu
 from radii.smoothing.search import batch_sizes, clock_of, fastest
 from tests.graph import cuda
 from tests.graph.plain import BasicBlock, ResNet, shaken
+from tests.smoothing.cuda import as_a_worker
 from workers.environment import ALLOCATOR, compiler
 
 SIGMA = 0.25
@@ -205,12 +206,6 @@ def measure(name: str, side: str, device: torch.device, folder: str, chosen: dic
 
 def image() -> torch.Tensor:
     return torch.randint(0, 256, SHAPE, generator=torch.Generator().manual_seed(0)) / 255
-
-
-def as_a_worker() -> None:
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False
 
 
 def search(name: str, device: torch.device, folder: str) -> dict[str, Any]:

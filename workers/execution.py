@@ -72,11 +72,12 @@ class Runs:
 
     @cached_property
     def _settled(self) -> Execution:
-        """Torch instead of what is of another kind of device."""
+        """Torch instead of what is of another kind of device, or of what may have ended an attempt with its process."""
         settled = self.order.get("execution") or self.ask(self._proposal())
         found = Execution(settled["executor"], settled["batch_size"])
         here = executors.executors(self.model.graph, self.model.device, self.dtype)
-        return found if found.executor in here else Execution(TORCH, found.batch_size)
+        trusted = found.executor in here and self.order["attempts"] == 1
+        return found if trusted else Execution(TORCH, found.batch_size)
 
     def said(self) -> Json:
         """Of a result: what ran the samples that were drawn for it, where any were."""
@@ -133,7 +134,8 @@ class Runs:
     def _proposal(self) -> Json:
         model, given, samples = self.model, self.order["batch_size"], self._samples()
         sizes = search.batch_sizes(model.graph, model.device) if given is None else [given]
-        if self.exact or (model.device.type == "cpu" and samples * SHARE < START):  # not even the first look pays
+        few = model.device.type == "cpu" and samples * SHARE < START  # not even the first look pays
+        if self.exact or few or self.order["attempts"] > 1:  # or a look may have ended the last attempt
             return asdict(Execution(TORCH, max((size for size in sizes if size <= START), default=sizes[0])))
         if given is None and (known := self._known(samples)) is not None:
             return known

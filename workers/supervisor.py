@@ -54,7 +54,7 @@ class Supervisor:
             self.runner = Runner()
         runner, self.runner = self.runner, None
         try:
-            runner.send(self._letter(order))
+            runner.send(self._letter(order, claim))
             if _Watch(self.desk, claim, runner, streams).follow() is shards.finish:
                 self.runner = runner  # warm for the next
         except LostClaim:
@@ -94,7 +94,7 @@ class Supervisor:
             questions=dict.fromkeys(of, question),
         )
 
-    def _letter(self, order: WorkOrder) -> Json:
+    def _letter(self, order: WorkOrder, claim: Claim) -> Json:
         """The order as the runner reads it: paths instead of digests, and the noise secret."""
         path = self.desk.blobs.path
         return {
@@ -112,6 +112,7 @@ class Supervisor:
             "batch_size": self.desk.settings.batch_size,
             "execution": order.execution,
             "executions": order.executions,
+            "attempts": claim.attempts,
             "device": self.desk.settings.device,
         }
 

@@ -13,22 +13,12 @@ from torch import nn
 
 from radii.graph import Graph, read_onnx, to_module
 from radii.smoothing import GridGaussian, count_chunk
-from radii.smoothing.executors import (
-    CHANNELS_LAST,
-    CHANNELS_LAST_GRAPH,
-    COMPILED,
-    GRAPH,
-    RECORDED,
-    TORCH,
-    build,
-    executors,
-)
+from radii.smoothing.executors import CHANNELS_LAST, CHANNELS_LAST_GRAPH, GRAPH, TORCH, build, executors
 from radii.smoothing.recorded import Recorded, compiled, cuda_graph
 from radii.smoothing.sampling import Classifier, logits_chunk
-from radii.smoothing.search import agree
 from tests.graph.export import export
 from tests.graph.plain import BasicBlock, ResNet, shaken
-from workers.compute import Bench
+from tests.smoothing import cuda
 
 CPU = torch.device("cpu")
 
@@ -120,6 +110,31 @@ def sampled(of_chunk: Any, classifier: Classifier, graph: Graph, **sizes: int) -
     return of_chunk(classifier, x, **call, stage="estimate", number=0, **sizes)
 
 
+@pytest.fixture
+def cpu_as_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A recorder in the place of CUDA graphs."""
+    monkeypatch.setattr(cuda, "GPU", CPU)
+    monkeypatch.setattr(cuda, "executors", lambda *_: [TORCH, CHANNELS_LAST, GRAPH, CHANNELS_LAST_GRAPH])
+    monkeypatch.setattr("radii.smoothing.executors.cuda_graph", on_the_cpu)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.usefixtures("cpu_as_gpu")
+def test_the_comparison_on_a_gpu_finds_what_is_wrong(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype) -> None:
+    """Tried on the CPU."""
+    graph = graph_of(convolutional, (3, 16, 16))
+    assert cuda.compared(graph, dtype, compiled=False) == []
+
+    def stale(work: Callable[[], torch.Tensor], device: torch.device) -> tuple[Callable[[], None], torch.Tensor]:
+        return lambda: None, on_the_cpu(work, device)[1]
+
+    monkeypatch.setattr("radii.smoothing.executors.cuda_graph", stale)
+    wrong = cuda.compared(graph, dtype, compiled=False)
+    assert {f"{name}: not what it recorded" for name in (GRAPH, CHANNELS_LAST_GRAPH)} <= set(wrong)
+    assert {f"{name}: other logits" for name in (GRAPH, CHANNELS_LAST_GRAPH)} <= set(wrong)
+    assert any("other votes" in line for line in wrong) == (dtype == torch.float32)
+
+
 COMPILES = pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")  # of what Inductor imports
 
 
@@ -142,28 +157,8 @@ def test_torch_can_compile_a_graph_module(tmp_path: Path, monkeypatch: pytest.Mo
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("network", [convolutional, residual, partial(linear, 768)], ids=["conv", "residual", "linear"])
 def test_executors_on_a_gpu(network: Callable[[], nn.Module], dtype: torch.dtype) -> None:
-    """A graph replays the very kernels; a compiler makes others. Under the settings of a worker."""
-    Bench()
-    graph, gpu = graph_of(network, (3, 16, 16)), torch.device("cuda")
-    batch = torch.rand(100, *graph.input_shape, generator=torch.Generator().manual_seed(2)).to(gpu)
-    names = executors(graph, gpu, dtype)
-    ways = {name: build(name, graph, gpu, dtype) for name in names}
-    assert names[0] == TORCH and {GRAPH, CHANNELS_LAST_GRAPH, COMPILED} <= set(names)
-    with torch.inference_mode():
-        found = {name: ways[name](batch).clone() for name in names}
-        for name in names:
-            assert agree(found[name], found[TORCH], dtype)
-            if name in RECORDED:
-                ways[name](torch.zeros_like(batch))
-                assert torch.equal(ways[name](batch[:30]), found[name][:30])
-        assert torch.equal(found[GRAPH], found[TORCH])
-        assert torch.equal(found[CHANNELS_LAST_GRAPH], found[CHANNELS_LAST])
-    if dtype == torch.float32:
-        x = torch.randint(0, 256, graph.input_shape, generator=torch.Generator().manual_seed(1)) / 255
-        call = {"num_classes": graph.num_classes, "noise": GridGaussian(0.5), "key": bytes(32), "batch_size": 100}
-        counts = [count_chunk(way, x.to(gpu), **call, stage="estimate", number=0, size=950) for way in ways.values()]
-        for votes in counts:  # of 950 samples hardly one lies within rounding of a tie
-            assert abs(votes - counts[0]).sum() <= 2
+    cuda.as_a_worker()
+    assert cuda.compared(graph_of(network, (3, 16, 16)), dtype, compiled=True) == []
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")

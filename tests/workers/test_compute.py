@@ -61,6 +61,7 @@ def worked(
         "cross_check": [0, 2] if method.get("cross_check") != 0 else [],
         "chunks": [],
         "executions": [],
+        "attempts": 1,
         "batch_size": 7,
         "device": "cpu",
         **(order or {}),

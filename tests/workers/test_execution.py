@@ -1,6 +1,7 @@
 """What runs the samples of an order where an executor, or the whole device, fails."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -82,6 +83,15 @@ def test_a_candidate_that_fails_costs_no_answer(tmp_path: Path, plant: Plant) ->
     problem, emitted = smoothed(tmp_path, Bench(), settled, batch_size=None, inputs=100_000)
     assert problem is None and len(emitted["result"]) == 3
     assert [proposal["executor"] for proposal in asked] == [TORCH]
+
+
+def test_after_an_attempt_without_progress_nothing_is_tried(tmp_path: Path, plant: Plant) -> None:
+    """An executor may have ended it, with its process: as it was tried, or as it ran what was settled."""
+    built = plant(lambda _: os._exit(1))
+    for order in ({"batch_size": None, "inputs": 100_000}, {"execution": SETTLED}):
+        problem, emitted = smoothed(tmp_path, Bench(), attempts=2, **order)
+        assert problem is None and {result["detail"]["executor"] for result in emitted["result"]} == {TORCH}
+    assert ONNXRUNTIME not in built
 
 
 def test_what_is_built_for_an_order_serves_the_next(tmp_path: Path, plant: Plant) -> None:
