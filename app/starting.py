@@ -118,15 +118,17 @@ def _start(service: Service, body: CertificationInput) -> str:
             denoiser = _named(session, Model, body.denoiser_model_id, "denoiser_model_id")
             refuse_unfit_denoiser(denoiser, model, body.method)
         subset = (body.subset.start, body.subset.stop, body.subset.step)
+        outputs = (model.summary or {}).get("num_outputs") or 1
+        indices = chosen(dataset, *subset, body.method, outputs=outputs)
         row = certifications.add(
             session,
             model,
             dataset,
             denoiser=denoiser,
             method=body.method.model_dump(),
-            indices=chosen(dataset, *subset, body.method, outputs=(model.summary or {}).get("num_outputs") or 1),
+            indices=indices,
             cost=body.method.cost(span(dataset)),
-            shard_inputs=body.method.shard_inputs(span(dataset)),
+            shard_inputs=body.method.shard_inputs(span(dataset), len(indices)),
         )
         return row.id
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from radii.methods import Smoothed, Smoothing
+from radii.methods.common import SAVED_BY_DECIDING
 from radii.smoothing import Noise, executors, rounded, search
 from radii.smoothing.executors import START, TORCH, Execution
 from radii.smoothing.sampling import Classifier
@@ -23,7 +24,6 @@ Ask = Callable[[Json], Json]
 
 SEED = bytes(32)  # no certificate's: those come from the secret
 TOGETHER = 64  # looks of 50 samples fill three batches of 1000
-SAVED_BY_DECIDING = 25  # times fewer samples than n, at least, for most inputs (docs/smoothing.md)
 
 
 class ImpreciseNetwork(ValueError):

@@ -29,7 +29,7 @@ class Lipschitz(BaseModel):
         """Units of progress an input is: the input."""
         return 1
 
-    def shard_inputs(self, span: float | None = None) -> int:
+    def shard_inputs(self, span: float | None = None, inputs: int | None = None) -> int:
         """Inputs a shard holds: many, because the bound is the work and an input's margin costs next to nothing."""
         return 100_000
 
@@ -65,7 +65,7 @@ class Splitting(BaseModel):
         """Units of progress an input is: offsets."""
         return round(self._length(span or 1.0))
 
-    def shard_inputs(self, span: float | None = None) -> int:
+    def shard_inputs(self, span: float | None = None, inputs: int | None = None) -> int:
         """Inputs a shard holds."""
         return max(1, SHARD_SAMPLES // self.cost(span))
 

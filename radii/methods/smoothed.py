@@ -7,7 +7,14 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
-from radii.methods.common import SHARD_SAMPLES, STRICT, CrossCheck
+from radii.methods.common import (
+    SAVED_BY_DECIDING,
+    SHARD_SAMPLES,
+    STRICT,
+    TO_FILL_A_BATCH,
+    WORKERS_SHARE,
+    CrossCheck,
+)
 from radii.norms import Law, Norm
 
 MOST_VALUES = 2**26  # of an input, in memory at once: 256 MiB in float32
@@ -87,8 +94,8 @@ class Smoothed(BaseModel, ABC):
     def cost(self, span: float | None = None) -> int:
         """Units of progress an input is: samples. ``span``: of the range of 8-bit inputs; None for others."""
 
-    def shard_inputs(self, span: float | None = None) -> int:
-        """Inputs a shard holds."""
+    def shard_inputs(self, span: float | None = None, inputs: int | None = None) -> int:
+        """Inputs a shard holds; of ``inputs`` in all, by default many."""
         return max(1, SHARD_SAMPLES // self.cost(span))
 
 
@@ -198,6 +205,13 @@ class Smoothing(Smoothed):
     def cost(self, span: float | None = None) -> int:
         return self.n0 + self.n
 
+    def shard_inputs(self, span: float | None = None, inputs: int | None = None) -> int:
+        most = super().shard_inputs(span)
+        if self.mode == "radius":
+            return most
+        together = min(TO_FILL_A_BATCH, SHARD_SAMPLES * SAVED_BY_DECIDING // self.cost(span))
+        return max(most, together if inputs is None else min(together, inputs // WORKERS_SHARE))
+
 
 class Prediction(Smoothed):
     """PREDICT of Cohen et al. 2019: the class of the smoothed classifier g, which is what certificates are about; or
@@ -258,5 +272,5 @@ class Median(Smoothed):
     def cost(self, span: float | None = None) -> int:
         return self.n
 
-    def shard_inputs(self, span: float | None = None) -> int:
+    def shard_inputs(self, span: float | None = None, inputs: int | None = None) -> int:
         return min(MOST_BOUNDED, super().shard_inputs(span))

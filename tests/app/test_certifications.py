@@ -10,6 +10,7 @@ from models.database import Database
 from models.problems import Problem
 from models.repositories.leases import LostClaim
 from models.tables import Certification
+from radii.methods import Smoothing
 from tests.app import rows
 from tests.app.calls import (
     INPUT,
@@ -168,6 +169,15 @@ def test_data_set_and_method_must_fit_the_model(client: Client, database: Databa
     answer = post_certification(client, other_id, dataset_id, {"kind": "lipschitz"})
     assert problem(answer, 422, "method-not-applicable")["reasons"] == reasons
     assert post_certification(client, other_id, dataset_id).status_code == 202
+
+
+def test_decisions_share_a_shard_where_there_are_shards_enough_for_all_workers() -> None:
+    """Most take few samples, and their looks share batches on a GPU."""
+    ask = {"sigma": 0.25, "mode": "decide", "target_radius": 0.25}
+    decides = Smoothing.model_validate(ask)
+    assert [decides.shard_inputs(None, inputs) for inputs in (1, 32, 100, 640, 10_000, None)] == [1, 1, 3, 20, 20, 20]
+    assert [Smoothing.model_validate(ask | {"n": n}).shard_inputs() for n in (1900, 10**6, 10**9)] == [100, 4, 1]
+    assert Smoothing(sigma=0.25).shard_inputs(None, 10_000) == 1
 
 
 def test_subsets(client: Client, database: Database) -> None:

@@ -118,7 +118,7 @@ class Service:
                 method=parsed.model_dump(),
                 indices=range(inputs),
                 cost=parsed.cost(span(data)),
-                shard_inputs=shard_inputs or parsed.shard_inputs(span(data)),
+                shard_inputs=shard_inputs or parsed.shard_inputs(span(data), inputs),
             )
             return row.id
 

@@ -12,6 +12,7 @@ from models.tables.chunk import REUSED
 from radii.graph import normalized, read_onnx, to_module
 from radii.smoothing import GRIDS, Noise, chunk_seed, input_digest, noise_key, noise_of
 from tests.graph.build import model, node
+from tests.workers.harness import EXAMPLES
 from tests.workers.test_compute import MEAN, STD, agreed, worked
 from workers.compute import Bench
 from workers.prepared import Prepared
@@ -293,3 +294,23 @@ def test_inputs_that_share_batches_are_attacked(tmp_path: Path) -> None:
     _, found = run(tmp_path, 64, "radius", cross_check=INPUTS)
     attacks = [result["index"] for result in found["result"] if "attack" in result["detail"]]
     assert attacks and set(attacks) <= {0, 2}
+
+
+@pytest.mark.parametrize("executor", ["torch", "torch, channels last", "onnxruntime"])
+def test_real_executors_count_the_same_votes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, executor: str) -> None:
+    """Whether they are steady or not: a digit's votes are not so near a tie that a last bit decides one."""
+    monkeypatch.undo()
+    file, x = (EXAMPLES / "digits.onnx").read_bytes(), np.load(EXAMPLES / "digits.npz")["x"][:6]
+    order = {
+        "settings": {"input": {"shape": [1, 8, 8], "range": [0.0, 1.0], "mean": [0.0], "std": [1.0]}, "output": None},
+        "digest": normalized(read_onnx(file), [0.0], [1.0]).digest,
+        "inputs": 6,
+        "grid": None,
+        "secret": "00" * 32,
+        "batch_size": 200,
+        "execution": {"executor": executor, "batch_size": 200},
+    }
+    question = QUESTIONS["radius"] | {"sigma": SIGMA, "cross_check": 0}
+    found = [worked(tmp_path, file, x, bench=Bench(together), order=order, **question) for together in (1, 64)]
+    assert [problem for problem, _ in found] == [None, None]
+    assert counted(found[0][1]) == counted(found[1][1]) and len(counted(found[0][1])) == 30
