@@ -39,8 +39,10 @@ import torch
 from torch import nn
 
 from radii.graph import Graph
-from radii.smoothing import CHUNK, GridGaussian, count_chunk, noise_of
+from radii.smoothing import Noise, chunk_seed, chunk_size, chunks, count_chunk, grid_of, noise_of
 from radii.smoothing.executors import CHANNELS_LAST, START, TORCH, Execution, build, executors
+from radii.smoothing.noise import Part
+from radii.smoothing.sampling import count_parts
 from radii.smoothing.search import batch_sizes, clock_of, fastest
 from tests.graph import cuda
 from tests.graph.plain import BasicBlock, ResNet, shaken
@@ -53,6 +55,7 @@ CLASSES = 10
 SHAPE = (3, 32, 32)
 SECONDS = 1.0  # of samples at a time
 LEAST = 500  # of them
+CHUNKS = 16  # that a worker counts with one wait for a GPU
 NOMINAL = {"H100 80GB HBM3": 66.9e12, "H100 PCIe": 51.2e12, "H200": 66.9e12, "A100": 19.5e12}  # float32, data sheets
 Classifier = Callable[[torch.Tensor], torch.Tensor]
 
@@ -85,21 +88,23 @@ def art(classifier: Classifier, x: torch.Tensor, num: int, batch_size: int) -> n
 
 
 def radii(classifier: Classifier, x: torch.Tensor, num: int, batch_size: int, noise: str = "grid") -> np.ndarray:
-    law = GridGaussian(SIGMA) if noise == "grid" else noise_of("gaussian", SIGMA, x.device)
+    law = on_grid(x.device) if noise == "grid" else noise_of("gaussian", SIGMA, x.device)
+    call = {"num_classes": CLASSES, "noise": law, "batch_size": batch_size}
     counts = np.zeros(CLASSES + 1, dtype=int)
-    for number in range(math.ceil(num / CHUNK)):
-        counts += count_chunk(
-            classifier,
-            x,
-            num_classes=CLASSES,
-            noise=law,
-            key=KEY,
-            stage="estimate",
-            number=number,
-            size=min(CHUNK, num - number * CHUNK),
-            batch_size=batch_size,
-        )
+    numbers = range(chunks(num))
+    if x.device.type == "cpu":
+        for number in numbers:
+            size = chunk_size(num, number)
+            counts += count_chunk(classifier, x, key=KEY, stage="estimate", number=number, size=size, **call)
+        return counts
+    parts = [Part(chunk_seed(KEY, "estimate", number), x, chunk_size(num, number)) for number in numbers]
+    for start in range(0, len(parts), CHUNKS):
+        counts += count_parts(classifier, parts[start : start + CHUNKS], **call).sum(axis=0)
     return counts
+
+
+def on_grid(device: torch.device) -> Noise:
+    return grid_of("gaussian", SIGMA, 0.0, 1.0, device=device)
 
 
 def floor(classifier: Classifier, x: torch.Tensor, num: int, batch_size: int) -> None:
@@ -215,7 +220,7 @@ def search(name: str, device: torch.device, folder: str) -> dict[str, Any]:
 
     def draw(size: int) -> torch.Tensor:
         batch = torch.empty((size, *x.shape), device=device)
-        GridGaussian(SIGMA).stream(KEY, x)(batch)
+        on_grid(device).stream(KEY, x)(batch)
         return batch
 
     def found(dtype: torch.dtype) -> Execution:
