@@ -36,8 +36,8 @@ def executors(graph: Graph, device: torch.device, dtype: torch.dtype = torch.flo
         names.append(CHANNELS_LAST)
     if device.type == "cuda":
         return [*names, *(name for name, recorded in RECORDED.items() if recorded in names)]
-    # Of torch.compile on a CPU (AVX-512, one thread, with and without freezing): a small CNN takes 10 to 20 % longer
-    # than by onnxruntime, ResNet-18 3 to 4 % less than by the best of the others; for 15 s of compilation each.
+    # Of torch.compile on a CPU (AVX-512, one thread, with and without freezing): a small CNN takes 11 to 27 % longer
+    # than by onnxruntime, ResNet-18 2 to 5 % less than by the best of the others; for 6 to 18 s of compilation.
     if device.type == "cpu" and dtype == torch.float32:
         names.append(ONNXRUNTIME)
     return names
