@@ -56,9 +56,9 @@ def _share(word, guide, ends, CELLS: tl.constexpr):
         unknown = low < high
         middle = (low + high) // 2
         end = tl.load(ends + middle, mask=unknown, other=0).to(tl.uint64, bitcast=True)
-        beyond = word >= end
-        low = tl.where(unknown & beyond, middle + 1, low)
-        high = tl.where(unknown & (word < end), middle, high)
+        beyond = unknown & (word >= end)
+        low = tl.where(beyond, middle + 1, low)
+        high = tl.where(beyond, high, middle)  # of what is known, itself
     return low
 
 

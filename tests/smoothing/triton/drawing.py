@@ -13,7 +13,7 @@ import triton.language as tl
 
 from radii.smoothing.noise import FLOATING, Part, grid_of, noise_of, selftest
 from radii.smoothing.noise.fused import CELL_BITS, FUSED_GRIDS, Fused, FusedFloating, FusedGridGaussian, usable
-from radii.smoothing.noise.kernels import gaussian, laplace, unit
+from radii.smoothing.noise.kernels import _share, gaussian, laplace, unit
 from radii.smoothing.noise.philox import words
 from radii.smoothing.noise.selftest import BrokenNoise, check_noise
 
@@ -83,6 +83,27 @@ def test_all_of_a_law_is_drawn_alike(law):
     more = noise.table.guide.view(np.uint32) >> 16
     cells = words(part.seed, np.arange(16), 2**15) >> np.uint64(64 - CELL_BITS)
     assert more[cells.astype(int)].max() == more.max()
+
+
+@triton.jit
+def look_up(out, given, guide, ends, CELLS: tl.constexpr, BLOCK: tl.constexpr):
+    places = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    word = tl.load(given + places).to(tl.uint64, bitcast=True)
+    tl.store(out + places, _share(word, guide, ends, CELLS))
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+def test_every_border_is_where_it_is_defined(grid):
+    """The words at and next to all ends of shares and of cells, which hardly ever come."""
+    noise = on_grid(*grid)
+    edges = np.arange(2**CELL_BITS, dtype=np.uint64) << np.uint64(64 - CELL_BITS)
+    at = np.concatenate([noise.table.ends, edges])
+    given = np.resize(np.concatenate([at - np.uint64(1), at, at + np.uint64(1)]), 2**18)
+    out = torch.empty(len(given), dtype=torch.int32, device=DEVICE)
+    block = 2**15 if INTERPRETED else 256
+    there = torch.from_numpy(given.view(np.int64)).to(DEVICE)
+    look_up[(2**18 // block,)](out, there, *noise._tables[:2], CELLS=CELL_BITS, BLOCK=block)
+    assert np.array_equal(out.cpu().numpy(), noise.table.of(given))
 
 
 def exactly(law, word):
@@ -172,6 +193,17 @@ def test_rows_beyond_32_bits():
     shares = noise.table.of(words(part.seed, np.arange(sample, sample + 3), 7)) - noise.table.most
     values = (part.x.cpu().double() * 255).round().numpy() + shares
     assert np.array_equal(out.cpu().numpy(), values.astype(np.float32) / np.float32(255))
+
+
+@pytest.mark.skipif(INTERPRETED, reason="8 GiB that only a GPU fills quickly")
+def test_a_batch_of_more_than_32_bits():
+    noise = on_grid("gaussian", 0.25, 0.0, 1.0)
+    (part,) = parts_of(noise, (2**20,), (2051,))
+    out = torch.empty(2051, 2**20, device=DEVICE)
+    noise.streams([part])(out)
+    last = words(part.seed, np.arange(2048, 2051), 2**20)
+    steps = noise.centre(part.x.cpu()).numpy() + noise.table.of(last)
+    assert np.array_equal(out[2048:].cpu().numpy(), noise._sums()[steps])
 
 
 def test_what_it_does_not_write_to():
