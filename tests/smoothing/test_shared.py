@@ -1,5 +1,7 @@
 """Several inputs in one batch: of each the votes that it has alone."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import torch
@@ -7,9 +9,10 @@ from torch import nn
 
 from radii.smoothing import CHUNK, GridGaussian, Noise, count_chunk, gaussian
 from radii.smoothing.keys import chunk_seed
-from radii.smoothing.noise import Part
+from radii.smoothing.noise import Fill, Part
 from radii.smoothing.sampling import count_parts
 from radii.smoothing.steady import steady
+from tests.graph.placement import OneDevice
 
 SHAPE = (2, 3)
 CLASSES = 5
@@ -134,6 +137,20 @@ def last_bit(batch: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
     logits = batch[:, :CLASSES].clone()
     logits[where] = torch.nextafter(logits[where], torch.tensor(torch.inf))
     return logits
+
+
+def test_all_that_counts_lies_where_the_inputs_do() -> None:
+    """On "meta", whose tensors have no values: what is left is to bring the counts back, once, at the end."""
+
+    class Unseen:
+        def streams(self, parts: Sequence[Part]) -> Fill:
+            return lambda out: None
+
+    parts = [part._replace(x=part.x.to("meta")) for part in parts_of(40, 1, 250)]
+    weight = torch.empty(6, CLASSES, device="meta")
+    with OneDevice(), pytest.raises(NotImplementedError, match="copy out of meta tensor") as end:
+        shared(parts, 100, Unseen(), lambda batch: batch.flatten(1) @ weight)
+    assert any("counts.cpu()" in str(entry.statement) for entry in end.traceback)
 
 
 @pytest.mark.parametrize("size", [2, 7, 100, 1000])
