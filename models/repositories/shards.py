@@ -49,7 +49,9 @@ class WorkOrder:
     grid: list[float] | None  # the range that 255 steps of 8-bit inputs span
     indices: list[int]  # the inputs that have no result yet
     execution: Json | None  # what runs the samples, once that is settled
-    executions: list[Json]  # what earlier searches found for these networks, each with `method`; the latest first
+    executions: list[
+        Json
+    ]  # until then: what earlier searches found for these networks, each with `method`, latest first
     cross_check: list[int]  # the inputs to attack where they are certified
     chunks: list[ChunkCounts] = field(default_factory=list)  # what is already counted of them
 
@@ -86,7 +88,7 @@ def begin(session: Session, claim: Claim) -> WorkOrder:
         grid=dataset.summary.get("grid"),
         indices=[index for index in shard.indices if index not in finished],
         execution=certification.execution,
-        executions=_executions(session, certification),
+        executions=_executions(session, certification) if certification.execution is None else [],
         cross_check=cross_check.drawn(certification.method, model.summary["digest"], certification.indices),
         chunks=chunks,
     )
