@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from radii.smoothing import GridGaussian, GridLaplace, GridUniform, certify, count_chunk, noise_key
 from radii.smoothing.noise.grid import _table
@@ -40,6 +41,27 @@ def test_samples_are_whole_steps_whose_values_are_the_grids(sigma, low, high):
     # the variance of a rounded Gaussian is s^2 + 1/12 but for tiny s; 6 deviations of an estimate from 51,200 values
     expected = math.sqrt((sigma * 255 / (high - low)) ** 2 + 1 / 12)
     assert abs(spread / expected - 1) < 6 / math.sqrt(2 * 51_200)
+
+
+class DivisionOfAGpu(TorchDispatchMode):
+    """Division as CUDA does it (ATen's BinaryDivTrueKernel.cu): by a number, times the reciprocal."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func is torch.ops.aten.div_.Tensor and not isinstance(args[1], torch.Tensor):
+            return args[0].mul_(torch.tensor(1 / args[1], dtype=args[0].dtype))
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (0.0, 255.0), (-1.0, 1.0), (0.1, 3.7)])
+def test_a_gpu_has_the_same_grid(low, high):
+    """Else it would refuse what lies on the one of the CPU."""
+    noise = GridGaussian((high - low) / 4, low, high)
+    steps = torch.arange(256)
+    noise.values(steps, here := torch.empty(256))
+    with DivisionOfAGpu():
+        noise.values(steps, there := torch.empty(256))
+        assert torch.equal(here, there)
+        assert noise.steps(here).tolist() == steps.tolist()
 
 
 def test_the_stream_is_the_one_that_certificates_name():

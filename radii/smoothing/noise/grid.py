@@ -161,7 +161,8 @@ def _values(k: torch.Tensor, low: float, high: float, out: torch.Tensor) -> None
     out.copy_(k)
     span = high - low
     if span != STEPS:
-        out.div_(STEPS)
+        # A tensor: by a number CUDA divides as times its reciprocal, whose rounding moves every other value.
+        out.div_(out.new_full((), STEPS))
         if span != 1:
             out.mul_(span)
     if low:
