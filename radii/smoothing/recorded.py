@@ -68,5 +68,11 @@ def compiled(classifier: Classifier) -> Classifier:
 
     On CUDA that needs Triton, and a C compiler for what Triton makes to launch its kernels.
     """
+
+    def network(x: torch.Tensor) -> torch.Tensor:
+        return classifier(x)
+
+    # Code of its own: torch compiles the same code eight times at most in a process, for whatever networks.
+    network.__code__ = network.__code__.replace()
     # "deterministic": no kernel is chosen by its time where the choice is one of order, of summation too
-    return torch.compile(lambda x: classifier(x), fullgraph=True, dynamic=False, options={"deterministic": True})
+    return torch.compile(network, fullgraph=True, dynamic=False, options={"deterministic": True})
