@@ -7,7 +7,7 @@ import torch
 from scipy import stats
 
 from radii.smoothing import gaussian
-from radii.smoothing.noise import GridGaussian, Part, Uniform
+from radii.smoothing.noise import GridGaussian, Part, Uniform, floating
 from radii.smoothing.noise.base import sfc64
 from radii.smoothing.noise.floating import COARSE, Laplace
 from radii.smoothing.noise.gaussian import BoxMuller
@@ -125,7 +125,41 @@ def test_tail_mass_bounds_what_is_drawn_coarsely_or_never():
         (Laplace(1.0), stats.expon(), -math.log(COARSE)),
     ):
         assert law.sf(distance) * (1 - 1e-9) <= source.tail_mass(1) < 1e-11
-        assert source.tail_mass(1) <= source.tail_mass(2) < source.tail_mass(3) < source.tail_mass(3072) < 1e-8
+        assert source.tail_mass(1) < source.tail_mass(2) < source.tail_mass(3) < source.tail_mass(3072) < 1e-8
+
+
+class OneSmall:
+    """Words that are all alike, but for one."""
+
+    def __init__(self, place: int | None) -> None:
+        self.place = place
+
+    def random_raw(self, size: int) -> np.ndarray:
+        words = np.full(size, 2**62, np.uint64)
+        if self.place is not None:
+            words[self.place] = 5
+        return words
+
+
+@pytest.mark.parametrize("dimension", [1, 2, 6, 7, 33, 64, 100])
+@pytest.mark.parametrize("source", [BoxMuller(1.0), Laplace(1.0)])
+def test_tail_mass_is_of_every_logarithm_that_a_sample_takes(source, dimension, monkeypatch):
+    """Box and Muller's pairs are of two samples where a tile holds several: a sample has as many as it has values."""
+    monkeypatch.setattr(floating, "TILE", 64)
+    samples = max(1, 64 // dimension)
+    values = 2 * -(-samples * dimension // 2)
+    logarithms = values // 2 if isinstance(source, BoxMuller) else values
+
+    def drawn(place: int | None) -> torch.Tensor:
+        monkeypatch.setattr(floating, "sfc64", lambda seed: OneSmall(place))
+        out = torch.empty((samples, dimension))
+        source.stream(SEED, torch.zeros(dimension))(out)
+        return out
+
+    usual = drawn(None)
+    taken = sum((drawn(place) != usual).any(1).int() for place in range(logarithms))
+    assert taken.max() >= dimension / 2
+    assert taken.max() * COARSE <= source.tail_mass(dimension)
 
 
 @pytest.mark.parametrize("sigma", [0.0, -1.0, math.nan, math.inf])

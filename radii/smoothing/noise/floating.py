@@ -23,7 +23,7 @@ COARSE = 2.0**-39
 
 u is the nearest multiple of 2^-63 to a number U that is uniform in (0, 1] (2^-64 for 0), so it is off by 2^-64 at most:
 by less than 2^-25 of itself, half a unit of float32's last place, unless U < 2^-39. What U below that would give lies
-further out than |v| = 7.4 (Gaussian) or 27 b (Laplace); all of it counts as missing.
+further out than 7.35 (a pair's distance from 0, Gaussian) or 27 b (Laplace); all of it counts as missing.
 """
 
 TILE = 2**16  # values; less would be all overhead, more leaves the processor's cache

@@ -18,7 +18,7 @@ class BoxMuller(Floating):
     generator = "sfc64-box-muller-f32"
 
     def tail_mass(self, dimension: int) -> float:
-        return math.ceil(dimension / 2) * COARSE  # a pair has one u
+        return dimension * COARSE  # a pair has one u, but may be of two samples
 
     @staticmethod
     def values(bits: np.random.SFC64, out: np.ndarray) -> None:
