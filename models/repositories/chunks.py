@@ -134,7 +134,7 @@ def _known(taken: Sequence[Chunk], result: InputResult) -> dict[str, list[Beginn
     known = {stage: [Beginning(counts), Beginning(whole.get(stage, []))] for stage, counts in sums.items()}
     if "estimate" in sums and detail.get("decision") is not None:  # it looks at beginnings of many chunks
         decided = {"decision": detail["decision"], "prediction": result.prediction}
-        known["estimate"] = [Beginning(sums["estimate"], decided)]
+        known["estimate"] = [Beginning(sums["estimate"], decided, asked=detail["n"] + detail["unspent"])]
     return known
 
 

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from sqlalchemy import false, or_, select, true
+from sqlalchemy import or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -44,6 +44,8 @@ class Beginning:
 
     counts: Counts
     scores: Json | None = None
+    asked: int | None = None
+    """Samples at most, of a decision: it has one row, wherever another device's looks would have ended it."""
 
     @property
     def samples(self) -> int:
@@ -65,10 +67,8 @@ def stages(method: Json) -> dict[str, int]:
 
 
 def beginnings(session: Session, streams: Streams, stage: str, n: int) -> dict[int, Beginning]:
-    """The most that is known of the first n samples of each stream: of all, or of whole chunks. Of a very question:
-    of those that its answer took."""
+    """The most that is known of the first n samples of each stream: of all, or of whole chunks."""
     best: dict[str, Beginning] = {}
-    anywhere = true() if stage in streams.questions else false()
     digests = sorted(set(streams.inputs.values()))
     for start in range(0, len(digests), MANY):
         known = select(Ledger.input, Ledger.counts, Ledger.scores).where(
@@ -76,8 +76,7 @@ def beginnings(session: Session, streams: Streams, stage: str, n: int) -> dict[i
             Ledger.input.in_(digests[start : start + MANY]),
             Ledger.noise == streams.noise,
             Ledger.stage == streams.stage(stage),
-            Ledger.samples <= n,
-            or_(anywhere, Ledger.samples == n, Ledger.samples % CHUNK == 0),
+            (Ledger.samples == n) | ((Ledger.samples < n) & (Ledger.samples % CHUNK == 0)),
         )
         for digest, counts, scores in session.execute(known):
             found = Beginning(counts, scores)
@@ -92,7 +91,7 @@ def row(streams: Streams, index: int, stage: str, beginning: Beginning) -> Json:
         "input": streams.inputs[index],
         "noise": streams.noise,
         "stage": streams.stage(stage),
-        "samples": beginning.samples,
+        "samples": beginning.asked or beginning.samples,
         "counts": beginning.counts,
         "scores": beginning.scores,
     }

@@ -12,7 +12,8 @@ class Ledger(Base):
 
     What is kept of mean scores depends on more: on what the pilot chose, which depends on all that was asked. They are
     kept for the very same question alone; `stage` ends with it. So are the bounds of medians: the outputs
-    that they are among are too many to keep. And decisions: they stopped where their looks at the votes said.
+    that they are among are too many to keep. And decisions: they stopped where their looks at the votes said, so
+    ``samples`` is what they might have taken.
     """
 
     __tablename__ = "ledger"

@@ -186,6 +186,24 @@ def test_a_decision_asked_again_costs_nothing(database: Database) -> None:
         assert (job.state, job.done) == ("succeeded", job.total)
 
 
+@pytest.mark.parametrize("later", [500, 2000, 3050])
+def test_the_first_decision_stands(database: Database, later: int) -> None:
+    """Another device draws another stream, whose looks may decide otherwise, and after more samples or fewer."""
+    decided = replace(STREAMS, questions={"estimate": '{"target_radius":0.25}'})
+    both = [asked(database, 5000) for _ in range(2)]
+    for claim, n, decision in zip(both, (1000, later), ("not certified", "certified"), strict=True):
+        radius = 0.25 if decision == "certified" else None
+        detail = {"pilot_counts": PILOT, "counts": [n, 0, 0], "n": n, "unspent": 5000 - n, "decision": decision}
+        chunks = [ChunkCounts(0, "pilot", 0, PILOT), ChunkCounts(0, "estimate", 0, [n, 0, 0])]
+        result = InputResult(0, 0, 0, radius, radius is None, detail)
+        with database.write() as session:
+            shards.record(session, claim, chunks, [result], seconds=60, streams=decided)
+    with database.write() as session:
+        found = {chunk.stage: chunk for chunk in shards.reuse(session, asked(database, 5000), decided)}
+    assert found["estimate"].counts == [1000, 0, 0]
+    assert found["estimate"].scores == {"decision": "not certified", "prediction": 0}
+
+
 def test_two_certifications_that_end_in_opposite_orders_do_not_wait_for_each_other(database: Database) -> None:
     """After its first row each waits, for a second at most, until the other has one: in opposite orders a deadlock."""
     streams = Streams("model", STREAMS.noise, {0: "zero", 1: "one"})
