@@ -23,6 +23,7 @@ Ask = Callable[[Json], Json]
 """Proposes an execution; the one that the certification has from now on, which another worker may have chosen."""
 
 SEED = bytes(32)  # no certificate's: those come from the secret
+ROWS = 10  # compared with torch's before an executor counts anything for an order
 TOGETHER = 64  # looks of 50 samples fill three batches of 1000
 
 
@@ -64,11 +65,23 @@ class Runs:
             network = self.model.logits  # made here, not in inference mode, where it would have no gradients
             return self._settled, lambda noisy: network(noisy.double())
         found, soft = self._settled, self.method.soft
+        reference = self.model.network(soft=soft, dtype=self.dtype)
         try:
-            return found, self.model.kept(found, soft=soft, dtype=self.dtype)
+            chosen = self.model.kept(found, soft=soft, dtype=self.dtype)
+            if found.executor != TORCH:
+                self._check(chosen, reference, min(ROWS, found.batch_size))
+            return found, chosen
         except Exception as error:  # another worker's choice, which has a compiler that this one has not, say
             log.warning("torch takes the place of %s: %s", found.executor, first_line(error))
-        return Execution(TORCH, found.batch_size), self.model.network(soft=soft, dtype=self.dtype)
+        return Execution(TORCH, found.batch_size), reference
+
+    def _check(self, chosen: Classifier, reference: Classifier, rows: int) -> None:
+        """Who found it may have had another version, or another processor: here nobody has compared it yet. Raises
+        ``ValueError`` where its logits are not those of torch."""
+        batch = self._draw(rows)
+        with torch.inference_mode():
+            if not search.agree(chosen(batch), reference(batch), self.dtype):
+                raise ValueError("its logits are not those of the reference")
 
     @cached_property
     def _settled(self) -> Execution:

@@ -18,6 +18,7 @@ from radii.smoothing.sampling import Classifier
 from tests.workers.test_compute import smoothed
 from workers.compute import Bench
 from workers.environment import bare_environment, compiler
+from workers.prepared import described
 
 SETTLED = {"executor": ONNXRUNTIME, "batch_size": 50}
 Plant = Callable[[Callable[[Classifier], Classifier]], list[str]]
@@ -70,6 +71,23 @@ def test_torch_takes_the_place_of_an_executor_that_is_missing_here(
         assert (result["detail"]["executor"], result["detail"]["batch_size"]) == (TORCH, 50)
     [line] = caplog.messages
     assert line == f"torch takes the place of {ONNXRUNTIME}: RuntimeError: Failed to find C compiler."
+
+
+def test_torch_takes_the_place_of_an_executor_that_is_wrong_here(
+    tmp_path: Path, plant: Plant, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Another version of it was right where it was chosen: by another worker, or for an earlier certification."""
+    _, expected = smoothed(tmp_path, Bench(), execution={"executor": TORCH, "batch_size": 50})
+    searched = {"device": described(torch.device("cpu")), "samples": 10**9}
+    memory = SETTLED | {"searched": searched, "method": {"kind": "smoothing"}}
+    plant(lambda classifier: lambda x: classifier(x).flip(1))
+    for order in ({"execution": SETTLED}, {"batch_size": None, "inputs": 100_000, "executions": [memory]}):
+        caplog.clear()
+        problem, emitted = smoothed(tmp_path, Bench(), **order)
+        assert problem is None and emitted["chunk"] == expected["chunk"]
+        assert {result["detail"]["executor"] for result in emitted["result"]} == {TORCH}
+        [line] = caplog.messages
+        assert line == f"torch takes the place of {ONNXRUNTIME}: ValueError: its logits are not those of the reference"
 
 
 def test_a_candidate_that_fails_costs_no_answer(tmp_path: Path, plant: Plant) -> None:
