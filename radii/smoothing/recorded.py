@@ -1,5 +1,6 @@
 """Work that is recorded once and then launched whole: on a GPU most of a small network's time is the launching."""
 
+import warnings
 from collections.abc import Callable
 
 import torch
@@ -56,7 +57,9 @@ def _check(work: Callable[[], torch.Tensor]) -> None:
     """Raises ``RuntimeError`` where the host waits for the device, or copies to it: no graph can hold that, and after a
     capture that fails torch's allocator returns no memory to the device any more."""
     before = torch.cuda.get_sync_debug_mode()
-    torch.cuda.set_sync_debug_mode("error")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that this mode is a prototype
+        torch.cuda.set_sync_debug_mode("error")
     try:
         work()
     finally:

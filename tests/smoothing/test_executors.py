@@ -135,7 +135,8 @@ def test_the_comparison_on_a_gpu_finds_what_is_wrong(monkeypatch: pytest.MonkeyP
     assert any("other votes" in line for line in wrong) == (dtype == torch.float32)
 
 
-COMPILES = pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")  # of what Inductor imports
+# Of what Inductor imports, and of what it would rather compute in.
+COMPILES = pytest.mark.filterwarnings("ignore::DeprecationWarning:torch", "ignore:TensorFloat32:UserWarning")
 
 
 @COMPILES

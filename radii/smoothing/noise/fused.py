@@ -62,7 +62,7 @@ class Fused(ABC):
         begins, total, done = ends[:-1], ends[-1], 0
         if total == 0:
             return lambda out: None
-        x = self._inputs(torch.stack([x.to(self.device) for x in inputs.values()]).view(len(inputs), -1))
+        x = self._inputs(torch.stack([x.to(self.device) for x in inputs.values()]).reshape(len(inputs), -1))
         records = np.empty((len(parts), 4), np.int64)
         records[:, 0] = begins
         records[:, 1] = [places[id(part.x)] for part in parts]

@@ -182,6 +182,14 @@ def test_a_part_is_what_its_stream_is_alone(noise):
     assert not np.array_equal(together[:3], together[5:8])
 
 
+@pytest.mark.parametrize("noise", [on_grid("gaussian", 0.25, 0.0, 1.0), floating("gaussian")])
+def test_an_input_in_another_layout(noise):
+    """Places are counted in C order, wherever in memory they are."""
+    parts = parts_of(noise, (2, 3, 4, 5), (2, 1))
+    last = [part._replace(x=part.x.contiguous(memory_format=torch.channels_last)) for part in parts]
+    assert np.array_equal(drawn(noise, last, 3), drawn(noise, parts, 3))
+
+
 def test_rows_beyond_32_bits():
     """The last samples of a long part after many others: no test draws so many, so the kernel is asked itself."""
     noise = on_grid("gaussian", 0.25, 0.0, 1.0)
