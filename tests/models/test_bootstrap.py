@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import inspect
+from sqlalchemy import insert, inspect, select
 
 from models.base import Base
 from models.bootstrap import ROOT, WrongSecretError, bootstrap, migrated
 from models.database import Database
-from models.repositories import keys
+from models.repositories import keys, ledger
 from models.settings import Settings
-from models.tables import Fact
+from models.tables import Fact, Ledger
 
 
 @pytest.fixture
@@ -48,6 +48,29 @@ def test_migrations_make_exactly_the_tables(fresh: Settings) -> None:
         connection.commit()
         assert set(inspect(connection).get_table_names()) == {"alembic_version"}
     database.close()
+
+
+def test_votes_that_a_generator_of_before_may_have_drawn_are_forgotten(fresh: Settings) -> None:
+    database = Database(fresh.database)
+    config = Config(toml_file=ROOT / "pyproject.toml")
+    noises = [
+        ledger.name({"noise": law, "sigma": 0.25, "grid": grid})
+        for law in ("gaussian", "laplace")
+        for grid in (None, [0, 1])
+    ]
+    with database.engine.connect() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0007")
+        for noise in noises:
+            for stage in ("pilot", "estimate", "median {}"):
+                row = {"model": "m", "input": "x", "noise": noise, "stage": stage, "samples": 1, "counts": [1, 0]}
+                connection.execute(insert(Ledger).values(row))
+        command.upgrade(config, "head")
+        kept = {(noise, stage) for noise, stage in connection.execute(select(Ledger.noise, Ledger.stage))}
+        connection.commit()
+    database.close()
+    counted = {(noise, stage) for noise in noises[1:] for stage in ("pilot", "estimate")}
+    assert kept == counted | {(noise, "median {}") for noise in noises}
 
 
 def test_whether_the_newest_migration_is_in(fresh: Settings) -> None:
