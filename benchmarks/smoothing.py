@@ -13,8 +13,8 @@ radii runs the network by the executor, and at the batch size, that its own sear
 or, on a GPU, for a thousand million, where compilation would pay too. What that tried is listed below each table.
 "forward alone" is that on a ready batch, without noise or votes, in the workers' environment; "torch" is radii without
 the search; "bfloat16" another classifier, the network in that precision; "sgemm" is what the network's multiply-adds
-take at the rate of a large float32 matrix product: no loop around a forward pass by direct convolution, in float32, is
-faster. Ratios above 1: radii is faster. The last columns are the share of that rate, and of the one for float32 in the
+take at the rate of a large float32 matrix product: about what any loop around direct convolutions in float32 needs at
+least. Ratios above 1: radii is faster. The last columns are the share of that rate, and of the one for float32 in the
 maker's data sheet, that the network's multiply-adds would take of the time.
 
 A machine without onnx reads the graphs that ``--write`` left in a folder elsewhere.
