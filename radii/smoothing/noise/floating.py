@@ -19,11 +19,14 @@ from radii.smoothing import laws
 from radii.smoothing.noise.base import Fill, Part, Tiles, in_turn, sfc64
 
 COARSE = 2.0**-39
-"""The part of a law that is not drawn as finely as float32 rounds, where values follow from the logarithm of u.
+"""The part of a law's tail that is not drawn as finely as float32 rounds, where values follow from the logarithm of u.
 
 u is the nearest multiple of 2^-63 to a number U that is uniform in (0, 1] (2^-64 for 0), so it is off by 2^-64 at most:
 by less than 2^-25 of itself, half a unit of float32's last place, unless U < 2^-39. What U below that would give lies
 further out than 7.35 (a pair's distance from 0, Gaussian) or 27 b (Laplace); all of it counts as missing.
+
+At the other end, where u rounds to 1, float32 is coarse itself: once in 2^25 pairs, Gaussian values within 2.4e-4 of 0
+become 0. Like every rounding of a value, that is part of what "ideal noise" leaves out; noise on the grid has none.
 """
 
 TILE = 2**16  # values; less would be all overhead, more leaves the processor's cache
