@@ -107,10 +107,11 @@ def result(
     abstained: bool,
     detail: Json,
 ) -> Json:
+    """Abstaining is no answer: ``prediction`` is then None, whatever class was looked at."""
     return {
         "index": index,
         "label": None if labels is None else int(labels[index]),
-        "prediction": prediction,
+        "prediction": None if abstained else prediction,
         "radius": radius,
         "abstained": abstained,
         "detail": detail,

@@ -60,6 +60,7 @@ def by_scores(
     found = certify_soft(choice, score, setting)
     radius, plain = (None if r is None else converted(r, method.norm, size) for r in (found.radius, found.plain_radius))
     detail = {
+        "pilot_class": found.pilot_class,
         "counts": list(found.counts),
         "pilot_counts": list(found.pilot_counts),
         "n": found.n,

@@ -10,6 +10,7 @@ from models.tables.chunk import REUSED
 from radii.methods import Median, Prediction, Smoothed, Smoothing
 from radii.norms import converted, in_l2
 from radii.smoothing import Noise, grid_of, noise_of, prediction_test
+from radii.smoothing.prediction import winner
 from radii.smoothing.procedure import Procedure, decision_procedure, radius_procedure, requests
 from radii.smoothing.simplex import Scoring
 from workers.execution import Ask, Runs
@@ -98,6 +99,7 @@ def _by_votes(method: Smoothing, task: Sampled) -> Procedure[Said]:
         found = yield from decision_procedure(target_radius=target, **law)
         radius = None if found.radius is None else method.target_radius
     detail = {
+        "pilot_class": found.pilot_class,
         "counts": list(found.counts),
         "pilot_counts": list(found.pilot_counts),
         "n": found.n,
@@ -114,7 +116,10 @@ def _decided(method: Smoothing, target_radius: float, known: Json) -> Procedure[
     """The same from the ledger, which has the answer to the very question."""
     pilot = yield requests("pilot", method.n0)
     decision, n = known["scores"]["decision"], sum(known["counts"])
+    certified = decision == "certified"
+    top, finite = winner(pilot)
     detail = {
+        "pilot_class": known["scores"]["prediction"] if certified else top if finite else None,
         "counts": known["counts"],
         "pilot_counts": pilot.tolist(),
         "n": n,
@@ -124,7 +129,7 @@ def _decided(method: Smoothing, target_radius: float, known: Json) -> Procedure[
         "sides": None,
         "decision": decision,
     }
-    return known["scores"]["prediction"], target_radius if decision == "certified" else None, detail
+    return known["scores"]["prediction"], target_radius if certified else None, detail
 
 
 def _noise(method: Smoothed, grid: list[float] | None, device: torch.device) -> Noise:

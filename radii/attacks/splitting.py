@@ -49,7 +49,7 @@ def attack_splitting(
         found = certify_splitting(
             classifier, point, num_classes=num_classes, splitting=splitting, batch_size=batch_size
         )
-        return point, found.prediction
+        return point, found.pilot_class  # g's class, also where no step is certified
 
     for times in (1, *FARTHER):
         for moved in _moves(start, downhill, steps * times, wide=times == 1):

@@ -28,7 +28,10 @@ class SmoothedPrediction:
     """
 
     prediction: int | None
-    """The pilot's class, also when abstained; None when most pilot samples had non-finite logits."""
+    """None when abstained."""
+    pilot_class: int | None
+    """What would have been certified, also when abstained: the pilot's class, or where nothing is drawn (splitting
+    noise) that of most votes. None when most of those samples had non-finite logits."""
     radius: float | None
     """None when abstained. Where one radius was to be decided: that radius."""
     abstained: bool
@@ -77,10 +80,12 @@ def certificate(
     # Computed whatever the pilot says, so that bad arguments are refused every time.
     sides: Sides = _sides(pilot, top, n, settings) if law == "gaussian" else "one-sided"
     radius, p_lower, p_upper = vote_bounds(fresh, top, sides, n=n, law=law, **settings)
+    abstained = not known or radius is None
     return SmoothedPrediction(
-        prediction=top if known else None,
-        radius=radius if known else None,
-        abstained=not known or radius is None,
+        prediction=None if abstained else top,
+        pilot_class=top if known else None,
+        radius=None if abstained else radius,
+        abstained=abstained,
         p_lower=p_lower if known else None,
         p_upper=p_upper if known else None,
         sides=sides,

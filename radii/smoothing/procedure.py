@@ -117,7 +117,8 @@ def decision_procedure(
                 break
     certified = test.decision == "certified"
     return SmoothedPrediction(
-        prediction=top if known else None,
+        prediction=top if certified else None,
+        pilot_class=top if known else None,
         radius=target_radius if certified else None,
         abstained=not certified,
         p_lower=None,

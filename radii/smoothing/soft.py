@@ -36,7 +36,9 @@ class SoftPrediction:
     """
 
     prediction: int | None
-    """None when non-finite logits are the largest class of the pilot."""
+    """None when abstained."""
+    pilot_class: int | None
+    """The pilot's class, also when abstained; None when non-finite logits were the largest."""
     radius: float | None
     plain_radius: float | None
     """Without the Lipschitz constant; None to abstain."""
@@ -140,7 +142,8 @@ def certify_soft(choice: Choice, score: ScoreChunk, setting: Setting) -> SoftPre
     known = choice.top < len(counts) - 1
     bounds = _bounds(choice, setting, moments, counts)
     return SoftPrediction(
-        prediction=choice.top if known else None,
+        prediction=None if not known or bounds.radius is None else choice.top,
+        pilot_class=choice.top if known else None,
         radius=bounds.radius if known else None,
         plain_radius=bounds.plain if known else None,
         scoring=choice.scoring,

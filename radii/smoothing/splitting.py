@@ -90,7 +90,8 @@ class Splitting:
         radius = None if not known or None in radii else min(radius for radius in radii if radius is not None)
         share = votes[top] / self.period
         return SmoothedPrediction(
-            prediction=top if known else None,
+            prediction=None if radius is None else top,
+            pilot_class=top if known else None,
             radius=radius,
             abstained=radius is None,
             p_lower=math.nextafter(share, 0.0) if known else None,

@@ -29,7 +29,7 @@ def winding(seed: int, values: int) -> torch.nn.Module:
 def certified(classifier: torch.nn.Module, x: Tensor) -> tuple[int | None, int]:
     """Class and radius in grid steps."""
     found = certify_splitting(classifier, x, num_classes=3, splitting=SPLITTING)
-    return found.prediction, 0 if found.radius is None else round(found.radius * 255)
+    return found.pilot_class, 0 if found.radius is None else round(found.radius * 255)
 
 
 @pytest.mark.parametrize("shape", [(2,), (1, 3, 3), (100,)])

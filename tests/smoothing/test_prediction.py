@@ -11,7 +11,7 @@ SETTINGS = {"alpha": 0.001, "sigma": 0.5, "tail_mass": 1e-9}
 
 def test_the_pilot_chooses_and_fresh_samples_bound():
     row = certificate([0, 98, 2, 0], np.array([1000, 98_990, 10, 0]), n=100_000, **SETTINGS)
-    assert (row.prediction, row.abstained, row.n) == (1, False, 100_000)
+    assert (row.prediction, row.pilot_class, row.abstained, row.n) == (1, 1, False, 100_000)
     assert row.radius == radius_one_sided(98_990, 100_000, **SETTINGS)
     assert 0.988 < row.p_lower < 0.9899
     assert (row.pilot_counts, row.counts) == ((0, 98, 2, 0), (1000, 98_990, 10, 0))
@@ -41,17 +41,18 @@ def test_the_pilot_alone_chooses_between_one_and_two_sides():
 
 def test_a_class_that_only_the_estimate_favours_is_not_taken():
     row = certificate([60, 40, 0], [10, 99_990, 0], n=100_000, **SETTINGS)
-    assert (row.prediction, row.radius, row.abstained) == (0, None, True)
+    assert (row.prediction, row.pilot_class, row.radius, row.abstained) == (None, 0, None, True)
 
 
 def test_ties_go_to_the_lowest_index():
-    assert certificate([5, 40, 40, 15], [0, 1000, 0, 0], n=1000, **SETTINGS).prediction == 1
-    assert certificate([0, 0, 50, 50], [0, 0, 1000, 0], n=1000, **SETTINGS).prediction == 2  # before non-finite
+    assert certificate([5, 40, 40, 15], [0, 1000, 0, 0], n=1000, **SETTINGS).pilot_class == 1
+    assert certificate([0, 0, 50, 50], [0, 0, 1000, 0], n=1000, **SETTINGS).pilot_class == 2  # before non-finite
 
 
 def test_non_finite_logits_are_certified_for_nobody():
     row = certificate([10, 20, 70], [0, 0, 1000], n=1000, **SETTINGS)
-    assert (row.prediction, row.radius, row.abstained, row.p_lower) == (None, None, True, None)
+    assert (row.prediction, row.pilot_class, row.radius, row.abstained) == (None, None, None, True)
+    assert row.p_lower is None
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ def test_decision_stops_when_it_knows():
     assert [size for stage, _, size in sure.asked if stage == "estimate"] == [50] * (row.n // 50)
     unsure = Votes(0.4, 0.6, 0.0)
     row = certify_decision(unsure, target_radius=0.5, n0=100, n=100_000, **SETTINGS)
-    assert (row.prediction, row.radius, row.abstained) == (1, None, True)
+    assert (row.prediction, row.pilot_class, row.radius, row.abstained) == (None, 1, None, True)
     assert row.decision == "not certified"
     assert row.n < 500
 
@@ -70,7 +70,7 @@ def test_decision_without_a_class_draws_nothing_more():
 def test_a_radius_out_of_reach_costs_the_pilot():
     votes = Votes(1.0, 0.0, 0.0)
     row = certify_decision(votes, target_radius=3.0, n0=100, n=100_000, **SETTINGS)
-    assert (row.prediction, row.decision, row.n, row.counts) == (0, "undecided", 0, (0, 0, 0))
+    assert (row.prediction, row.pilot_class, row.decision, row.n) == (None, 0, "undecided", 0)
     assert votes.asked == [("pilot", 0, 100)]
 
 

@@ -50,7 +50,7 @@ def test_bounds_are_false_with_alpha_at_most(scoring):
         rng = np.random.default_rng(trial)
         setting = Setting(1500, ALPHA, 1.0, 0.0)
         row = certify_soft(choose(draw(rng, 50), setting, [scoring]), from_logits(rng, draw), setting)
-        if row.prediction == 0:
+        if row.pilot_class == 0:
             false += row.p_lower > truth[0] + spread or row.p_upper < truth[1:].max() - spread
             assert row.p_lower < row.mean[0]
     assert false <= MOST_FALSE

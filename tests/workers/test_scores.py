@@ -117,7 +117,7 @@ def test_what_the_logits_may_be_off_by_is_taken_off_the_mean_scores(tmp_path: Pa
     assert problem is None
     bound, judged = network_bound(normalized(read_onnx(file), MEAN, STD)), 0
     for row, result in zip(x, emitted["result"], strict=True):
-        detail, top = result["detail"], result["prediction"]
+        detail, top = result["detail"], result["detail"]["pilot_class"]
         scoring = Scoring(detail["scores"]["map"], detail["scores"]["factor"])
         if scoring.map == "hardmax":
             continue

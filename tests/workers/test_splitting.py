@@ -28,7 +28,7 @@ def test_votes_of_all_offsets_in_chunks_and_an_interrupted_run_goes_on(tmp_path:
         said = result["detail"]
         assert (result["prediction"], result["radius"]) == (found.prediction, found.radius)
         assert (said["counts"], said["n"]) == (list(found.counts), 1060)
-        top = found.prediction
+        top = found.pilot_class
         assert top is not None
         leads = [found.counts[top] - votes - (j < top) for j, votes in enumerate(found.counts) if j != top]
         assert (said["steps"] or 0) == min(leads) // 2  # ties go to the lower class
