@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 from sqlalchemy.orm import Session
 
 from app.errors import Refusal
+from app.figures import Summary
 from app.parameters import PAGE, IdCursor, Limit, checked_id, missing
 from app.schema import Input, represented
 from app.service import InService
@@ -33,14 +34,14 @@ class Subset(Input):
 
 
 class Progress(BaseModel):
-    """How far the work is. `eta_s` is the time left at the pace so far, in seconds."""
+    """How far the work is."""
 
-    done: int
-    total: int
-    unit: Literal["samples", "inputs"]
-    fraction: float
-    phase: Literal["waiting", "certifying", "ended"]
-    eta_s: int | None
+    done: int = Field(description="Units of work done: counted, reused, or found not to be needed.")
+    total: int = Field(description="Units of work in all.")
+    unit: Literal["samples", "inputs"] = Field(description="lipschitz: inputs. Else samples (splitting: offsets).")
+    fraction: float = Field(description="done / total.")
+    phase: Literal["waiting", "certifying", "ended"] = Field(description="ended: in whichever terminal state.")
+    eta_s: int | None = Field(description="Seconds left at the pace so far; null where there is none yet.")
 
 
 class CertificationOut(BaseModel):
@@ -54,7 +55,7 @@ class CertificationOut(BaseModel):
     method: Method
     subset: Subset
     progress: Progress
-    summary: dict[str, Any] | None
+    summary: Summary | None = Field(description="Once it has ended.")
     problem: dict[str, Any] | None
     created_at: datetime
     started_at: datetime | None

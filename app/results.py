@@ -4,21 +4,22 @@ import json
 import re
 from collections.abc import Iterator
 from decimal import ROUND_DOWN, Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
-from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Session
 
-from app.certifications import INT32, found
+from app.certifications import INT32, found, patience
 from app.errors import Refusal
+from app.figures import Curve, ResultPage, Units
 from app.parameters import LARGEST_PAGE, PAGE
 from app.service import InService
 from models import curve as curves
 from models.database import Database
 from models.problems import Problem
 from models.repositories import results
+from models.states import JobState
 from models.tables import Certification, Result
 from radii.norms import Norm
 
@@ -28,79 +29,11 @@ JSON_LINES = ("application/jsonl", "application/x-ndjson")
 QUALITY = re.compile(r"q\s*=\s*(0(?:\.\d{1,3})?|1(?:\.0{1,3})?)\s*(?:;|$)")
 LIMIT = f"Rows, at most. Unset: {PAGE} in JSON, all in JSON Lines."
 DECIMALS = 9
-Units = Literal["input values, before (x - mean) / std"]
 NO_CURVE = {
     "prediction": "predicts and certifies no radius, so it has no curve; its summary has the accuracy",
     "median": "bounds medians within one radius, so it has no curve; its results have the bounds",
 }
 UNITS: Units = "input values, before (x - mean) / std"
-
-
-class Adversarial(BaseModel):
-    """An array in base64, in C order."""
-
-    dtype: str = Field(examples=["<f4"])
-    shape: list[int]
-    base64: str
-
-
-class Attack(BaseModel):
-    """What an attack on a certified input found; or `not_checked` alone, the reason."""
-
-    distance: float | None = Field(
-        default=None, description="The nearest at which another class was found. smoothing: an estimate from votes."
-    )
-    prediction: int | None = Field(default=None, description="The class there.")
-    contradicted: bool = Field(default=False, description="Another class was found inside the radius.")
-    input: str | None = Field(default=None, description="Digest of the input that was attacked.")
-    adversarial: Adversarial | None = Field(default=None, description="The input that contradicts the certificate.")
-    not_checked: str | None = None
-
-
-class ResultItem(BaseModel):
-    """What was certified for one input, with what the method says of it: counts (smoothing), margin (lipschitz).
-
-    A prediction certifies no radius: it abstains where `prediction` is null. A median has `median`, `lower` and
-    `upper`, an entry an output, null where nothing is known; `radius` is the one that was asked about. It abstains
-    where no output is bounded on both sides."""
-
-    model_config = ConfigDict(extra="allow")
-
-    index: int
-    label: int | None
-    prediction: int | None
-    radius: float | None
-    abstained: bool
-    norm: Norm | None
-    attack: Attack | None = Field(default=None, description="Of an input that was drawn for the cross-check.")
-
-
-class ResultPage(BaseModel):
-    norm: Norm | None = Field(description="Of the radii; null where the method certifies none.")
-    units: Units
-    items: list[ResultItem]
-    next_cursor: str | None
-
-
-class CurvePoint(BaseModel):
-    radius: float
-    certified_accuracy: float
-
-
-class Band(BaseModel):
-    level: float
-    half_width: float | None
-
-
-class Curve(BaseModel):
-    """Certified accuracy at each radius: the share of inputs answered rightly with at least that radius."""
-
-    norm: Norm = Field(description="Of the radii.")
-    units: Units
-    inputs: int
-    labelled: bool
-    points: list[CurvePoint]
-    band: Band
 
 
 def toward_zero(radius: float | None) -> float | None:
@@ -117,12 +50,13 @@ def norm_of(row: Certification) -> Norm | None:
 
 
 def item(row: Result, norm: Norm | None) -> dict[str, Any]:
-    """The representation of ``row``."""
+    """The representation of ``row``: as ``ResultItem``, without what is not of the method."""
     return {
         "index": row.index,
         "label": row.label,
         "prediction": row.prediction,
-        "radius": toward_zero(row.radius),
+        # a decision's was given, not computed
+        "radius": row.radius if row.detail.get("decision") else toward_zero(row.radius),
         "abstained": row.abstained,
         "norm": norm,
         **row.detail,
@@ -159,14 +93,32 @@ def index(
 
 
 @router.get("/certifications/{certification_id}/curve", response_model=Curve, summary="Certified-accuracy curve")
-def curve(certification_id: str, service: InService) -> Response:
-    """Of the results so far: certified accuracy at each radius, with a 95 % band for all radii at once."""
+def curve(
+    certification_id: str,
+    service: InService,
+    radius: Annotated[
+        float | None,
+        Query(ge=0, allow_inf_nan=False, description="To be answered in `at`, once all inputs are done."),
+    ] = None,
+) -> Response:
+    """Of the results so far: certified accuracy at each radius, with a 95 % band for all radii at once. `reading` says
+    how it is read, `complete` whether it is of all inputs. A certification that failed has none."""
     with service.database.read() as session:
         job = found(session, certification_id)
         if job.method["kind"] in NO_CURVE:
             raise Refusal(Problem.NOT_FOUND, f"{job.id} {NO_CURVE[job.method['kind']]}")
-        rows = [row._replace(radius=toward_zero(row.radius)) for row in results.outcomes(session, job.id)]
-    return JSONResponse({"norm": norm_of(job), "units": UNITS, **curves.curve(rows)})
+        if job.state is JobState.FAILED:
+            raise Refusal(Problem.FAILED, f"{job.id} has failed, so its radii make no curve", cause=job.problem)
+        rows = results.outcomes(session, job.id)
+    target, asked, complete = job.method.get("target_radius"), len(job.indices), job.state is JobState.SUCCEEDED
+    if target is None:
+        rows = [row._replace(radius=toward_zero(row.radius)) for row in rows]
+    if radius is not None and not complete:
+        why = f"{job.id} is {job.state} with results of {len(rows)} of {asked} inputs"
+        raise Refusal(Problem.INCOMPLETE, why, headers=patience(job))
+    at = None if radius is None else curves.certified_accuracy(rows, radius, target_radius=target)
+    drawn = curves.curve(rows, target_radius=target) | {"inputs_asked": asked, "complete": complete, "at": at}
+    return JSONResponse({"norm": norm_of(job), "units": UNITS, **drawn})
 
 
 def _json_lines(accept: str) -> str | None:

@@ -29,6 +29,7 @@ RUNS = {
     "smoothing": ("digits.onnx", Smoothing(sigma=0.25, n=10_000)),
     "lipschitz": ("digits-lipschitz.onnx", Lipschitz()),
 }
+CERTIFIED = {"smoothing": "digits.onnx, smoothed", "lipschitz": "digits-lipschitz.onnx itself"}
 
 
 @contextmanager
@@ -57,7 +58,7 @@ def main() -> None:
             files = (str(DIGITS / model), str(DIGITS / "digits.npz"))
             job = follow(client, start(client, *files, method, settings={"name": name}, subset=INPUTS))
             save_results(client, job["id"], FOLDER / f"results-{name}.jsonl")
-            curves[name] = client.curve(job["id"])
+            curves[CERTIFIED[name]] = client.curve(job["id"])
             out.rule(f"{model}, {name}")
             if name == "smoothing":
                 print_results(client.results(job["id"]))

@@ -6,18 +6,32 @@ from collections.abc import Sequence
 from statistics import median
 from typing import Any, NamedTuple
 
+Json = dict[str, Any]
+
 BAND_LEVEL = 0.95
 POINTS = 1000
 DECISIONS = ("certified", "not certified", "undecided")
+READING = (
+    "At radius r the certified accuracy is that of the first point whose radius is at least r, and 0 beyond the last "
+    "point. Where known_up_to is set, nothing is known beyond it; where there is no point, nothing at all."
+)
+CLAIMS = ("accuracy", "at_target", "median_radius", "decisions")
+"""The figures of a summary that are worth no more than the certificates that they count."""
 
 
 class Outcome(NamedTuple):
-    """What the curve needs of a result."""
+    """What curve and summary need of a result."""
 
     label: int | None
     prediction: int | None
     radius: float | None
     decision: str | None = None  # where one radius was to be decided
+    clean_prediction: int | None = None
+
+    @property
+    def abstained(self) -> bool:
+        """Whether nothing was said: a prediction has no radius, and the bound of a median no prediction."""
+        return self.prediction is None and self.radius is None
 
     @property
     def certified_radius(self) -> float | None:
@@ -26,24 +40,40 @@ class Outcome(NamedTuple):
         return self.radius if right else None
 
 
-def curve(outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """Certified accuracy at r: the share of inputs whose prediction is right and whose radius is at least r.
+def certified_accuracy(outcomes: Sequence[Outcome], radius: float, *, target_radius: float | None = None) -> Json:
+    """The share of inputs whose prediction is right and whose radius is at least ``radius``, beside that radius.
 
-    Without labels it is the share certified at all. ``points`` are the corners of the falling step function, at most
-    ``POINTS`` of them (thinned to corners, so every point stays exact). ``band`` is the Dvoretzky-Kiefer-Wolfowitz
-    half width (Massart 1990): with probability 0.95 over test inputs drawn at random, the curve of the whole
-    population lies within it for all r at once.
+    Without labels it is the share certified at all. None without inputs, and beyond the ``target_radius`` that was to
+    be decided, where nobody asked.
+    """
+    reached = [(r := outcome.certified_radius) is not None and r >= radius for outcome in outcomes]
+    known = target_radius is None or radius <= target_radius
+    return {"radius": radius, "certified_accuracy": _share(reached) if known else None}
+
+
+def curve(outcomes: Sequence[Outcome], *, target_radius: float | None = None) -> Json:
+    """:func:`certified_accuracy` at every radius, to be read as ``READING`` says.
+
+    ``points`` are the corners of the falling step function, at most ``POINTS`` of them and the last. They are thinned
+    to corners: each is exact, and what is read between two of them is never above the truth. Of decisions about a
+    ``target_radius`` they are its two ends. ``band`` is the Dvoretzky-Kiefer-Wolfowitz half width (Massart 1990): with
+    probability 0.95 over test inputs drawn at random, the curve of the whole population lies within it for all r at
+    once.
     """
     count = len(outcomes)
     radii = sorted(r for outcome in outcomes if (r := outcome.certified_radius) is not None)
-    corners = [(0.0, len(radii))] if count else []
+    corners = [(0.0, len(radii))]
     corners += [(r, len(radii) - i) for i, r in enumerate(radii) if r > 0 and (i == 0 or radii[i - 1] != r)]
-    keep = max(1, math.ceil(len(corners) / POINTS))
+    if target_radius is not None:
+        corners = [(0.0, len(radii)), (target_radius, len(radii))]
+    keep = math.ceil(len(corners) / POINTS)
     kept = corners[::keep] + (corners[-1:] if (len(corners) - 1) % keep else [])
     return {
         "inputs": count,
         "labelled": any(outcome.label is not None for outcome in outcomes),
-        "points": [{"radius": r, "certified_accuracy": n / count} for r, n in kept],
+        "reading": READING,
+        "known_up_to": target_radius,
+        "points": [{"radius": r, "certified_accuracy": n / count} for r, n in kept] if count else [],
         "band": {
             "level": BAND_LEVEL,
             "half_width": math.sqrt(math.log(2 / (1 - BAND_LEVEL)) / (2 * count)) if count else None,
@@ -51,33 +81,23 @@ def curve(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     }
 
 
-def summary(outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """A few figures of a certification: counts, accuracy, median radius over all inputs (abstaining counts as 0).
-
-    Where one radius was to be decided, its three answers are counted, and the median, which would be that radius or 0,
-    is None.
-    """
-    decisions = Counter(outcome.decision for outcome in outcomes if outcome.decision is not None)
-    count = len(outcomes)
-    labelled = [outcome for outcome in outcomes if outcome.label is not None]
-    certified = [outcome for outcome in outcomes if outcome.radius is not None]
-    figures = {
+def summary(method: Json, outcomes: Sequence[Outcome]) -> Json:
+    """A few figures of a certification by ``method``: what each means is said in ``app.figures.Summary``."""
+    target, count = method.get("target_radius"), len(outcomes)
+    labelled = [o for o in outcomes if o.label is not None and method["kind"] != "median"]
+    clean = [o.clean_prediction for o in labelled]
+    how_far = count and target is None and method["kind"] not in ("prediction", "median")
+    decisions = Counter(outcome.decision for outcome in outcomes)
+    return {
         "inputs": count,
-        "abstained": count - len(certified),
-        "accuracy": sum(o.label == o.prediction for o in labelled) / len(labelled) if labelled else None,
-        "certified_accuracy": sum(o.certified_radius is not None for o in outcomes) / count if count else None,
-        "median_radius": median(o.radius or 0.0 for o in outcomes) if count and not decisions else None,
+        "abstained": sum(outcome.abstained for outcome in outcomes),
+        "accuracy": _share([o.label == o.prediction for o in labelled]),
+        "clean_accuracy": None if None in clean else _share([o.label == o.clean_prediction for o in labelled]),
+        "at_target": None if target is None else certified_accuracy(outcomes, target),
+        "median_radius": median(o.radius or 0.0 for o in outcomes) if how_far else None,
+        "decisions": None if target is None else {answer: decisions[answer] for answer in DECISIONS},
     }
-    return figures | {"decisions": {answer: decisions[answer] for answer in DECISIONS}} if decisions else figures
 
 
-def bounded(outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """As :func:`summary`, of a certification that bounds medians: there is no right answer, and one radius."""
-    return summary(outcomes) | {"accuracy": None, "certified_accuracy": None, "median_radius": None}
-
-
-def answers(outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """As :func:`summary`, of a certification that predicts and certifies no radius: abstaining is no right answer."""
-    figures = summary([outcome._replace(radius=None) for outcome in outcomes])
-    abstained = sum(outcome.prediction is None for outcome in outcomes)
-    return figures | {"abstained": abstained, "certified_accuracy": None, "median_radius": None}
+def _share(of: Sequence[bool]) -> float | None:
+    return sum(of) / len(of) if of else None

@@ -34,6 +34,8 @@ class Problem(Enum):
     METHOD_NOT_APPLICABLE = ("method-not-applicable", 422, "This method does not apply to this model", "`reasons` names the nodes that stand against it; the model's page says which methods apply.")
     IMPRECISE_NETWORK = ("imprecise-network", 422, "The network is another one in this precision", "Leave `precision` out: float32 is the default. Other processors may run it rightly.")
     ALREADY_ENDED = ("already-ended", 409, "The certification has ended", "A terminal state never changes; start a new certification.")
+    FAILED = ("failed", 409, "The certification has failed", "`cause` says why and what to do. Its results stay as evidence, and certify nothing.")
+    INCOMPLETE = ("incomplete", 409, "Not all inputs have a result", "Wait until `state` is succeeded; of a cancelled certification start a new one. Without `radius` the curve of the results so far is there, with `complete` false.")
     WORKER_LOST = ("worker-lost", 500, "The work ended its process several times without progress", "Usually memory: use a smaller model or batch, or a larger worker.")
     OUT_OF_MEMORY = ("out-of-memory", 500, "The worker ran out of memory", "Use a smaller batch size (RADII_BATCH_SIZE) or a larger worker.")
     INTAKE_LIMIT = ("intake-limit", 422, "Intake needed more time or memory than it may use", "Simplify the file, or raise RADII_INTAKE_SECONDS or RADII_INTAKE_MEMORY_BYTES.")

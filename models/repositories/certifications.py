@@ -6,7 +6,7 @@ from sqlalchemy.orm import Session
 from models import cross_check
 from models.base import Json, now
 from models.bell import Bell
-from models.curve import answers, bounded, summary
+from models.curve import CLAIMS, summary
 from models.database import ring_after_commit
 from models.ids import CERTIFICATION, SHARD, new_id
 from models.problems import Problem
@@ -15,7 +15,6 @@ from models.states import TERMINAL, IllegalMove, JobState, guard
 from models.tables import Certification, Chunk, Dataset, Model, Shard
 
 OPEN = (JobState.QUEUED, JobState.RUNNING)
-FIGURES = {"prediction": answers, "median": bounded}
 
 
 def add(
@@ -98,8 +97,10 @@ def _end(session: Session, certification: Certification, state: JobState) -> Non
         raise IllegalMove(f"{certification.state} -> {state}")
     certification.state = JobState(guard(certification.state, state))
     certification.finished_at = now()
-    figure = FIGURES.get(certification.method["kind"], summary)
-    figures = figure(results.outcomes(session, certification.id))
+    figures = summary(certification.method, results.outcomes(session, certification.id))
+    figures |= {"inputs_asked": len(certification.indices), "complete": state is JobState.SUCCEEDED}
+    if state is JobState.FAILED:  # what was counted does not stand
+        figures |= dict.fromkeys(CLAIMS)
     figures |= reports.summary(reports.get(session, certification.id))
     if checked := _cross_check(session, certification):
         figures["cross_check"] = checked

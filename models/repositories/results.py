@@ -39,5 +39,6 @@ def other_noises(session: Session, certification_id: str) -> Json | None:
 
 def outcomes(session: Session, certification_id: str) -> list[Outcome]:
     """What curve and summary need of all results."""
-    columns = select(Result.label, Result.prediction, Result.radius, Result.detail["decision"].as_string())
+    said = (Result.detail["decision"].as_string(), Result.detail["clean_prediction"].as_integer())
+    columns = select(Result.label, Result.prediction, Result.radius, *said)
     return [Outcome(*row) for row in session.execute(columns.where(Result.certification_id == certification_id))]

@@ -5,7 +5,8 @@ from models.base import Base, Json
 
 
 class Result(Base):
-    """What was certified for one input. Abstention is ``radius`` NULL and ``abstained`` true, never 0."""
+    """What was certified for one input. Abstention is ``prediction`` and ``radius`` NULL and ``abstained`` true, never
+    0; which class was looked at, ``detail`` may say (``pilot_class``)."""
 
     __tablename__ = "results"
 
@@ -15,6 +16,5 @@ class Result(Base):
     prediction: Mapped[int | None]
     radius: Mapped[float | None]
     abstained: Mapped[bool]
-    # Method's own: counts, pilot_counts, n, p_lower (smoothing); counts, n, p_value (prediction); median,
-    # lower, upper (median); runner_up, margin, lipschitz (lipschitz); seconds.
+    # Method's own: what app.figures.ResultItem lists besides the columns.
     detail: Mapped[Json]

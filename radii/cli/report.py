@@ -48,8 +48,11 @@ def print_report(client: Client, job: Json) -> None:
         asked = f"radius {job['method']['target_radius']:g} ({job['method']['norm']})"
         answers = ("certified", "not certified", "undecided")  # JSON of a database comes back in an order of its own
         table.add_row(asked, ", ".join(f"{decisions[answer]} {answer}" for answer in answers))
-    if found["accuracy"] is not None:
-        table.add_row("accuracy", percent(found["accuracy"]))
+    if found["accuracy"] is not None and not decisions:
+        whose = "of the network" if job["method"]["kind"] == "lipschitz" else "of the smoothed classifier"
+        table.add_row("accuracy", f"{percent(found['accuracy'])}  ({whose}; abstaining is not right)")
+    if found["clean_accuracy"] is not None:
+        table.add_row("clean accuracy", f"{percent(found['clean_accuracy'])}  (of the network itself, without noise)")
     if bound := found.get("bound"):
         table.add_row("bound", f"{above(bound['upper'])}  ({bound['norm']}, by the rule: {plain(bound['rule'])})")
         if bound["vacuous"] and (found["median_radius"] or 0.0) < HALF_STEP:  # logits may be large as well
@@ -67,12 +70,14 @@ def print_report(client: Client, job: Json) -> None:
 
 
 def _print_curve(curve: Json) -> None:
-    marks = ticks(largest_radius({"": curve}), 6)
+    known = curve["known_up_to"]
+    marks = ticks(largest_radius({"": curve}), 6) if known is None else [known]
+    shares = [certified_accuracy(curve, mark) for mark in marks]
     accuracies = Table(
         f"{curve['norm']} radius", *(f"{mark:g}" for mark in marks), box=None, header_style="bold", padding=(0, 1)
     )
     what = "certified accuracy" if curve["labelled"] else "certified share"
-    accuracies.add_row(what, *(percent(certified_accuracy(curve, mark)) for mark in marks))
+    accuracies.add_row(what, *(percent(share) for share in shares if share is not None))
     out.print(accuracies)
 
 
@@ -122,7 +127,10 @@ def _end(bound: float | None, rounding: str) -> str:
 def _answer(row: Json) -> tuple[str, str]:
     if "p_value" in row:
         return "abstained" if row["abstained"] else _text(row["prediction"]), _digits(row["p_value"], ROUND_CEILING, 2)
-    return _text(row["prediction"]), "abstained" if row["abstained"] else down(row["radius"], decimals(row["norm"]))
+    if not row["abstained"]:
+        return _text(row["prediction"]), down(row["radius"], decimals(row["norm"]))
+    pilot_class = row.get("pilot_class")
+    return "-", (row.get("decision") or "abstained") + ("" if pilot_class is None else f" (pilot: {pilot_class})")
 
 
 def in_words(method: Json) -> str:

@@ -210,9 +210,14 @@ class Client:
                 if line:
                     yield json.loads(line)
 
-    def curve(self, certification_id: str) -> Json:
-        """Certified accuracy against radius: the corners of a falling step function, and its confidence band."""
-        return self._object("GET", f"{_path(certification_id)}/curve")
+    def curve(self, certification_id: str, *, radius: float | None = None) -> Json:
+        """Certified accuracy against radius: the corners of a falling step function, to be read as ``reading`` says,
+        and its confidence band. ``complete`` is false while it is of the first inputs alone.
+
+        ``radius``: to be answered in ``at``; ``ProblemError`` (incomplete) until every input is done.
+        """
+        query = {} if radius is None else {"radius": radius}
+        return self._object("GET", f"{_path(certification_id)}/curve", params=query)
 
     def report(self, certification_id: str) -> Json:
         """The bound that a ``lipschitz`` certification rests on, layer by layer; ``ProblemError`` (not-ready) before it

@@ -82,6 +82,7 @@ def fail(database: Database, claim: leases.Claim, problem: dict[str, Any]) -> No
 def smoothed(index: int, label: int | None, prediction: int | None, radius: float | None) -> InputResult:
     """A result of ``SMOOTHING`` on 10 classes."""
     detail = {
+        "pilot_class": 0,
         "counts": [1000, *[0] * 10],
         "pilot_counts": [100, *[0] * 10],
         "n": 1000,

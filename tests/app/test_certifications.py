@@ -57,7 +57,8 @@ def test_from_queued_to_succeeded(client: Client, database: Database, bells: lis
     assert "retry-after" not in answer.headers
     assert (job["state"], job["problem"]) == ("succeeded", None)
     assert (job["progress"]["fraction"], job["progress"]["phase"], job["progress"]["eta_s"]) == (1.0, "ended", None)
-    assert job["summary"]["inputs"] == 2
+    figures = job["summary"]
+    assert (figures["inputs"], figures["inputs_asked"], figures["complete"]) == (2, 2, True)
     assert job["created_at"] <= job["started_at"] <= job["finished_at"]
     assert job["finished_at"].endswith("Z")
 
@@ -116,7 +117,8 @@ def test_cancel(client: Client, database: Database) -> None:
     rows.record(database, claim, RESULTS)
     answer = client.post(f"{path}/cancel")
     assert (answer.status_code, answer.json()["state"]) == (202, "cancelled")
-    assert answer.json()["summary"]["inputs"] == 2
+    figures = answer.json()["summary"]
+    assert (figures["inputs"], figures["inputs_asked"], figures["complete"]) == (2, 4, False)
     document = problem(client.post(f"{path}/cancel"), 409, "already-ended")
     assert document["state"] == "cancelled"
     assert client.get(path).json()["state"] == "cancelled"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -64,6 +65,19 @@ def test_openapi_and_docs_need_no_key(app: FastAPI, anonymous: Client) -> None:
             assert ("security" in operation) == path.startswith("/v1/")
             assert "application/problem+json" in operation["responses"]["default"]["content"]
             assert "422" not in operation["responses"]  # FastAPI's own shape of errors is not ours
+    schemas = document["components"]["schemas"]
+    shown = {"CertificationOut": {"summary", "progress"}, "Curve": None, "ResultPage": None}
+    described = set()
+    while shown:  # every figure of summary, progress, curve and results, and of what they are made
+        name, fields = shown.popitem()
+        described.add(name)
+        for field, schema in schemas[name]["properties"].items():
+            if fields is None or field in fields:
+                parts = set(re.findall(r"#/components/schemas/(\w+)", json.dumps(schema)))
+                assert schema.get("description") or parts, f"{name}.{field}"
+                shown |= dict.fromkeys(parts - described - {"Method"})
+                assert all(schemas[part].get("description") for part in parts)
+    assert described >= {"Summary", "CrossCheck", "Bound", "ResultItem", "Attack", "CurvePoint", "Progress"}
     assert anonymous.get("/", follow_redirects=True).status_code == 200
 
 

@@ -36,6 +36,18 @@ def test_a_curve_is_drawn_where_it_is() -> None:
     assert "step" in lines[-1]
 
 
+def test_what_was_not_asked_is_not_drawn_as_zero() -> None:
+    """A decision about radius 0.5 beside radii up to 1: its line ends there, and does not fall."""
+    outcomes = [Outcome(0, 0, 0.5, "certified"), Outcome(0, None, None, "undecided")]
+    decided = curve(outcomes, target_radius=0.5)
+    assert [certified_accuracy(decided, r) for r in (0.0, 0.3, 0.5, 0.51)] == [0.5, 0.5, 0.5, None]
+    radii = {"points": [{"radius": 1.0, "certified_accuracy": 1.0}]}
+    lines = plot({"decided": decided, "radii": radii}, width=104, height=5).plain.splitlines()
+    _, _, half, _, none = (line[MARGIN:] for line in lines[1:6])
+    assert half.rstrip("│ ┃") == "─" * 51
+    assert "─" not in none and "╰" not in none
+
+
 def test_two_curves_differ_without_colour_and_none_is_no_error() -> None:
     low = {"points": [{"radius": 0.2, "certified_accuracy": 0.5}]}
     high = {"points": [{"radius": 1.0, "certified_accuracy": 1.0}]}

@@ -3,7 +3,7 @@ import random
 
 import pytest
 
-from radii.cli.report import cross_check_in_words, down, in_words, percent
+from radii.cli.report import _answer, cross_check_in_words, down, in_words, percent
 from radii.methods import Lipschitz, Prediction, Smoothing
 
 
@@ -34,6 +34,16 @@ def test_methods_in_words() -> None:
     assert words.endswith("family_wise yes n0 100 n 1,000 mode decide target_radius 0.5 norm l2")
     assert in_words(Prediction(sigma=0.25).model_dump()) == "prediction sigma 0.25 alpha 0.001 n 1,000"
     assert in_words(Lipschitz(norm="linf").model_dump()) == "lipschitz bound auto rtol 1e-06 norm linf"
+
+
+def test_who_abstains_has_no_prediction_in_print_but_the_pilots_class() -> None:
+    certified = {"prediction": 3, "pilot_class": 3, "radius": 0.25, "abstained": False, "norm": "l2"}
+    nothing = certified | {"prediction": None, "radius": None, "abstained": True}
+    assert _answer(certified) == ("3", "0.2500")
+    assert _answer(nothing) == ("-", "abstained (pilot: 3)")
+    assert _answer(nothing | {"pilot_class": None}) == ("-", "abstained")
+    assert _answer(nothing | {"decision": "not certified"}) == ("-", "not certified (pilot: 3)")
+    assert _answer({key: value for key, value in nothing.items() if key != "pilot_class"}) == ("-", "abstained")
 
 
 def test_a_cross_check_in_words() -> None:

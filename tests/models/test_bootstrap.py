@@ -14,7 +14,9 @@ from models.bootstrap import ROOT, WrongSecretError, bootstrap, migrated
 from models.database import Database
 from models.repositories import keys, ledger
 from models.settings import Settings
-from models.tables import Fact, Ledger
+from models.states import JobState
+from models.tables import Certification, Fact, Ledger, Result
+from tests import factories
 
 
 @pytest.fixture
@@ -71,6 +73,49 @@ def test_votes_that_a_generator_of_before_may_have_drawn_are_forgotten(fresh: Se
     database.close()
     counted = {(noise, stage) for noise in noises[1:] for stage in ("pilot", "estimate")}
     assert kept == counted | {(noise, "median {}") for noise in noises}
+
+
+def test_what_abstained_before_has_no_answer_any_more(fresh: Settings) -> None:
+    """label, prediction, radius of four inputs as 0008 kept them; the second abstained, with the right class."""
+    bootstrap(fresh)
+    kept = [(1, 1, 0.5), (2, 2, None), (3, 1, 0.5), (4, None, None)]
+    decide = {"kind": "smoothing", "mode": "decide", "target_radius": 0.5}
+    was = {"inputs": 4, "abstained": 2, "accuracy": 0.5, "certified_accuracy": 0.25, "median_radius": 0.25}
+    cases = [
+        ({"kind": "smoothing"}, JobState.SUCCEEDED),
+        (decide, JobState.CANCELLED),
+        ({"kind": "lipschitz"}, JobState.FAILED),
+    ]
+    database = Database(fresh.database)
+    with database.write() as session:
+        jobs = []
+        for method, state in cases:
+            job = factories.certification(session, inputs=4)
+            job.method, job.state, job.summary = method, state, was
+            jobs.append(job.id)
+            for index, (label, prediction, radius) in enumerate(kept):
+                row = {"index": index, "label": label, "prediction": prediction, "radius": radius}
+                session.add(Result(certification_id=job.id, **row, abstained=radius is None, detail={"seconds": 1.0}))
+    config = Config(toml_file=ROOT / "pyproject.toml")
+    with database.engine.connect() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0008")
+        command.upgrade(config, "head")
+        connection.commit()
+    with database.read() as session:
+        for job_id, (method, _) in zip(jobs, cases, strict=True):
+            rows = session.scalars(select(Result).where(Result.certification_id == job_id).order_by(Result.index)).all()
+            assert [row.prediction for row in rows] == [1, None, 1, None]
+            said = [row.detail.get("pilot_class", "nothing") for row in rows]
+            assert said == ([1, 2, 1, None] if method["kind"] == "smoothing" else ["nothing"] * 4)
+        radii, decided, failed = (session.get_one(Certification, job_id).summary for job_id in jobs)
+    counts = {"inputs": 4, "abstained": 2, "inputs_asked": 4}
+    assert radii == counts | {"complete": True, "accuracy": 0.25, "median_radius": 0.25}
+    at_target = {"at_target": {"radius": 0.5, "certified_accuracy": 0.25}}
+    assert decided == counts | {"complete": False, "accuracy": 0.25, "median_radius": 0.25} | at_target
+    nothing = dict.fromkeys(("accuracy", "median_radius", "at_target", "decisions"))
+    assert failed == counts | {"complete": False} | nothing
+    database.close()
 
 
 def test_whether_the_newest_migration_is_in(fresh: Settings) -> None:

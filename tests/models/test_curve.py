@@ -1,12 +1,28 @@
 import math
 import random
+from itertools import pairwise
 
 import pytest
 
-from models.curve import POINTS, Outcome, curve, summary
+from models.curve import POINTS, READING, Outcome, certified_accuracy, curve, summary
 
-# label, prediction, radius: right, right, wrong, abstained, right at 0
-FIVE = [Outcome(1, 1, 0.5), Outcome(2, 2, 0.25), Outcome(3, 1, 0.9), Outcome(4, 4, None), Outcome(5, 5, 0.25)]
+RADII = {"kind": "smoothing"}
+DECISION = {"kind": "smoothing", "target_radius": 0.5}
+# label, prediction, radius: right, right, wrong, abstained, right with the same radius
+FIVE = [Outcome(1, 1, 0.5), Outcome(2, 2, 0.25), Outcome(3, 1, 0.9), Outcome(4, None, None), Outcome(5, 5, 0.25)]
+
+
+def truth(outcomes: list[Outcome], r: float) -> float:
+    """Certified accuracy at r by its definition, one input after the other."""
+    right = 0
+    for label, prediction, radius, *_ in outcomes:
+        right += radius is not None and radius >= r and label in (None, prediction)
+    return right / len(outcomes)
+
+
+def read(points: list[dict[str, float]], r: float) -> float:
+    """As the document says that it is read."""
+    return next((point["certified_accuracy"] for point in points if point["radius"] >= r), 0.0)
 
 
 def test_the_curve_by_hand() -> None:
@@ -16,46 +32,92 @@ def test_the_curve_by_hand() -> None:
         {"radius": 0.25, "certified_accuracy": 3 / 5},
         {"radius": 0.5, "certified_accuracy": 1 / 5},
     ]
-    assert answer["inputs"] == 5
+    assert (answer["inputs"], answer["reading"], answer["known_up_to"]) == (5, READING, None)
     assert answer["band"]["half_width"] == pytest.approx(math.sqrt(math.log(40) / 10))
 
 
 def test_the_summary_by_hand() -> None:
-    assert summary(FIVE) == {
+    assert summary(RADII, FIVE) == {
         "inputs": 5,
         "abstained": 1,
-        "accuracy": 4 / 5,
-        "certified_accuracy": 3 / 5,
+        "accuracy": 3 / 5,
+        "clean_accuracy": None,
+        "at_target": None,
         "median_radius": 0.25,
+        "decisions": None,
     }
 
 
-def test_decisions_are_counted_by_their_answers() -> None:
-    no, unknown = Outcome(1, 1, None, "not certified"), Outcome(1, None, None, "undecided")
-    figures = summary([Outcome(1, 1, 0.5, "certified"), no, no, unknown, Outcome(2, 1, 0.5, "certified")])
+@pytest.mark.parametrize("kind", ["smoothing", "lipschitz", "splitting", "prediction"])
+def test_whoever_abstains_is_not_right(kind: str) -> None:
+    radius = None if kind == "prediction" else 0.5
+    figures = summary({"kind": kind}, [Outcome(1, 1, radius), Outcome(2, 1, radius), Outcome(1, None, None)])
+    assert (figures["accuracy"], figures["abstained"]) == (1 / 3, 1)
+    assert (figures["median_radius"] is None) is (kind == "prediction")
+
+
+def test_of_medians_no_answer_is_right_or_wrong() -> None:
+    figures = summary({"kind": "median"}, [Outcome(3, None, 0.25, None, 3), Outcome(None, None, None)])
+    assert figures == {"inputs": 2, "abstained": 1} | dict.fromkeys(
+        ("accuracy", "clean_accuracy", "at_target", "median_radius", "decisions")
+    )
+
+
+def test_decisions_are_counted_by_their_answers_and_known_up_to_their_radius() -> None:
+    no, unknown = Outcome(1, None, None, "not certified"), Outcome(1, None, None, "undecided")
+    outcomes = [Outcome(1, 1, 0.5, "certified"), no, no, unknown, Outcome(2, 1, 0.5, "certified")]
+    figures = summary(DECISION, outcomes)
     assert figures["decisions"] == {"certified": 2, "not certified": 2, "undecided": 1}
-    assert (figures["certified_accuracy"], figures["median_radius"]) == (1 / 5, None)
+    assert (figures["at_target"], figures["median_radius"]) == ({"radius": 0.5, "certified_accuracy": 1 / 5}, None)
+    answer = curve(outcomes, target_radius=0.5)
+    assert answer["known_up_to"] == 0.5
+    assert answer["points"] == [{"radius": r, "certified_accuracy": 1 / 5} for r in (0.0, 0.5)]
+    # where none is certified, that is known of the target too
+    assert curve([no], target_radius=0.5)["points"] == [{"radius": r, "certified_accuracy": 0.0} for r in (0.0, 0.5)]
+    found = [certified_accuracy(outcomes, r, target_radius=0.5)["certified_accuracy"] for r in (0.0, 0.5, 0.500001)]
+    assert found == [1 / 5, 1 / 5, None]
+
+
+@pytest.mark.parametrize(("clean", "accuracy"), [((1, 2, 2), 2 / 3), ((1, None, 3), None), ((None,) * 3, None)])
+def test_clean_accuracy_is_the_networks_own_where_all_of_it_is_known(
+    clean: tuple[int | None, ...], accuracy: float | None
+) -> None:
+    labels = (1, 2, 3)
+    outcomes = [Outcome(label, None, None, None, own) for label, own in zip(labels, clean, strict=True)]
+    assert summary(RADII, outcomes)["clean_accuracy"] == accuracy
+    assert summary(RADII, [outcome._replace(label=None) for outcome in outcomes])["clean_accuracy"] is None
 
 
 def test_without_labels_it_is_the_share_certified() -> None:
-    answer = curve([Outcome(None, 3, 0.1), Outcome(None, 4, None)])
+    answer = curve([Outcome(None, 3, 0.1), Outcome(None, None, None)])
     assert answer["labelled"] is False
     assert answer["points"][-1] == {"radius": 0.1, "certified_accuracy": 1 / 2}
-    assert summary([Outcome(None, 3, 0.1)])["accuracy"] is None
+    assert summary(RADII, [Outcome(None, 3, 0.1)])["accuracy"] is None
 
 
 def test_nothing_yet() -> None:
-    assert curve([])["points"] == []
-    assert summary([])["median_radius"] is None
+    assert curve([])["points"] == curve([], target_radius=1.0)["points"] == []
+    assert summary(RADII, [])["median_radius"] is None
+    assert summary(DECISION, [])["at_target"] == {"radius": 0.5, "certified_accuracy": None}
+    assert certified_accuracy([], 0.0) == {"radius": 0.0, "certified_accuracy": None}
 
 
-def test_a_long_curve_is_thinned_to_points_that_are_still_exact() -> None:
-    draw = random.Random(0)
-    outcomes = [Outcome(0, draw.randrange(2), draw.choice([None, draw.random()])) for _ in range(5000)]
+@pytest.mark.parametrize("places", [2, 17])  # many equal radii; nearly none
+@pytest.mark.parametrize("inputs", [1, 40, 1001, 5000])
+def test_a_curve_is_read_exactly_at_its_points_and_never_too_high(inputs: int, places: int) -> None:
+    draw = random.Random(inputs)
+    radii = [draw.choice([None, 0.0, round(draw.random(), places)]) for _ in range(inputs)]
+    outcomes = [Outcome(0, None if r is None else draw.randrange(2), r) for r in radii]
     points = curve(outcomes)["points"]
-    assert len(points) <= POINTS + 1
-    for point in points:
-        r = point["radius"]
-        count = sum(o.prediction == 0 and o.radius is not None and o.radius >= r for o in outcomes)
-        assert point["certified_accuracy"] == count / 5000
-    assert points[-1]["radius"] == max(o.radius for o in outcomes if o.radius is not None and o.prediction == 0)
+    assert points[0]["radius"] == 0.0 and len(points) <= POINTS + 1
+    at_points = [point["radius"] for point in points]
+    assert all(one < next_ for one, next_ in pairwise(at_points))
+    for r in [*at_points, *draw.sample([r for r in radii if r is not None], min(inputs // 4, 300))]:
+        for asked in (r, math.nextafter(r, math.inf), max(0.0, math.nextafter(r, -math.inf))):
+            exact = truth(outcomes, asked)
+            assert certified_accuracy(outcomes, asked)["certified_accuracy"] == exact
+            assert read(points, asked) <= exact
+            if asked in at_points or places == 2:  # a curve that is not thinned is exact everywhere
+                assert read(points, asked) == exact
+    right = [o.radius for o in outcomes if o.radius is not None and o.prediction == 0]
+    assert at_points[-1] == max(right, default=0.0)

@@ -95,9 +95,13 @@ def test_a_whole_job(database: Database, job: str) -> None:
     assert after.summary == {
         "inputs": 5,
         "abstained": 0,
+        "inputs_asked": 5,
+        "complete": True,
         "accuracy": 1.0,
-        "certified_accuracy": 1.0,
+        "clean_accuracy": None,
+        "at_target": None,
         "median_radius": 0.1,
+        "decisions": None,
     }
     with database.read() as session:
         assert session.scalar(select(func.count()).select_from(Chunk)) == 0

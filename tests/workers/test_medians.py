@@ -103,8 +103,8 @@ def test_bounds_are_the_library_s_on_both_noises_and_stand(service: Service) -> 
         execution = summary.pop("execution")
         assert ("other_noises" in summary) is (noise.name == gaussian(0.75).name)
         summary.pop("other_noises", None)
-        nothing = {"accuracy": None, "certified_accuracy": None, "median_radius": None}
-        assert summary == {"inputs": 3, "abstained": 0, **nothing}
+        nothing = dict.fromkeys(("accuracy", "clean_accuracy", "at_target", "median_radius", "decisions"))
+        assert summary == {"inputs": 3, "inputs_asked": 3, "complete": True, "abstained": 0, **nothing}
         slope = float(np.linalg.norm(WEIGHT[:, 0].astype(np.float64)))
         for r in rows:
             assert said(r) == truth(graph(), r.index, noise, execution, **ask)
