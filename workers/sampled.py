@@ -57,6 +57,11 @@ class Sampled:
         return self.runs.rounding(self.model.network(soft=self.method.soft, dtype=self.runs.dtype))
 
     @cached_property
+    def logits(self) -> Classifier:
+        """The same classifier before an end that hides its margins, a softmax say: for an attack's gradients alone."""
+        return self.classifier if self.exact else self.runs.rounding(self.model.network(soft=True))
+
+    @cached_property
     def call(self) -> Json:
         """What all samples have in common."""
         name = self.noise.name + ("/soft" if self.method.soft else "")
@@ -111,5 +116,6 @@ class Sampled:
             norm=norm,
             key=self.call["key"],
             scoring=scoring,
+            logits=self.logits,
         )
         return attacked(self.row, attack)

@@ -45,6 +45,7 @@ def split(method: methods.Splitting, model: Prepared, order: Json, emit: Emit) -
         detail |= asdict(execution)
         detail["seconds"] = time.perf_counter() - started
         if index in order["cross_check"] and found.prediction is not None and steps is not None:
-            attack = partial(attack_splitting, model.network(), x, prediction=found.prediction, steps=steps, **call)
+            claim = {"prediction": found.prediction, "steps": steps, "logits": model.network(soft=True)}
+            attack = partial(attack_splitting, model.network(), x, **claim, **call)
             detail["attack"] = attacked(row, attack)
         emit("result", result(index, ys, found.prediction, found.radius, found.abstained, detail))

@@ -14,6 +14,7 @@ def steepest(gradient: Tensor, norm: Norm) -> Tensor:
     """Of each row (batch, ...), the direction of length 1 in ``norm`` that the gradient grows most along; 0 for 0."""
     rows = gradient.flatten(1)
     if norm == "l2":
+        rows = rows / rows.abs().amax(1, keepdim=True).clamp_min(torch.finfo(rows.dtype).tiny)  # squares have a range
         step = rows / rows.norm(dim=1, keepdim=True).clamp_min(_TINY)
     elif norm == "linf":
         step = rows.sign()

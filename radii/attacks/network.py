@@ -20,7 +20,7 @@ from radii.norms import Norm
 Classifier = Callable[[Tensor], Tensor]
 
 INSIDE = 1 - 1e-6  # of a radius: where points strictly inside it are looked for
-CLEAR = 2.0**-30  # of the largest logit: float64 is wrong about far less, unless a network is ill-conditioned
+CLEAR = 2.0**-30  # of the larger of two logits: float64 is wrong about far less, unless a network is ill-conditioned
 ANY = -1  # no class in particular
 FAR = 32  # radii away, descent gives up
 SQRT2 = math.nextafter(math.sqrt(2), 2)
@@ -119,7 +119,7 @@ class _Search:
             other = int(z.argmax())
             # of a difference of two logits, at an input whose norm is rounded up
             error = SQRT2 * self.error(float(point.norm()) * (1 + 2.0**-6))
-            doubt = max(CLEAR * float(z.abs().max()), error)
+            doubt = max(CLEAR * float(z[[other, self.prediction]].abs().max()), error)
             if not bool(z.isfinite().all()) or not float(z[other] - z[self.prediction]) > doubt:
                 continue
             away = distance(self.x.cpu().numpy(), point.cpu().numpy(), self.norm)

@@ -1,11 +1,11 @@
 """Attacks on the classifier that splitting noise smooths, against its deterministic l1 radii."""
 
-import math
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
+from radii.attacks.network import margin_gradient
 from radii.attacks.result import Attack, NotAttackable
 from radii.smoothing.noise.grid import STEPS
 from radii.smoothing.sampling import Classifier
@@ -26,22 +26,22 @@ def attack_splitting(
     prediction: int,
     steps: int,
     batch_size: int = 100,
+    logits: Classifier | None = None,
 ) -> Attack:
     """Whether g answers otherwise than ``prediction`` within ``steps`` grid steps in l1, and where it was seen to.
 
     The steepest values are moved as far as the radius goes: some one after the other, some by equal shares. Each point
-    is on the grid, and g is evaluated there in full, so what is found is exact. Otherwise as :func:`certify_splitting`.
+    is on the grid, and g is evaluated there in full, so what is found is exact. ``logits``: as of ``SmoothedAttack``,
+    what gradients are of. Otherwise as :func:`certify_splitting`.
 
     Raises:
-        NotAttackable: there is no gradient.
+        NotAttackable: there is no gradient, or it is zero or not finite at all offsets.
     """
     on_grid = splitting.grid.steps(x.cpu())
     if on_grid is None:
         raise ValueError(f"x: is not on the grid of {STEPS} steps from {splitting.low} to {splitting.high}")
     start = on_grid.flatten().double()
-    downhill = -_gradient(classifier, x, splitting, prediction)
-    if not bool(downhill.any()):
-        raise NotAttackable("its gradient is zero around the input")
+    downhill = -_gradient(logits or classifier, x, splitting, prediction)
 
     def answer(moved: Tensor) -> tuple[Tensor, int | None]:
         point = torch.empty_like(x)
@@ -63,16 +63,17 @@ def attack_splitting(
 
 def _gradient(classifier: Classifier, x: Tensor, splitting: Splitting, prediction: int) -> Tensor:
     """Of the margin of ``prediction``, mean over offsets: flat, float64, as if the pieces moved with the input."""
-    total = torch.zeros(x.numel(), dtype=torch.float64)
+    total, finite = torch.zeros(x.numel(), dtype=torch.float64), 0
     number = min(SAMPLES, splitting.period)
     for sample in range(number):
-        piece = splitting.pieces(x, sample * splitting.period // number, 1).requires_grad_()
-        logits = classifier(piece)[0]
-        rivals = logits.detach().clone()
-        rivals[prediction] = -math.inf
-        (gradient,) = torch.autograd.grad(logits[prediction] - logits[rivals.argmax()], piece)
-        total += gradient[0].double().cpu().flatten().nan_to_num(0.0, 0.0, 0.0)
-    return total / number
+        piece = splitting.pieces(x, sample * splitting.period // number, 1)
+        _, [gradient] = margin_gradient(classifier, piece, prediction, None)
+        if bool(gradient.isfinite().all()):
+            total += gradient.double().cpu().flatten()
+            finite += 1
+    if not bool(total.any()):
+        raise NotAttackable(f"its gradient is {'zero' if finite else 'not finite'} around the input")
+    return total / finite
 
 
 def _moves(start: Tensor, downhill: Tensor, budget: int, *, wide: bool) -> Iterator[Tensor]:

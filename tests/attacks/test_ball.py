@@ -23,6 +23,8 @@ def test_no_direction_of_length_1_grows_more_than_the_steepest(norm: Norm) -> No
     others /= torch.linalg.vector_norm(others, ORDER[norm], dim=2, keepdim=True)
     assert bool(((others * gradient.flatten(1)).sum(2) <= gain + 1e-12).all())
     assert not steepest(torch.zeros(1, 4), norm).any()
+    for scale in (1e-38, 1e-25, 1e25, 1e38):  # whose squares float32 does not hold
+        assert torch.allclose(steepest(gradient.sign().float() * scale, norm), steepest(gradient.sign(), norm).float())
 
 
 @pytest.mark.parametrize("norm", NORMS)

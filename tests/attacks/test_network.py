@@ -66,6 +66,15 @@ def test_gradient_descent_finds_what_lies_behind_a_bend() -> None:
     assert found.contradicted and found.distance == pytest.approx(0.09, rel=0.01)
 
 
+def test_a_class_that_is_ruled_out_by_a_huge_logit_hides_no_other() -> None:
+    def classifier(points: Tensor) -> Tensor:
+        return torch.cat([points, -points, torch.full_like(points, -1e12)], 1)
+
+    x = torch.tensor([0.1], dtype=torch.float64)
+    found = attack_network(classifier, x, prediction=0, radius=0.2)
+    assert found.contradicted and found.distance == pytest.approx(0.1, rel=1e-3)
+
+
 def test_what_rounding_may_have_done_is_no_evidence() -> None:
     """Around 1e12 float64 knows values to 6e-5: the computed boundary is not where the true one is, at 5e-5."""
 

@@ -1,12 +1,16 @@
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from radii.attacks import NotAttackable, SmoothedAttack
+from radii.graph import read_onnx, to_module, undecorated
 from radii.norms import Norm
-from radii.smoothing import GridGaussian, GridLaplace, GridUniform, Laplace, Noise, Uniform, gaussian
+from radii.smoothing import GridGaussian, GridLaplace, GridUniform, Laplace, Noise, Uniform, certify, gaussian
 from radii.smoothing.simplex import Scoring
+from tests.workers.harness import EXAMPLES
 
 SIGMA = 0.25
 DUAL = {"l2": 2, "linf": 1, "l1": np.inf}
@@ -53,13 +57,12 @@ def test_the_distance_of_a_smoothed_linear_classifier(norm: Norm, grid: bool) ->
     assert again.distance == false.distance and np.array_equal(again.x, false.x)
 
 
-def test_steep_networks_have_no_vanishing_gradient_and_flat_ones_say_so() -> None:
+def test_steep_networks_have_no_vanishing_gradient_nor_do_those_of_steps() -> None:
     weight, bias, x = linear(SIGMA, "l2")
     ask = {"noise": gaussian(SIGMA), "num_classes": 2, "prediction": 0, "key": KEY}
-    steep = SmoothedAttack()(lambda p: 1e6 * (p @ weight.T + bias), x, radius=2 * SIGMA, **ask)
-    assert steep.contradicted
-    with pytest.raises(NotAttackable):
-        SmoothedAttack()(lambda p: (p @ weight.T + bias).round().sign(), x, radius=SIGMA, **ask)
+    for steep in (lambda p: 1e6 * (p @ weight.T + bias), lambda p: (p @ weight.T + bias).round().sign()):
+        assert SmoothedAttack()(steep, x, radius=2 * SIGMA, **ask).contradicted
+        assert not SmoothedAttack()(steep, x, radius=0.9 * SIGMA, **ask).contradicted
 
 
 @pytest.mark.parametrize("source", [GridLaplace(SIGMA), Uniform(SIGMA), GridUniform(SIGMA), Laplace(SIGMA)])
@@ -105,3 +108,88 @@ def test_a_lead_of_mean_scores_that_may_be_chance_is_no_contradiction() -> None:
     x, inside = torch.tensor([0.0]), 1.02
     assert not SmoothedAttack(steps=30)(classifier, x, radius=inside, **ask).contradicted
     assert SmoothedAttack(steps=30)(classifier, x, radius=1.5, **ask).contradicted
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e2, 1e6, 1e-6, 1e-30])
+@pytest.mark.parametrize(("margin", "grid"), [(17.0, False), (17.0, True), (300.0, False), (1e4, False)])
+def test_a_confident_network_is_attacked_whatever_the_scale_of_its_logits(
+    margin: float, grid: bool, scale: float
+) -> None:
+    """The boundary is ``margin`` standard deviations away: a radius beyond it is false, and no vote says so at the
+    input. Errs with probability 1e-9 a case."""
+    exact = margin * SIGMA
+    weight, bias, x = linear(exact, "l2")
+    noise = GridGaussian(SIGMA) if grid else gaussian(SIGMA)
+    ask = {"noise": noise, "num_classes": 2, "prediction": 0, "key": KEY}
+
+    def classifier(points: Tensor) -> Tensor:
+        return scale * (points @ weight.T + bias)
+
+    found = SmoothedAttack()(classifier, x, radius=1.5 * exact, **ask)
+    assert found.contradicted and found.prediction == 1 and found.x is not None
+    assert np.linalg.norm(found.x.astype(float) - x.numpy()) < 1.5 * exact
+    assert found.distance == pytest.approx(exact, rel=0.1)
+    held = SmoothedAttack()(classifier, x, radius=0.9 * exact, **ask)
+    assert not held.contradicted and held.distance == pytest.approx(exact, rel=0.1)
+    top = SmoothedAttack()(classifier, x, radius=3.7 * SIGMA, **ask)  # what 100,000 votes that agree certify
+    assert not top.contradicted
+
+
+@pytest.mark.parametrize("end", [lambda z: z.softmax(1), torch.sigmoid])
+def test_an_end_that_hides_margins_does_not_hide_the_way(end: Callable[[Tensor], Tensor]) -> None:
+    """Votes are those of the network as it is, where they turn is found by its logits."""
+    exact = 20 * SIGMA
+    weight, bias, x = linear(exact, "l2")
+    ask = {"noise": gaussian(SIGMA), "num_classes": 2, "prediction": 0, "key": KEY}
+
+    def logits(points: Tensor) -> Tensor:
+        z = points @ weight.T + bias
+        return 20 * torch.stack([z[:, 0] - z[:, 1], torch.zeros_like(z[:, 0])], 1)
+
+    found = SmoothedAttack()(lambda points: end(logits(points)), x, radius=1.5 * exact, logits=logits, **ask)
+    assert found.contradicted and found.prediction == 1
+
+
+def test_without_a_gradient_differences_of_margins_show_the_way() -> None:
+    """A network of whole numbers, whose gradient is zero, and one that torch can't differentiate."""
+    exact = 5 * SIGMA
+    weight, bias, x = linear(exact, "l2")
+    ask = {"noise": gaussian(SIGMA), "num_classes": 2, "prediction": 0, "key": KEY}
+    for classifier in (
+        lambda points: (points @ weight.T + bias).round(),
+        lambda points: points.detach() @ weight.T + bias,
+    ):
+        assert SmoothedAttack()(classifier, x, radius=1.5 * exact, **ask).contradicted
+        held = SmoothedAttack(votes=10_000)(classifier, x, radius=0.9 * exact, **ask)
+        assert not held.contradicted and held.distance is not None and held.distance < 1.5 * exact
+
+
+def test_what_can_not_be_attacked_says_why() -> None:
+    ask = {"noise": gaussian(SIGMA), "num_classes": 2, "prediction": 0, "key": KEY}
+    x, constant = torch.zeros(3), torch.tensor([1.0, 0.0])
+    for classifier, reason in (
+        (lambda points: 0 * points[:, :2] + constant, "its gradient is zero, and its margin is the same"),
+        (lambda points: constant.expand(len(points), 2), "not differentiable, and its margin is the same"),
+        (lambda points: points[:, :2] * torch.nan, "its logits are not finite"),
+    ):
+        with pytest.raises(NotAttackable, match=reason):
+            SmoothedAttack()(classifier, x, radius=SIGMA, **ask)
+
+
+def test_certificates_at_the_very_top_of_a_real_network_are_attacked() -> None:
+    """All votes agree; logits a hundred times as large change no answer, and none of the attack."""
+    network = to_module(undecorated(read_onnx((EXAMPLES / "digits.onnx").read_bytes())))
+    noise, attacked = gaussian(0.1), 0
+    for row in np.load(EXAMPLES / "digits.npz")["x"][:4]:
+        x = torch.from_numpy(row)
+        certified = certify(network, x, num_classes=10, noise=noise, alpha=0.001, n0=100, n=1000, key=KEY)
+        if certified.p_lower is None or certified.counts[certified.prediction] < 1000:
+            continue
+        attacked += 1
+        ask = {"noise": noise, "num_classes": 10, "prediction": certified.prediction, "key": KEY}
+        for scale in (1.0, 1e2):
+            found = SmoothedAttack()(lambda p, scale=scale: scale * network(p), x, radius=certified.radius, **ask)
+            assert not found.contradicted
+            false = SmoothedAttack()(lambda p, scale=scale: scale * network(p), x, radius=4.0, **ask)
+            assert false.contradicted and false.distance is not None and false.distance > certified.radius
+    assert attacked >= 2

@@ -74,13 +74,37 @@ def test_the_distance_is_no_less_than_the_nearest_by_enumeration() -> None:
     assert found.distance is not None and round(found.distance * 255) >= nearest > steps
 
 
+def test_an_end_that_hides_margins_does_not_hide_the_way() -> None:
+    class Probabilities(torch.nn.Module):
+        def forward(self, batch: Tensor) -> Tensor:
+            return logits(batch).softmax(1)
+
+    def logits(batch: Tensor) -> Tensor:
+        lead = 1e4 * (batch.sum(1) - 0.5)
+        return torch.stack([lead, 0 * lead, 0 * lead - 1e4], 1)
+
+    x = torch.ones(3)
+    prediction, steps = certified(Probabilities().eval(), x)
+    assert prediction == 0 and steps
+    ask = {"splitting": SPLITTING, "num_classes": 3, "prediction": 0}
+    assert not attack_splitting(Probabilities().eval(), x, steps=steps, logits=logits, **ask).contradicted
+    assert attack_splitting(Probabilities().eval(), x, steps=765, logits=logits, **ask).contradicted
+    with pytest.raises(NotAttackable, match="zero"):
+        attack_splitting(Probabilities().eval(), x, steps=steps, **ask)
+
+
 def test_what_has_no_gradient_is_not_attacked() -> None:
     class Steps(torch.nn.Module):
         def forward(self, batch: Tensor) -> Tensor:
             return torch.stack([batch[:, 0] * 0 + 1, batch[:, 0] * 0], 1)
 
-    with pytest.raises(NotAttackable):
-        attack_splitting(Steps().eval(), torch.zeros(3), splitting=SPLITTING, num_classes=2, prediction=0, steps=3)
+    class Whole(torch.nn.Module):
+        def forward(self, batch: Tensor) -> Tensor:
+            return torch.stack([(batch.detach()[:, 0] < 0.5).float(), (batch.detach()[:, 0] >= 0.5).float()], 1)
+
+    for network, reason in ((Steps(), "zero"), (Whole(), "not differentiable")):
+        with pytest.raises(NotAttackable, match=reason):
+            attack_splitting(network.eval(), torch.zeros(3), splitting=SPLITTING, num_classes=2, prediction=0, steps=3)
     with pytest.raises(ValueError, match=r"^x: "):
         attack_splitting(
             Steps().eval(), torch.full((3,), 0.3), splitting=SPLITTING, num_classes=2, prediction=0, steps=3

@@ -143,6 +143,18 @@ def smoothed(
     )
 
 
+def test_what_a_saturated_softmax_answers_is_attacked_by_its_logits(tmp_path: Path) -> None:
+    """Probabilities of 1 and 0, whose gradient is zero in float32, and votes that all agree."""
+    x = np.array([[1, 0, 0, 0, 0, 0], [0, 1, 0, 0, 0, 0], [0, 0, 1, 0, 0, 0]], np.float32)
+    file = probabilities_onnx(1e4 * np.eye(6, 4, dtype=np.float32))
+    grid = {"grid": [0.0, 1.0], "secret": "00" * 32, "inputs": 3}
+    for method in ({"kind": "smoothing", "sigma": 0.02, "n": 1000}, {"kind": "splitting", "sigma": 0.2}):
+        problem, emitted = worked(tmp_path, file, x, order=grid, **method)
+        assert problem is None
+        attacks = [r["detail"]["attack"] for r in emitted["result"] if "attack" in r["detail"]]
+        assert len(attacks) == 2 and all(attack["contradicted"] is False for attack in attacks)
+
+
 def test_broken_noise_certifies_nothing(tmp_path: Path, monkeypatch: Any, caplog: Any) -> None:
     """A processor whose generator is stuck now and then."""
     bench, healthy = Bench(), GridGaussian.stream
