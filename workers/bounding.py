@@ -13,7 +13,7 @@ from radii.methods import Lipschitz
 from radii.norms import converted
 from radii.smoothing.executors import START
 from workers.cross_check import attacked
-from workers.prepared import Emit, Json, Prepared, inputs, result
+from workers.prepared import Emit, Json, Prepared, classes, inputs, result
 
 
 def bound(method: Lipschitz, model: Prepared, order: Json, emit: Emit) -> None:
@@ -30,8 +30,9 @@ def bound(method: Lipschitz, model: Prepared, order: Json, emit: Emit) -> None:
             logits = module(x)
         margins = margin_radius(logits, network, norms=x.flatten(1).norm(dim=1))
         seconds = (time.perf_counter() - started) / len(batch)
-        for index, row, z, found in zip(batch, x, logits.tolist(), margins, strict=True):
+        for index, row, z, clean, found in zip(batch, x, logits.tolist(), classes(logits), margins, strict=True):
             detail: Json = {"runner_up": found.runner_up, "margin": None, "lipschitz": None, "seconds": seconds}
+            detail["clean_prediction"] = clean
             if found.prediction is not None and found.runner_up is not None:
                 detail["margin"] = _finite(z[found.prediction] - z[found.runner_up])
                 detail["lipschitz"] = _finite(float(network.pairs(found.prediction)[found.runner_up]))

@@ -110,6 +110,14 @@ class Runs:
             self._compare()
         return self.rounding(self._running[1])
 
+    @property
+    def clean(self) -> Classifier:
+        """The network f, in the precision of this certification: it needs no executor to be chosen."""
+        if self.exact:
+            network = self.model.logits
+            return lambda batch: network(batch.double())
+        return self.model.network(soft=self.method.soft, dtype=self.dtype)
+
     @cached_property
     def together(self) -> int:
         """How many inputs may share batches.

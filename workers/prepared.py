@@ -92,6 +92,27 @@ def read_model(order: Json) -> Graph:
     return composed(read_model(order["denoiser"]), graph) if order.get("denoiser") else graph
 
 
+CLEAN = 16
+"""Inputs that the network answers at a time, without noise."""
+
+
+def clean_predictions(
+    classifier: Classifier, xs: npt.NDArray[np.float32], indices: list[int], device: torch.device
+) -> dict[int, int | None]:
+    """The class that the network f answers to each of those inputs; None where its logits are not finite."""
+    found: list[int | None] = []
+    with torch.inference_mode():
+        for start in range(0, len(indices), CLEAN):
+            found += classes(classifier(torch.from_numpy(xs[indices[start : start + CLEAN]]).to(device)))
+    return dict(zip(indices, found, strict=True))
+
+
+def classes(logits: torch.Tensor) -> list[int | None]:
+    """Of each row the class of the largest logit, of equal ones the first; None where not all are finite."""
+    first = logits.argmax(1).tolist()
+    return [j if finite else None for j, finite in zip(first, logits.isfinite().all(1).tolist(), strict=True)]
+
+
 def inputs(order: Json, graph: Graph) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64] | None]:
     x = np.load(order["x"], mmap_mode="r", allow_pickle=False)
     if x.dtype != np.float32 or x.shape[1:] != graph.input_shape:

@@ -15,7 +15,7 @@ from radii.smoothing.procedure import Procedure, decision_procedure, radius_proc
 from radii.smoothing.simplex import Scoring
 from workers.execution import Ask, Runs
 from workers.medians import by_order
-from workers.prepared import Emit, Json, Prepared, inputs, result
+from workers.prepared import Emit, Json, Prepared, clean_predictions, inputs, result
 from workers.sampled import Sampled
 from workers.scores import by_scores, network_lipschitz
 from workers.together import Said, answers
@@ -48,11 +48,16 @@ def smooth(
         Sampled(method, model, order, emit, runs, noise, alpha, known, index, np.array(xs[index]), exact)
         for index in order["indices"]
     )
+    clean: dict[int, int | None] = {}
+    if isinstance(method, Smoothing):
+        clean = clean_predictions(runs.clean, xs, order["indices"], torch.device("cpu") if exact else model.device)
     asked = ((task, _procedure(method, task, lipschitz, why_not)) for task in tasks)
     for task, (prediction, radius, detail), seconds in answers(asked, runs):
         index = task.index
         # a median from the ledger says itself what drew and ran its samples
         detail = {"noise": noise.name, **runs.said(), **detail, "seconds": seconds}
+        if index in clean:
+            detail["clean_prediction"] = clean[index]
         abstained = (prediction if isinstance(method, Prediction) else radius) is None
         if (
             isinstance(method, Smoothing)

@@ -13,7 +13,7 @@ from radii.smoothing import Splitting, chunks
 from radii.smoothing.executors import START, TORCH, Execution
 from radii.smoothing.splitting import count_offsets
 from workers.cross_check import attacked
-from workers.prepared import Emit, Json, Prepared, inputs, result
+from workers.prepared import Emit, Json, Prepared, clean_predictions, inputs, result
 
 STAGE = "split"
 
@@ -27,6 +27,7 @@ def split(method: methods.Splitting, model: Prepared, order: Json, emit: Emit) -
     # One function for all inputs: nothing is measured, and the same offsets share a batch each time.
     execution = Execution(TORCH, order["batch_size"] or START)
     call: Json = {"num_classes": model.graph.num_classes, "splitting": splitting, "batch_size": execution.batch_size}
+    clean = clean_predictions(model.network(), xs, order["indices"], model.device)
     for index in order["indices"]:
         started = time.perf_counter()
         row = np.array(xs[index])
@@ -42,7 +43,7 @@ def split(method: methods.Splitting, model: Prepared, order: Json, emit: Emit) -
         found = splitting.certificate(counts)
         steps = None if found.radius is None else round(found.radius * 255 / (high - low))
         detail: Json = {"counts": list(found.counts), "n": found.n, "steps": steps, "noise": splitting.name}
-        detail |= asdict(execution)
+        detail |= asdict(execution) | {"clean_prediction": clean[index]}
         detail["seconds"] = time.perf_counter() - started
         if index in order["cross_check"] and found.prediction is not None and steps is not None:
             claim = {"prediction": found.prediction, "steps": steps, "logits": model.network(soft=True)}

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
@@ -14,7 +15,7 @@ from radii.graph import normalized, read_onnx
 from radii.smoothing import GridGaussian
 from tests.graph.build import model, node
 from workers.compute import Bench
-from workers.prepared import described
+from workers.prepared import classes, described
 
 
 def probabilities_onnx(weight: np.ndarray) -> bytes:
@@ -155,6 +156,32 @@ def test_what_a_saturated_softmax_answers_is_attacked_by_its_logits(tmp_path: Pa
         assert len(attacks) == 2 and all(attack["contradicted"] is False for attack in attacks)
 
 
+@pytest.mark.parametrize(
+    "method",
+    [
+        {"kind": "lipschitz"},
+        {"kind": "splitting", "sigma": 0.2},
+        {"kind": "smoothing", "sigma": 0.5, "n": 100},
+        {"kind": "smoothing", "sigma": 0.5, "n": 1000, "mode": "decide", "target_radius": 0.1},
+        {"kind": "smoothing", "sigma": 0.05, "n": 100, "scores": "soft"},
+    ],
+)
+def test_what_the_network_answers_without_noise_stands_in_every_result(tmp_path: Path, method: Any) -> None:
+    draw = np.random.default_rng(5)
+    weight = draw.standard_normal((6, 4)).astype(np.float32)
+    x = draw.integers(0, 256, (20, 6)).astype(np.float32) / np.float32(255)
+    order = {"grid": [0.0, 1.0], "secret": "00" * 32, "inputs": 20}
+    problem, emitted = worked(tmp_path, probabilities_onnx(weight), x, order=order, **method, cross_check=0)
+    assert problem is None
+    expected = ((x.astype(np.float64) - MEAN[0]) @ weight).argmax(1).tolist()
+    assert [result["detail"]["clean_prediction"] for result in emitted["result"]] == expected
+
+
+def test_the_first_of_equal_classes_and_none_of_what_is_not_finite() -> None:
+    logits = [[0.0, 2.0, 2.0], [0.0, np.nan, 2.0], [0.0, 1.0, np.inf], [3.0, 1.0, -np.inf], [1.0, 0.0, 0.0]]
+    assert classes(torch.tensor(logits)) == [1, None, None, None, 0]
+
+
 def test_broken_noise_certifies_nothing(tmp_path: Path, monkeypatch: Any, caplog: Any) -> None:
     """A processor whose generator is stuck now and then."""
     bench, healthy = Bench(), GridGaussian.stream
@@ -250,6 +277,7 @@ def test_bfloat16_is_another_classifier_and_is_attacked_as_such(tmp_path: Path) 
             assert problem is None
             for result in emitted["result"]:
                 assert (result["detail"]["counts"], result["prediction"]) == (votes, int(votes[1] > 0))
+                assert result["detail"].get("clean_prediction", int(votes[1] > 0)) == int(votes[1] > 0)
             if given:
                 attacks = [result["detail"]["attack"] for result in emitted["result"] if "attack" in result["detail"]]
                 assert [attack["contradicted"] for attack in attacks] == [False, False]
