@@ -4,10 +4,13 @@ from math import prod
 
 from app.errors import Refusal, invalid
 from app.inline import GRIDS
+from models.base import Json
 from models.problems import Problem
 from models.states import IntakeState
 from models.tables import Dataset, Model
+from radii.float32 import rounded
 from radii.methods import AnyMethod, Lipschitz, Median, Smoothed, Smoothing, Splitting
+from radii.shapes import rearrangement
 
 MOST_SHARDS = 100_000  # rows written in one request
 
@@ -23,12 +26,15 @@ def refuse_unfit(model: Model, dataset: Dataset, method: AnyMethod) -> None:
         raise Refusal(
             Problem.SHAPE_MISMATCH,
             f"an input of the data set has shape {_tuple(has['shape'])}, of the model {_tuple(found['input_shape'])}",
+            remedy=_made_to_fit(has["shape"], found["input_shape"]),
         )
     low, high = model.settings["input"]["range"]
-    if not low <= has["min"] <= has["max"] <= high:
+    if not rounded(low) <= has["min"] <= has["max"] <= rounded(high):
         raise Refusal(
             Problem.RANGE_MISMATCH,
-            f"the data set has values from {has['min']:g} to {has['max']:g}, the model's range is [{low:g}, {high:g}]",
+            f"the data set has values from {has['min']:.9g} to {has['max']:.9g}, the model's range is "
+            f"[{low:g}, {high:g}]",
+            **_scaled(has, low, high),
         )
     largest = max((int(label) for label in has["labels"]), default=0) if has["labels"] else 0
     if not isinstance(method, Median) and largest >= found["num_classes"]:
@@ -54,6 +60,25 @@ def refuse_unfit(model: Model, dataset: Dataset, method: AnyMethod) -> None:
         raise invalid(reason, "method", "n")
     if isinstance(method, Smoothing) and (reason := method.out_of_reach(prod(has["shape"]))):
         raise invalid(reason, "method", "target_radius")
+
+
+def _scaled(has: Json, low: float, high: float) -> Json:
+    """What to do about 8-bit images before a network that takes 0 to 1."""
+    if has.get("grid") != [0.0, 255.0] or (low, high) != (0.0, 1.0):
+        return {}
+    line = "With NumPy: x = x.astype('float32') / 255. Save it with numpy.savez and register that file."
+    return {"remedy": f"{line} (Or, if the network was trained on 0 to 255, register it with that range.)"}
+
+
+def _made_to_fit(has: list[int], wants: list[int]) -> str:
+    """What to do about data of another shape."""
+    line = rearrangement(has, wants)
+    if line is None:
+        return (
+            f"{Problem.SHAPE_MISMATCH.remedy} An input of {prod(has)} numbers can't be rearranged to {prod(wants)}: "
+            "prepare the data as those that the network was trained on (size, crop, color)."
+        )
+    return f"With NumPy, x being the array of all inputs: {line}. Save it with numpy.savez and register that file."
 
 
 def _refuse_another_task(model: Model, method: AnyMethod) -> None:

@@ -18,6 +18,8 @@ from models.base import Json
 from models.blobs import Blobs
 from models.repositories import intake
 from models.tables import Dataset
+from radii.float32 import rounded
+from radii.shapes import rearrangement
 
 # 255ths of a range, as float32 (a quotient of two such numbers is rounded twice here, to no effect: 53 >= 2 * 24 + 2).
 GRIDS = {(0.0, 1.0): frozenset(array("f", (k / 255 for k in range(256)))), (0.0, 255.0): frozenset(range(256))}
@@ -36,11 +38,16 @@ def checked(inputs: list[Any], labels: list[int] | None, *, shape: list[int], lo
     """Nested lists of N inputs of ``shape``. Refuses (422) what is none, or out of range, and says at which place."""
     if not inputs:
         raise _refused("there is no input in it", "inputs")
+    if _shape(inputs) == tuple(shape):
+        raise _refused("is one input; give a list of inputs: [x]", "inputs")
     if labels is not None and len(labels) != len(inputs):
         raise _refused(f"has {len(labels)} for {len(inputs)} inputs", "labels")
-    x = array("f")
+    x, ends = array("f"), (rounded(low), rounded(high))
     for index, one in enumerate(inputs):
-        _append(x, one, tuple(shape), (low, high), ["inputs", str(index)])
+        if (has := _shape(one)) != tuple(shape) and (line := rearrangement(has, shape)):
+            words = f"has the shape {has}, the model's input {tuple(shape)}. With NumPy, x being all inputs: {line}"
+            raise _refused(words, "inputs", str(index))
+        _append(x, one, tuple(shape), ends, ["inputs", str(index)])
     return Inputs(x, (len(inputs), *shape), None if labels is None else array("q", labels))
 
 
@@ -76,6 +83,15 @@ def keep(blobs: Blobs, inputs: Inputs) -> tuple[str, int, Json]:
 def registered(session: Session, sha256: str, size: int, summary: Json) -> Dataset:
     """The data set of what was kept; the same inputs are the same data set."""
     return intake.add_read_dataset(session, sha256=sha256, size=size, name="inputs of a request", summary=summary)
+
+
+def _shape(value: Any) -> tuple[int, ...]:
+    """The shape of a nested list, if all its lists are as long as their first neighbour."""
+    lengths = []
+    while isinstance(value, list):
+        lengths.append(len(value))
+        value = value[0] if value else None
+    return tuple(lengths)
 
 
 def _append(x: "array[float]", value: Any, shape: tuple[int, ...], ends: tuple[float, float], path: list[str]) -> None:

@@ -17,6 +17,8 @@ from app.service import InService
 from models.repositories import intake, pages, uploads
 from models.states import IntakeState
 from models.tables import Model, Upload
+from radii.float32 import LARGEST, LEAST_NORMAL, rounded
+from radii.shapes import rearrangement
 
 router = APIRouter(tags=["models"])
 
@@ -33,10 +35,19 @@ def _as_list(value: Any) -> Any:
 def _positive(values: list[float]) -> list[float]:
     if min(values) <= 0:
         raise ValueError("a standard deviation is positive")
+    if min(values) < LEAST_NORMAL:
+        raise ValueError(f"is too small for float32, which networks run in: give {LEAST_NORMAL:.2g} or more")
     return values
 
 
-PerChannel = Annotated[list[float], Field(min_length=1, max_length=100_000), BeforeValidator(_as_list)]
+def _in_float32(value: float) -> float:
+    if abs(value) > LARGEST:
+        raise ValueError(f"is too large for float32, which networks run in: it holds numbers up to {LARGEST:.2g}")
+    return value
+
+
+Number = Annotated[float, AfterValidator(_in_float32)]
+PerChannel = Annotated[list[Number], Field(min_length=1, max_length=100_000), BeforeValidator(_as_list)]
 
 
 class InputSpace(Input):
@@ -45,7 +56,7 @@ class InputSpace(Input):
     shape: list[Annotated[int, Field(ge=1)]] = Field(
         min_length=1, max_length=4, description="Shape of one input, without the batch axis.", examples=[[1, 8, 8]]
     )
-    range: list[float] = Field(
+    range: list[Number] = Field(
         default=[0.0, 1.0], min_length=2, max_length=2, description="Least and largest value of an input."
     )
     mean: PerChannel = Field(
@@ -61,12 +72,40 @@ class InputSpace(Input):
             raise ValueError(f"shape: an input has at most {MOST_ELEMENTS} numbers")
         if self.range[0] >= self.range[1]:
             raise ValueError(f"range: {self.range[0]} is not below {self.range[1]}; give [least, largest]")
+        if rounded(self.range[1]) - rounded(self.range[0]) < LEAST_NORMAL:
+            raise ValueError(f"range: {self.range[0]} and {self.range[1]} are too close for float32 to tell apart")
+        if self.range[1] - self.range[0] > LARGEST:
+            raise ValueError(f"range: its width is too large for float32, which holds numbers up to {LARGEST:.2g}")
         for name, values in (("mean", self.mean), ("std", self.std)):
             if len(values) not in (1, self.shape[0]):
                 raise ValueError(
                     f"{name}: {len(values)} values; give one, or one for each of the {self.shape[0]} channels"
+                    + _channels_last(self.shape, len(values))
                 )
         return self
+
+    @model_validator(mode="after")
+    def _normalised_in_float32(self) -> "InputSpace":
+        """Between the ends of the range both steps of ``(x - mean) / std`` are numbers in float32."""
+        channels = max(len(self.mean), len(self.std))
+        means, stds = (values * (channels // len(values)) for values in (self.mean, self.std))
+        for mean, std in zip(means, stds, strict=True):
+            for end in self.range:
+                if abs(end - mean) * max(1.0, 1 / std) > LARGEST:
+                    raise ValueError(
+                        f"range, mean and std: of x = {end:g} the network sees ({end:g} - {mean:g}) / {std:g}, "
+                        f"which is too large for float32 (up to {LARGEST:.2g})"
+                    )
+        return self
+
+
+def _channels_last(shape: list[int], channels: int) -> str:
+    """What else to say where the last axis is that of the channels."""
+    if channels != shape[-1]:
+        return ""
+    first = [shape[-1], *shape[:-1]]
+    line = rearrangement(shape, first)
+    return f" (the first axis; if the network takes {first}, declare that, and give it such inputs; with NumPy: {line})"
 
 
 class ModelInput(Input):

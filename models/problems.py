@@ -26,9 +26,9 @@ class Problem(Enum):
     INVALID_DATASET = ("invalid-dataset", 422, "The data set can't be used", "x: numbers of shape (N, ...), finite; y: N integers >= 0.")
     NOT_READY = ("not-ready", 409, "What you ask for is not ready yet", "Poll the resource that `detail` names; `Retry-After` says when.")
     REJECTED = ("rejected", 409, "Intake rejected this resource", "Its own page says why; upload a corrected file.")
-    SHAPE_MISMATCH = ("shape-mismatch", 422, "Inputs of the data set don't fit the model", "Reshape x to (N, *input shape of the model).")
-    RANGE_MISMATCH = ("range-mismatch", 422, "Values of the data set lie outside the model's input range", "Scale x to the range the model was declared with, or declare the range that the data really has.")
-    LABELS_OUT_OF_RANGE = ("labels-out-of-range", 422, "Labels exceed the model's classes", "Labels are class indices 0 .. classes-1.")
+    SHAPE_MISMATCH = ("shape-mismatch", 422, "Inputs of the data set don't fit the model", "Bring x to (N, *input shape of the model). Where the same axes stand in another order, transpose it: a reshape would scramble every input.")
+    RANGE_MISMATCH = ("range-mismatch", 422, "Values of the data set lie outside the model's input range", "Scale x to the values that the network was trained on (8-bit images for 0 to 1: x / 255). If those are the values that x has, register the model with a range that holds them, and mean and std for them.")
+    LABELS_OUT_OF_RANGE = ("labels-out-of-range", 422, "Labels exceed the model's classes", "Labels are class indices 0 .. classes-1 (labels that count from 1: y - 1). Check that the data and the model belong together.")
     SUBSET_OUT_OF_RANGE = ("subset-out-of-range", 422, "The subset does not lie in the data set", "Choose 0 <= start < stop <= count and step >= 1.")
     SUBSET_TOO_LARGE = ("subset-too-large", 422, "Too many inputs for one certification", "Certify the data set in several subsets.")
     METHOD_NOT_APPLICABLE = ("method-not-applicable", 422, "This method does not apply to this model", "`reasons` names the nodes that stand against it; the model's page says which methods apply.")
@@ -53,7 +53,8 @@ class Problem(Enum):
         self.remedy = remedy
 
     def document(self, detail: str, **extensions: Any) -> dict[str, Any]:
-        """The RFC 9457 document: ``detail`` names the cause of this case; ``remedy`` what to do about it."""
+        """The RFC 9457 document: ``detail`` names the cause of this case; ``remedy`` what to do about it, which a case
+        may know better (``remedy=``)."""
         return {
             "type": f"/problems/{self.slug}",
             "title": self.title,

@@ -10,5 +10,14 @@ SHARED = HERE.parent.parent / "shared" / "acceptance"
 
 def load(name: str) -> Any:
     """The parsed JSON of the acceptance file ``name`` (without its ending)."""
-    shared = SHARED / f"{name}.json"
-    return json.loads((shared if shared.exists() else HERE / "data" / f"{name}.json").read_text())
+    return json.loads(_file(f"{name}.json").read_text())
+
+
+def real(name: str) -> Path:
+    """A small file that once failed, of ``real``."""
+    return _file(f"real/{name}")
+
+
+def _file(name: str) -> Path:
+    shared = SHARED / name
+    return shared if shared.exists() else HERE / "data" / name

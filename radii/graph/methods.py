@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from radii.float32 import LARGEST, LEAST_NORMAL
 from radii.graph.composition import Task
 from radii.graph.cone import pruned, with_cones
 from radii.graph.ir import Graph, Node
@@ -81,17 +82,18 @@ def undecorated(graph: Graph) -> Graph:
 def normalized(graph: Graph, mean: float | Sequence[float], std: float | Sequence[float]) -> Graph:
     """The graph of ``f((x - mean)/std)``; mean and std are numbers, or one a channel.
 
-    Raises `ValueError` where they do not fit the input's channels, or are not finite, or a std is not positive.
+    Raises `ValueError` where they do not fit the input's channels, or float32 does not hold them, or a std is not
+    positive.
     """
     axes = len(graph.input_shape)
     shift, scale = (np.asarray(value, dtype=np.float64) for value in (mean, std))
     for name, value in (("mean", shift), ("std", scale)):
         if value.ndim > 1 or (value.ndim == 1 and value.size not in (1, graph.input_shape[0])):
             raise ValueError(f"{name} is a number, or a list with one entry a channel ({graph.input_shape[0]})")
-        if not np.all(np.isfinite(value)):
-            raise ValueError(f"{name} must be finite")
-    if not np.all(scale > 0):
-        raise ValueError("std must be positive")
+        if not np.all(np.abs(value) <= LARGEST):
+            raise ValueError(f"{name} must be finite, and at most {LARGEST:.2g}: networks run in float32")
+    if not np.all(scale >= LEAST_NORMAL):
+        raise ValueError(f"std must be positive, and at least {LEAST_NORMAL:.2g}: networks run in float32")
     source, front = graph.input, []
     for step, value, nothing in ((Sub, shift, 0), (Div, scale, 1)):
         if np.any(value != nothing):  # an idle step would cost time on every noisy sample

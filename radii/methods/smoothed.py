@@ -21,6 +21,7 @@ MOST_VALUES = 2**26  # of an input, in memory at once: 256 MiB in float32
 MOST_MEDIAN_SAMPLES = 1_000_000
 MOST_BOUNDED = 100  # inputs of a shard: what the ledger knows of them is in memory at once
 LEAST_ALPHA = 1e-300  # its parts, for inputs and outputs, are numbers yet
+LEAST_SIGMA = 1e-28  # values are drawn as fine as 2^-31 sigma, which is yet a normal number of float32
 
 
 class Smoothed(BaseModel, ABC):
@@ -60,6 +61,16 @@ class Smoothed(BaseModel, ABC):
         if alpha < LEAST_ALPHA:  # as a schema's bound it is quoted with all its zeros
             raise ValueError(f"Input should be at least {LEAST_ALPHA:g}")
         return alpha
+
+    @field_validator("sigma")
+    @classmethod
+    def _noise_is_drawn_in_float32(cls, sigma: float) -> float:
+        if sigma < LEAST_SIGMA:
+            raise ValueError(
+                f"sigma = {sigma:g} is too small for float32, in which noise is drawn: use {LEAST_SIGMA:g} or more, "
+                "or scale the inputs up"
+            )
+        return sigma
 
     @model_validator(mode="after")
     def _some_answer_is_possible(self) -> Self:

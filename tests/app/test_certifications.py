@@ -201,6 +201,8 @@ def test_methods_that_can_not_be(client: Client, database: Database) -> None:
     smoothing = rows.SMOOTHING
     for method, pointer in (
         (smoothing | {"sigma": 0}, "/method/sigma"),
+        (smoothing | {"sigma": 1e-40}, "/method/sigma"),
+        (smoothing | {"sigma": 9e-29}, "/method/sigma"),
         (smoothing | {"sigma": -1}, "/method/sigma"),
         (smoothing | {"alpha": 0}, "/method/alpha"),
         (smoothing | {"alpha": 1}, "/method/alpha"),

@@ -118,7 +118,9 @@ def test_what_does_not_fit_says_where(client: Client, database: Database) -> Non
         (spoilt(None, 1, 0, 0), "/inputs/1/0/0", "no list"),
         (spoilt([0.0] * 7, 1, 0, 5), "/inputs/1/0/5", "a list of 7; the model's input has 8"),
         (spoilt([[0.0] * 8] * 9, 1, 0), "/inputs/1/0", "a list of 9"),
-        (good[0], "/inputs/0", "a list of 8; the model's input has 1 here"),
+        (good[0], "/inputs", "one input; give a list of inputs"),
+        (good[0][0], "/inputs/0", "a list of 8; the model's input has 1 here"),
+        (np.zeros((2, 8, 8, 1)).tolist(), "/inputs/0", "x = x.transpose(0, 3, 1, 2)"),
         ([], "/inputs", "no input"),
         ("zero", "/inputs", "list"),
     ):
