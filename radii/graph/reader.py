@@ -20,6 +20,7 @@ from radii.graph.remedies import quoted, remedy_for_bytes
 from radii.graph.simplify import simplify
 
 OLDEST, NEWEST = 8, 26  # opsets of the default domain
+NEWEST_IR = 14  # version of the file format; another may hold what is not seen here
 FLOATS = (1, 10, 11)  # TensorProto.FLOAT, FLOAT16, DOUBLE: all run in what `to_module` is asked for
 
 
@@ -124,7 +125,7 @@ class _Reader(NodeReader):
                 f"the graph has {count} nodes, over the limit of {self.limits.nodes}",
                 "Use a smaller model, or unroll less",
             )
-        self.check_opset()
+        self.check_versions()
         self.index_initializers()
         source = self.read_input()
         name = self.choose_output(output)
@@ -153,7 +154,12 @@ class _Reader(NodeReader):
 
     # The file as a whole
 
-    def check_opset(self) -> None:
+    def check_versions(self) -> None:
+        if self.model.ir_version > NEWEST_IR:
+            self.obstacle(
+                f"the file's IR version is {self.model.ir_version}, supported are those up to {NEWEST_IR}",
+                "Save it with an older one: model = onnx.load(FILE); model.ir_version = 10; onnx.save(model, FILE)",
+            )
         versions = [entry.version for entry in self.model.opset_import if entry.domain in DEFAULT_DOMAIN]
         self.opset = versions[0] if versions else 0
         if len(versions) != 1 or not OLDEST <= self.opset <= NEWEST:

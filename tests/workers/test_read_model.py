@@ -20,7 +20,7 @@ from torch import nn
 from models.settings import Settings
 from radii.graph import read_onnx, to_canonical, to_module
 from radii.smoothing import executors
-from tests import factories
+from tests import acceptance, factories
 from tests.graph.export import export
 from tests.workers.harness import EXAMPLES
 from workers import prepared
@@ -66,6 +66,7 @@ def dense(weight: Any, batch: Any = "N") -> bytes:
     return network(nodes, {"w": weight.astype(np.float32)}, [batch, weight.shape[1]], len(weight))
 
 
+WIDE = {"shape": [6], "range": [-3.0, 3.0], "mean": [0.0], "std": [1.0]}
 FLAT = {"shape": [6], "range": [-1.0, 1.0], "mean": [0.5], "std": [0.25]}
 WEIGHT = np.random.default_rng(0).standard_normal((3, 6))
 
@@ -224,6 +225,62 @@ def test_weights_of_a_named_architecture(tmp_path: Path) -> None:
     summary = read_model(what)
     assert (summary["num_classes"], summary["checked"]) == (2, CHECKED)
     assert prepared.read_model({**what, "digest": summary["digest"]}).digest == summary["digest"]
+
+
+@pytest.mark.parametrize("name", ["f16s.onnx", "f16k.onnx"])
+def test_float16_is_read_and_its_rounding_is_no_bug(name: str) -> None:
+    """The network is that of its weights, in float32: numpy's. Of onnxruntime, which rounds, it differs by that."""
+    file = acceptance.real(name)
+    summary = read_model(order(file, input=WIDE))
+    assert [method["kind"] for method in summary["methods"] if method["applies"]] == ["smoothing", "lipschitz"]
+    assert "float16" in summary["checked"]["against"]
+    (weight,) = onnx.load(file).graph.initializer
+    x = np.random.default_rng(0).uniform(-3, 3, (5, 6)).astype(np.float32)
+    expected = x.astype(np.float64) @ numpy_helper.to_array(weight).astype(np.float64)
+    found = to_module(read_onnx(file.read_bytes()))(torch.from_numpy(x)).numpy()
+    assert np.abs(found - expected).max() < 1e-5
+
+
+def test_a_network_that_float16_can_not_run_is_refused_with_the_remedy() -> None:
+    """The network sees numbers of 100,000; float16 ends at 65,504."""
+    with pytest.raises(Rejected) as refusal:
+        read_model(order(acceptance.real("f16s.onnx"), input=WIDE | {"mean": [-1e5]}))
+    document = json.dumps(refusal.value.document)
+    assert "float16" in document and "model.float()" in document and "report" not in document
+
+
+@pytest.mark.parametrize("version", [13, 14])
+def test_the_file_format_that_onnx_writes_today_is_read(version: int, tmp_path: Path) -> None:
+    """onnxruntime reads it up to 13: what 14 adds are types of six bits."""
+    proto = onnx.ModelProto.FromString(dense(WEIGHT))
+    proto.ir_version = version
+    summary = read_model(order(written(proto.SerializeToString(), tmp_path), input=FLAT))
+    assert summary["checked"]["max_relative_difference"] < 1e-5
+    assert summary["digest"] == read_model(order(written(dense(WEIGHT), tmp_path), input=FLAT))["digest"]
+
+
+def test_what_onnxruntime_says_keeps_its_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It stands at the end, behind a line of its source."""
+    monkeypatch.setattr("workers.read_model.IR_VERSION", 14)
+    proto = onnx.ModelProto.FromString(dense(WEIGHT))
+    proto.ir_version = 14
+    with pytest.raises(Rejected, match="Unsupported model IR version: 14, max supported IR version: 13"):
+        read_model(order(written(proto.SerializeToString(), tmp_path), input=FLAT))
+
+
+@pytest.mark.parametrize(
+    ("declared", "remedy"),
+    [
+        ([8, 8, 3], "x = x.transpose(0, 3, 1, 2)"),
+        ([192], "x = x.reshape(len(x), 3, 8, 8)"),
+        ([3, 32, 32], "or export it for [3, 32, 32]"),
+    ],
+)
+def test_a_declared_shape_that_is_another_comes_with_what_makes_the_data_fit(declared: list[int], remedy: str) -> None:
+    with pytest.raises(Rejected) as refusal:
+        read_model(order(acceptance.real("rgb.onnx"), input=factories.INPUT | {"shape": declared}))
+    (obstacle,) = refusal.value.document["obstacles"]
+    assert "Register it with input.shape = [3, 8, 8]" in obstacle["remedy"] and remedy in obstacle["remedy"]
 
 
 NAN = np.where(np.eye(3, 6) > 0, np.nan, WEIGHT)

@@ -79,7 +79,7 @@ class Dropout(Identity):
 @onnx_operator(to="int", saturate="flag")
 @dataclass(frozen=True, eq=False)
 class Cast(Identity):
-    """Between float32 and float64, which is nothing in real arithmetic. To a boolean: `Truth`."""
+    """Between float16, float32 and float64, which is nothing in real arithmetic. To a boolean: `Truth`."""
 
     behaviour = "1 (dropped at import); to a truth value it jumps: smoothing only"
 
@@ -88,7 +88,7 @@ class Cast(Identity):
         if call.get("to") == 9:  # TensorProto.BOOL
             call.activation()
             return Truth()
-        if call.get("to") not in (1, 11):  # TensorProto.FLOAT, DOUBLE
+        if call.get("to") not in (1, 10, 11):  # TensorProto.FLOAT, FLOAT16, DOUBLE
             raise Refusal(
                 "an activation is cast to a type that rounds, which is not a continuous function",
                 "Export the model in float32",
