@@ -98,7 +98,12 @@ def _header(stream: IO[bytes], name: str) -> tuple[np.dtype[Any], tuple[int, ...
     except Exception as error:  # numpy parses it with Python's tokenizer and ast, and lets all of theirs through
         raise invalid(f"{name} has no readable header: {str(error)[:200]}. {HOW}") from None
     if dtype.hasobject:
-        raise invalid(f"{name} holds Python objects (a pickle), which are never read. Give it a numeric type.")
+        array = name.removesuffix(".npy")
+        kind = "'int64'" if array == "y" else "'float32'"
+        raise invalid(
+            f"{name} holds Python objects (a pickle), which are never read. Give it a numeric type: "
+            f"{array} = {array}.astype({kind}), if each input has the same shape."
+        )
     if dtype.kind not in "fiub" or (dtype.kind == "f" and dtype.itemsize > 8):
         raise invalid(f"{name} is of type {dtype}; floats of up to 64 bits and integers are known. {HOW}")
     if any(size < 1 for size in shape):
@@ -109,7 +114,10 @@ def _header(stream: IO[bytes], name: str) -> tuple[np.dtype[Any], tuple[int, ...
 def _inputs(x: Array, file: Path, max_bytes: int) -> Json:
     """Write x as float32; what is known of it."""
     if x.ndim < 2:
-        raise invalid(f"x has the shape {x.shape}; it must be (N, ...), at least two axes. One input: x[None].")
+        raise invalid(
+            f"x has the shape {x.shape}; it must be (N, ...), at least two axes. "
+            "One input: x[None]; inputs of one number each: x[:, None]."
+        )
     if x.size * 4 > max_bytes:
         raise invalid(
             f"x has {x.size * 4} bytes as float32, over the limit of {max_bytes} (RADII_MAX_DATASET_BYTES). "
@@ -142,6 +150,9 @@ def _labels(y: Array | None, count: int, file: Path) -> Json:
     """Write y as int64; its histogram."""
     if y is None:
         return {"labels": None, "num_labels": None}
+    if y.ndim == 2 and y.shape[0] == count:
+        row = "y.ravel()" if y.shape[1] == 1 else "y.argmax(1) if they are one-hot"
+        raise invalid(f"y has the shape {y.shape}; for {count} inputs it must be ({count},), class indices: {row}.")
     if y.dtype.kind not in "iu":
         raise invalid(
             f"y is of type {y.dtype}; labels are class indices: y.astype('int64') if that is what they are; "

@@ -59,7 +59,11 @@ class Splitting(BaseModel):
         length = self._length(span)
         if 1.5 <= length <= MOST_OFFSETS:
             return None
-        return f"splitting takes 2 to {MOST_OFFSETS} offsets, not {length:.6g}; choose another sigma"
+        one = self.sigma / length
+        return (
+            f"splitting takes 2 to {MOST_OFFSETS} offsets, not {length:.6g}: choose a sigma between {2 * one:.4g} and "
+            f"{min(1e3, 0.999 * MOST_OFFSETS * one):.4g}"
+        )
 
     def cost(self, span: float | None = None) -> int:
         """Units of progress an input is: offsets."""

@@ -24,6 +24,12 @@ LEAST_ALPHA = 1e-300  # its parts, for inputs and outputs, are numbers yet
 LEAST_SIGMA = 1e-28  # values are drawn as fine as 2^-31 sigma, which is yet a normal number of float32
 
 
+def _below(value: float) -> str:
+    """A positive number in four digits, rounded down."""
+    step = 10.0 ** (math.floor(math.log10(value)) - 3)
+    return f"{math.floor(value / step) * step:.4g}"
+
+
 class Smoothed(BaseModel, ABC):
     """What is asked of the smoothed network g, by Monte Carlo: the noise that makes g of the network, and alpha."""
 
@@ -201,7 +207,7 @@ class Smoothing(Smoothed):
             return None
         return (
             f"not even {self.n} samples that all agree certify {self.target_radius} in {self.norm} at sigma = "
-            f"{self.sigma} and alpha = {self.alpha}: the most is {most:.4g}. Raise n or sigma, or ask for less."
+            f"{self.sigma} and alpha = {self.alpha}: the most is {_below(most)}. Raise n or sigma, or ask for less."
         )
 
     def _most(self) -> float:
