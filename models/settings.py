@@ -49,9 +49,11 @@ class Settings(BaseSettings):
     max_dataset_bytes: int = Field(
         default=4 * GIB, ge=2**20, description="Largest data set accepted, in bytes of its inputs as float32."
     )
-    intake_seconds: int = Field(default=120, ge=1, description="CPU time that reading one upload may take.")
+    intake_seconds: int = Field(
+        default=120, ge=1, description="CPU time that reading one upload may take; a lower ulimit holds."
+    )
     intake_memory_bytes: int = Field(
-        default=8 * GIB, ge=GIB, description="Address space that reading one upload may take."
+        default=8 * GIB, ge=GIB, description="Address space that reading one upload may take; a lower ulimit holds."
     )
     lease_seconds: float = Field(
         default=15.0, ge=1, description="A worker silent for this long has lost its work to the next one."

@@ -8,18 +8,24 @@ import errno
 import json
 import sys
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
 
 from models.problems import Problem
-from workers.confine import confine, die_with_parent
+from workers.confine import confine, die_with_parent, inherited
+from workers.limits import exceeded
 from workers.rejected import Json, Rejected
 
-# Of torch on the CPU, and of onnxruntime: neither has an exception of its own for it.
-ALLOCATION_FAILED = ("can't allocate memory", "bad allocation", "bad_alloc")
+# Of torch on the CPU, of onnxruntime, of the dynamic linker and of threads: none has an exception of its own for it.
+ALLOCATION_FAILED = (
+    *("can't allocate memory", "cannot allocate memory", "bad allocation", "bad_alloc"),
+    *("cannot map", "failed to map", "can't start new thread"),
+)
+ERRORS = {errno.EFBIG: "file_bytes", errno.EMFILE: "open_files", errno.ENOMEM: "memory_bytes"}
 
 
-def read(order: Json) -> Json:
-    """The answer to an order."""
+def read(order: Json, lower: Mapping[str, int]) -> Json:
+    """The answer to an order; ``lower``: limits that this process was started with."""
     try:
         if order["noun"] == "model":
             from workers.read_model import read_model
@@ -32,22 +38,32 @@ def read(order: Json) -> Json:
         return {"problem": no.document}
     except Exception as error:
         traceback.print_exc()
-        return {"problem": _failed(error, order["limits"])}
+        name = _limit(error)
+        if name is not None:
+            return {"problem": exceeded(name, order["limits"], lower)}
+        return {
+            "problem": Problem.INTERNAL_ERROR.document("Reading the file failed in a way that radii does not know.")
+        }
 
 
-def _failed(error: Exception, limits: Json) -> Json:
-    if isinstance(error, MemoryError) or any(words in str(error) for words in ALLOCATION_FAILED):
-        return Problem.INTAKE_LIMIT.document(f"It needed more than {limits['memory_bytes']} bytes of memory.")
-    if isinstance(error, OSError) and error.errno == errno.EFBIG:
-        return Problem.INTAKE_LIMIT.document(f"It needed a file of more than {limits['file_bytes']} bytes.")
-    return Problem.INTERNAL_ERROR.document("Reading the file failed in a way that radii does not know.")
+def _limit(error: BaseException | None) -> str | None:
+    """The limit that an error, or what it came from, tells of."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in ERRORS:
+            return ERRORS[error.errno]
+        said = str(error).lower()
+        if isinstance(error, MemoryError) or any(words in said for words in ALLOCATION_FAILED):
+            return "memory_bytes"
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def main() -> None:
     die_with_parent()
     order = json.load(sys.stdin)
+    lower = inherited(order["limits"])
     confine(**order["limits"])
-    Path("answer.json").write_text(json.dumps(read(order), allow_nan=False))
+    Path("answer.json").write_text(json.dumps(read(order, lower), allow_nan=False))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Runs ``workers.read_upload`` on a stranger's bytes: a process without credentials, with limits, in an empty folder.
 
 It gets paths, never the database, the broker or the noise secret. It confines itself before it opens the first file,
-and no limit can be raised again. What it leaves behind is read as data of bounded size.
+and no limit can be raised again; where the worker itself runs under a lower one, that one holds. What it leaves behind
+is read as data of bounded size.
 """
 
 import json
@@ -20,8 +21,10 @@ from models.base import Json
 from models.problems import Problem
 from models.settings import Settings
 from workers.child import Ended
+from workers.confine import inherited
 from workers.desk import Inbox
 from workers.environment import bare_environment
+from workers.limits import exceeded, limits_of
 
 log = logging.getLogger(__name__)
 
@@ -36,13 +39,12 @@ class Sandbox:
     def __init__(self, folder: Path, order: Json, settings: Settings) -> None:
         self.folder = folder
         self.settings = settings
-        limits = {
-            "cpu_seconds": settings.intake_seconds,
-            "memory_bytes": settings.intake_memory_bytes,
-            "file_bytes": 2 * settings.max_dataset_bytes + 2**20,  # float64 in Fortran order is unpacked as it is
-        }
+        self.limits = limits_of(settings)
+        self.inherited = inherited(self.limits)
+        if self.inherited:
+            log.warning("intake runs under limits that this worker was started with: %s", self.inherited)
         self._order, self._log = folder / "order.json", folder / "log"
-        self._order.write_text(json.dumps({**order, "limits": limits}))
+        self._order.write_text(json.dumps({**order, "limits": self.limits}))
         with self._order.open() as stdin, self._log.open("wb") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "workers.read_upload"],
@@ -80,15 +82,21 @@ class Sandbox:
             file.seek(max(0, self._log.stat().st_size - LOG_BYTES))
             said = file.read().decode(errors="replace")
         log.warning("intake ended with status %s: %s", status, said)
-        settings = self.settings
-        if late or status == -signal.SIGXCPU:
-            return limit(f"It took longer than {settings.intake_seconds} s of CPU time, or twice that by the clock.")
-        # SIGKILL is the kernel's, short of memory; C++ aborts when it gets none.
-        if status == -signal.SIGKILL or "bad_alloc" in said:
-            return limit(f"It needed more than {settings.intake_memory_bytes} bytes of memory, or than there is.")
+        if late:
+            seconds = self.settings.intake_seconds
+            detail = f"It took longer than {seconds} s of CPU time, or twice that by the clock."
+            return {"problem": Problem.INTAKE_LIMIT.document(detail)}
+        if status == -signal.SIGXCPU:
+            return self._exceeded("cpu_seconds")
+        # SIGKILL is the kernel's, short of memory; C++ aborts when it gets none. Where the worker itself was started
+        # with little address space, the dynamic linker and OpenBLAS have ways of their own to end.
+        if status == -signal.SIGKILL and "memory_bytes" not in self.inherited:
+            most = self.limits["memory_bytes"]
+            detail = f"It needed more than {most} bytes of memory, or than there is."
+            return {"problem": Problem.INTAKE_LIMIT.document(detail)}
+        if "bad_alloc" in said or "memory_bytes" in self.inherited:
+            return self._exceeded("memory_bytes")
         return None
 
-
-def limit(detail: str) -> Json:
-    """The answer when a limit was hit."""
-    return {"problem": Problem.INTAKE_LIMIT.document(detail)}
+    def _exceeded(self, name: str) -> Json:
+        return {"problem": exceeded(name, self.limits, self.inherited)}
