@@ -2,7 +2,7 @@
 #   docker build --target api -t radii-api .
 FROM python:3.11-slim AS base
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 \
-    OMP_NUM_THREADS=1 PYTHONPATH=/srv/radii RADII_DATA_DIR=/var/lib/radii
+    OMP_NUM_THREADS=1 ORT_DISABLE_TELEMETRY=1 PYTHONPATH=/srv/radii RADII_DATA_DIR=/var/lib/radii
 RUN useradd --system --uid 10001 --home-dir /var/lib/radii --create-home radii
 WORKDIR /srv/radii
 

@@ -17,6 +17,8 @@ from models.settings import Settings
 from models.tables import Certification  # noqa: F401 (registers all tables)
 from tests.service import own_database, service  # noqa: F401 (the last is a fixture)
 
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # of onnxruntime, before any test imports it
+
 # Started in the background of a shell, this process and all that it starts would ignore Ctrl-C, which tests send.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

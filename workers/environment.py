@@ -22,7 +22,13 @@ ARITHMETIC = {"NVIDIA_TF32_OVERRIDE"}
 
 def bare_environment() -> dict[str, str]:
     """What any child needs and no more: nothing in it is secret."""
-    return {"PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1", "OMP_NUM_THREADS": "1", "LC_ALL": "C.UTF-8"}
+    return {
+        "PYTHONPATH": str(ROOT),
+        "PYTHONSAFEPATH": "1",
+        "OMP_NUM_THREADS": "1",
+        "LC_ALL": "C.UTF-8",
+        "ORT_DISABLE_TELEMETRY": "1",
+    }
 
 
 def compiler() -> dict[str, str]:

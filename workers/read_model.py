@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 import torch
 from onnx import ModelProto, TensorProto
 
@@ -14,6 +13,7 @@ from models.problems import Problem
 from radii.graph import Graph, UnsupportedModel, check_batch_independence, methods, normalized, to_module
 from radii.graph.difference import difference
 from radii.graph.network import is_canonical
+from radii.runtime import onnxruntime
 from radii.shapes import rearrangement
 from workers.network import external_data, read_graph
 from workers.rejected import Json, Rejected

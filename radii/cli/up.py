@@ -20,6 +20,7 @@ from radii.cli.console import err, fail, out, plain
 from radii.cli.supervisor import Child, GaveUp, Stopped, Supervisor, tail
 from radii.client.client import DEFAULT_DATA_DIR, DEFAULT_URL
 
+TELEMETRY_OFF = {"ORT_DISABLE_TELEMETRY": "1"}  # of onnxruntime: see radii.runtime
 PATIENCE = 120.0  # seconds in which the service gets ready, on a slow and busy machine too
 
 
@@ -77,7 +78,7 @@ def _parts(chosen: Any, logs: Path) -> Iterator[Child]:
 def _environment(chosen: Any) -> dict[str, str]:
     code = settings.code_root()
     path = os.pathsep.join(filter(None, [str(code), os.environ.get("PYTHONPATH")]))
-    return {**os.environ, **chosen.environment(), "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
+    return {**os.environ, **chosen.environment(), "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **TELEMETRY_OFF}
 
 
 @contextmanager

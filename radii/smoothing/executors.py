@@ -79,9 +79,8 @@ class _OnnxRuntime:
     """On one CPU thread."""
 
     def __init__(self, graph: Graph) -> None:
-        import onnxruntime
-
         from radii.graph.writer import write_onnx  # onnx, which torch alone does not need
+        from radii.runtime import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1

@@ -63,6 +63,12 @@ def test_the_example_gives_valid_settings(monkeypatch: pytest.MonkeyPatch) -> No
     assert settings.broker == "redis://redis:6379/0"
 
 
+def test_onnxruntime_reports_to_nobody() -> None:
+    _, base = dockerfile_stages()["base"]
+    assert "ORT_DISABLE_TELEMETRY=1" in base.split()
+    assert COMPOSE["x-environment"]["ORT_DISABLE_TELEMETRY"] == "1"
+
+
 def test_build_targets_exist() -> None:
     stages = dockerfile_stages()
     assert {"api", "worker", "worker-gpu"} <= set(stages)
