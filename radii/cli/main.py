@@ -36,6 +36,7 @@ from radii.cli.options import (
     method_option,
 )
 from radii.cli.smoothed import median, predict
+from radii.cli.threads import bound_threads
 
 RESULTS = Path("results.jsonl")
 
@@ -58,6 +59,7 @@ app = typer.Typer(
 
 def main() -> None:
     """The entry point: what a command may raise becomes a message and an exit code, never a traceback."""
+    bound_threads()
     try:
         app()
     except KeyboardInterrupt:
