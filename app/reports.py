@@ -36,6 +36,14 @@ class Layer(BaseModel):
     seconds: float
 
 
+class LeftOut(BaseModel):
+    """A node that stands behind the logits."""
+
+    index: int = Field(description="Position in the file.")
+    operator: str
+    label: str = Field(description="The node's name in the file.")
+
+
 class Pairwise(BaseModel):
     """The range of the Lipschitz constants of differences of two logits."""
 
@@ -53,6 +61,11 @@ class Report(BaseModel):
     rule: str = Field(description="How the layers became one bound.")
     vacuous: bool = Field(description="Too large to certify anything useful: use smoothing.")
     notes: list[str] = Field(default=[], description="Why sharper rules could not treat a part of the network.")
+    left_out: list[LeftOut] = Field(
+        default=[],
+        description="The end of the network that keeps the order of the classes (a softmax, say); `upper` is of the "
+        "logits before it.",
+    )
     pairwise: Pairwise | None
     layers: list[Layer]
     seconds: float

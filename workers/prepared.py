@@ -27,14 +27,14 @@ class Prepared:
         self.key = key
         self.graph = graph
         self.device = device
-        self._logits = undecorated(graph)  # the same classifier; a final softmax only hides its margins
+        self._logits = undecorated(graph)  # the same classifier; a final softmax, say, only hides its margins
         self._bounds: dict[tuple[str, float], NetworkBound] = {}
         self.steady: dict[tuple[torch.dtype, Execution], bool] = {}  # whether a row's place in a batch is all the same
         self._networks: dict[tuple[bool, torch.dtype], Classifier] = {}
         self._kept: tuple[tuple[Execution, bool, torch.dtype], Classifier] | None = None
 
     def network(self, *, soft: bool = False, dtype: torch.dtype = torch.float32) -> Classifier:
-        """The classifier by torch, on the device, with gradients; if ``soft``, without a final softmax, since mean
+        """The classifier by torch, on the device, with gradients; if ``soft``, its logits (`undecorated`), since mean
         scores have a map of their own."""
         if (soft, dtype) not in self._networks:
             self._networks[soft, dtype] = self._built(Execution(executors.TORCH, START), soft, dtype)
@@ -66,7 +66,7 @@ class Prepared:
     def bound(self, method: Lipschitz) -> NetworkBound:
         key = (method.bound, method.rtol)
         if key not in self._bounds:
-            self._bounds[key] = network_bound(self._logits, bound=method.bound, rtol=method.rtol)
+            self._bounds[key] = network_bound(self.graph, bound=method.bound, rtol=method.rtol)
         return self._bounds[key]
 
 

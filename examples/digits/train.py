@@ -166,8 +166,8 @@ def smoothed_radii(graph: Graph, x: Tensor) -> list[tuple[int | None, float]]:
 
 def bounded_radii(graph: Graph, x: Tensor) -> list[tuple[int | None, float]]:
     """Prediction and radius of each image by the network's Lipschitz bound (0: abstained)."""
-    logits = to_module(graph, dtype=torch.float64)(x.double())
-    margins = margin_radius(logits, network_bound(graph), norms=x.double().flatten(1).norm(dim=1))
+    bound = network_bound(graph)
+    margins = margin_radius(bound.logits(x), bound, norms=x.double().flatten(1).norm(dim=1))
     return [(margin.prediction, margin.radius or 0.0) for margin in margins]
 
 

@@ -32,12 +32,12 @@ def command(
     method = checked(question)
     assert isinstance(method, Lipschitz)
     with network.obstacles_told(file, verdict="bounded", as_json=as_json):
-        from radii.graph import normalized, undecorated
+        from radii.graph import normalized
         from radii.lipschitz import network_bound
 
         graph = network.read(file, external_data, **options)
         try:
-            graph = undecorated(normalized(graph, *(_one_or_all(value) for value in (mean, std))))
+            graph = normalized(graph, *(_one_or_all(value) for value in (mean, std)))
         except ValueError as error:
             fail(str(error), code=2)
         with err.status(f"bounding {len(graph.nodes)} layers"):
@@ -59,6 +59,9 @@ def _print(found: Json) -> None:
         facts.add_row("pairs of logits", f"{above(pairs['min'])} to {above(pairs['max'])}")
         if pairs["max"] > 0:
             facts.add_row("a margin of 1", f"certifies a radius of {below(1 / pairs['max'])} or more")
+    if found["left_out"]:
+        names = ", ".join(f"{plain(node['operator'])} (node {node['index']})" for node in found["left_out"])
+        facts.add_row("left out", f"{names}: keeps the order of the classes; the bound is of the logits before it")
     for note in found.get("notes", ()):
         facts.add_row("note", plain(note))
     if found["vacuous"]:

@@ -11,11 +11,12 @@ from radii.graph.architectures import from_weights
 from radii.graph.canonical import from_canonical, to_canonical
 from radii.graph.composition import Task, composed
 from radii.graph.cone import with_cones
+from radii.graph.ends import left_out, undecorated
 from radii.graph.errors import Obstacle, UnsupportedModel
 from radii.graph.independence import check_batch_independence
 from radii.graph.ir import Graph, Node, Operator
 from radii.graph.limits import Limits
-from radii.graph.methods import methods, normalized, undecorated
+from radii.graph.methods import methods, normalized
 from radii.graph.module import to_module
 from radii.graph.network import read_network
 from radii.graph.ops import OPERATORS, operators
@@ -34,6 +35,7 @@ __all__ = [
     "composed",
     "from_canonical",
     "from_weights",
+    "left_out",
     "methods",
     "normalized",
     "operators",

@@ -8,7 +8,8 @@ import numpy as np
 
 from radii.float32 import LARGEST, LEAST_NORMAL
 from radii.graph.composition import Task
-from radii.graph.cone import pruned, with_cones
+from radii.graph.cone import with_cones
+from radii.graph.ends import undecorated
 from radii.graph.ir import Graph, Node
 from radii.graph.ops.elementwise import Div, Sub
 from radii.graph.rules import Unbounded
@@ -45,9 +46,9 @@ def _not(kind: str, reason: str, remedy: str) -> Json:
 
 
 def _unbounded(graph: Graph) -> list[Json]:
-    """The nodes without a Lipschitz bound."""
+    """The nodes without a Lipschitz bound, of those that a bound is taken of."""
     reasons = []
-    graph = with_cones(graph)
+    graph = with_cones(undecorated(graph))
     for node in graph.nodes:
         rule = node.operator.lipschitz(*graph.input_shapes(node))
         if isinstance(rule, Unbounded):
@@ -60,23 +61,6 @@ def _unbounded(graph: Graph) -> list[Json]:
                 }
             )
     return reasons
-
-
-def undecorated(graph: Graph) -> Graph:
-    """The graph without a Softmax or LogSoftmax over the classes at its end.
-
-    Both keep the order of the classes, so it is the same classifier, at every input; its outputs are the logits
-    themselves, of which a Lipschitz bound certifies more: each pair of classes has a constant of its own.
-    """
-    made = {node.output: node for node in graph.nodes}
-    output = graph.output
-    while output in made and made[output].operator.name in ("Softmax", "LogSoftmax"):
-        (output,) = made[output].inputs
-    return (
-        graph
-        if output == graph.output
-        else Graph.build(graph.input, graph.input_shape, output, pruned(graph.nodes, output))
-    )
 
 
 def normalized(graph: Graph, mean: float | Sequence[float], std: float | Sequence[float]) -> Graph:

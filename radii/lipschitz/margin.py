@@ -32,13 +32,15 @@ class Margin(NamedTuple):
 def margin_radius(logits: LogitsLike, bound: NetworkBound, *, norms: LogitsLike) -> list[Margin]:
     """The certified l2 radius of each input: ``min_j (z_y - z_j - error) / L_yj``, rounded down.
 
-    What is claimed: within the radius, the graph's function in real arithmetic, with the weights as stored, has its
-    largest logit at ``prediction``. The logits must come from a float64 evaluation of the graph
-    (``to_module(graph, dtype=torch.float64)``); what that evaluation may have lost is bounded by
-    :mod:`radii.lipschitz.forward` and subtracted from the margin.
+    What is claimed: within the radius, the network in real arithmetic, with the weights as stored, has its largest
+    logit, and so its largest output, at ``prediction``. The logits are those of ``bound.graph``, evaluated in float64
+    as ``bound.logits(x)`` does it; what that may have lost is bounded by :mod:`radii.lipschitz.forward` and subtracted
+    from the margin. The outputs of a file are others where ``bound.left_out`` names nodes: of probabilities a radius
+    would be several times too small, of outputs that an end has stretched (times three, an exponential) it would be
+    **false**.
 
     Args:
-        logits: (N, K), float64.
+        logits: (N, K), float64: ``bound.logits(x)``.
         bound: the network's.
         norms: (N,) l2 norms of the inputs the logits belong to, or upper bounds of them.
 
@@ -50,9 +52,7 @@ def margin_radius(logits: LogitsLike, bound: NetworkBound, *, norms: LogitsLike)
         check_float64(logits.device)
     z, sizes = _array(logits), _array(norms)
     if z.dtype != np.float64:
-        raise ValueError(
-            f"logits must be evaluated in float64, not {z.dtype}: use to_module(graph, dtype=torch.float64)"
-        )
+        raise ValueError(f"logits must be evaluated in float64, not {z.dtype}: use bound.logits(x)")
     if z.ndim != 2 or z.shape[1] != bound.num_classes or sizes.shape != z.shape[:1]:
         raise ValueError(
             f"logits of shape (N, {bound.num_classes}) and N norms are needed, not {z.shape} and {sizes.shape}"

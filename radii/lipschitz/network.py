@@ -14,10 +14,11 @@ from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from radii.bounds import BoundName
 from radii.files import external_data
-from radii.graph import Graph, Node, Obstacle, read_network, with_cones
+from radii.graph import Graph, Node, Obstacle, Task, left_out, read_network, to_module, undecorated, with_cones
 from radii.graph.rules import Convolution, Dense, Rule
 from radii.lipschitz.chain import Walk
 from radii.lipschitz.compose import SQRT2
@@ -78,6 +79,8 @@ class NetworkBound:
         seconds: wall time of the bound.
         notes: why sharper rules could not treat a part of the network, one sentence each.
         error: what rounding does to logits evaluated in float64, see :mod:`radii.lipschitz.forward`.
+        graph: the network whose outputs are those logits, see :func:`radii.graph.undecorated`.
+        left_out: the nodes of the file that stand behind the logits: a softmax, say.
     """
 
     upper: Upper
@@ -87,7 +90,18 @@ class NetworkBound:
     num_classes: int
     seconds: float
     error: ForwardError = field(repr=False)
+    graph: Graph = field(repr=False)
+    left_out: tuple[Node, ...] = field(default=(), repr=False)
     notes: tuple[str, ...] = ()
+
+    def logits(self, x: npt.ArrayLike | torch.Tensor) -> torch.Tensor:
+        """(N, K) logits of inputs (N, *input_shape), evaluated in float64 on the CPU: those that this is a bound of,
+        which the outputs of the file need not be."""
+        with torch.no_grad():
+            logits: torch.Tensor = to_module(self.graph, dtype=torch.float64)(
+                torch.as_tensor(x, dtype=torch.float64, device="cpu")
+            )
+        return logits
 
     @property
     def vacuous(self) -> bool:
@@ -124,6 +138,9 @@ class NetworkBound:
             "rule": self.rule,
             "vacuous": self.vacuous,
             "notes": list(self.notes),
+            "left_out": [
+                {"index": node.index, "operator": node.operator.name, "label": node.label} for node in self.left_out
+            ],
             "pairwise": pairwise,
             "layers": [asdict(layer) | {"seconds": round(layer.seconds, 6)} for layer in self.layers],
             "seconds": round(self.seconds, 3),
@@ -131,7 +148,11 @@ class NetworkBound:
 
 
 def network_bound(
-    network: Graph | str | PathLike[str], *, bound: BoundName = "auto", rtol: float = 1e-6
+    network: Graph | str | PathLike[str],
+    *,
+    bound: BoundName = "auto",
+    rtol: float = 1e-6,
+    task: Task = "classifier",
 ) -> NetworkBound:
     """An l2 Lipschitz constant of a network's logits: a product along chains, a sum at sums, or sharper rules.
 
@@ -143,6 +164,9 @@ def network_bound(
         bound: ``product``; ``combettes-pesquet`` (:mod:`radii.lipschitz.combettes`); ``eclipse``
             (:mod:`radii.lipschitz.eclipse`); ``auto``: the smallest of them, for each pair of classes too.
         rtol: as in :func:`matrix_norm` and :func:`conv_norm`.
+        task: of a classifier an end that keeps the order of the classes (a softmax, a temperature, ...) is left out, as
+            :func:`radii.graph.undecorated` does it, for a graph as for a file; of all others the outputs themselves are
+            bounded.
 
     Raises:
         UnboundedModel: a node has no useful constant; all such nodes are listed.
@@ -153,7 +177,9 @@ def network_bound(
     check_rtol(rtol)
     if bound not in get_args(BoundName):
         raise ValueError(f"bound must be one of {', '.join(get_args(BoundName))}, not {bound!r}")
-    graph = with_gathers(with_cones(network if isinstance(network, Graph) else _read(Path(network))))
+    given = network if isinstance(network, Graph) else _read(Path(network), task)
+    bounded = undecorated(given) if task == "classifier" else given
+    graph = with_gathers(with_cones(bounded))
     rules = [node.operator.lipschitz(*graph.input_shapes(node)) for node in graph.nodes]
     norms, seconds = node_norms(graph, rules, rtol)
     walk = Walk(graph, rules, norms)
@@ -180,6 +206,8 @@ def network_bound(
         num_classes=graph.num_classes,
         seconds=time.perf_counter() - started,
         error=forward_error(graph, rules, norms),
+        graph=bounded,
+        left_out=() if bounded is given else left_out(given),
         notes=tuple(search.notes),
     )
 
@@ -199,9 +227,9 @@ def _pairwise(
     return pairs
 
 
-def _read(path: Path) -> Graph:
+def _read(path: Path, task: Task) -> Graph:
     beside = {file.name: file.read_bytes() for file in external_data(path)}
-    return read_network(path.read_bytes(), external_data=beside)
+    return read_network(path.read_bytes(), external_data=beside, task=task)
 
 
 def _record(

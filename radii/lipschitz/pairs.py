@@ -1,12 +1,13 @@
-"""A Lipschitz constant for each difference of two logits, where the network ends in a dense layer."""
+"""A Lipschitz constant for each difference of two logits, where the network ends in a dense layer, or joins them."""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from radii.graph import Graph
-from radii.graph.rules import Dense, Rule, Sum
+from radii.graph import Graph, Node
+from radii.graph.rules import Concat, Dense, Rule, Sum
+from radii.lipschitz.compose import SQRT2
 from radii.lipschitz.rounding import Upper, as_float64, gamma, product_up, scaled, up
 
 MOST_CLASSES = 2048  # the matrix of pairs grows as its square: 32 MiB
@@ -16,10 +17,11 @@ RENAMES = frozenset({"Identity", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "
 def pairwise_constants(
     graph: Graph, rules: Sequence[Rule], constants: Mapping[str, Upper], cap: float
 ) -> npt.NDArray[np.float64] | None:
-    """(K, K) upper bounds ``||w_y - w_j|| L_features``, at most ``cap``; None if the last layer is not dense.
+    """(K, K) upper bounds ``||w_y - w_j|| L_features``, at most ``cap``; None if the last layer is not dense. Of logits
+    that several activations are joined to (0 and the one of a binary classifier, say): ``L_y + L_j``.
 
-    Behind the dense layer, biases, scalar multiples of the form of a :class:`Sum` and changes of shape are followed;
-    anything else (a softmax, say) ends the search, since it mixes or bends the logits.
+    Behind that, biases, scalar multiples of the form of a :class:`Sum` and changes of shape are followed; anything
+    else ends the search, since it mixes or bends the logits.
 
     Args:
         constants: a Lipschitz constant of every activation with respect to the network's input.
@@ -35,6 +37,8 @@ def pairwise_constants(
             case Dense(weight=weight) if len(weight) == graph.num_classes:
                 factor = product_up((scale, constants[node.inputs[0]]))
                 return np.minimum(distances(weight, factor), cap)
+            case Concat() if node.operator.name == "Concat" and graph.shapes[name] == (graph.num_classes,):
+                return np.minimum(_joined(graph, node, constants, scale), cap)
             case Sum(coefficients=(coefficient,), exact=True):
                 scale = product_up((scale, abs(coefficient)))
             case _ if node.operator.name in RENAMES:
@@ -45,6 +49,17 @@ def pairwise_constants(
         if graph.shapes[name] != (graph.num_classes,):
             return None
     return None
+
+
+def _joined(graph: Graph, node: Node, constants: Mapping[str, Upper], scale: Upper) -> npt.NDArray[np.float64]:
+    """(K, K) constants of differences of entries of the activations that ``node`` joins, times ``scale``."""
+    sizes = [graph.shapes[name][0] for name in node.inputs]
+    parts = np.repeat(np.arange(len(sizes)), sizes)
+    each = np.array([constants[name] for name in node.inputs])[parts]
+    together = np.array([product_up((SQRT2, constants[name])) for name in node.inputs])[parts]
+    pairs = np.where(parts[:, np.newaxis] == parts, together, np.nextafter(each[:, np.newaxis] + each, np.inf))
+    pairs[np.diag_indices_from(pairs)] = 0
+    return np.where(pairs > 0, np.nextafter(pairs * scale, np.inf), 0.0)
 
 
 def distances(weight: npt.NDArray[np.floating], factor: float) -> npt.NDArray[np.float64]:

@@ -105,7 +105,10 @@ class Smoothed(BaseModel, ABC):
     def votes_depend_on(self) -> dict[str, object]:
         """What of the method, with model and input, settles each sample; later fields count where they are set."""
         asks = {"kind", "alpha", "n0", "n", "mode", "target_radius", "radius", "norm", "family_wise", "cross_check"}
-        return {"noise": self.noise, **self.model_dump(exclude=asks | {"grid"}, exclude_defaults=True)}
+        known = {"noise": self.noise, **self.model_dump(exclude=asks | {"grid"}, exclude_defaults=True)}
+        # Once scores were of a file's outputs less a Softmax; now they are of what stands before any end that keeps the
+        # order of the classes, which of some files are other scores.
+        return known | {"scores": "soft, of logits"} if self.soft else known
 
     @abstractmethod
     def cost(self, span: float | None = None) -> int:

@@ -50,9 +50,7 @@ def test_every_layer_and_the_network(tmp_path: Path) -> None:
 
 def test_a_vacuous_bound_says_what_to_do(tmp_path: Path) -> None:
     file = tmp_path / "steep.onnx"
-    file.write_bytes(
-        model([node("Mul", ["x", "c"], "m"), node("Flatten", ["m"])], (6,), {"c": np.full((1,), 1e6, "f4")})
-    )
+    file.write_bytes(model([node("MatMul", ["x", "c"])], (6,), {"c": np.full((6, 2), 1e6, "f4")}))
     answer = lipschitz(file, columns=80)
     assert answer.returncode == 0
     for words in ("vacuous", "Use smoothing"):
@@ -62,8 +60,8 @@ def test_a_vacuous_bound_says_what_to_do(tmp_path: Path) -> None:
 
 def test_every_obstacle_is_named_with_its_remedy(tmp_path: Path) -> None:
     file = tmp_path / "gate.onnx"
-    steps = [node("Mul", ["x", "x"], "s"), node("Exp", ["s"], "e"), node("Flatten", ["e"])]
-    file.write_bytes(model(steps, (6,)))
+    steps = [node("Mul", ["x", "x"], "s"), node("Exp", ["s"], "e"), node("MatMul", ["e", "w"])]
+    file.write_bytes(model(steps, (6,), {"w": np.ones((6, 2), "f4")}))
     answer = lipschitz(file)
     assert (answer.returncode, answer.stdout) == (1, "")
     for words in ("has no useful Lipschitz bound", "Exp", "Use smoothing"):
@@ -144,8 +142,8 @@ def test_a_certification_rests_on_the_same_bound(radii: Radii, service: Service,
 def test_the_service_refuses_what_has_no_bound_and_names_every_obstacle(
     radii: Radii, service: Service, folder: Path
 ) -> None:
-    steps = [node("Mul", ["x", "x"], "s"), node("Exp", ["s"], "e"), node("Flatten", ["e"])]
-    (folder / "gate.onnx").write_bytes(model(steps, (6,)))
+    steps = [node("Mul", ["x", "x"], "s"), node("Exp", ["s"], "e"), node("MatMul", ["e", "w"])]
+    (folder / "gate.onnx").write_bytes(model(steps, (6,), {"w": np.ones((6, 2), "f4")}))
     np.savez(folder / "gate.npz", x=np.zeros((2, 6), "f4"))
     done = radii("certify", "gate.onnx", "gate.npz", "--method", "lipschitz")
     assert (done.returncode, done.stdout) == (1, "")

@@ -131,7 +131,7 @@ def slopes_bounded(case: Case, graph: Graph) -> None:
     assert found.dtype == torch.bfloat16
     assert found.shape == y.shape
     try:
-        upper = network_bound(graph).upper
+        upper = network_bound(graph, task="regressor").upper
     except UnboundedModel as problem:
         assert {obstacle.operator for obstacle in problem.obstacles} <= operators_of(case)
         assert re.search("unbounded|jumps", OPERATORS[case.operator].behaviour)

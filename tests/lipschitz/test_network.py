@@ -87,7 +87,7 @@ def test_no_slope_exceeds_the_bound(name):
 def test_composition(network, upper):
     torch.manual_seed(1)
     layer = nn.Linear(5, 5)
-    bound = network_bound(graph_of(network(layer), (5,)), bound="product")
+    bound = network_bound(graph_of(network(layer), (5,)), bound="product", task="regressor")
     expected = upper(np.linalg.norm(layer.weight.detach().double().numpy(), 2))
     assert expected * (1 - 1e-13) <= bound.upper <= expected * (1 + 1e-6)
 
