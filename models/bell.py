@@ -47,6 +47,8 @@ def celery_app(settings: Settings) -> Celery:
         worker_hijack_root_logger=False,
         worker_cancel_long_running_tasks_on_connection_loss=False,
         broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,  # a worker outlives a broker that is away for hours,
+        broker_channel_error_retry=True,  # and one that answers and refuses, as Redis does whose disk or memory is full
         broker_connection_timeout=2.0,
         broker_transport_options={
             "visibility_timeout": 86_400,  # above the longest shard; the sweeper is what brings work back
