@@ -10,7 +10,7 @@ from app.formats import refuse_other_datasets
 from app.models import named_upload, patience
 from app.parameters import PAGE, IdCursor, Limit, checked_id, missing
 from app.schema import Id, Input, Text, represented
-from app.service import InService
+from app.service import NEEDS_ROOM, InService
 from models.repositories import intake, pages
 from models.states import IntakeState
 from models.tables import Dataset
@@ -57,6 +57,7 @@ def shown(row: Dataset) -> DatasetOut:
 @router.post(
     "/datasets",
     status_code=202,
+    dependencies=NEEDS_ROOM,
     response_model=DatasetOut,
     responses={200: {"description": "The same bytes are this data set already.", "model": DatasetOut}},
     summary="Register a data set",

@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Match
 
 from models.problems import Problem
+from models.storage import StorageFull
 from radii.methods import METHODS
 
 log = logging.getLogger(__name__)
@@ -81,6 +82,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(ClientDisconnect, _gone)
+    app.add_exception_handler(StorageFull, _full)
     for error in (OperationalError, InterfaceError, NoFreeConnection):
         app.add_exception_handler(error, _database_down)
 
@@ -136,6 +138,11 @@ _TAGS = {("method", kind) for kind in METHOD_KINDS}
 
 def _gone(_request: Request, _error: Exception) -> Response:
     return answer(Problem.INVALID_REQUEST, "the connection closed before the request was complete")  # nobody reads it
+
+
+def _full(_request: Request, error: Exception) -> Response:
+    log.warning("refused for want of space: %s", error)
+    return answer(Problem.STORAGE_FULL, str(error))
 
 
 def _database_down(_request: Request, error: Exception) -> Response:

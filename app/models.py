@@ -13,7 +13,7 @@ from app.errors import invalid
 from app.formats import CANONICAL, CANONICAL_WEIGHTS, ONNX, SAFETENSORS, model_format
 from app.parameters import PAGE, IdCursor, Limit, checked_id, missing
 from app.schema import Id, Input, Text, represented
-from app.service import InService
+from app.service import NEEDS_ROOM, InService
 from models.repositories import intake, pages, uploads
 from models.states import IntakeState
 from models.tables import Model, Upload
@@ -166,6 +166,7 @@ def shown(row: Model) -> ModelOut:
 @router.post(
     "/models",
     status_code=202,
+    dependencies=NEEDS_ROOM,
     response_model=ModelOut,
     responses={200: {"description": "The same bytes and settings are this model already.", "model": ModelOut}},
     summary="Register a model",

@@ -9,6 +9,7 @@ from fastapi import Depends, Request
 from models.blobs import Blobs
 from models.database import Database
 from models.settings import Settings
+from models.storage import require
 
 
 @dataclass(frozen=True)
@@ -29,3 +30,10 @@ def _of(request: Request) -> Service:
 
 
 InService = Annotated[Service, Depends(_of)]
+
+
+def _room(service: InService) -> None:
+    require(service.settings.data_dir)
+
+
+NEEDS_ROOM = [Depends(_room)]  # of a call that makes something: refused (storage-full) while there is no space for it

@@ -18,7 +18,7 @@ from app.errors import invalid
 from app.parameters import PAGE
 from app.results import page
 from app.schema import Id, Input, represented
-from app.service import InService, Service
+from app.service import NEEDS_ROOM, InService, Service
 from models.base import Json
 from models.repositories import certifications, intake
 from models.repositories.intake import Intaken
@@ -73,6 +73,7 @@ class CertificationEnded(CertificationOut):
 @router.post(
     "/certifications",
     status_code=202,
+    dependencies=NEEDS_ROOM,
     response_model=CertificationOut,
     responses={200: {"description": "It ended while the request waited.", "model": CertificationEnded}},
     summary="Start a certification",

@@ -1,6 +1,5 @@
 """Uploads: raw bytes, streamed to disk, hashed and counted; never parsed here."""
 
-import errno
 import re
 from base64 import b64decode
 from collections.abc import AsyncIterator
@@ -12,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 
 from app.errors import Refusal
 from app.service import InService, Service
+from models import storage
 from models.blobs import DigestMismatch, TooLarge
 from models.problems import Problem
 from models.repositories import uploads
@@ -53,18 +53,16 @@ async def create(request: Request, service: InService) -> UploadOut:
     """Send the file as the raw request body, e.g. `curl --data-binary @model.onnx`."""
     limit = service.settings.max_upload_bytes
     too_large = Refusal(Problem.UPLOAD_TOO_LARGE, f"an upload has at most {limit} bytes here")
-    if int(request.headers.get("content-length", "0")) > limit:
+    declared = int(request.headers.get("content-length", "0"))
+    if declared > limit:
         raise too_large
+    storage.require(service.blobs.root, declared)
     try:
         sha256, size = await service.blobs.receive(_some(request), limit, expected=_declared_digest(request))
     except TooLarge:
         raise too_large from None
     except DigestMismatch as mismatch:
         raise Refusal(Problem.DIGEST_MISMATCH, str(mismatch)) from None
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise Refusal(Problem.UNAVAILABLE, "the blob store is full: nothing was kept") from error
     return await run_in_threadpool(_noted, service, sha256, size)
 
 

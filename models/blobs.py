@@ -6,9 +6,11 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import AsyncIterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from models import storage
 
 BLOCK = 1 << 20
 
@@ -40,16 +42,17 @@ class Blobs:
     ) -> tuple[str, int]:
         """Keep what ``stream`` yields; its (sha256, size in bytes).
 
-        Raises ``TooLarge`` past ``limit`` bytes, ``DigestMismatch`` if the sha256 is not ``expected``.
+        Raises ``TooLarge`` past ``limit`` bytes, ``DigestMismatch`` if the sha256 is not ``expected``, and
+        ``StorageFull``; nothing is kept then.
         """
-        draft = self.draft()
         digest, size = hashlib.sha256(), 0
-        try:
+        with self._drafted() as draft:
             with draft.open("xb") as file:
                 async for block in stream:
                     size += len(block)
                     if size > limit:
                         raise TooLarge(f"more than {limit} bytes")
+                    storage.require(self.root, len(block))
                     digest.update(block)
                     file.write(block)
                 file.flush()
@@ -57,13 +60,21 @@ class Blobs:
             if expected not in (None, digest.hexdigest()):
                 raise DigestMismatch(f"the sha-256 of the {size} bytes that arrived is {digest.hexdigest()}")
             self._place(draft, digest.hexdigest())
-        finally:
-            draft.unlink(missing_ok=True)
         return digest.hexdigest(), size
 
     def draft(self) -> Path:
         """A fresh path for a file that ``adopt`` may take over."""
         return self.drafts / secrets.token_hex(16)
+
+    @contextmanager
+    def _drafted(self) -> Iterator[Path]:
+        """A fresh path, whose file is gone after the block unless it was placed. Raises ``StorageFull``."""
+        draft = self.draft()
+        try:
+            with storage.reported():
+                yield draft
+        finally:
+            draft.unlink(missing_ok=True)
 
     def forget_drafts(self, *, older_than: float) -> None:
         """Remove drafts that nobody has touched for ``older_than`` seconds: their writers were killed."""
@@ -81,14 +92,15 @@ class Blobs:
         return sha256
 
     def keep(self, content: bytes) -> str:
-        """Keep a few bytes; their sha256."""
+        """Keep a few bytes; their sha256. Raises ``StorageFull``."""
         sha256 = hashlib.sha256(content).hexdigest()
-        draft = self.draft()
-        with draft.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        self._place(draft, sha256)
+        storage.require(self.root, len(content))
+        with self._drafted() as draft:
+            with draft.open("xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            self._place(draft, sha256)
         return sha256
 
     def _place(self, draft: Path, sha256: str) -> None:

@@ -6,9 +6,10 @@ the one that this database's certificates were made with.
 
 import fcntl
 import hashlib
+import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from alembic import command
@@ -22,6 +23,7 @@ from models.blobs import Blobs
 from models.database import Database
 from models.repositories import keys
 from models.settings import Settings, keep
+from models.storage import StorageFull, reported
 from models.tables import Fact
 
 ROOT = Path(__file__).parent.parent
@@ -84,6 +86,11 @@ def check_secret(session: Session, settings: Settings) -> None:
 
 if __name__ == "__main__":
     try:
-        bootstrap(Settings())
+        with reported():
+            bootstrap(Settings())
     except WrongSecretError as error:
         sys.exit(f"radii: {error}")
+    except StorageFull as error:
+        with suppress(OSError):  # the log may lie on the same disk: the exit status says it too
+            print(f"radii: {error}", file=sys.stderr)
+        sys.exit(os.EX_TEMPFAIL)

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.orm import Session
 
+from models import storage
 from models.bell import Bell, Ring, silent
 
 BELLS = "bells"
@@ -29,14 +30,17 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """A session for reading one consistent state."""
-        with Session(self.engine, expire_on_commit=False) as session, session.begin():
+        """A session for reading one consistent state. Raises ``StorageFull``: sorting, too, may need the disk."""
+        with storage.reported(), Session(self.engine, expire_on_commit=False) as session, session.begin():
             yield session
 
     @contextmanager
     def write(self) -> Iterator[Session]:
-        """A session that commits at the end of the block, or not at all; its bells ring after the commit."""
-        with Session(self._writer, expire_on_commit=False) as session:
+        """A session that commits at the end of the block, or not at all; its bells ring after the commit.
+
+        Raises ``StorageFull``.
+        """
+        with storage.reported(), Session(self._writer, expire_on_commit=False) as session:
             with session.begin():
                 yield session
             bells = session.info.pop(BELLS, [])

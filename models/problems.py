@@ -43,6 +43,7 @@ class Problem(Enum):
     CONTRADICTED = ("contradicted", 500, "An attack broke more certificates than chance allows", "This is a bug in radii: do not rely on any radius of this certification. Please report it with the model and the adversarial inputs, which the results keep (`attack`).")
     BROKEN_NOISE = ("broken-noise", 500, "The noise source failed its self-test", "The worker's processor, driver or a library draws numbers of another law; nothing was certified by them. Look for what changed on that machine, or set RADII_DEVICE=cpu.")
     INTERNAL_ERROR = ("internal-error", 500, "Something failed inside radii", "This is a bug: the log of the service has the details.")
+    STORAGE_FULL = ("storage-full", 507, "The service has no space left", "Free space where the service keeps its data, then send the request again. Jobs that run wait for space, and go on by themselves.")
     UNAVAILABLE = ("unavailable", 503, "A part of the service is not reachable", "Try again shortly; /readyz says which part.")
     # fmt: on
 

@@ -4,6 +4,7 @@ import hashlib
 import os
 import secrets
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -145,6 +146,8 @@ class Settings(BaseSettings):
 
 def keep(path: Path, fresh: str) -> str:
     """The text kept in ``path`` (mode 0600); ``fresh`` if there was none. Two callers at once get one answer."""
+    with suppress(FileNotFoundError):  # first, for a full disk takes no draft
+        return path.read_text().strip()
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -6,8 +6,10 @@ import platform
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy.orm import Session
 
@@ -17,8 +19,9 @@ from models.blobs import Blobs
 from models.database import Database
 from models.problems import Problem
 from models.repositories import intake, leases, shards
-from models.repositories.leases import Claim
+from models.repositories.leases import Claim, LostClaim
 from models.settings import Settings
+from models.storage import StorageFull, room
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +41,9 @@ class LetGo(Exception):
 
 
 Inbox = SimpleQueue[Any]
+T = TypeVar("T")
+
+SPACE_SECONDS = 0.5  # between two looks whether a full disk has space again
 
 
 class Desk:
@@ -59,20 +65,51 @@ class Desk:
 
     def claim(self, noun: str, row_id: str) -> Claim | None:
         """Take the row; None if there is nothing to do about it. One tried too often ends here (worker-lost)."""
+        try:
+            return self.write(partial(self._claim, noun=noun, row_id=row_id))
+        except LetGo:
+            return None
+
+    def _claim(self, session: Session, noun: str, row_id: str) -> Claim | None:
         settings = self.settings
-        with self.database.write() as session:
-            claim = leases.claim(session, noun, row_id, worker=self.name, seconds=settings.lease_seconds)
-            if claim is None or claim.attempts <= settings.max_attempts:
-                return claim
-            detail = f"{settings.max_attempts} attempts in a row ended without progress."
-            GIVE_UP[noun](session, claim, Problem.WORKER_LOST.document(detail))
-        log.error("%s %s: gave up after %d attempts", noun, row_id, settings.max_attempts)
+        claim = leases.claim(session, noun, row_id, worker=self.name, seconds=settings.lease_seconds)
+        if claim is None or claim.attempts <= settings.max_attempts:
+            return claim
+        log.error("%s %s: gives up after %d attempts", noun, row_id, settings.max_attempts)
+        detail = f"{settings.max_attempts} attempts in a row ended without progress."
+        GIVE_UP[noun](session, claim, Problem.WORKER_LOST.document(detail))
         return None
+
+    def write(self, change: Callable[[Session], T]) -> T:
+        """What ``change`` returns, committed; on a full disk tried again until there is space. (Leases lapse meanwhile,
+        but nobody can claim either, and the fence decides who comes first.) Raises ``LetGo``, and what ``change`` does.
+        """
+        said = False
+        while True:
+            try:
+                with self.database.write() as session:
+                    return change(session)
+            except StorageFull as full:
+                if not said:
+                    log.warning("%s; waiting until there is some", full)
+                said = True
+            self.wait(SimpleQueue(), time.monotonic() + SPACE_SECONDS)
 
     def renew(self, claim: Claim) -> None:
         """Keep the row. Raises ``LostClaim``."""
-        with self.database.write() as session:
-            leases.renew(session, claim, seconds=self.settings.lease_seconds)
+        self.write(partial(leases.renew, claim=claim, seconds=self.settings.lease_seconds))
+
+    def give_back(self, claim: Claim) -> None:
+        """Let anyone take the row at once, and the attempt not count; on a full disk its lease will lapse instead."""
+        with suppress(StorageFull, LostClaim), self.database.write() as session:
+            leases.release(session, claim, blameless=True)
+
+    def wait_for_room(self, claim: Claim) -> None:
+        """Keep the row until the disk of the blobs has more than its reserve. Raises ``LostClaim`` and ``LetGo``."""
+        log.warning("%s %s: waits for space on the disk", claim.noun, claim.id)
+        while not room(self.blobs.root):
+            self.renew(claim)
+            self.wait(SimpleQueue(), time.monotonic() + SPACE_SECONDS)
 
     def wait(self, inbox: Inbox, until: float) -> Any:
         """The next thing in ``inbox``; None at the moment ``until`` (of ``time.monotonic``).

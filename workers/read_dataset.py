@@ -14,6 +14,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
+from models import storage
 from models.problems import Problem
 from workers.rejected import Json, Rejected
 
@@ -33,7 +34,7 @@ def invalid(detail: str) -> Rejected:
 def read_dataset(file: Path, folder: Path, *, max_bytes: int) -> Json:
     """Write ``x.npy`` (float32) and, if there are labels, ``y.npy`` (int64) to ``folder``; what is known of them.
 
-    Raises ``Rejected``.
+    Raises ``Rejected`` and, before it fills the disk, ``StorageFull``.
     """
     with file.open("rb") as stream:
         if stream.read(4) != b"PK\x03\x04":
@@ -78,6 +79,7 @@ def _unpack(archive: zipfile.ZipFile, info: zipfile.ZipInfo, raw: Path, max_byte
             )
         if size > max(RATIO_FROM, MAX_RATIO * packed):
             raise invalid(f"{info.filename} unpacks to {size // packed} times the size of the file: a zip bomb. {HOW}")
+        storage.require(raw.parent, size)
         missing = size
         with raw.open("xb") as file:
             while block := stream.read(min(BLOCK, missing)) if missing else b"":
@@ -180,6 +182,7 @@ class _plain:  # noqa: N801 (reads as a function)
     """A new .npy file with its header written, whose bytes are on the disk when the block ends."""
 
     def __init__(self, file: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
+        storage.require(file.parent, prod(shape) * dtype.itemsize)
         self.stream = file.open("xb")
         header = {"descr": dtype.str, "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(self.stream, header)

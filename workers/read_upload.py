@@ -1,16 +1,19 @@
 """The sandboxed child: ``python -m workers.read_upload``. Reads one upload, writes ``answer.json``, ends.
 
 The order comes on stdin. The answer is ``{"summary": ...}`` or ``{"problem": ...}``; for a data set the folder then
-holds ``x.npy`` (float32) and, with labels, ``y.npy`` (int64). A crash leaves no answer.
+holds ``x.npy`` (float32) and, with labels, ``y.npy`` (int64). A crash leaves no answer; nor does a full disk, which the
+exit status EX_TEMPFAIL stands for.
 """
 
 import errno
 import json
+import os
 import sys
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
 
+from models import storage
 from models.problems import Problem
 from workers.confine import confine, die_with_parent, inherited
 from workers.limits import exceeded
@@ -27,15 +30,12 @@ ERRORS = {errno.EFBIG: "file_bytes", errno.EMFILE: "open_files", errno.ENOMEM: "
 def read(order: Json, lower: Mapping[str, int]) -> Json:
     """The answer to an order; ``lower``: limits that this process was started with."""
     try:
-        if order["noun"] == "model":
-            from workers.read_model import read_model
-
-            return {"summary": read_model(order)}
-        from workers.read_dataset import read_dataset
-
-        return {"summary": read_dataset(Path(order["file"]), Path.cwd(), max_bytes=order["max_dataset_bytes"])}
+        with storage.reported():
+            return {"summary": _summary(order)}
     except Rejected as no:
         return {"problem": no.document}
+    except storage.StorageFull:
+        raise
     except Exception as error:
         traceback.print_exc()
         name = _limit(error)
@@ -58,12 +58,26 @@ def _limit(error: BaseException | None) -> str | None:
     return None
 
 
+def _summary(order: Json) -> Json:
+    if order["noun"] == "model":
+        from workers.read_model import read_model
+
+        return read_model(order)
+    from workers.read_dataset import read_dataset
+
+    return read_dataset(Path(order["file"]), Path.cwd(), max_bytes=order["max_dataset_bytes"])
+
+
 def main() -> None:
     die_with_parent()
     order = json.load(sys.stdin)
     lower = inherited(order["limits"])
     confine(**order["limits"])
-    Path("answer.json").write_text(json.dumps(read(order, lower), allow_nan=False))
+    try:
+        with storage.reported():
+            Path("answer.json").write_text(json.dumps(read(order, lower), allow_nan=False))
+    except storage.StorageFull:
+        sys.exit(os.EX_TEMPFAIL)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from queue import SimpleQueue
 from models.base import Json
 from models.problems import Problem
 from models.settings import Settings
+from models.storage import StorageFull
 from workers.child import Ended
 from workers.confine import inherited
 from workers.desk import Inbox
@@ -72,12 +73,14 @@ class Sandbox:
 
     def answer(self, *, late: bool) -> Json | None:
         """What it found, ``{"summary": ...}`` or ``{"problem": ...}``; None if it crashed. ``late``: it was killed at
-        its deadline."""
+        its deadline. Raises ``StorageFull``."""
         status = self.process.returncode
         if status == 0:
             with (self.folder / "answer.json").open("rb") as file:
                 answer: Json = json.loads(file.read(ANSWER_BYTES))
             return answer
+        if status == os.EX_TEMPFAIL:
+            raise StorageFull("what is in the file does not fit on the disk")
         with self._log.open("rb") as file:
             file.seek(max(0, self._log.stat().st_size - LOG_BYTES))
             said = file.read().decode(errors="replace")

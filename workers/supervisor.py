@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 
@@ -19,6 +20,7 @@ from models.repositories.chunks import ChunkCounts, CountsMismatch, InputResult
 from models.repositories.leases import Claim, LostClaim
 from models.repositories.ledger import Streams
 from models.repositories.shards import Network, WorkOrder
+from models.storage import StorageFull
 from radii.methods import Lipschitz, Median, Smoothing, Splitting, parse_method
 from radii.smoothing import input_digest
 from workers.child import Ended, Runner
@@ -42,13 +44,14 @@ class Supervisor:
     def certify(self, claim: Claim) -> None:
         """Compute the claimed shard to its end, or as far as it goes. Never leaves a runner busy behind."""
         try:
-            with self.desk.database.write() as session:
-                order = shards.begin(session, claim)
+            order = self.desk.write(partial(shards.begin, claim=claim))
             streams = self._streams(order)
             if streams is not None:
-                with self.desk.database.write() as session:
-                    order.chunks.extend(shards.reuse(session, claim, streams))
+                order.chunks.extend(self.desk.write(partial(shards.reuse, claim=claim, streams=streams)))
         except LostClaim:
+            return
+        except LetGo:  # while it waited for space on a full disk
+            self.desk.give_back(claim)
             return
         if self.runner is None or self.runner.gone():
             self.runner = Runner()
@@ -145,7 +148,8 @@ class _Watch:
         try:
             return self._follow()
         except (LetGo, SystemExit):
-            self._write(partial(leases.release, blameless=True))
+            with suppress(StorageFull), self.desk.database.write() as session:  # a shutdown waits for no space
+                self._record(session, partial(leases.release, blameless=True))
             raise
 
     def _follow(self) -> Last:
@@ -171,8 +175,7 @@ class _Watch:
             case {"result": result}:
                 self.results.append(InputResult(**result))
             case {"execution": proposal}:
-                with self.desk.database.write() as session:
-                    self.runner.send(shards.settle(session, self.claim, proposal))
+                self.runner.send(self.desk.write(partial(shards.settle, claim=self.claim, proposal=proposal)))
             case {"report": report}:
                 self.report = report
             case {"done": _}:
@@ -187,29 +190,30 @@ class _Watch:
     def _write(self, last: Last | None) -> Last | None:
         """Everything gathered, the lease, and how the shard ends, in one transaction; how it ended."""
         try:
-            with self.desk.database.write() as session:
-                if self._pending():
-                    seconds = self.desk.settings.lease_seconds
-                    shards.record(
-                        session,
-                        self.claim,
-                        self.chunks,
-                        self.results,
-                        seconds=seconds,
-                        report=self.report,
-                        streams=self.streams,
-                    )
-                elif last is None:
-                    leases.renew(session, self.claim, seconds=self.desk.settings.lease_seconds)
-                if last:
-                    last(session, self.claim)
+            self.desk.write(partial(self._record, last=last))
         except CountsMismatch as error:
             log.exception("shard %s", self.claim.id)
             last = partial(shards.fail, problem=Problem.COUNTS_MISMATCH.document(f"{error}."))
-            with self.desk.database.write() as session:
-                last(session, self.claim)
+            self.desk.write(partial(last, claim=self.claim))
         self.chunks, self.results, self.report, self.written = [], [], None, time.monotonic()
         return last
+
+    def _record(self, session: Session, last: Last | None) -> None:
+        seconds = self.desk.settings.lease_seconds
+        if self._pending():
+            shards.record(
+                session,
+                self.claim,
+                self.chunks,
+                self.results,
+                seconds=seconds,
+                report=self.report,
+                streams=self.streams,
+            )
+        elif last is None:
+            leases.renew(session, self.claim, seconds=seconds)
+        if last:
+            last(session, self.claim)
 
 
 def _retry(session: Session, claim: Claim) -> None:

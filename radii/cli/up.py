@@ -9,7 +9,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
@@ -31,8 +31,9 @@ def up(arguments: list[str]) -> None:
     chosen = settings.parse(arguments)
     if not chosen.port:
         chosen = chosen.model_copy(update={"port": _free_port(chosen.host)})
-    redis.private_folder(chosen.data_dir)
-    with _lock(chosen.data_dir, _url(chosen)) as lock:
+    with _full_disk_said(chosen.data_dir):
+        redis.private_folder(chosen.data_dir)
+    with _full_disk_said(chosen.data_dir), _lock(chosen.data_dir, _url(chosen)) as lock:
         _check_port(chosen.host, chosen.port)
         with Supervisor(_environment(chosen), say=_say, stopped=_stop_signals(), keep_open=[lock]) as supervisor:
             try:
@@ -50,9 +51,12 @@ def _run(supervisor: Supervisor, chosen: Any) -> NoReturn:
     path = None if chosen.broker_url else chosen.redis_socket
     if path:
         redis.private_folder(path.parent)
-        supervisor.start(Child("redis", redis.command(path, chosen.data_dir), logs / "redis.log", last=True))
+        supervisor.start(Child("redis", redis.command(path), logs / "redis.log", last=True))
     bootstrap = Child("bootstrap", [sys.executable, "-m", "models.bootstrap"], logs / "bootstrap.log")
-    if supervisor.run(bootstrap):
+    ended = supervisor.run(bootstrap)
+    if ended == os.EX_TEMPFAIL:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    if ended:
         fail(f"the service can't start.\n{tail(bootstrap.log)}")
     if path:
         supervisor.wait_for(lambda: redis.answers(path), "Redis", PATIENCE)
@@ -69,7 +73,8 @@ def _parts(chosen: Any, logs: Path) -> Iterator[Child]:
     api += ["--log-level", level.lower(), "--timeout-graceful-shutdown", "2"]  # a request may wait a minute for a job
     yield Child("api", [sys.executable, "-m", *api], logs / "api.log")
     for queue, slots in (("intake", 1), ("certify", chosen.workers)):
-        worker = ["celery", "-A", "workers.main", "worker", "--queues", queue, "--concurrency", str(slots)]
+        # --quiet: a banner that can't be written, on a full disk, would end the worker.
+        worker = ["celery", "--quiet", "-A", "workers.main", "worker", "--queues", queue, "--concurrency", str(slots)]
         # A name of its own, on a broker that several machines may share.
         worker += ["-n", f"{queue}-{os.getpid()}@%h", "--loglevel", level, "--without-gossip", "--without-mingle"]
         yield Child(f"{queue} worker", [sys.executable, "-m", *worker], logs / f"{queue}.log")
@@ -79,6 +84,17 @@ def _environment(chosen: Any) -> dict[str, str]:
     code = settings.code_root()
     path = os.pathsep.join(filter(None, [str(code), os.environ.get("PYTHONPATH")]))
     return {**os.environ, **chosen.environment(), "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **TELEMETRY_OFF}
+
+
+@contextmanager
+def _full_disk_said(folder: Path) -> Iterator[None]:
+    """On a full disk nothing starts; what runs already bears one."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        fail(f"the service can't start: {folder} lies on a full disk. Free some space there, and start it again.")
 
 
 @contextmanager
@@ -92,8 +108,8 @@ def _lock(folder: Path, url: str) -> Iterator[int]:
                 fail(f"radii is already up on {folder} ({file.read().strip()}). Stop it, or choose another --data-dir.")
             time.sleep(0.05)
         file.truncate(0)
-        file.write(f"process {os.getpid()}, {url}\n")
-        file.flush()
+        with suppress(OSError):  # on a full disk; it is for people
+            os.write(file.fileno(), f"process {os.getpid()}, {url}\n".encode())
         yield file.fileno()
 
 
@@ -140,9 +156,10 @@ def _stop_signals() -> Callable[[], bool]:
 
 def _ready(url: str) -> bool:
     try:
-        return httpx.get(f"{url}/readyz", timeout=5.0, trust_env=False).is_success
+        answer = httpx.get(f"{url}/readyz", timeout=5.0, trust_env=False)
     except httpx.TransportError:
         return False
+    return answer.is_success or answer.status_code == httpx.codes.INSUFFICIENT_STORAGE  # then it answers what it can
 
 
 def _url(chosen: Any) -> str:
@@ -176,4 +193,5 @@ def _variables(chosen: Any, url: str) -> str:
 
 
 def _say(message: str) -> None:
-    err.print(f"radii: {plain(message)}", soft_wrap=True)
+    with suppress(OSError):  # a file on a full disk, or a terminal that is gone
+        err.print(f"radii: {plain(message)}", soft_wrap=True)
