@@ -18,7 +18,7 @@ Curve = Mapping[str, Any]  # as the service gives it
 def certified_accuracy(curve: Curve, radius: float) -> float | None:
     """The share of inputs certified at ``radius``: the curve falls just after each of its points. None: not known."""
     known = curve.get("known_up_to")
-    if known is not None and radius > known:
+    if not curve["points"] or (known is not None and radius > known):
         return None
     return next((p["certified_accuracy"] for p in curve["points"] if p["radius"] >= radius), 0.0)
 
@@ -44,7 +44,8 @@ def plot(curves: Mapping[str, Curve], *, width: int = 60, height: int = 13) -> T
     for (line, top, bottom, drop), colour, curve in zip(STROKES, COLOURS, curves.values(), strict=False):
         shares = (certified_accuracy(curve, largest * column / (width - 1)) for column in range(width))
         rows = [round((1 - share) * (height - 1)) for share in shares if share is not None]  # the last may be unknown
-        cells[rows[0]][0] = (line, colour)
+        for row in rows[:1]:
+            cells[row][0] = (line, colour)
         for column, (above, below) in enumerate(pairwise(rows), start=1):
             for row in range(above, below + 1):
                 stroke = line if above == below else top if row == above else bottom if row == below else drop
