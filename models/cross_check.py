@@ -6,13 +6,14 @@ is deterministic is never false, and its alpha is 0.
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from itertools import count
 
 from models.base import Json
 
 MOST, ONE_IN = 10, 50  # inputs, where nothing was asked
 LEVEL = 1e-9  # what radii.attacks may be wrong about g's answer, an input
+FAILED = "the attack failed; the worker's log says why"
 SURPRISE = 1e-6  # less likely than this, it is no chance
 
 
@@ -28,11 +29,13 @@ def drawn(method: Json, model_digest: str, indices: range) -> list[int]:
     return sorted(indices[place] for place in places)
 
 
-def tally(method: Json, inputs: int, number: int, attacks: Mapping[int, Json]) -> Json:
-    """The figures of a cross-check of ``number`` inputs out of ``inputs``; ``attacks``: what results say, by index.
+def tally(method: Json, inputs: int, drawn: Collection[int], attacks: Mapping[int, Json]) -> Json:
+    """The figures of a cross-check of ``drawn`` out of ``inputs`` inputs; ``attacks``: what results say, by index.
 
     ``probability`` is that of so many contradictions or more by chance, at most. All inputs drawn are in it, for
-    alpha bounds how often an input is certified *and* falsely so. Equal inputs are one: they share their noise.
+    alpha bounds how often an input is certified *and* falsely so. Contradictions among others are known from earlier
+    certifications: then all inputs are in it, since who knows how those came to be looked at. Equal inputs are one:
+    they share their noise.
     """
     checked = {index: attack for index, attack in attacks.items() if "not_checked" not in attack}
     contradicted = sorted(index for index, attack in checked.items() if attack["contradicted"])
@@ -40,12 +43,13 @@ def tally(method: Json, inputs: int, number: int, attacks: Mapping[int, Json]) -
     if method["kind"] == "smoothing":
         chance = LEVEL + (method["alpha"] / inputs if method.get("family_wise") else method["alpha"])
     distinct = len({attacks[index]["input"] for index in contradicted})
+    trials = len(drawn) if set(contradicted) <= set(drawn) else inputs
     return {
-        "drawn": number,
+        "drawn": len(drawn),
         "attacked": len(checked),
         "contradicted": len(contradicted),
         "contradicted_inputs": contradicted,
-        "probability": at_least(distinct, number, min(chance, 1.0)),
+        "probability": at_least(distinct, trials, min(chance, 1.0)),
         "not_checked": sorted({attack["not_checked"] for attack in attacks.values() if "not_checked" in attack}),
     }
 

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.base import Json
+from models.cross_check import FAILED
 from radii.attacks import Attack, NotAttackable
 from radii.smoothing import input_digest
 
@@ -23,7 +24,7 @@ def attacked(x: npt.NDArray[np.generic], attack: Callable[[], Attack]) -> Json:
         return {"not_checked": str(error)}
     except Exception:
         log.exception("an attack failed")
-        return {"not_checked": "the attack failed; the worker's log says why"}
+        return {"not_checked": FAILED}
     detail: Json = {
         "distance": found.distance,
         "prediction": found.prediction,

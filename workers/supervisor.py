@@ -1,8 +1,10 @@
 """Sees a claimed shard through: a warm runner computes, this process writes down what it says and keeps the lease."""
 
+import hashlib
 import logging
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
@@ -16,12 +18,14 @@ from models.bell import Bell
 from models.database import ring_after_commit
 from models.problems import Problem
 from models.repositories import leases, ledger, shards
+from models.repositories.answers import Question
 from models.repositories.chunks import ChunkCounts, CountsMismatch, InputResult
 from models.repositories.leases import Claim, LostClaim
 from models.repositories.ledger import Streams
+from models.repositories.recall import Asked, finish_known, recall, untouched
 from models.repositories.shards import Network, WorkOrder
 from models.storage import StorageFull
-from radii.methods import Lipschitz, Median, Smoothing, Splitting, parse_method
+from radii.methods import Lipschitz, Median, Smoothed, Smoothing, Splitting, parse_method
 from radii.smoothing import input_digest
 from workers.child import Ended, Runner
 from workers.desk import Desk, LetGo
@@ -29,6 +33,7 @@ from workers.desk import Desk, LetGo
 log = logging.getLogger(__name__)
 
 WRITE_SECONDS = 0.5  # a crash loses at most this much counting, and a transaction costs a percent of it
+AHEAD = 200  # inputs, about, of which it is looked up at once whether they need computing
 WRITE_EVENTS = 1000  # a transaction stays short however fast the events come
 
 Last = Callable[[Session, Claim], None]
@@ -45,9 +50,11 @@ class Supervisor:
         """Compute the claimed shard to its end, or as far as it goes. Never leaves a runner busy behind."""
         try:
             order = self.desk.write(partial(shards.begin, claim=claim))
-            streams = self._streams(order)
-            if streams is not None:
-                order.chunks.extend(self.desk.write(partial(shards.reuse, claim=claim, streams=streams)))
+            asked = self._asked(order, order.indices)
+            if not self._recall(order, claim, asked):
+                return
+            if asked.streams is not None:
+                order.chunks.extend(self.desk.write(partial(shards.reuse, claim=claim, streams=asked.streams)))
         except LostClaim:
             return
         except LetGo:  # while it waited for space on a full disk
@@ -58,7 +65,7 @@ class Supervisor:
         runner, self.runner = self.runner, None
         try:
             runner.send(self._letter(order, claim))
-            if _Watch(self.desk, claim, runner, streams).follow() is shards.finish:
+            if _Watch(self.desk, claim, runner, asked).follow() is shards.finish:
                 self.runner = runner  # warm for the next
         except LostClaim:
             log.info("shard %s: cancelled, or taken over by another worker", claim.id)
@@ -68,34 +75,47 @@ class Supervisor:
             if self.runner is None:
                 runner.kill()
 
-    def _streams(self, order: WorkOrder) -> Streams | None:
-        """What the ledger knows these inputs by; None where no votes are counted."""
-        method = parse_method(order.method)
-        if isinstance(method, Lipschitz | Splitting):
-            return None
-        x = np.load(self.desk.blobs.path(order.x_blob), mmap_mode="r", allow_pickle=False)
-        networks = [network.digest for network in (order.denoiser, order.model) if network is not None]
-        grid = None if method.grid == "off" else order.grid
-        asked: Json = {}
-        of: tuple[str, ...] = ()
-        if isinstance(method, Median):
-            of, asked = ("median",), {"n": method.n, "radius": method.radius}
-        elif isinstance(method, Smoothing) and method.soft:
-            # the pilot's choice, and which samples may count on a constant
-            of, asked = ("pilot", "estimate"), {"n0": method.n0, "n": method.n}
-        elif isinstance(method, Smoothing) and method.target_radius is not None:
-            of, asked = ("estimate",), method.model_dump(include={"n0", "n", "target_radius", "norm"})
-        alpha = method.alpha / order.inputs if method.family_wise else method.alpha
-        question = ledger.name(asked | {"alpha": alpha, "radii": radii.__version__})
-        whole: Json = {"grid": grid}
-        if ends := method.rounded_to(order.grid, order.model.settings["input"]["range"]):
-            whole["rounded"] = ends
-        return Streams(
-            model=" > ".join(networks),
-            noise=ledger.name({**method.votes_depend_on, **whole}),
-            inputs={index: input_digest(x[index]) for index in order.indices},
-            questions=dict.fromkeys(of, question),
-        )
+    def _recall(self, order: WorkOrder, claim: Claim, asked: Asked) -> bool:
+        """Answer what is known of these very questions, without a runner; whether there is anything left to do. If not,
+        nor of what nobody has begun of the certification, that ends with it."""
+        indices, order.indices[:] = list(order.indices), []
+        try:
+            for start in range(0, max(1, len(indices)), WRITE_EVENTS):
+                part = indices[start : start + WRITE_EVENTS]
+                last = start + len(part) == len(indices) and not order.indices
+                order.indices.extend(
+                    self.desk.write(partial(self._recalled, claim=claim, part=part, asked=asked, last=last))
+                )
+            while not order.indices:
+                with self.desk.database.read() as session:
+                    more = untouched(session, order.certification_id, inputs=AHEAD)
+                also = self._asked(order, [index for shard in more.values() for index in shard])
+                known = partial(finish_known, certification_id=order.certification_id, shard_ids=list(more), asked=also)
+                if not more or self.desk.write(known) < len(more):
+                    return False
+        except CountsMismatch as error:
+            log.exception("shard %s", claim.id)
+            problem = Problem.COUNTS_MISMATCH.document(f"{error}.")
+            self.desk.write(partial(shards.fail, claim=claim, problem=problem))
+            return False
+        return True
+
+    def _recalled(self, session: Session, claim: Claim, part: Sequence[int], asked: Asked, last: bool) -> list[int]:
+        """Those of ``part`` that are to be computed; if there are none, and it is the ``last`` one, the shard ends."""
+        known = recall(session, claim, part, asked, seconds=self.desk.settings.lease_seconds)
+        left = [index for index in part if index not in known]
+        if last and not left:
+            shards.finish(session, claim)
+        return left
+
+    def _asked(self, order: WorkOrder, indices: Sequence[int]) -> Asked:
+        """What the order asks about those inputs."""
+        path = self.desk.blobs.path
+        x = np.load(path(order.x_blob), mmap_mode="r", allow_pickle=False)
+        y = np.load(path(order.y_blob), mmap_mode="r", allow_pickle=False) if order.y_blob else None
+        digests = {index: input_digest(x[index]) for index in indices}
+        labels = {} if y is None else {index: int(y[index]) for index in indices}
+        return Asked(_question(order, digests), _streams(order, digests), labels)
 
     def _letter(self, order: WorkOrder, claim: Claim) -> Json:
         """The order as the runner reads it: paths instead of digests, and the noise secret."""
@@ -132,11 +152,11 @@ class Supervisor:
 class _Watch:
     """One shard's events, gathered and written down together about every ``WRITE_SECONDS``."""
 
-    def __init__(self, desk: Desk, claim: Claim, runner: Runner, streams: Streams | None) -> None:
+    def __init__(self, desk: Desk, claim: Claim, runner: Runner, asked: Asked) -> None:
         self.desk = desk
         self.claim = claim
         self.runner = runner
-        self.streams = streams
+        self.asked = asked
         self.chunks: list[ChunkCounts] = []
         self.results: list[InputResult] = []
         self.report: Json | None = None
@@ -208,12 +228,59 @@ class _Watch:
                 self.results,
                 seconds=seconds,
                 report=self.report,
-                streams=self.streams,
+                streams=self.asked.streams,
+                question=self.asked.question,
             )
         elif last is None:
             leases.renew(session, self.claim, seconds=seconds)
         if last:
             last(session, self.claim)
+
+
+def _question(order: WorkOrder, digests: dict[int, str]) -> Question:
+    """What the answers to it are known by: all that they depend on, which leaves out what is attacked, and how many
+    share alpha."""
+    method = parse_method(order.method)
+    whole: Json = {"method": method.model_dump(exclude={"cross_check", "family_wise"}), "grid": order.grid}
+    if isinstance(method, Smoothed):
+        if method.family_wise:
+            whole["method"]["alpha"] = math.nextafter(method.alpha / order.inputs, 0.0)
+        whole["rounded"] = method.rounded_to(order.grid, order.model.settings["input"]["range"])
+    text = ledger.name(whole | {"radii": radii.__version__})
+    return Question(_model(order), hashlib.sha256(text.encode()).hexdigest(), digests)
+
+
+def _streams(order: WorkOrder, digests: dict[int, str]) -> Streams | None:
+    """What the ledger knows these inputs by; None where no votes are counted."""
+    method = parse_method(order.method)
+    if isinstance(method, Lipschitz | Splitting):
+        return None
+    grid = None if method.grid == "off" else order.grid
+    asked: Json = {}
+    of: tuple[str, ...] = ()
+    if isinstance(method, Median):
+        of, asked = ("median",), {"n": method.n, "radius": method.radius}
+    elif isinstance(method, Smoothing) and method.soft:
+        # the pilot's choice, and which samples may count on a constant
+        of, asked = ("pilot", "estimate"), {"n0": method.n0, "n": method.n}
+    elif isinstance(method, Smoothing) and method.target_radius is not None:
+        of, asked = ("estimate",), method.model_dump(include={"n0", "n", "target_radius", "norm"})
+    alpha = method.alpha / order.inputs if method.family_wise else method.alpha
+    question = ledger.name(asked | {"alpha": alpha, "radii": radii.__version__})
+    whole: Json = {"grid": grid}
+    if ends := method.rounded_to(order.grid, order.model.settings["input"]["range"]):
+        whole["rounded"] = ends
+    return Streams(
+        model=_model(order),
+        noise=ledger.name({**method.votes_depend_on, **whole}),
+        inputs=digests,
+        questions=dict.fromkeys(of, question),
+    )
+
+
+def _model(order: WorkOrder) -> str:
+    """What ledger and answers know the network by."""
+    return " > ".join(network.digest for network in (order.denoiser, order.model) if network is not None)
 
 
 def _retry(session: Session, claim: Claim) -> None:

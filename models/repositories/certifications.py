@@ -87,9 +87,8 @@ def _cross_check(session: Session, certification: Certification) -> Json | None:
     """The tally of the attacks; None where there is none."""
     method, indices = certification.method, certification.indices
     drawn = cross_check.drawn(method, (certification.model.summary or {}).get("digest", ""), indices)
-    if not drawn:
-        return None
-    return cross_check.tally(method, len(indices), len(drawn), results.attacks(session, certification.id, drawn))
+    attacks = results.attacks(session, certification.id)
+    return cross_check.tally(method, len(indices), drawn, attacks) if drawn or attacks else None
 
 
 def _end(session: Session, certification: Certification, state: JobState) -> None:

@@ -91,8 +91,9 @@ def add_result(
         taken = _take(session, shard, result)
         if streams is not None:
             result.detail["reused"] = sum(sum(chunk.counts) for chunk in taken if chunk.number == REUSED)
-            if others := ledger.other_noises(session, streams, result.index, shard.certification.method):
-                result.detail["other_noises"] = others
+            others = ledger.other_noises(session, streams, [result.index], shard.certification.method)
+            if result.index in others:
+                result.detail["other_noises"] = others[result.index]
             for stage, beginnings in _known(taken, result).items():
                 entries += [ledger.row(streams, result.index, stage, known) for known in beginnings if known.samples]
     session.add(Result(certification_id=shard.certification_id, **asdict(result)))

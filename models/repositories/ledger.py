@@ -6,7 +6,7 @@ beginning stands, whatever another batch size or device would make of a close vo
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy import or_, select
@@ -107,12 +107,19 @@ def add(session: Session, new: list[Json]) -> None:
         session.execute(insert(Ledger).values(**values).on_conflict_do_nothing())
 
 
-def other_noises(session: Session, streams: Streams, index: int, method: Json) -> list[Json]:
-    """The other noises that this model and input have been asked about so far by that kind of method."""
-    names = select(Ledger.noise).where(
-        Ledger.model == streams.model,
-        Ledger.input == streams.inputs[index],
-        Ledger.noise != streams.noise,
-        or_(*(Ledger.stage.startswith(stage) for stage in stages(method))),
-    )
-    return [json.loads(text) for text in sorted(set(session.scalars(names)))]
+def other_noises(session: Session, streams: Streams, indices: Sequence[int], method: Json) -> dict[int, list[Json]]:
+    """The other noises that this model and each of those inputs have been asked about so far by that kind of method;
+    inputs of which there are none are left out."""
+    digests = sorted({streams.inputs[index] for index in indices})
+    found: dict[str, set[str]] = {}
+    for start in range(0, len(digests), MANY):
+        names = select(Ledger.input, Ledger.noise).where(
+            Ledger.model == streams.model,
+            Ledger.input.in_(digests[start : start + MANY]),
+            Ledger.noise != streams.noise,
+            or_(*(Ledger.stage.startswith(stage) for stage in stages(method))),
+        )
+        for digest, noise in session.execute(names.distinct()):
+            found.setdefault(digest, set()).add(noise)
+    noises = {digest: [json.loads(text) for text in sorted(texts)] for digest, texts in found.items()}
+    return {index: noises[digest] for index in indices if (digest := streams.inputs[index]) in noises}

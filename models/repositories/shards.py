@@ -13,7 +13,8 @@ from sqlalchemy.orm import Session
 
 from models import cross_check
 from models.base import Json, now
-from models.repositories import certifications, ledger, reports
+from models.repositories import answers, certifications, ledger, reports
+from models.repositories.answers import Question
 from models.repositories.chunks import ChunkCounts, CountsMismatch, InputResult, add_chunks, add_result
 from models.repositories.leases import Claim, LostClaim, held
 from models.repositories.ledger import Streams
@@ -160,11 +161,13 @@ def record(
     seconds: float,
     report: Json | None = None,
     streams: Streams | None = None,
+    question: Question | None = None,
 ) -> None:
     """Add what was computed, renew the lease for ``seconds``, and forget earlier attempts if anything was new.
 
     A chunk, result or report that is already there counts once. With ``streams`` the ledger learns of each new result,
-    and the result of what else was asked before. Raises ``LostClaim`` or ``CountsMismatch``; then
+    and the result of what else was asked before; with ``question`` that is answered from now on. Raises ``LostClaim``
+    or ``CountsMismatch``; then
     nothing of this call was written.
     """
     certification, shard = _locked(session, claim)
@@ -176,6 +179,9 @@ def record(
     for result in results:
         progress += add_result(session, shard, result, streams, entries)
     ledger.add(session, entries)
+    if question is not None:
+        kind = certification.method["kind"]
+        answers.add(session, [answers.row(question, certification.id, kind, result) for result in results])
     certification.done += progress
     if progress:
         shard.attempts = 0

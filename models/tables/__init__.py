@@ -1,5 +1,6 @@
 """The tables, one class a file. Importing this package registers them all with ``Base.metadata``."""
 
+from models.tables.answer import Answer
 from models.tables.certification import Certification
 from models.tables.chunk import Chunk
 from models.tables.dataset import Dataset
@@ -14,6 +15,7 @@ from models.tables.shard import Shard
 from models.tables.upload import Upload
 
 __all__ = [
+    "Answer",
     "Certification",
     "Chunk",
     "Dataset",

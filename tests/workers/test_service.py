@@ -148,7 +148,7 @@ def test_decisions_on_8_bit_inputs_with_alpha_for_all_of_them(service: Service) 
     for (*answer, detail), first in zip(said, results(service, jobs["decide"]), strict=True):
         assert answer == [first.prediction, first.radius, first.abstained]
         assert detail["reused"] == 100 + detail["n"]
-        changed = {"reused", "seconds", "executor", "batch_size", "device", "other_noises", "attack"}
+        changed = {"reused", "seconds", "executor", "batch_size", "device", "other_noises", "attack", "answered_by"}
         kept = {key: value for key, value in first.detail.items() if key not in changed}
         assert kept == {key: value for key, value in detail.items() if key not in changed}
     other = service.certify(model, data, 4, shard_inputs=2, **question | {"target_radius": 0.2})

@@ -1,0 +1,81 @@
+"""Whole answers, across certifications: the very same question about an input needs no network to be answered again.
+
+The first answer stands. An attack that comes later, on the same radius, is added to it.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, and_, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from models import cross_check
+from models.base import Json
+from models.repositories.chunks import InputResult
+from models.tables import Answer
+
+MANY = 500  # values in one statement
+OWN = {"seconds", "reused", "other_noises", "answered_by", "attack"}
+"""What a result's detail says of its own certification; an attack has a place of its own."""
+RAN = {"executor", "batch_size", "device"}
+"""What drew samples: of votes it is said by results that drew theirs."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked about a shard's inputs."""
+
+    model: str
+    text: str
+    inputs: Mapping[int, str]  # index -> digest
+
+
+def known(session: Session, question: Question, indices: Iterable[int]) -> dict[int, Answer]:
+    """What is known of those inputs."""
+    digests = sorted({question.inputs[index] for index in indices})
+    found: dict[str, Answer] = {}
+    for start in range(0, len(digests), MANY):
+        query = select(Answer).where(
+            Answer.model == question.model,
+            Answer.input.in_(digests[start : start + MANY]),
+            Answer.question == question.text,
+        )
+        found |= {row.input: row for row in session.scalars(query)}
+    return {index: found[digest] for index in indices if (digest := question.inputs[index]) in found}
+
+
+def row(question: Question, certification_id: str, kind: str, result: InputResult) -> Json:
+    """The row that keeps ``result``."""
+    own = OWN | (RAN if kind in ("smoothing", "prediction") else set())
+    attack = result.detail.get("attack")
+    return {
+        "model": question.model,
+        "input": question.inputs[result.index],
+        "question": question.text,
+        "certification_id": certification_id,
+        "prediction": result.prediction,
+        "radius": result.radius,
+        "abstained": result.abstained,
+        "detail": {key: value for key, value in result.detail.items() if key not in own},
+        "attack": None if attack is None or attack.get("not_checked") == cross_check.FAILED else attack,
+    }
+
+
+def add(session: Session, new: list[Json]) -> None:
+    """Keep these rows; of what is there already, only an attack that it lacks.
+
+    Call it once in a transaction, after the ledger: rows go in sorted, so that no two transactions wait for each other.
+    """
+    if not new:
+        return
+    insert = (postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert)(Answer)
+
+    def same(name: str) -> ColumnElement[bool]:
+        return getattr(Answer, name).is_not_distinct_from(insert.excluded[name])
+
+    lacks = and_(Answer.attack.is_(None), insert.excluded["attack"].is_not(None), same("prediction"), same("radius"))
+    keep = insert.on_conflict_do_update(
+        index_elements=["model", "input", "question"], set_={"attack": insert.excluded["attack"]}, where=lacks
+    )
+    session.execute(keep, sorted(new, key=lambda row: (row["input"], row["question"])))

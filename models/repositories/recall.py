@@ -1,0 +1,139 @@
+"""Certifications, or parts of them, that are answered from what is known: nothing computes.
+
+Lock order as of ``shards``.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlalchemy import ColumnElement, select
+from sqlalchemy.orm import Session
+
+from models import cross_check
+from models.base import now
+from models.repositories import answers, certifications, leases, ledger, reports
+from models.repositories.answers import Question
+from models.repositories.chunks import COUNTS, CountsMismatch
+from models.repositories.leases import Claim, LostClaim
+from models.repositories.ledger import Streams
+from models.states import TERMINAL, JobState, guard
+from models.tables import Certification, Chunk, Result, Shard
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked about some inputs of a certification, as the tables know it."""
+
+    question: Question
+    streams: Streams | None  # of what is sampled
+    labels: Mapping[int, int]
+
+
+def recall(session: Session, claim: Claim, indices: Sequence[int], asked: Asked, *, seconds: float) -> set[int]:
+    """Give those of ``indices`` of the claimed shard, which have no result yet, the answers that are known to the very
+    same question; which those were. Keeps the lease for ``seconds``. Raises ``LostClaim`` or ``CountsMismatch``."""
+    certification_id = session.scalar(select(Shard.certification_id).where(Shard.id == claim.id))
+    certification = certification_id and certifications.get(session, certification_id, lock=True)
+    shard = leases.held(session, claim)
+    if not isinstance(certification, Certification) or not isinstance(shard, Shard):
+        raise LostClaim(claim.id)
+    found = _results(session, certification, indices, asked)
+    _add(session, certification, found)
+    if found:
+        shard.attempts, shard.lease_expires_at = 0, now() + timedelta(seconds=seconds)
+    return set(found)
+
+
+def untouched(session: Session, certification_id: str, *, inputs: int) -> dict[str, range]:
+    """The next shards of a certification that nobody has begun, of at most so many ``inputs``, and their indices."""
+    query = select(Shard).where(Shard.certification_id == certification_id, *_untouched()).order_by(Shard.start)
+    found: dict[str, range] = {}
+    for shard in session.scalars(query.limit(inputs)):
+        if sum(map(len, found.values())) + len(shard.indices) > inputs:
+            break
+        found[shard.id] = shard.indices
+    return found
+
+
+def finish_known(session: Session, certification_id: str, shard_ids: Sequence[str], asked: Asked) -> int:
+    """End those of the shards, which nobody has begun, whose answers are all known; how many. Their certification ends
+    with the last one. Raises ``CountsMismatch``."""
+    certification = certifications.get(session, certification_id, lock=True)
+    if certification is None or certification.state in TERMINAL:
+        return 0
+    free = select(Shard).where(Shard.id.in_(shard_ids), *_untouched()).order_by(Shard.start)
+    rows = session.scalars(free.with_for_update(of=Shard, skip_locked=True)).all()
+    found = _results(session, certification, [index for shard in rows for index in shard.indices], asked)
+    known = [shard for shard in rows if found.keys() >= set(shard.indices)]
+    _add(session, certification, {index: found[index] for shard in known for index in shard.indices})
+    for shard in known:
+        shard.fence += 1
+        shard.state = JobState(guard(guard(shard.state, JobState.RUNNING), JobState.SUCCEEDED))
+    if known:
+        certifications.end_if_complete(session, certification)
+    return len(known)
+
+
+def _untouched() -> tuple[ColumnElement[bool], ...]:
+    return Shard.state == JobState.QUEUED, Shard.lease_expires_at.is_(None)
+
+
+def _results(session: Session, certification: Certification, indices: Sequence[int], asked: Asked) -> dict[int, Result]:
+    """The results of those inputs that can do without computing.
+
+    An input that was drawn for the cross-check, and is certified, can not where no attack on it is known. A
+    contradiction that is known stands, whether its input was drawn or not. What has begun to be counted goes on.
+    """
+    method, total = certification.method, certification.total // len(certification.indices)
+    digest = (certification.model.summary or {}).get("digest", "")
+    drawn = set(cross_check.drawn(method, digest, certification.indices))
+    begun = select(Chunk.index).where(Chunk.certification_id == certification.id, Chunk.index.in_(indices)).distinct()
+    counting = set(session.scalars(begun))
+    known = answers.known(session, asked.question, [index for index in indices if index not in counting])
+    others = asked.streams and ledger.other_noises(session, asked.streams, list(known), method)
+    reported = {
+        job: _has_report(session, certification, job)
+        for job in {answer.certification_id for answer in known.values()}
+        if method["kind"] == "lipschitz"
+    }
+    found: dict[int, Result] = {}
+    for index, answer in known.items():
+        attackable = answer.prediction is not None and answer.radius is not None
+        if (index in drawn and attackable and answer.attack is None) or not reported.get(answer.certification_id, True):
+            continue
+        detail = answer.detail | {"seconds": 0.0, "answered_by": answer.certification_id}
+        if answer.attack is not None and (index in drawn or answer.attack.get("contradicted")):
+            detail["attack"] = answer.attack
+        counted = sum(sum(detail[name]) for name in COUNTS.get(method["kind"], {}).values())
+        if counted and counted + detail.get("unspent", 0) != total:
+            raise CountsMismatch(f"input {index} of {certification.id}: {counted} samples are known, not {total}")
+        if others is not None:
+            detail |= {"reused": counted} | ({"other_noises": others[index]} if index in others else {})
+        found[index] = Result(
+            certification_id=certification.id,
+            index=index,
+            label=asked.labels.get(index),
+            prediction=answer.prediction,
+            radius=answer.radius,
+            abstained=answer.abstained,
+            detail=detail,
+        )
+    return found
+
+
+def _add(session: Session, certification: Certification, found: Mapping[int, Result]) -> None:
+    session.add_all(found.values())
+    certification.done += certification.total // len(certification.indices) * len(found)
+    if certification.state is JobState.QUEUED and found:
+        certification.state, certification.started_at = JobState(guard(certification.state, JobState.RUNNING)), now()
+
+
+def _has_report(session: Session, certification: Certification, other: str) -> bool:
+    """Whether the certification has a report, be it that of the other one, which came to the same answers."""
+    if reports.get(session, certification.id) is None:
+        document = reports.get(session, other)
+        if document is None:
+            return False
+        reports.add_first(session, certification, document)
+    return True
