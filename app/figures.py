@@ -260,7 +260,13 @@ class ResultItem(BaseModel):
     batch_size: int | None = Field(default=None, description="Samples that it took at once.")
     device: str | None = Field(default=None, description="The kind of device that it ran on.")
     seconds: float | None = Field(default=None, description="Of a worker's time.")
-    attack: Attack | None = Field(default=None, description="Of an input that was drawn for the cross-check.")
+    attack: Attack | None = Field(
+        default=None, description="Of an input that was drawn for the cross-check, or is known to contradict."
+    )
+    answered_by: str | None = Field(
+        default=None,
+        description="Where the very same question was asked before: the certification that came to this answer.",
+    )
 
 
 class ResultPage(BaseModel):

@@ -6,7 +6,7 @@ The first answer stands. An attack that comes later, on the same radius, is adde
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, and_, select
+from sqlalchemy import and_, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -71,11 +71,14 @@ def add(session: Session, new: list[Json]) -> None:
         return
     insert = (postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert)(Answer)
 
-    def same(name: str) -> ColumnElement[bool]:
-        return getattr(Answer, name).is_not_distinct_from(insert.excluded[name])
-
-    lacks = and_(Answer.attack.is_(None), insert.excluded["attack"].is_not(None), same("prediction"), same("radius"))
+    late = insert.excluded
+    lacks = and_(
+        Answer.attack.is_(None),
+        late["attack"].is_not(None),
+        Answer.prediction.is_not_distinct_from(late["prediction"]),
+        Answer.radius.is_not_distinct_from(late["radius"]),
+    )
     keep = insert.on_conflict_do_update(
-        index_elements=["model", "input", "question"], set_={"attack": insert.excluded["attack"]}, where=lacks
+        index_elements=["model", "input", "question"], set_={"attack": late["attack"]}, where=lacks
     )
     session.execute(keep, sorted(new, key=lambda row: (row["input"], row["question"])))

@@ -91,7 +91,7 @@ def _results(session: Session, certification: Certification, indices: Sequence[i
     begun = select(Chunk.index).where(Chunk.certification_id == certification.id, Chunk.index.in_(indices)).distinct()
     counting = set(session.scalars(begun))
     known = answers.known(session, asked.question, [index for index in indices if index not in counting])
-    others = asked.streams and ledger.other_noises(session, asked.streams, list(known), method)
+    others = ledger.other_noises(session, asked.streams, list(known), method) if asked.streams else {}
     reported = {
         job: _has_report(session, certification, job)
         for job in {answer.certification_id for answer in known.values()}
@@ -108,7 +108,7 @@ def _results(session: Session, certification: Certification, indices: Sequence[i
         counted = sum(sum(detail[name]) for name in COUNTS.get(method["kind"], {}).values())
         if counted and counted + detail.get("unspent", 0) != total:
             raise CountsMismatch(f"input {index} of {certification.id}: {counted} samples are known, not {total}")
-        if others is not None:
+        if asked.streams is not None:
             detail |= {"reused": counted} | ({"other_noises": others[index]} if index in others else {})
         found[index] = Result(
             certification_id=certification.id,
