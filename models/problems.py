@@ -20,7 +20,7 @@ class Problem(Enum):
     REQUEST_TOO_LARGE = ("request-too-large", 413, "The JSON body is over the limit", "Upload data as a file and name its id.")
     EMPTY_UPLOAD = ("empty-upload", 422, "The upload has no bytes", "Send the file as the raw request body (curl: --data-binary @FILE).")
     DIGEST_MISMATCH = ("digest-mismatch", 422, "The bytes do not match Content-Digest", "Send the file again.")
-    UNSUPPORTED_MODEL_FORMAT = ("unsupported-model-format", 415, "This model format is not accepted", "Export the network to ONNX on your machine: torch.onnx.export(model, example, 'model.onnx', external_data=False). Pickle-based formats can run code when they are loaded.")
+    UNSUPPORTED_MODEL_FORMAT = ("unsupported-model-format", 415, "This model format is not accepted", "Export the network to ONNX on your machine: torch.onnx.export(model.eval(), (example_input,), 'model.onnx', external_data=False). Pickle-based formats can run code when they are loaded.")
     UNSUPPORTED_MODEL = ("unsupported-model", 422, "The model can't be certified", "`obstacles` lists every offending node with its remedy.")
     UNSUPPORTED_DATASET_FORMAT = ("unsupported-dataset-format", 415, "This data format is not accepted", "Send a NumPy .npz with x and optionally y: numpy.savez('data.npz', x=x, y=y).")
     INVALID_DATASET = ("invalid-dataset", 422, "The data set can't be used", "x: numbers of shape (N, ...), finite; y: N integers >= 0.")

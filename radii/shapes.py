@@ -16,6 +16,8 @@ def rearrangement(has: Sequence[int], wants: Sequence[int]) -> str | None:
     full = [length for length in wants if length != 1]
     if sorted(length for length in has if length != 1) == sorted(full):
         first, *others = _transposes(has, wants)
+        if len(others) > 2:
+            return f"{first} (of its axes of equal length the order does not show: change it where it is another)"
         also = f" (or, where axes of equal length stand in another order: {' or '.join(others)})" if others else ""
         return f"{first}{also}"
     if prod(has) != prod(wants):

@@ -34,6 +34,7 @@ def run(line: str, x: np.ndarray) -> np.ndarray:
         ((32, 32, 3), (1, 3, 32, 32), "x.transpose(0, 3, 1, 2).reshape(len(x), 1, 3, 32, 32)"),
         ((1, 8, 8), (64,), "x.reshape(len(x), 64)"),
         ((64,), (1, 8, 8), "x.reshape(len(x), 1, 8, 8)"),
+        ((8, 8, 8, 3), (3, 8, 8, 8), "x.transpose(0, 4, 1, 2, 3)"),
         ((3, 64), (3, 8, 8), "x.reshape(len(x), 3, 8, 8)"),
     ],
 )

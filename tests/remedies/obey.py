@@ -50,7 +50,7 @@ def rearranged(said: str, x: np.ndarray) -> np.ndarray:
 
 def in_python(code: str, folder: Path) -> None:
     """Run ``code`` in a process of its own (torch must not be in one that forks)."""
-    subprocess.run([sys.executable, "-c", code], cwd=folder, check=True, capture_output=True, timeout=120)
+    subprocess.run([sys.executable, "-c", code], cwd=folder, check=True, capture_output=True, timeout=300)
 
 
 def register(http: httpx.Client, noun: str, content: bytes, **fields: Any) -> httpx.Response:
