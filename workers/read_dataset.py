@@ -154,7 +154,10 @@ def _labels(y: Array | None, count: int, file: Path) -> Json:
         return {"labels": None, "num_labels": None}
     if y.ndim == 2 and y.shape[0] == count:
         row = "y.ravel()" if y.shape[1] == 1 else "y.argmax(1) if they are one-hot"
-        raise invalid(f"y has the shape {y.shape}; for {count} inputs it must be ({count},), class indices: {row}.")
+        raise invalid(
+            f"y has the shape {y.shape}; for {count} inputs it must be ({count},), class indices: {row}; "
+            "leave out what a regressor was trained for."
+        )
     if y.dtype.kind not in "iu":
         raise invalid(
             f"y is of type {y.dtype}; labels are class indices: y.astype('int64') if that is what they are; "
