@@ -1,5 +1,6 @@
 """A small disk that a test may fill: a tmpfs of its own. Mounting takes root."""
 
+import os
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -32,7 +33,15 @@ class Disk:
 
     def grow(self, megabytes: int) -> None:
         """Become as large as that."""
-        subprocess.run(["mount", "-o", f"remount,size={megabytes}m", str(self.folder)], check=True)
+        self._remount(f"size={megabytes}m")
+
+    def bear_no_new_file(self, bears_none: bool = True) -> None:
+        """Have no inode left for a new file or folder, or as many as one likes."""
+        found = os.statvfs(self.folder)
+        self._remount(f"nr_inodes={found.f_files - found.f_ffree if bears_none else 0}")
+
+    def _remount(self, option: str) -> None:
+        subprocess.run(["mount", "-o", f"remount,{option}", str(self.folder)], check=True)
 
     @property
     def _zeros(self) -> Path:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
@@ -104,12 +105,14 @@ class Desk:
         with suppress(StorageFull, LostClaim), self.database.write() as session:
             leases.release(session, claim, blameless=True)
 
-    def wait_for_room(self, claim: Claim) -> None:
-        """Keep the row until the disk of the blobs has more than its reserve. Raises ``LostClaim`` and ``LetGo``."""
-        log.warning("%s %s: waits for space on the disk", claim.noun, claim.id)
-        while not room(self.blobs.root):
+    def wait_for_room(self, claim: Claim, folder: Path) -> None:
+        """Keep the row until the disk of ``folder`` has more than its reserve. Raises ``LostClaim`` and ``LetGo``."""
+        log.warning("%s %s: waits for space in %s", claim.noun, claim.id, folder)
+        waits = True
+        while waits:
             self.renew(claim)
             self.wait(SimpleQueue(), time.monotonic() + SPACE_SECONDS)
+            waits = not room(folder)
 
     def wait(self, inbox: Inbox, until: float) -> Any:
         """The next thing in ``inbox``; None at the moment ``until`` (of ``time.monotonic``).

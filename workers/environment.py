@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
+TEMPORARY = Path(os.environ.get("TMPDIR") or "/tmp")  # noqa: S108 (tempfile would write to it, to find out whether it can)
 
 # Without these glibc gives every batch's buffers back to the system and faults them in again: 1.6 to 2.4 times slower.
 ALLOCATOR = {
@@ -33,13 +34,18 @@ def bare_environment() -> dict[str, str]:
 
 def compiler() -> dict[str, str]:
     """What torch.compile and Triton are told: to compile in the runner, whose threads no fork survives; and where to
-    keep what they make, which runners will run: in a folder that is this user's alone."""
-    folder = Path(tempfile.gettempdir()) / f"radii-compiled-{os.getuid()}"
+    keep what they make, which runners will run: in a folder that is this user's alone. torch doesn't start without it.
+
+    Raises ``OSError`` on a full disk, unless the folder is there already.
+    """
+    folder = TEMPORARY / f"radii-compiled-{os.getuid()}"
     with suppress(FileExistsError):
         folder.mkdir(mode=0o700)
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
-        folder = Path(tempfile.mkdtemp())
+        folder = Path(tempfile.mkdtemp(dir=TEMPORARY))
+    for name in ("inductor", "triton"):
+        (folder / name).mkdir(exist_ok=True)
     return {
         "TORCHINDUCTOR_COMPILE_THREADS": "1",
         "TORCHINDUCTOR_CACHE_DIR": str(folder / "inductor"),

@@ -69,7 +69,7 @@ def _answer(desk: Desk, claim: Claim, order: Json) -> Json | None:
             if storage.room(desk.blobs.root):
                 failures += 1
             else:
-                desk.wait_for_room(claim)
+                desk.wait_for_room(claim, desk.blobs.root)
     detail = "Unpacked, it takes more space than is free where the service keeps its data (DATA_DIR)."
     return {"problem": Problem.STORAGE_FULL.document(detail)}
 

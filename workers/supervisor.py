@@ -13,6 +13,7 @@ import numpy as np
 from sqlalchemy.orm import Session
 
 import radii
+from models import storage
 from models.base import Json
 from models.bell import Bell
 from models.database import ring_after_commit
@@ -29,6 +30,7 @@ from radii.methods import Lipschitz, Median, Smoothed, Smoothing, Splitting, par
 from radii.smoothing import input_digest
 from workers.child import Ended, Runner
 from workers.desk import Desk, LetGo
+from workers.environment import TEMPORARY
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +50,8 @@ class Supervisor:
 
     def certify(self, claim: Claim) -> None:
         """Compute the claimed shard to its end, or as far as it goes. Never leaves a runner busy behind."""
+        if self.runner is not None and self.runner.gone():
+            self.runner = None
         try:
             order = self.desk.write(partial(shards.begin, claim=claim))
             asked = self._asked(order, order.indices)
@@ -55,14 +59,12 @@ class Supervisor:
                 return
             if asked.streams is not None:
                 order.chunks.extend(self.desk.write(partial(shards.reuse, claim=claim, streams=asked.streams)))
+            runner, self.runner = self.runner or self._start(claim), None
         except LostClaim:
             return
         except LetGo:  # while it waited for space on a full disk
             self.desk.give_back(claim)
             return
-        if self.runner is None or self.runner.gone():
-            self.runner = Runner()
-        runner, self.runner = self.runner, None
         try:
             runner.send(self._letter(order, claim))
             if _Watch(self.desk, claim, runner, asked).follow() is shards.finish:
@@ -74,6 +76,15 @@ class Supervisor:
         finally:
             if self.runner is None:
                 runner.kill()
+
+    def _start(self, claim: Claim) -> Runner:
+        """A runner, once there is space for its folder."""
+        while True:
+            try:
+                with storage.reported():
+                    return Runner()
+            except StorageFull:
+                self.desk.wait_for_room(claim, TEMPORARY)
 
     def _recall(self, order: WorkOrder, claim: Claim, asked: Asked) -> bool:
         """Answer what is known of these very questions, without a runner; whether there is anything left to do. If not,

@@ -2,6 +2,7 @@
 what doesn't fit; neither leaves anything."""
 
 import io
+import os
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from models.tables import Dataset, Model
 from tests.disk import Disk
+from tests.workers.answers import done, said, shards, truth
 from tests.workers.harness import EXAMPLES, Service, wait_for
 
 pytestmark = pytest.mark.parametrize("empty_database_url", ["sqlite"], indirect=True)  # it is about the blobs
@@ -50,3 +52,24 @@ def test_a_data_set_that_does_not_fit_is_refused_and_taken_where_there_is_space(
     disk.grow(64)
     row = service.wait(Dataset, service.add_dataset(content), "ready", "rejected")
     assert row.state == "ready", row.problem
+
+
+def test_a_runner_starts_once_there_is_space_for_its_folder(
+    disk: Disk, service: Service, digits: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary = disk.folder / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    job = service.certify(*digits, 1, kind="smoothing", sigma=0.25, n=2500)
+    disk.bear_no_new_file()
+    service.start()
+    wait_for(lambda: [shard.attempts for shard in shards(service, job)] == [1])
+    leased = shards(service, job)[0].lease_expires_at
+    assert leased is not None
+    wait_for(lambda: (shards(service, job)[0].lease_expires_at or leased) > leased)
+    assert [shard.attempts for shard in shards(service, job)] == [1]
+
+    disk.bear_no_new_file(False)
+    done(service, job)
+    assert said(service, job) == truth(1, 2500)
+    assert (temporary / f"radii-compiled-{os.getuid()}").is_dir()
