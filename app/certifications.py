@@ -11,8 +11,9 @@ from sqlalchemy.orm import Session
 from app.errors import Refusal
 from app.figures import Summary
 from app.parameters import PAGE, IdCursor, Limit, checked_id, missing
-from app.schema import Input, represented
-from app.service import InService
+from app.schema import Ended, Input, represented
+from app.service import InService, Service
+from app.waiting import Wait, seen
 from models.base import now
 from models.problems import Problem
 from models.repositories import certifications, pages
@@ -49,6 +50,7 @@ class CertificationOut(BaseModel):
 
     id: str
     state: JobState
+    ended: Ended
     model_id: str
     denoiser_model_id: str | None
     dataset_id: str
@@ -71,7 +73,7 @@ def shown(row: Certification) -> CertificationOut:
     """The representation of ``row``."""
     own = {name: getattr(row, name) for name in CertificationOut.model_fields if hasattr(row, name)}
     subset = Subset(start=row.start, stop=row.stop, step=row.step)
-    return CertificationOut(**own, subset=subset, progress=_progress(row))
+    return CertificationOut(**own, ended=row.state in TERMINAL, subset=subset, progress=_progress(row))
 
 
 def _progress(row: Certification) -> Progress:
@@ -96,11 +98,16 @@ def index(service: InService, cursor: IdCursor = None, limit: Limit = PAGE) -> C
 
 
 @router.get("/certifications/{certification_id}", response_model=CertificationOut, summary="A certification")
-def show(request: Request, certification_id: str, service: InService) -> Response:
+async def show(request: Request, certification_id: str, service: InService, wait: Wait) -> Response:
     """State and progress. Send `If-None-Match` to get 304 while nothing changes."""
+    out, headers = await seen(request, wait, lambda: _look(service, certification_id))
+    return represented(request, out, headers=headers)
+
+
+def _look(service: Service, certification_id: str) -> tuple[CertificationOut, dict[str, str]]:
     with service.database.read() as session:
         row = found(session, certification_id)
-    return represented(request, shown(row), headers=patience(row))
+        return shown(row), patience(row)
 
 
 @router.post(

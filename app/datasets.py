@@ -9,10 +9,11 @@ from pydantic import BaseModel, Field
 from app.formats import refuse_other_datasets
 from app.models import named_upload, patience
 from app.parameters import PAGE, IdCursor, Limit, checked_id, missing
-from app.schema import Id, Input, Text, represented
-from app.service import NEEDS_ROOM, InService
+from app.schema import Ended, Id, Input, Text, represented
+from app.service import NEEDS_ROOM, InService, Service
+from app.waiting import Wait, seen
 from models.repositories import intake, pages
-from models.states import IntakeState
+from models.states import TERMINAL, IntakeState
 from models.tables import Dataset
 
 router = APIRouter(tags=["data sets"])
@@ -33,6 +34,7 @@ class DatasetOut(BaseModel):
     id: str
     name: str
     state: IntakeState
+    ended: Ended
     upload_id: str
     sha256: str
     size: int
@@ -51,7 +53,9 @@ def shown(row: Dataset) -> DatasetOut:
     """The representation of ``row``."""
     summary = row.summary and {name: value for name, value in row.summary.items() if name not in OWN}
     own = {name: getattr(row, name) for name in DatasetOut.model_fields if hasattr(row, name)}
-    return DatasetOut(**own | {"summary": summary}, sha256=row.upload.sha256, size=row.upload.size)
+    return DatasetOut(
+        **own | {"summary": summary}, ended=row.state in TERMINAL, sha256=row.upload.sha256, size=row.upload.size
+    )
 
 
 @router.post(
@@ -81,10 +85,14 @@ def index(service: InService, cursor: IdCursor = None, limit: Limit = PAGE) -> D
 
 
 @router.get("/datasets/{dataset_id}", response_model=DatasetOut, summary="A data set")
-def show(request: Request, dataset_id: str, service: InService) -> Response:
+async def show(request: Request, dataset_id: str, service: InService, wait: Wait) -> Response:
+    out, headers = await seen(request, wait, lambda: _look(service, dataset_id))
+    return represented(request, out, headers=headers)
+
+
+def _look(service: Service, dataset_id: str) -> tuple[DatasetOut, dict[str, str]]:
     with service.database.read() as session:
         row = intake.get(session, Dataset, checked_id("data set", dataset_id))
         if row is None:
             raise missing("data set", dataset_id)
-        out = shown(row)
-    return represented(request, out, headers=patience(out.state))
+        return shown(row), patience(row.state)

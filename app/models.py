@@ -12,10 +12,11 @@ from app.architectures import Architecture
 from app.errors import invalid
 from app.formats import CANONICAL, CANONICAL_WEIGHTS, ONNX, SAFETENSORS, model_format
 from app.parameters import PAGE, IdCursor, Limit, checked_id, missing
-from app.schema import Id, Input, Text, represented
-from app.service import NEEDS_ROOM, InService
+from app.schema import Ended, Id, Input, Text, represented
+from app.service import NEEDS_ROOM, InService, Service
+from app.waiting import Wait, seen
 from models.repositories import intake, pages, uploads
-from models.states import IntakeState
+from models.states import TERMINAL, IntakeState
 from models.tables import Model, Upload
 from radii.float32 import LARGEST, LEAST_NORMAL, rounded
 from radii.shapes import rearrangement
@@ -136,6 +137,7 @@ class ModelOut(BaseModel):
     id: str
     name: str
     state: IntakeState
+    ended: Ended
     upload_id: str
     sha256: str
     size: int
@@ -160,7 +162,7 @@ def shown(row: Model) -> ModelOut:
     """The representation of ``row``."""
     upload = {"sha256": row.upload.sha256, "size": row.upload.size}
     own = {name: getattr(row, name) for name in ModelOut.model_fields if hasattr(row, name)}
-    return ModelOut(**row.settings, **upload, **own)
+    return ModelOut(**row.settings, **upload, **own, ended=row.state in TERMINAL)
 
 
 @router.post(
@@ -199,13 +201,17 @@ def index(service: InService, cursor: IdCursor = None, limit: Limit = PAGE) -> M
 
 
 @router.get("/models/{model_id}", response_model=ModelOut, summary="A model")
-def show(request: Request, model_id: str, service: InService) -> Response:
+async def show(request: Request, model_id: str, service: InService, wait: Wait) -> Response:
+    out, headers = await seen(request, wait, lambda: _look(service, model_id))
+    return represented(request, out, headers=headers)
+
+
+def _look(service: Service, model_id: str) -> tuple[ModelOut, dict[str, str]]:
     with service.database.read() as session:
         row = intake.get(session, Model, checked_id("model", model_id))
         if row is None:
             raise missing("model", model_id)
-        out = shown(row)
-    return represented(request, out, headers=patience(out.state))
+        return shown(row), patience(row.state)
 
 
 def _refuse_unfit(body: ModelInput, kind: str) -> None:

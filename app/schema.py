@@ -4,11 +4,16 @@ from hashlib import sha256
 from typing import Annotated
 
 from fastapi import Request, Response
-from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 # PostgreSQL keeps no NUL in text, and nobody means the other control characters.
 Text = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Id = Annotated[str, StringConstraints(pattern=r"^[a-z]{3,4}_[0-9a-f]{32}$")]
+
+
+Ended = Annotated[
+    bool, Field(description="Whether `state` is terminal, and never changes again: true is what to wait for.")
+]
 
 
 class Input(BaseModel):

@@ -1,12 +1,8 @@
-"""How a certification starts, and how one request may wait for its end."""
+"""How a certification starts."""
 
-import asyncio
-import re
-import time
-from contextlib import suppress
 from typing import Annotated, Any, Self
 
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import APIRouter, Request, Response
 from pydantic import Field, model_validator
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
@@ -19,18 +15,14 @@ from app.parameters import PAGE
 from app.results import page
 from app.schema import Id, Input, represented
 from app.service import NEEDS_ROOM, InService, Service
+from app.waiting import Wait, seen
 from models.base import Json
 from models.repositories import certifications, intake
 from models.repositories.intake import Intaken
-from models.states import TERMINAL
 from models.tables import Dataset, Model
 from radii.methods import Method
 
 router = APIRouter(tags=["certifications"])
-
-LONGEST_WAIT = 60.0  # seconds
-FIRST_PAUSE, LONGEST_PAUSE = 0.05, 0.5  # seconds between looks
-WAIT = re.compile(r'(?:^|[,;])\s*wait\s*=\s*"?(\d{1,9})"?\s*(?:$|[,;])', re.IGNORECASE)
 
 
 class CertificationInput(Input):
@@ -78,27 +70,11 @@ class CertificationEnded(CertificationOut):
     responses={200: {"description": "It ended while the request waited.", "model": CertificationEnded}},
     summary="Start a certification",
 )
-async def create(
-    request: Request,
-    body: CertificationInput,
-    service: InService,
-    prefer: Annotated[
-        str | None,
-        Header(description="`wait=N` waits N seconds for the end, 60 at most (RFC 7240).", examples=["wait=10"]),
-    ] = None,
-) -> Response:
-    """Model and data set must be `ready`. Follow `Location` until the state is terminal, or let the request wait: with
+async def create(request: Request, body: CertificationInput, service: InService, wait: Wait) -> Response:
+    """Model and data set must be `ready`. Follow `Location` until `ended` is true, or let the request wait: with
     `inputs` a small question is one call."""
     row_id = await run_in_threadpool(_start, service, body)
-    deadline, pause = time.monotonic() + _wait(prefer), FIRST_PAUSE
-    out, headers = await run_in_threadpool(_look, service, row_id)
-    with suppress(asyncio.CancelledError):  # the server ends: what is known so far is the answer
-        while out.state not in TERMINAL and (left := deadline - time.monotonic()) > 0:
-            if await request.is_disconnected():
-                break
-            await asyncio.sleep(min(pause, left))
-            pause = min(2 * pause, LONGEST_PAUSE)
-            out, headers = await run_in_threadpool(_look, service, row_id)
+    out, headers = await seen(request, wait, lambda: _look(service, row_id))
     status = 200 if isinstance(out, CertificationEnded) else 202
     return represented(request, out, status=status, headers=headers | {"Location": f"/v1/certifications/{row_id}"})
 
@@ -151,17 +127,11 @@ def _named(session: Session, table: type[Intaken], row_id: str, field: str) -> I
     return row
 
 
-def _wait(prefer: str | None) -> float:
-    """Seconds that the client prefers to wait; a preference that can't be read is none."""
-    wanted = WAIT.search(prefer or "")
-    return min(float(wanted[1]), LONGEST_WAIT) if wanted else 0.0
-
-
 def _look(service: Service, row_id: str) -> tuple[CertificationOut, dict[str, str]]:
     """The certification as it is now, and when to ask again."""
     with service.database.read() as session:
         row = found(session, row_id)
         out = shown(row)
-        if row.state in TERMINAL:
+        if out.ended:
             out = CertificationEnded(**dict(out), results=page(session, row, -1, PAGE))
         return out, patience(row)
