@@ -17,16 +17,18 @@ _bearer = HTTPBearer(
 
 def authenticated(
     service: InService, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
-) -> None:
-    """Refuse a request without a valid key. A revoked key ends at once: nothing is cached."""
+) -> str:
+    """The id of the request's key. Refuses one without a valid key. A revoked key ends at once: nothing is cached."""
     if credentials is None:
         raise Refusal(
             Problem.UNAUTHENTICATED, "the request carries no bearer key", headers={"WWW-Authenticate": "Bearer"}
         )
     with service.database.read() as session:
-        if keys.authenticate(session, credentials.credentials) is None:
-            raise Refusal(
-                Problem.UNAUTHENTICATED,
-                "the key is not one of this service, or was revoked",
-                headers={"WWW-Authenticate": 'Bearer error="invalid_token"'},
-            )
+        key = keys.authenticate(session, credentials.credentials)
+    if key is None:
+        raise Refusal(
+            Problem.UNAUTHENTICATED,
+            "the key is not one of this service, or was revoked",
+            headers={"WWW-Authenticate": 'Bearer error="invalid_token"'},
+        )
+    return key.id

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from app.errors import Refusal
 from app.figures import Summary
-from app.parameters import PAGE, IdCursor, Limit, checked_id, missing
+from app.parameters import PAGE, CertificationCursor, Limit, checked_id, missing
 from app.schema import Ended, Input, represented
 from app.service import InService, Service
 from app.waiting import Wait, seen
@@ -91,7 +91,7 @@ def _progress(row: Certification) -> Progress:
 
 
 @router.get("/certifications", summary="List certifications, newest first")
-def index(service: InService, cursor: IdCursor = None, limit: Limit = PAGE) -> CertificationPage:
+def index(service: InService, cursor: CertificationCursor = None, limit: Limit = PAGE) -> CertificationPage:
     with service.database.read() as session:
         rows, after = pages.newest(session, Certification, before=cursor, limit=limit)
         return CertificationPage(items=[shown(row) for row in rows], next_cursor=after)

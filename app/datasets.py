@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 from app.formats import refuse_other_datasets
 from app.models import named_upload, patience
-from app.parameters import PAGE, IdCursor, Limit, checked_id, missing
+from app.parameters import PAGE, DatasetCursor, Limit, checked_id, missing
 from app.schema import Ended, Id, Input, Text, represented
 from app.service import NEEDS_ROOM, InService, Service
 from app.waiting import Wait, seen
@@ -78,7 +78,7 @@ def create(request: Request, body: DatasetInput, service: InService) -> Response
 
 
 @router.get("/datasets", summary="List data sets, newest first")
-def index(service: InService, cursor: IdCursor = None, limit: Limit = PAGE) -> DatasetPage:
+def index(service: InService, cursor: DatasetCursor = None, limit: Limit = PAGE) -> DatasetPage:
     with service.database.read() as session:
         rows, after = pages.newest(session, Dataset, before=cursor, limit=limit)
         return DatasetPage(items=[shown(row) for row in rows], next_cursor=after)

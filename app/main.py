@@ -13,6 +13,7 @@ from app import (
     datasets,
     errors,
     health,
+    keys,
     models,
     pages,
     reports,
@@ -20,7 +21,8 @@ from app import (
     starting,
     uploads,
 )
-from app.middleware import BodyLimit, HeadAsGet, RequestId
+from app.middleware import BodyLimit, HeadAsGet, PlainBody, RequestId
+from app.negotiation import acceptable
 from app.parameters import known_only
 from app.ringing import Ringer
 from app.service import Service
@@ -70,10 +72,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.service = service
     errors.install(app)
     app.add_middleware(BodyLimit, streamed=frozenset({"/v1/uploads"}))
+    app.add_middleware(PlainBody)
     app.add_middleware(HeadAsGet)
     app.add_middleware(RequestId)  # the last one added is the outermost
-    v1 = APIRouter(prefix="/v1", dependencies=[Depends(auth.authenticated), Depends(known_only)])
-    for noun in (uploads, models, datasets, starting, certifications, results, reports, capabilities):
+    every = (auth.authenticated, known_only, acceptable)
+    v1 = APIRouter(prefix="/v1", dependencies=[Depends(check) for check in every])
+    for noun in (uploads, models, datasets, starting, certifications, results, reports, keys, capabilities):
         v1.include_router(noun.router)
     for router in (v1, health.router, pages.router):
         app.include_router(router)

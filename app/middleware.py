@@ -6,7 +6,7 @@ import secrets
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.errors import Refusal, answer
+from app.errors import MOST_TEXT, Refusal, answer
 from models.problems import Problem
 
 log = logging.getLogger(__name__)
@@ -53,6 +53,27 @@ class HeadAsGet:
         if scope["type"] == "http" and scope["method"] == "HEAD":
             scope = {**scope, "method": "GET"}
         await self.app(scope, receive, send)
+
+
+class PlainBody:
+    """A body in a content coding (gzip, ...) is refused as soon as someone reads it (RFC 9110, 8.4): an upload is kept
+    as its bytes came."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        codings = ", ".join(Headers(scope=scope).getlist("content-encoding")) if scope["type"] == "http" else ""
+
+        async def refused() -> Message:
+            raise Refusal(
+                Problem.UNSUPPORTED_ENCODING,
+                f"Content-Encoding says {codings[:MOST_TEXT]!r}",
+                headers={"Accept-Encoding": "identity"},
+            )
+
+        coded = codings.strip().lower() not in ("", "identity")
+        await self.app(scope, refused if coded else receive, send)
 
 
 class BodyLimit:

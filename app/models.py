@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from app.architectures import Architecture
 from app.errors import invalid
 from app.formats import CANONICAL, CANONICAL_WEIGHTS, ONNX, SAFETENSORS, model_format
-from app.parameters import PAGE, IdCursor, Limit, checked_id, missing
+from app.parameters import PAGE, Limit, ModelCursor, checked_id, missing
 from app.schema import Ended, Id, Input, Text, represented
 from app.service import NEEDS_ROOM, InService, Service
 from app.waiting import Wait, seen
@@ -194,7 +194,7 @@ def create(request: Request, body: ModelInput, service: InService) -> Response:
 
 
 @router.get("/models", summary="List models, newest first")
-def index(service: InService, cursor: IdCursor = None, limit: Limit = PAGE) -> ModelPage:
+def index(service: InService, cursor: ModelCursor = None, limit: Limit = PAGE) -> ModelPage:
     with service.database.read() as session:
         rows, after = pages.newest(session, Model, before=cursor, limit=limit)
         return ModelPage(items=[shown(row) for row in rows], next_cursor=after)

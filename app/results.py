@@ -1,18 +1,18 @@
 """Results of a certification, one row an input, and the curve that they draw. Both grow while it runs."""
 
 import json
-import re
 from collections.abc import Iterator
 from decimal import ROUND_DOWN, Decimal
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from sqlalchemy.orm import Session
 
 from app.certifications import INT32, found, patience
 from app.errors import Refusal
 from app.figures import Curve, ResultPage, Units
+from app.negotiation import acceptable
 from app.parameters import LARGEST_PAGE, PAGE
 from app.service import InService
 from models import curve as curves
@@ -26,7 +26,6 @@ from radii.norms import Norm
 router = APIRouter(tags=["certifications"])
 
 JSON_LINES = ("application/jsonl", "application/x-ndjson")
-QUALITY = re.compile(r"q\s*=\s*(0(?:\.\d{1,3})?|1(?:\.0{1,3})?)\s*(?:;|$)")
 LIMIT = f"Rows, at most. Unset: {PAGE} in JSON, all in JSON Lines."
 DECIMALS = 9
 NO_CURVE = {
@@ -78,16 +77,16 @@ def page(session: Session, job: Certification, cursor: int, limit: int) -> dict[
     summary="Results, one row an input",
 )
 def index(
-    request: Request,
     certification_id: str,
     service: InService,
+    kind: Annotated[str, Depends(acceptable)],
     cursor: Annotated[int, Query(ge=-1, le=INT32, description="`next_cursor` of the page before.")] = -1,
     limit: Annotated[int | None, Query(ge=1, le=LARGEST_PAGE, description=LIMIT)] = None,
 ) -> Response:
     """A page of JSON; or, with `Accept: application/jsonl`, JSON Lines. `radius` null is abstention, never 0."""
     with service.database.read() as session:
         job = found(session, certification_id)
-        if kind := _json_lines(request.headers.get("accept", "")):
+        if kind in JSON_LINES:
             return StreamingResponse(_lines(service.database, job.id, norm_of(job), cursor, limit), media_type=kind)
         return JSONResponse(page(session, job, cursor, limit or PAGE))
 
@@ -119,18 +118,6 @@ def curve(
     at = None if radius is None else curves.certified_accuracy(rows, radius, target_radius=target)
     drawn = curves.curve(rows, target_radius=target) | {"inputs_asked": asked, "complete": complete, "at": at}
     return JSONResponse({"norm": norm_of(job), "units": UNITS, **drawn})
-
-
-def _json_lines(accept: str) -> str | None:
-    """The JSON Lines type that ``Accept`` (RFC 9110, 12.5.1) prefers to JSON; None if it does not."""
-    ranges = [(kind.strip().lower(), QUALITY.search(rest)) for kind, _, rest in map(_partition, accept.split(","))]
-    ranked = sorted(ranges, key=lambda one: -float(one[1][1]) if one[1] else -1.0)
-    best = next((kind for kind, _ in ranked if kind in (*JSON_LINES, "application/json", "*/*")), None)
-    return best if best in JSON_LINES else None
-
-
-def _partition(media_range: str) -> tuple[str, str, str]:
-    return media_range.partition(";")
 
 
 def _lines(database: Database, row_id: str, norm: Norm | None, cursor: int, limit: int | None) -> Iterator[bytes]:

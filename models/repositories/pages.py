@@ -6,9 +6,9 @@ from typing import TypeVar
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from models.tables import Certification, Dataset, Model
+from models.tables import Certification, Dataset, Key, Model
 
-Row = TypeVar("Row", Model, Dataset, Certification)
+Row = TypeVar("Row", Model, Dataset, Certification, Key)
 
 
 def newest(session: Session, table: type[Row], *, before: str | None, limit: int) -> tuple[Sequence[Row], str | None]:

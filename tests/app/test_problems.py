@@ -1,3 +1,4 @@
+import gzip
 import json
 import logging
 
@@ -9,7 +10,8 @@ from app.middleware import JSON_LIMIT
 from models.database import Database
 from models.problems import Problem
 from models.repositories import intake
-from tests.app.calls import post_model, problem
+from models.settings import Settings
+from tests.app.calls import certification, post_dataset, post_model, problem
 
 # Nothing here asks more of the database than the other tests do on both.
 
@@ -50,6 +52,47 @@ def test_unknown_query_parameters(client: Client) -> None:
     assert "'limt'" in document["detail"] and "cursor, limit" in document["detail"]
     problem(client.get("/v1/capabilities?x=1"), 400, "unknown-parameter")
     problem(client.post("/v1/uploads?size=4", content=b"data"), 400, "unknown-parameter")
+
+
+def test_query_parameters_that_are_there_twice(client: Client) -> None:
+    for query in ("limit=1&limit=2", "limit=1&limit=1", "cursor=x&limit=5&cursor=y"):
+        document = problem(client.get(f"/v1/models?{query}"), 400, "repeated-parameter")
+        assert "2 times" in document["detail"]
+    assert client.get("/v1/models?limit=1").status_code == 200
+
+
+def test_a_cursor_of_another_list(client: Client) -> None:
+    made = {"models": post_model(client).json()["id"], "datasets": post_dataset(client).json()["id"]}
+    for noun in ("models", "datasets", "certifications", "keys"):
+        for other, cursor in made.items():
+            answer = client.get(f"/v1/{noun}?cursor={cursor}")
+            if noun == other:
+                assert answer.json() == {"items": [], "next_cursor": None}
+            else:
+                assert problem(answer, 422, "invalid-request")["errors"][0]["parameter"] == "cursor"
+
+
+def test_a_body_that_is_compressed(client: Client, settings: Settings) -> None:
+    calls = {"/v1/uploads": b"model", "/v1/models": b"{}"}
+    for path, body in calls.items():
+        for coding in ("gzip", "x-gzip", "GZIP", "br", "identity, gzip", "x" * 999):
+            headers = {"Content-Encoding": coding, **JSON}
+            answer = client.post(path, content=gzip.compress(body), headers=headers)
+            assert len(problem(answer, 415, "unsupported-encoding")["detail"]) < 500
+            assert answer.headers["accept-encoding"] == "identity"
+    assert [path for path in settings.blob_dir.rglob("*") if path.is_file()] == []
+    plain = client.post("/v1/uploads", content=b"model", headers={"Content-Encoding": "Identity"})
+    assert plain.json()["size"] == len(b"model")
+
+
+def test_an_answer_in_no_type_that_the_client_would_take(client: Client, database: Database) -> None:
+    results = f"/v1/certifications/{certification(client, database)}/results"
+    for path in ("/v1/models", "/v1/capabilities", results):
+        for accept in ("application/json;q=0", "*/*;q=0"):
+            document = problem(client.get(path, headers={"Accept": accept}), 406, "not-acceptable")
+            assert "application/json" in document["detail"]
+    answer = client.get(results, headers={"Accept": "application/json;q=0, application/jsonl;q=0.1"})
+    assert answer.headers["content-type"].startswith("application/jsonl")
 
 
 def test_paths_that_lead_nowhere(client: Client) -> None:
