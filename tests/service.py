@@ -70,9 +70,9 @@ def clean_environment() -> dict[str, str]:
     return {**kept, "OMP_NUM_THREADS": "1"}
 
 
-def start(data_dir: Path, *flags: str) -> Service:
-    """Start a service on a free port and wait until it says that it is ready."""
-    command = [sys.executable, "-m", "radii.cli", "up", "--port", "0", "--data-dir", str(data_dir), *flags]
+def start(data_dir: Path, *flags: str, port: int = 0) -> Service:
+    """Start a service, by default on a free port, and wait until it says that it is ready."""
+    command = [sys.executable, "-m", "radii.cli", "up", "--port", str(port), "--data-dir", str(data_dir), *flags]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=clean_environment()
     )
@@ -102,9 +102,9 @@ def until(look: Callable[[], T], holds: Callable[[T], bool] = bool) -> T:
 
 
 @contextmanager
-def running(data_dir: Path, *flags: str) -> Iterator[Service]:
+def running(data_dir: Path, *flags: str, port: int = 0) -> Iterator[Service]:
     """A service, ended afterwards."""
-    service = start(data_dir, *flags)
+    service = start(data_dir, *flags, port=port)
     try:
         yield service
     finally:

@@ -1,13 +1,12 @@
 """`radii certify`, `predict` and `median`: upload, wait for intake, certify, show and keep the results."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import typer
 from pydantic import BaseModel, ValidationError
 
+from radii.cli.connection import before_it_started, connected, outliving_us
 from radii.cli.console import err, fail, out, plain, print_json
 from radii.cli.npy import input_shape
 from radii.cli.progress import progress
@@ -36,24 +35,29 @@ def command(
     for given in (model, data, denoiser):
         if given is not None and not is_id(given) and not Path(given).is_file():
             fail(f"there is no file {given}", code=2)
-    with Client(url) as client:
-        job = start(client, model, data, question, denoiser=denoiser, settings=settings, subset=subset)
-        with outliving_us(job["id"]):
+    with connected(url) as client:
+        with before_it_started():
+            job = start(client, model, data, question, denoiser=denoiser, settings=settings, subset=subset)
+        with outliving_us(client, job["id"]):
             job = follow(client, job)
-        if job["state"] == "cancelled":  # the results that there are would look like all
-            raise Cancelled(job["id"])
-        if output is not None:
-            save_results(client, job["id"], output)
-        one_by_one = job["method"]["kind"] in NO_CURVE
-        if as_json:
-            rows = {"results": list(client.results(job["id"]))} if one_by_one else {}
-            print_json({**job, **(rows or {"curve": client.curve(job["id"])})})
-        else:
-            if one_by_one:
-                print_results(client.results(job["id"]))
-            print_report(client, job)
-            kept = "" if output is None else f"Every input: {plain(str(output))}   "
-            out.print(f"{kept}The job: {job['id']}", soft_wrap=True)
+            if job["state"] == "cancelled":  # the results that there are would look like all
+                raise Cancelled(job["id"])
+            _show(client, job, output, as_json)
+
+
+def _show(client: Client, job: Json, output: Path | None, as_json: bool) -> None:
+    if output is not None:
+        save_results(client, job["id"], output)
+    one_by_one = job["method"]["kind"] in NO_CURVE
+    if as_json:
+        rows = {"results": list(client.results(job["id"]))} if one_by_one else {}
+        print_json({**job, **(rows or {"curve": client.curve(job["id"])})})
+    else:
+        if one_by_one:
+            print_results(client.results(job["id"]))
+        print_report(client, job)
+        kept = "" if output is None else f"Every input: {plain(str(output))}   "
+        out.print(f"{kept}The job: {job['id']}", soft_wrap=True)
 
 
 def start(
@@ -120,19 +124,6 @@ def follow(client: Client, job: Json) -> Json:
 
 def _doing(kind: str) -> str:
     return {"prediction": "predicting", "median": "bounding medians"}.get(kind, f"certifying ({kind})")
-
-
-@contextmanager
-def outliving_us(job_id: str) -> Iterator[None]:
-    """Ctrl-C ends the command (exit code 130) and not the job; say so."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        goes_on = (
-            f"The certification goes on. Follow it: radii jobs {job_id} --wait; end it: radii jobs {job_id} --cancel"
-        )
-        err.print(f"\n{goes_on}", soft_wrap=True)
-        raise typer.Exit(130) from None
 
 
 def checked(question: Json) -> BaseModel:

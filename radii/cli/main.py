@@ -77,6 +77,8 @@ def main() -> None:
             err.print(f"[bold red]error:[/] {plain(str(error))}", soft_wrap=True)
         else:
             raise
+        for note in getattr(error, "__notes__", ()):
+            err.print(plain(note), soft_wrap=True)
         sys.exit(1)
 
 

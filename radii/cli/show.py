@@ -9,17 +9,18 @@ from typing import Any
 
 from rich.table import Table
 
-from radii.cli.certify import follow, outliving_us
+from radii.cli.certify import follow
+from radii.cli.connection import connected, outliving_us
 from radii.cli.console import is_table, out, plain, print_json, print_problem, table_of, text_of
 from radii.cli.report import in_words, print_report, print_results, save_results
-from radii.client import Client, ProblemError
+from radii.client import ProblemError
 
 Json = dict[str, Any]
 
 
 def resources(collection: str, resource_id: str | None, *, limit: int, url: str | None, as_json: bool) -> None:
     """List a collection, or show one of it."""
-    with Client(url) as client:
+    with connected(url) as client:
         if resource_id is not None:
             document = client.get(resource_id)
             print_json(document) if as_json else _show(document)
@@ -35,10 +36,10 @@ def resources(collection: str, resource_id: str | None, *, limit: int, url: str 
 
 def job(job_id: str, *, wait: bool, cancel: bool, url: str | None, as_json: bool) -> None:
     """Show, follow or cancel a certification."""
-    with Client(url) as client:
+    with connected(url) as client:
         document = client.cancel(job_id) if cancel else client.get(job_id)
         if wait:
-            with outliving_us(job_id):
+            with outliving_us(client, job_id):
                 document = follow(client, document)
         if as_json:
             print_json(document)
@@ -52,7 +53,7 @@ def job(job_id: str, *, wait: bool, cancel: bool, url: str | None, as_json: bool
 
 def results(job_id: str, *, output: Path | None, url: str | None, as_json: bool) -> None:
     """Show the results, or write them to a file."""
-    with Client(url) as client:
+    with connected(url) as client:
         if output is not None:
             save_results(client, job_id, output)
         elif as_json:

@@ -10,5 +10,6 @@
 
 from radii.client.client import Client
 from radii.client.errors import Cancelled, ClientError, ProblemError, Unreachable
+from radii.client.waiting import following
 
-__all__ = ["Cancelled", "Client", "ClientError", "ProblemError", "Unreachable"]
+__all__ = ["Cancelled", "Client", "ClientError", "ProblemError", "Unreachable", "following"]

@@ -2,8 +2,9 @@
 
 import json
 import os
-import time
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -11,41 +12,60 @@ from typing import Any, Self
 import httpx
 from pydantic import BaseModel
 
-from radii.client.errors import Cancelled, ProblemError
-from radii.client.transport import Transport, retry_after
+from radii.client.errors import Cancelled, Interrupted, ProblemError
+from radii.client.transport import PATIENCE, OnTrouble, Transport
+from radii.client.waiting import LONGEST_WAIT, OnChange, ended, following, preferring
 from radii.files import external_data
 
 Json = dict[str, Any]
 OnBytes = Callable[[int, int], None]  # bytes sent so far, bytes in all
-OnChange = Callable[[Json], None]
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 DEFAULT_DATA_DIR = "~/.radii"
 BLOCK = 1 << 18  # bytes; small enough for a progress bar to move
-LONGEST_WAIT = 10  # seconds that one request waits
-POLL = 1.0  # seconds between polls, where the service doesn't say
-COLLECTIONS = {"mdl": "models", "dat": "datasets", "cert": "certifications"}
-OPEN_STATES = {"validating", "queued", "running"}
+PROBE = 10.0  # seconds in which /readyz must answer with 200
+COLLECTIONS = {"mdl": "models", "dat": "datasets", "cert": "certifications", "key": "keys"}
 
 
 class Client:
     """A connection to the service. Every call raises ``ProblemError`` and ``Unreachable``.
 
     ``url``: the argument, else RADII_URL, else this machine's port 8000. ``key``: the argument, else RADII_API_KEY,
-    else the file api-key that `radii up` wrote in the data folder (RADII_DATA_DIR, else ~/.radii).
+    else the file api-key that `radii up` wrote in the data folder (RADII_DATA_DIR, else ~/.radii). ``patience``: the
+    argument, else RADII_PATIENCE, else 600: for so many seconds a service that has answered before, and is restarting
+    or busy, is tried again; ``on_trouble`` hears of it (by default the log, as a warning).
     """
 
     def __init__(
-        self, url: str | None = None, key: str | None = None, *, transport: httpx.BaseTransport | None = None
+        self,
+        url: str | None = None,
+        key: str | None = None,
+        *,
+        patience: float | None = None,
+        on_trouble: OnTrouble | None = None,
+        transport: httpx.BaseTransport | None = None,
     ) -> None:
         self.url = (url or os.environ.get("RADII_URL") or DEFAULT_URL).rstrip("/")
-        self._transport = Transport(self.url, key or os.environ.get("RADII_API_KEY") or _kept_key(), transport)
+        key = key or os.environ.get("RADII_API_KEY") or _kept_key()
+        patience = _patience() if patience is None else patience
+        self._transport = Transport(self.url, key, transport, patience=patience)
+        if on_trouble is not None:
+            self.on_trouble = on_trouble
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
+
+    @property
+    def on_trouble(self) -> OnTrouble:
+        """Hears, once a trouble, that the service does not answer and is tried again."""
+        return self._transport.on_trouble
+
+    @on_trouble.setter
+    def on_trouble(self, hear: OnTrouble) -> None:
+        self._transport.on_trouble = hear
 
     def close(self) -> None:
         """Give the connections back."""
@@ -56,7 +76,7 @@ class Client:
         size = len(source) if isinstance(source, bytes) else Path(source).stat().st_size
         headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
         body = lambda: _blocks(source, size, on_bytes)  # noqa: E731 (made anew for every try)
-        return self._object("POST", "/v1/uploads", content=body, headers=headers)
+        return self._object("POST", "/v1/uploads", content=body, headers=headers, again=True)
 
     def create_model(
         self,
@@ -91,13 +111,15 @@ class Client:
             "task": task,
             "external_data": external,
         }
-        return self._object("POST", "/v1/models", json={key: value for key, value in question.items() if value})
+        given = {key: value for key, value in question.items() if value}
+        return self._object("POST", "/v1/models", json=given, again=True)  # the same question is the same model
 
     def create_dataset(self, file: Path | str, *, name: str | None = None, on_bytes: OnBytes | None = None) -> Json:
         """Upload a .npz file (x, optionally y) and register it; intake then begins."""
         file = Path(file)
         upload = self.upload(file, on_bytes=on_bytes)
-        return self._object("POST", "/v1/datasets", json={"upload_id": upload["id"], "name": name or file.stem})
+        question = {"upload_id": upload["id"], "name": name or file.stem}
+        return self._object("POST", "/v1/datasets", json=question, again=True)
 
     def create_certification(
         self,
@@ -129,8 +151,11 @@ class Client:
         if subset is not None:
             parts = {"start": subset.start, "stop": subset.stop, "step": subset.step}
             question["subset"] = {key: value for key, value in parts.items() if value is not None}
-        patience = {"headers": {"Prefer": f"wait={wait}"}, "timeout": wait + 60.0} if wait else {}
-        return self._object("POST", "/v1/certifications", json=question, **patience)
+        try:
+            return self._object("POST", "/v1/certifications", json=question, **preferring(wait))
+        except Interrupted as error:
+            error.add_note("The certification may have started all the same: radii jobs")
+            raise
 
     def predict(
         self,
@@ -150,11 +175,12 @@ class Client:
         job = self.create_certification(
             model_id, None, method, inputs=inputs, denoiser_model_id=denoiser_model_id, wait=LONGEST_WAIT
         )
-        if "results" not in job or job["problem"]:
-            job = self.wait(job, timeout=timeout)
-        if job["state"] == "cancelled":
-            raise Cancelled(job["id"])
-        return list(self.results(job["id"]))
+        with following(job["id"]):
+            if not job["ended"] or job["problem"]:
+                job = self.wait(job, timeout=timeout)
+            if job["state"] == "cancelled":
+                raise Cancelled(job["id"])
+            return list(self.results(job["id"]))
 
     def median(
         self,
@@ -177,38 +203,38 @@ class Client:
         return self._object("GET", _path(resource_id))
 
     def wait(self, resource: str | Json, *, on_change: OnChange | None = None, timeout: float | None = None) -> Json:
-        """Poll a resource (or its id) until it has ended, as often as the service says: the last document.
+        """Wait until a resource (or its id) has ended: the last document.
 
-        ``on_change`` sees every changed document. Raises ``ProblemError`` with the resource's own problem if it was
-        rejected or has failed, and ``TimeoutError`` after ``timeout`` seconds.
+        ``on_change`` sees every changed document, as often as the service says. Raises ``ProblemError`` with the
+        resource's own problem if it was rejected or has failed, and ``TimeoutError`` after ``timeout`` seconds.
         """
-        path = _path(resource if isinstance(resource, str) else resource["id"])
-        deadline = time.monotonic() + timeout if timeout is not None else float("inf")
-        document: Json = {}
-        etag: str | None = None
-        while True:
-            headers = {"If-None-Match": etag} if etag else {}
-            response = self._transport.answer("GET", path, headers=headers)
-            if response.status_code != 304:
-                document, etag = response.json(), response.headers.get("ETag")
-                if on_change:
-                    on_change(document)
-            if document["state"] not in OPEN_STATES:
-                break
-            if time.monotonic() >= deadline:
-                raise TimeoutError(f"{document['id']} is still {document['state']} after {timeout:g} seconds")
-            time.sleep(min(retry_after(response, POLL), max(0.0, deadline - time.monotonic())))
+        resource_id = resource if isinstance(resource, str) else resource["id"]
+        path = _path(resource_id)
+        with following(resource_id) if resource_id.startswith("cert_") else nullcontext():
+            document = ended(self._transport, path, on_change=on_change, timeout=timeout)
         if document.get("problem"):
             raise ProblemError(document["problem"])
         return document
 
     def results(self, certification_id: str) -> Iterator[Json]:
-        """The results, one an input, in the order of the data set; streamed."""
-        headers = {"Accept": "application/jsonl"}
-        with self._transport.stream("GET", f"{_path(certification_id)}/results", headers=headers) as response:
-            for line in response.iter_lines():
-                if line:
-                    yield json.loads(line)
+        """The results, one an input, in the order of the data set; streamed. Goes on after the last one where the
+        service broke off."""
+        path, headers = f"{_path(certification_id)}/results", {"Accept": "application/jsonl"}
+        last: int | None = None
+        while True:
+            begun = last
+            query = {} if last is None else {"cursor": last}
+            try:
+                with self._transport.stream("GET", path, headers=headers, params=query) as response:
+                    for line in response.iter_lines():
+                        if line:
+                            row = json.loads(line)
+                            yield row
+                            last = row["index"]
+                return
+            except Interrupted:
+                if last == begun:  # no progress since the last time
+                    raise
 
     def curve(self, certification_id: str, *, radius: float | None = None) -> Json:
         """Certified accuracy against radius: the corners of a falling step function, to be read as ``reading`` says,
@@ -229,7 +255,8 @@ class Client:
         return self._object("POST", f"{_path(certification_id)}/cancel")
 
     def list(self, collection: str) -> Iterator[Json]:
-        """All ``models``, ``datasets`` or ``certifications``, newest first; pages are fetched as they are needed."""
+        """All ``models``, ``datasets``, ``certifications`` or ``keys``, newest first; pages are fetched as they are
+        needed."""
         query: dict[str, str] = {}
         while True:
             page = self._object("GET", f"/v1/{collection}", params=query)
@@ -238,9 +265,17 @@ class Client:
                 return
             query = {"cursor": page["next_cursor"]}
 
+    def create_key(self, name: str) -> Json:
+        """A new API key; its text, ``key``, is in this answer alone."""
+        return self._object("POST", "/v1/keys", json={"name": name})
+
+    def revoke_key(self, key_id: str) -> Json:
+        """Refuse an API key from now on; ``ProblemError`` (last-key) if it is the last valid one."""
+        return self._object("DELETE", _path(key_id), again=True)
+
     def ready(self) -> Json:
-        """What /readyz says; ``ProblemError`` (unavailable) if a part is not reachable."""
-        return self._object("GET", "/readyz")
+        """What /readyz says; ``ProblemError`` (unavailable) if a part is not reachable for ten seconds."""
+        return self._object("GET", "/readyz", patience=min(PROBE, self._transport.patience))
 
     def _object(self, method: str, path: str, **request: Any) -> Json:
         document = self._transport.json(method, path, **request)
@@ -254,6 +289,13 @@ def _listed(values: Any) -> Any:
     return values.tolist() if hasattr(values, "tolist") else values
 
 
+def _patience() -> float:
+    text = os.environ.get("RADII_PATIENCE") or str(PATIENCE)
+    if not re.fullmatch(r"\d{1,9}(\.\d+)?", text, re.ASCII):
+        raise ValueError(f"RADII_PATIENCE is {text!r}; give seconds, e.g. 600")
+    return float(text)
+
+
 def _kept_key() -> str | None:
     folder = Path(os.environ.get("RADII_DATA_DIR") or DEFAULT_DATA_DIR).expanduser()
     try:
@@ -265,7 +307,7 @@ def _kept_key() -> str | None:
 def _path(resource_id: str) -> str:
     collection = COLLECTIONS.get(resource_id.partition("_")[0])
     if collection is None or not resource_id.isascii() or not resource_id.replace("_", "").isalnum():
-        raise ValueError(f"{resource_id!r} is no id; ids look like mdl_..., dat_... and cert_...")
+        raise ValueError(f"{resource_id!r} is no id; ids look like mdl_..., dat_..., cert_... and key_...")
     return f"/v1/{collection}/{resource_id}"
 
 

@@ -8,6 +8,15 @@ class ClientError(Exception):
 class Unreachable(ClientError):
     """Nobody answers at the service's URL, or it stopped answering. Is the service up? Start it with `radii up`."""
 
+    def __init__(self, url: str, what: str) -> None:
+        super().__init__(f"{url} {what}. Is the service up? `radii up`")
+        self.url = url
+        self.what = what
+
+
+class Interrupted(Unreachable):
+    """The connection broke after the request was sent, at least in part: the service may have done what it asked."""
+
 
 class Cancelled(ClientError):
     """The certification was cancelled, so its results are not all there."""

@@ -140,8 +140,10 @@ class _Reader(NodeReader):
         for file, count in self.missing.items():
             self.obstacle(
                 f"the weights of {count} tensors lie in the file {quoted(file)}, which is not here",
-                f"Give that file too, under its name, as external data (external_data={{{quoted(file)}: ...}}), "
-                "or export with external_data=False",
+                "Give that file too. Commands: put it beside the model. HTTP: upload it, and register the model with "
+                f'"external_data": {{"{quoted(file)[1:-1]}": "upl_..."}}, the id of that upload. '
+                f"Python: external_data={{{quoted(file)}: ...}}. "
+                "Or export with external_data=False",
             )
         if self.obstacles or source is None or not isinstance(result, Activation):
             raise UnsupportedModel(self.obstacles)

@@ -3,11 +3,12 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
-from radii.client import Cancelled, Client, ProblemError, Unreachable, transport
+from radii.client import Cancelled, Client, ProblemError, Unreachable, transport, waiting
 from radii.files import external_data
 
 Answer = httpx.Response | type[httpx.TransportError]
@@ -40,15 +41,40 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> Scripted:
     """Makes a client of a ``Script``; its pauses are short."""
     monkeypatch.setattr(transport, "FIRST_PAUSE", 0.001)
 
-    def make(*answers: Answer) -> tuple[Client, Script]:
+    def make(*answers: Answer, **options: Any) -> tuple[Client, Script]:
         script = Script(*answers)
-        return Client("http://radii.test", "key", transport=httpx.MockTransport(script)), script
+        return Client("http://radii.test", "key", transport=httpx.MockTransport(script), **options), script
 
     return make
 
 
+class Clock:
+    """Time that passes only where somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.pauses: list[float] = []
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+        self.now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch, scripted: Scripted) -> Clock:
+    """The client's clock; its pauses are as long as in life."""
+    clock = Clock()
+    monkeypatch.setattr(transport, "FIRST_PAUSE", 0.2)
+    for module in (transport, waiting):
+        monkeypatch.setattr(module, "time", clock)
+    return clock
+
+
 def ok(document: object = None, **headers: str) -> httpx.Response:
-    return httpx.Response(200, json=document or {"id": "mdl_1", "state": "ready"}, headers=headers)
+    return httpx.Response(200, json=document or {"id": "mdl_1", "state": "ready", "ended": True}, headers=headers)
 
 
 def busy(**headers: str) -> httpx.Response:
@@ -66,26 +92,106 @@ def test_what_was_answered_503_is_sent_again_whole(scripted: Scripted, tmp_path:
     assert seen[-1] == (file.stat().st_size, file.stat().st_size)
 
 
-def test_a_service_that_stays_busy_is_left_alone_after_some_tries(scripted: Scripted) -> None:
-    client, script = scripted(*[busy() for _ in range(transport.TRIES)])
+def test_a_service_that_stays_busy_is_left_alone_when_patience_is_over(scripted: Scripted, clock: Clock) -> None:
+    client, script = scripted(*[busy() for _ in range(100)], patience=60)
     with pytest.raises(ProblemError, match="A part is not reachable") as caught:
         client.get("mdl_1")
     assert caught.value.slug == "unavailable"
-    assert not script.answers
+    assert clock.now == 60
+    assert len(script.requests) > 5
 
 
-def test_pauses_are_as_long_as_the_service_asks(scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
-    pauses: list[float] = []
-    monkeypatch.setattr(transport.time, "sleep", pauses.append)
-    client, _ = scripted(busy(**{"Retry-After": "7"}), busy(), ok())
+def test_patience_is_the_argument_the_variable_or_ten_minutes(
+    scripted: Scripted, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable, options, expected in ((None, {}, 600), ("90", {}, 90), ("90", {"patience": 0}, 0)):
+        if variable:
+            monkeypatch.setenv("RADII_PATIENCE", variable)
+        clock.now = 0
+        client, _ = scripted(ok(), *[httpx.ConnectError] * 1000, **options)
+        client.get("mdl_1")
+        with pytest.raises(Unreachable, match="does not answer"):
+            client.get("mdl_1")
+        assert clock.now == expected
+    for wrong in ("soon", "-1", "inf", "٣"):
+        monkeypatch.setenv("RADII_PATIENCE", wrong)
+        with pytest.raises(ValueError, match="RADII_PATIENCE"):
+            Client("http://radii.test")
+
+
+def test_what_is_endured_is_said_once_and_for_how_long(
+    scripted: Scripted, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    client, _ = scripted(ok(), *[httpx.ConnectError] * 9, ok(), busy(), *[busy()] * 9, ok())
     client.get("mdl_1")
-    assert pauses == [7.0, 14.0]
+    client.get("mdl_1")
+    assert [record.message for record in caplog.records] == [
+        "http://radii.test does not answer (as scripted); trying again for 10 min"
+    ]
+    heard: list[str] = []
+    client.on_trouble = heard.append
+    client.get("mdl_1")
+    assert heard == ["http://radii.test answers: A part is not reachable; trying again for 10 min"]
+
+
+def test_what_passes_in_a_moment_is_not_worth_a_word(scripted: Scripted, caplog: pytest.LogCaptureFixture) -> None:
+    client, _ = scripted(ok(), httpx.ConnectError, busy(), ok())
+    client.get("mdl_1")
+    client.get("mdl_1")
+    assert not caplog.records
+
+
+def test_whether_it_is_ready_is_not_waited_for_long(scripted: Scripted, clock: Clock) -> None:
+    client, _ = scripted(*[busy() for _ in range(100)])
+    with pytest.raises(ProblemError):
+        client.ready()
+    assert clock.now == 10
+
+
+def test_pauses_are_as_long_as_the_service_asks(scripted: Scripted, clock: Clock) -> None:
+    client, _ = scripted(busy(**{"Retry-After": "7"}), busy(**{"Retry-After": "99999"}), busy(), ok())
+    client.get("mdl_1")
+    assert clock.pauses[:2] == [7, transport.LONGEST_ASKED]
+    assert clock.pauses[2] < 1
 
 
 def test_a_get_survives_a_restart_of_the_service(scripted: Scripted) -> None:
     client, _ = scripted(ok(), httpx.ReadError, httpx.ConnectError, ok())
     client.get("mdl_1")
     assert client.get("mdl_1")["id"] == "mdl_1"
+
+
+@pytest.mark.parametrize("status", [502, 504])
+def test_a_get_survives_a_restart_behind_a_proxy(scripted: Scripted, status: int) -> None:
+    away = httpx.Response(status, text="<h1>Bad Gateway</h1>")
+    client, _ = scripted(ok(), away, away, ok({"id": "mdl_2"}))
+    client.get("mdl_1")
+    assert client.get("mdl_1")["id"] == "mdl_2"
+
+
+def test_a_post_that_did_not_get_through_is_sent_again(scripted: Scripted) -> None:
+    client, script = scripted(ok(), httpx.ConnectError, httpx.ConnectTimeout, ok({"id": "cert_1"}))
+    client.get("mdl_1")
+    assert client.create_certification("mdl_1", "dat_1", {"kind": "lipschitz"}) == {"id": "cert_1"}
+    assert len(script.requests) == 4
+
+
+def test_what_may_be_registered_twice_is_sent_again(scripted: Scripted, tmp_path: Path) -> None:
+    file = tmp_path / "x.npz"
+    file.write_bytes(b"x")
+    client, script = scripted(ok(), httpx.WriteError, ok({"id": "upl_1"}), httpx.ReadError, ok({"id": "dat_1"}))
+    client.get("mdl_1")
+    assert client.create_dataset(file) == {"id": "dat_1"}
+    assert script.bodies[1:3] == [b"x", b"x"]
+
+
+def test_a_certification_that_may_have_started_is_said_to(scripted: Scripted) -> None:
+    client, script = scripted(ok(), httpx.ReadError)
+    client.get("mdl_1")
+    with pytest.raises(Unreachable) as caught:
+        client.create_certification("mdl_1", "dat_1", {"kind": "lipschitz"})
+    assert caught.value.__notes__ == ["The certification may have started all the same: radii jobs"]
+    assert len(script.requests) == 2
 
 
 def test_a_post_whose_connection_broke_is_not_sent_again(scripted: Scripted) -> None:
@@ -117,15 +223,36 @@ def test_results_that_break_off_are_not_taken_for_all(scripted: Scripted) -> Non
             yield b'{"index": 0}\n{"ind'
             raise httpx.RemoteProtocolError("peer closed connection")
 
-    client, _ = scripted(httpx.Response(200, stream=Broken()))
+    class Nothing(httpx.SyncByteStream):
+        def __iter__(self):  # type: ignore[no-untyped-def]
+            raise httpx.ReadError("reset")
+
+    client, script = scripted(*[httpx.Response(200, stream=stream) for stream in (Broken(), Nothing())])
     results = client.results("cert_1")
     assert next(results) == {"index": 0}
     with pytest.raises(Unreachable, match="broke off"):
         next(results)
+    assert script.requests[1].url.query == b"cursor=0"
+
+
+def test_results_that_break_off_go_on_after_the_last(scripted: Scripted) -> None:
+    class Half(httpx.SyncByteStream):
+        def __init__(self, first: int) -> None:
+            self.first = first
+
+        def __iter__(self):  # type: ignore[no-untyped-def]
+            yield b'{"index": %d}\n{"index": %d}\n{"ind' % (self.first, self.first + 3)
+            raise httpx.RemoteProtocolError("peer closed connection")
+
+    rest = httpx.Response(200, text='{"index": 20}\n')
+    halves = [httpx.Response(200, stream=Half(first)) for first in (0, 7)]
+    client, script = scripted(halves[0], httpx.ConnectError, halves[1], rest)
+    assert [row["index"] for row in client.results("cert_1")] == [0, 3, 7, 10, 20]
+    assert [request.url.query for request in script.requests] == [b"", b"cursor=3", b"cursor=3", b"cursor=10"]
 
 
 def test_waiting_asks_only_for_what_changed(scripted: Scripted) -> None:
-    validating = {"id": "mdl_1", "state": "validating"}
+    validating = {"id": "mdl_1", "state": "validating", "ended": False}
     client, script = scripted(
         ok(validating, ETag='"a"', **{"Retry-After": "0"}),
         httpx.Response(304, headers={"Retry-After": "0"}),
@@ -139,16 +266,42 @@ def test_waiting_asks_only_for_what_changed(scripted: Scripted) -> None:
 
 def test_waiting_ends_with_the_problem_of_what_failed(scripted: Scripted) -> None:
     problem = {"type": "/problems/worker-lost", "title": "Lost", "detail": "three times", "remedy": "Use less memory."}
-    client, _ = scripted(ok({"id": "cert_1", "state": "failed", "problem": problem}))
+    client, _ = scripted(ok({"id": "cert_1", "state": "failed", "ended": True, "problem": problem}))
     with pytest.raises(ProblemError) as caught:
         client.wait("cert_1")
     assert str(caught.value) == "Lost\nthree times\nUse less memory."
 
 
 def test_waiting_has_an_end(scripted: Scripted) -> None:
-    client, _ = scripted(*[ok({"id": "cert_1", "state": "running"}) for _ in range(2)])
-    with pytest.raises(TimeoutError, match=r"cert_1 is still running after 0\.01 seconds"):
+    client, _ = scripted(*[ok({"id": "cert_1", "state": "running", "ended": False}) for _ in range(2)])
+    with pytest.raises(TimeoutError, match=r"cert_1 is still running after 0\.01 seconds") as caught:
         client.wait("cert_1", timeout=0.01)
+    assert caught.value.__notes__ == ["The certification: radii jobs cert_1 --wait"]
+
+
+def test_the_service_does_the_waiting(scripted: Scripted, clock: Clock) -> None:
+    def running(second: int, **headers: str) -> httpx.Response:
+        return ok({"id": "cert_1", "state": "running", "ended": False, "second": second}, **headers)
+
+    waited = {"Preference-Applied": "wait=4", "Retry-After": "4"}
+    seen: list[int] = []
+    client, script = scripted(running(0, **{"Retry-After": "3"}), running(1, **waited), running(2), ok())
+    client.wait("cert_1", on_change=lambda document: seen.append(document.get("second", -1)))
+    assert [request.headers.get("Prefer") for request in script.requests] == [None, "wait=3", "wait=4", "wait=1"]
+    assert clock.pauses == [1]  # where nothing says that the preference was honoured
+    assert seen == [0, 1, 2, -1]
+    client, script = scripted(running(0, **waited), ok())
+    client.wait("cert_1")
+    assert [request.headers.get("Prefer") for request in script.requests] == ["wait=10", "wait=10"]
+    assert clock.pauses == [1]
+
+
+def test_whatever_keeps_us_from_an_answer_names_the_job(scripted: Scripted) -> None:
+    job = {"id": "cert_1", "state": "queued", "ended": False, "problem": None}
+    client, _ = scripted(ok(job), *[httpx.ConnectError] * 2, patience=0)
+    with pytest.raises(Unreachable) as caught:
+        client.predict("mdl_1", [[0.5]], {"kind": "prediction", "sigma": 1.0})
+    assert caught.value.__notes__ == ["The certification: radii jobs cert_1 --wait"]
 
 
 def test_a_list_goes_on_to_the_next_page(scripted: Scripted) -> None:
@@ -167,12 +320,14 @@ def test_what_is_no_id_is_never_a_path(scripted: Scripted, text: str) -> None:
 
 
 def test_a_question_that_was_cancelled_has_no_answer(scripted: Scripted) -> None:
-    job = {"id": "cert_1", "state": "queued", "problem": None}
-    client, script = scripted(ok(job), ok(job | {"state": "cancelled"}), ok())
+    job = {"id": "cert_1", "state": "queued", "ended": False, "problem": None}
+    client, script = scripted(ok(job), ok(job | {"state": "cancelled", "ended": True}), ok())
     with pytest.raises(Cancelled, match="radii results cert_1"):
         client.median("mdl_1", [[0.5]], {"kind": "median", "sigma": 1.0, "radius": 0.5})
     assert len(script.requests) == 2
-    client, _ = scripted(ok(job | {"state": "cancelled", "results": {"items": []}}))  # while the request waited
+    client, _ = scripted(
+        ok(job | {"state": "cancelled", "ended": True, "results": {"items": []}})
+    )  # while the request waited
     with pytest.raises(Cancelled):
         client.predict("mdl_1", [[0.5]], {"kind": "prediction", "sigma": 1.0})
 
