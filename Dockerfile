@@ -3,7 +3,8 @@
 FROM python:3.11-slim AS base
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 \
     OMP_NUM_THREADS=1 ORT_DISABLE_TELEMETRY=1 PYTHONPATH=/srv/radii RADII_DATA_DIR=/var/lib/radii
-RUN useradd --system --uid 10001 --home-dir /var/lib/radii --create-home radii
+RUN useradd --system --uid 10001 --home-dir /var/lib/radii --no-create-home radii \
+    && install --directory --mode 700 --owner radii --group radii /var/lib/radii
 WORKDIR /srv/radii
 
 FROM base AS api

@@ -16,17 +16,19 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from pydantic import ValidationError
 from sqlalchemy import Connection, text
 from sqlalchemy.orm import Session
 
 from models.blobs import Blobs
 from models.database import Database
 from models.repositories import keys
-from models.settings import Settings, keep
+from models.settings import NotPrivate, Settings, keep, private_folder
 from models.storage import StorageFull, reported
 from models.tables import Fact
 
 ROOT = Path(__file__).parent.parent
+FIRST, NEXT = "first", "next"  # names of the keys that are made here
 DRAFT_SECONDS = 86_400.0  # no upload and no intake takes a day
 LOCK = 0x7261646969  # "radii": PostgreSQL's advisory lock, so that two starts at once migrate one after the other
 
@@ -37,8 +39,8 @@ class WrongSecretError(Exception):
 
 
 def bootstrap(settings: Settings) -> None:
-    """Make it so. Raises ``WrongSecretError``."""
-    settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    """Make it so. Raises ``WrongSecretError``, ``NotPrivate``."""
+    private_folder(settings.data_dir)
     database = Database(settings.database)
     try:
         # The file lock is for SQLite, whose switch to WAL on the first connection ever does not wait for others.
@@ -47,7 +49,7 @@ def bootstrap(settings: Settings) -> None:
                 session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
             migrate(session.connection())
             check_secret(session, settings)
-            keys.add(session, "first", keep(settings.key_file, keys.fresh_text()))
+            keep_key(session, settings)
         Blobs(settings.blob_dir).forget_drafts(older_than=DRAFT_SECONDS)
     finally:
         database.close()
@@ -84,11 +86,37 @@ def check_secret(session: Session, settings: Settings) -> None:
         raise WrongSecretError(WrongSecretError.__doc__)
 
 
+def keep_key(session: Session, settings: Settings) -> None:
+    """See to it that DATA_DIR/api-key holds a key, and say so where that is not the one it was."""
+    file, known = settings.key_file, [key for key in keys.valid(session) if key.name in (FIRST, NEXT)]
+    missing = not file.exists()
+    key = keys.add(session, NEXT if known else FIRST, keep(file, keys.fresh_text()))
+    session.flush()
+    if key.revoked_at is not None:
+        say(f"the key in {file} ({key.id}) was revoked. For a new one delete the file and start again")
+    elif missing and known:
+        say(f"{file} was not there: a new key was made ({key.id}), which is in it now")
+        for one in known:
+            made = one.created_at.strftime("%Y-%m-%d %H:%M")
+            say(f"the key {one.id} (of {made} UTC) is still valid; if it is lost: radii keys revoke {one.id}")
+
+
+def say(message: str) -> None:
+    """A line for the operator; ``radii up`` shows it on its console."""
+    print(f"radii: {message}", flush=True)
+
+
 if __name__ == "__main__":
+    os.umask(0o077)
     try:
         with reported():
             bootstrap(Settings())
-    except WrongSecretError as error:
+    except ValidationError as error:
+        for one in error.errors():
+            where = "".join(f"RADII_{part}: ".upper() for part in one["loc"][:1])
+            print(f"radii: {where}{one['msg'].removeprefix('Value error, ')}", file=sys.stderr)
+        sys.exit(2)
+    except (WrongSecretError, NotPrivate) as error:
         sys.exit(f"radii: {error}")
     except StorageFull as error:
         with suppress(OSError):  # the log may lie on the same disk: the exit status says it too

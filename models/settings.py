@@ -1,31 +1,40 @@
 """The settings: one validated object, from ``RADII_*`` variables or the flags of ``radii up``."""
 
+import difflib
 import hashlib
 import os
+import re
 import secrets
+import shlex
+import stat
 import tempfile
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 GIB = 2**30
+PREFIX = "RADII_"
+CLIENT = ("RADII_URL", "RADII_API_KEY", "RADII_PATIENCE")  # variables of the client: no settings of the service
+# What Kubernetes and Docker tell every container of a service that is called radii-something.
+LINKS = re.compile(r"_SERVICE_(HOST|PORT)|_PORT_\d+_(TCP|UDP|SCTP)|=(tcp|udp|sctp)://")
 LONGEST_SOCKET = 100  # bytes of a Unix socket's path: systems allow 104 to 108 with the closing NUL
 
 
 class Settings(BaseSettings):
     """Settings of the service, the same for every process of an installation."""
 
-    model_config = SettingsConfigDict(env_prefix="RADII_", extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True, hide_input_in_errors=True)
 
     host: str = Field(default="127.0.0.1", description="Address that the API listens on.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port that the API listens on.")
     data_dir: Path = Field(
         default=Path("~/.radii"),
         validate_default=True,
-        description="Folder for the database, blobs, keys and the private Redis.",
+        description="Folder for the database, blobs, keys and the private Redis; its owner's alone (mode 0700).",
     )
     workers: int = Field(default=1, ge=1, le=256, description="Certification slots: shards computed at the same time.")
     database_url: str = Field(
@@ -99,6 +108,12 @@ class Settings(BaseSettings):
             raise ValueError("give 64 hex digits, e.g. from: openssl rand -hex 32")
         return value
 
+    @model_validator(mode="after")
+    def _no_misspelt_variable(self) -> Self:
+        for said in misspelt(os.environ, [f"{PREFIX}{name.upper()}" for name in type(self).model_fields]):
+            raise ValueError(said)
+        return self
+
     @property
     def database(self) -> str:
         """The database URL in force."""
@@ -162,3 +177,44 @@ def keep(path: Path, fresh: str) -> str:
     finally:
         draft.unlink()
     return path.read_text().strip()
+
+
+def misspelt(environment: Mapping[str, str], settings: list[str]) -> Iterator[str]:
+    """What to say of each ``RADII_*`` variable that is neither one of the ``settings`` nor one of the client's."""
+    known = [name.removeprefix(PREFIX) for name in (*settings, *CLIENT)]
+    for name, value in sorted(environment.items()):
+        rest = name.upper().removeprefix(PREFIX)
+        if not name.upper().startswith(PREFIX) or rest in known or rest.startswith("TEST_"):
+            continue
+        if not LINKS.search(f"{name.upper()}={value}"):
+            nearest = difflib.get_close_matches(rest, known, n=1)
+            meant = f"did you mean {PREFIX}{nearest[0]}?" if nearest else "unset it."
+            yield f"{name} is no variable of radii: {meant} docs/settings.md lists them"
+
+
+class NotPrivate(Exception):
+    """Somebody else may read or change the data folder, in which there are to be keys. Nothing was written there."""
+
+
+def private_folder(folder: Path) -> None:
+    """Make ``folder``, for its owner's eyes alone (mode 0700). One that is there is taken if it is so, or tightened if
+    it is empty. Raises ``NotPrivate``."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    found = folder.lstat()
+    another = f"choose another data folder (--data-dir, RADII_DATA_DIR), e.g. {folder / 'radii'}, which radii makes"
+    if not stat.S_ISDIR(found.st_mode):
+        raise NotPrivate(f"{folder} is a link, not a folder: {another}")
+    if found.st_uid != os.geteuid():
+        raise NotPrivate(
+            f"{folder} belongs to another user (uid {found.st_uid}; this process is of uid {os.geteuid()}), who could "
+            f"read the keys and the data that radii keeps there: {another}"
+        )
+    mode = stat.S_IMODE(found.st_mode)
+    if mode & 0o077 and not mode & stat.S_ISVTX and not any(folder.iterdir()):
+        folder.chmod(0o700)
+        mode = stat.S_IMODE(folder.lstat().st_mode)
+    if mode & 0o077:
+        raise NotPrivate(
+            f"other users of this machine can look into {folder} (mode {mode:04o}), where radii keeps keys and data. "
+            f"If it is for radii alone: chmod 700 {shlex.quote(str(folder))}; otherwise {another}"
+        )

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from radii.cli import keys, variables
 from radii.cli.options import (
     ArchitectureOption,
     AsJson,
@@ -54,7 +55,12 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
+    epilog="\n\n".join(
+        ["Variables that the commands read (docs/settings.md has all):"]
+        + [f"[cyan]{name}[/] {meaning.replace('`', '')}" for name, meaning in variables.CLIENT.items()]
+    ),
 )
+app.add_typer(keys.app)
 
 
 def main() -> None:
@@ -89,6 +95,7 @@ def root(version: Annotated[bool, typer.Option("--version", help="Print the vers
 
         typer.echo(__version__)
         raise typer.Exit
+    variables.refuse_misspelt()
 
 
 @app.command(

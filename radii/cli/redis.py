@@ -6,10 +6,8 @@ refuse every message.
 """
 
 import importlib
-import os
 import shutil
 import socket
-import stat
 from pathlib import Path
 
 from radii.cli.console import fail
@@ -41,14 +39,6 @@ def command(path: Path) -> list[str]:
         "daemonize": "no",
     }
     return [executable(), *(part for key, value in options.items() for part in (f"--{key}", value))]
-
-
-def private_folder(folder: Path) -> None:
-    """Make ``folder`` for our eyes only. Ends the command if somebody else made it first."""
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
-        fail(f"{folder} is not a folder that only you can write to; remove it, or choose another --data-dir")
 
 
 def answers(path: Path) -> bool:

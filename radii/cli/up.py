@@ -31,8 +31,9 @@ def up(arguments: list[str]) -> None:
     chosen = settings.parse(arguments)
     if not chosen.port:
         chosen = chosen.model_copy(update={"port": _free_port(chosen.host)})
+    os.umask(0o077)  # what its parts write is for our eyes alone
     with _full_disk_said(chosen.data_dir):
-        redis.private_folder(chosen.data_dir)
+        settings.private_folder(chosen.data_dir)
     with _full_disk_said(chosen.data_dir), _lock(chosen.data_dir, _url(chosen)) as lock:
         _check_port(chosen.host, chosen.port)
         with Supervisor(_environment(chosen), say=_say, stopped=_stop_signals(), keep_open=[lock]) as supervisor:
@@ -50,7 +51,7 @@ def _run(supervisor: Supervisor, chosen: Any) -> NoReturn:
     logs = chosen.data_dir / "logs"
     path = None if chosen.broker_url else chosen.redis_socket
     if path:
-        redis.private_folder(path.parent)
+        settings.private_folder(path.parent)
         supervisor.start(Child("redis", redis.command(path), logs / "redis.log", last=True))
     bootstrap = Child("bootstrap", [sys.executable, "-m", "models.bootstrap"], logs / "bootstrap.log")
     ended = supervisor.run(bootstrap)
@@ -58,6 +59,9 @@ def _run(supervisor: Supervisor, chosen: Any) -> NoReturn:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     if ended:
         fail(f"the service can't start.\n{tail(bootstrap.log)}")
+    for line in bootstrap.log.read_text().splitlines():
+        if line.startswith("radii: "):
+            _say(line.removeprefix("radii: "))
     if path:
         supervisor.wait_for(lambda: redis.answers(path), "Redis", PATIENCE)
     for child in _parts(chosen, logs):

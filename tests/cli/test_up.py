@@ -1,5 +1,6 @@
 """`radii up`: what it starts, tends and ends."""
 
+import re
 import signal
 import socket
 import stat
@@ -13,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
-from radii.client import Client
+from radii.client import Client, ProblemError
 from tests.cli.conftest import DIGITS
 from tests.service import PATIENCE, Service, clean_environment, command_line, left, running, start, stop, until
 
@@ -84,6 +85,56 @@ def test_what_is_secret_is_private(own: Service) -> None:
         assert stat.S_IMODE((own.data_dir / name).stat().st_mode) == 0o600
     for name in ("", "logs"):
         assert stat.S_IMODE((own.data_dir / name).stat().st_mode) == 0o700
+    readable = [path for path in own.data_dir.rglob("*") if path.lstat().st_mode & 0o077]
+    assert readable == []
+
+
+def test_a_data_folder_that_others_may_look_into_is_refused_with_the_command_that_helps(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    with running(folder):
+        pass
+    folder.chmod(0o755)
+    done = up("--port", "0", "--data-dir", str(folder))
+    assert done.returncode == 1
+    assert f"chmod 700 {folder}" in done.stderr
+    folder.chmod(0o700)
+    with running(folder):
+        pass
+
+
+def test_a_key_file_that_is_missing_is_said_with_what_to_do(tmp_path: Path) -> None:
+    with running(tmp_path / "data") as service:
+        lost = service.key
+        (tmp_path / "data" / "api-key").unlink()
+    service = start(tmp_path / "data")
+    with Client(service.url, lost) as client:
+        assert [key["current"] for key in client.list("keys")] == [False, True]  # still valid
+    environment = service.environment()
+
+    def keys(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "radii.cli", "keys", *arguments]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE)
+
+    made = keys("create", "pipeline").stdout.strip()
+    with Client(service.url, made) as client:
+        named = {key["name"]: key["id"] for key in client.list("keys")}
+        assert keys("revoke", named["first"]).returncode == 0
+        listed = keys("list").stdout
+        assert re.search(rf"{named['first']} +first .* revoked", listed)
+        assert re.search(rf"{named['next']} +next .* valid, this one", listed)
+        assert len(list(client.list("keys"))) == 3
+    with Client(service.url, lost) as client, pytest.raises(ProblemError) as refused:
+        list(client.list("keys"))
+    assert refused.value.slug == "unauthenticated"
+    last = keys("revoke", named["pipeline"])
+    assert last.returncode == 0
+    last = keys("revoke", named["next"])
+    assert last.returncode == 1
+    assert "This is the last valid API key" in last.stderr and "radii keys create NAME" in last.stderr
+    service.process.send_signal(signal.SIGTERM)
+    _, said = service.process.communicate()
+    assert f"radii: {service.data_dir / 'api-key'} was not there: a new key was made ({named['next']})" in said
+    assert f"radii keys revoke {named['first']}" in said
 
 
 def test_a_second_one_on_the_same_folder_is_refused(own: Service) -> None:
@@ -123,6 +174,7 @@ def test_an_api_that_is_killed_comes_back(own: Service) -> None:
         assert killed
         killed.kill()
         killed.wait()
+        list(client.list("models"))  # as patient as `ready` is not
         assert client.ready()["status"] == "ok"
     assert part(own, "app.main:create_app") != killed
 

@@ -15,7 +15,7 @@ from models.database import Database
 from models.repositories import keys, ledger
 from models.settings import Settings
 from models.states import JobState
-from models.tables import Certification, Fact, Ledger, Result
+from models.tables import Certification, Fact, Key, Ledger, Result
 from tests import factories
 
 
@@ -36,6 +36,78 @@ def test_from_nothing_to_ready_and_again(fresh: Settings) -> None:
         assert found.name == "first"
         assert keys.authenticate(session, key + "x") is None
     database.close()
+
+
+def test_a_key_whose_file_is_gone_is_named_and_so_is_the_new_one(
+    fresh: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def listed() -> list[Key]:
+        database = Database(fresh.database)
+        with database.read() as session:
+            found = list(session.scalars(select(Key).order_by(Key.id)))
+        database.close()
+        return found
+
+    bootstrap(fresh)
+    bootstrap(fresh)
+    assert capsys.readouterr().out == ""
+    (first,) = listed()
+    old = fresh.key_file.read_text()
+    fresh.key_file.unlink()
+    bootstrap(fresh)
+    _, second = listed()
+    said = capsys.readouterr().out
+    assert f"{fresh.key_file} was not there: a new key was made ({second.id})" in said
+    assert f"{first.id} (of " in said and f"radii keys revoke {first.id}" in said
+    assert fresh.key_file.read_text() != old
+    bootstrap(fresh)
+    assert capsys.readouterr().out == ""  # it was said
+    database = Database(fresh.database)
+    with database.write() as session:
+        keys.revoke(session, first.id)
+    fresh.key_file.unlink()
+    bootstrap(fresh)
+    said = capsys.readouterr().out
+    assert first.id not in said and f"radii keys revoke {second.id}" in said
+    third = listed()[-1]
+    with database.write() as session:
+        keys.revoke(session, third.id)  # the one in the file
+    database.close()
+    bootstrap(fresh)
+    said = capsys.readouterr().out
+    assert f"({third.id}) was revoked. For a new one delete the file and start again" in said
+    fresh.key_file.unlink()
+    bootstrap(fresh)
+    assert listed()[-1].revoked_at is None
+
+
+def test_a_data_folder_that_others_may_look_into_is_refused_before_anything_is_there(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / "file").touch()
+    folder.chmod(0o755)
+    environment = {**os.environ, "RADII_DATA_DIR": str(folder)}
+    command = [sys.executable, "-m", "models.bootstrap"]
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr.startswith("radii: other users of this machine can look into")
+    assert f"chmod 700 {folder}" in done.stderr
+    assert [path.name for path in folder.iterdir()] == ["file"]
+    folder.chmod(0o700)
+    subprocess.run(command, env=environment, cwd=ROOT, check=True, timeout=60)
+    assert [path for path in folder.rglob("*") if path.name != "file" and path.stat().st_mode & 0o077] == []
+
+
+def test_settings_that_cannot_be_right_are_named_without_a_traceback(tmp_path: Path) -> None:
+    wrong = {"RADII_DATA_DIR": str(tmp_path / "data"), "RADII_PORT": "http", "RADII_NOISE_SECRET": "deadbeef"}
+    command = [sys.executable, "-m", "models.bootstrap"]
+    done = subprocess.run(command, env={**os.environ, **wrong}, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert "radii: RADII_PORT: Input should be a valid integer" in done.stderr
+    assert "radii: RADII_NOISE_SECRET: give 64 hex digits" in done.stderr
+    assert "Traceback" not in done.stderr and "deadbeef" not in done.stderr
 
 
 def test_migrations_make_exactly_the_tables(fresh: Settings) -> None:

@@ -1,3 +1,4 @@
+import os
 import stat
 import subprocess
 import sys
@@ -6,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from models.settings import Settings, keep
+from models.settings import NotPrivate, Settings, keep, private_folder
 
 
 def test_unset_urls_point_into_the_data_folder(tmp_path: Path) -> None:
@@ -79,3 +80,89 @@ def test_of_two_makers_at_once_both_get_one_answer(tmp_path: Path) -> None:
     assert len(answers) == 1
     assert keep(tmp_path / "secret", "late") == answers.pop().strip()
     assert [path.name for path in tmp_path.iterdir()] == ["secret"]
+
+
+def test_a_misspelt_variable_is_refused_with_the_one_that_was_meant(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, meant in (
+        ("RADII_WORKER", "RADII_WORKERS"),
+        ("RADII_DATADIR", "RADII_DATA_DIR"),
+        ("radii_loglevel", "RADII_LOG_LEVEL"),
+        ("RADII_APIKEY", "RADII_API_KEY"),
+        ("RADII_XYZZY", "unset it"),
+    ):
+        with monkeypatch.context() as context:
+            context.setenv(name, "1")
+            with pytest.raises(ValidationError, match=rf"{name} is no variable of radii: .*{meant}"):
+                Settings()
+
+
+def test_variables_of_the_client_the_tests_and_the_platform_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RADII_URL", "RADII_API_KEY", "RADII_PATIENCE", "RADII_TEST_ANYTHING", "radii_workers", "RADIIX"):
+        monkeypatch.setenv(name, "3")
+    # What Kubernetes tells every pod of a service called radii-api.
+    monkeypatch.setenv("RADII_API_SERVICE_HOST", "10.0.0.1")
+    monkeypatch.setenv("RADII_API_SERVICE_PORT_HTTP", "8000")
+    monkeypatch.setenv("RADII_API_PORT", "tcp://10.0.0.1:8000")
+    monkeypatch.setenv("RADII_API_PORT_8000_TCP_ADDR", "10.0.0.1")
+    assert Settings().workers == 3
+
+
+def test_what_was_given_wrong_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be a secret."""
+    monkeypatch.setenv("RADII_NOISE_SECRET", "deadbeef")
+    with pytest.raises(ValidationError) as caught:
+        Settings()
+    assert "deadbeef" not in str(caught.value)
+
+
+def mode(folder: Path) -> int:
+    return stat.S_IMODE(folder.stat().st_mode)
+
+
+def test_a_folder_is_made_private(tmp_path: Path) -> None:
+    private_folder(tmp_path / "new" / "data")
+    assert mode(tmp_path / "new" / "data") == 0o700
+    for given in (0o755, 0o777, 0o750):
+        empty = tmp_path / f"empty-{given:o}"
+        empty.mkdir()
+        empty.chmod(given)
+        private_folder(empty)
+        assert mode(empty) == 0o700
+    (empty / "file").touch()
+    private_folder(empty)
+
+
+@pytest.mark.parametrize("given", [0o755, 0o750, 0o770, 0o701, 0o704])
+def test_one_with_something_in_it_that_others_may_look_into_is_refused(tmp_path: Path, given: int) -> None:
+    folder = tmp_path / "it's mine"
+    folder.mkdir()
+    (folder / "file").touch()
+    folder.chmod(given)
+    with pytest.raises(NotPrivate, match=f"mode 0{given:o}") as refused:
+        private_folder(folder)
+    assert mode(folder) == given
+    remedy = str(refused.value).partition("alone: ")[2].partition("; otherwise")[0]
+    subprocess.run(remedy, shell=True, check=True)
+    private_folder(folder)
+    assert mode(folder) == 0o700
+
+
+def test_a_folder_for_everybody_is_never_tightened(tmp_path: Path) -> None:
+    tmp_path.chmod(0o1777)
+    with pytest.raises(NotPrivate, match="another data folder"):
+        private_folder(tmp_path)
+    assert mode(tmp_path) == 0o1777
+    private_folder(tmp_path / "radii")
+
+
+def test_a_link_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir(mode=0o700)
+    (tmp_path / "here").symlink_to(tmp_path / "there")
+    with pytest.raises(NotPrivate, match="is a link"):
+        private_folder(tmp_path / "here")
+
+
+def test_somebody_elses_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("models.settings.os.geteuid", lambda: os.getuid() + 1)
+    with pytest.raises(NotPrivate, match="belongs to another user"):
+        private_folder(tmp_path)
