@@ -58,8 +58,6 @@ def refuse_unfit(model: Model, dataset: Dataset, method: AnyMethod) -> None:
         raise invalid(reason, "method", "sigma" if has.get("grid") else "kind")
     if isinstance(method, Median) and (reason := method.too_large(found["num_outputs"])):
         raise invalid(reason, "method", "n")
-    if isinstance(method, Smoothing) and (reason := method.out_of_reach(prod(has["shape"]))):
-        raise invalid(reason, "method", "target_radius")
 
 
 def _scaled(has: Json, low: float, high: float) -> Json:
@@ -115,7 +113,7 @@ def refuse_unfit_denoiser(denoiser: Model, model: Model, method: AnyMethod) -> N
 
 def chosen(dataset: Dataset, start: int, stop: int | None, step: int, method: AnyMethod, *, outputs: int = 1) -> range:
     """The indices of a subset; ``stop`` None is the end. ``outputs``: of a regressor. Refuses what is empty, beyond the
-    data, or too many shards, and too few samples for any of it."""
+    data, or too many shards, and too few samples for any of it, or for the radius that is asked about."""
     assert dataset.summary is not None
     count = dataset.summary["count"]
     stop = count if stop is None else stop
@@ -126,6 +124,8 @@ def chosen(dataset: Dataset, start: int, stop: int | None, step: int, method: An
     indices = range(start, stop, step)
     if isinstance(method, Smoothed) and (reason := method.hopeless(len(indices), outputs)):
         raise invalid(reason, "method", "n")
+    if isinstance(method, Smoothing) and (reason := method.out_of_reach(prod(dataset.summary["shape"]), len(indices))):
+        raise invalid(reason, "method", "target_radius")
     most = MOST_SHARDS * method.shard_inputs(span(dataset))
     if len(indices) > most:
         raise Refusal(

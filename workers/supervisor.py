@@ -27,7 +27,7 @@ from models.repositories.recall import Asked, finish_known, recall, untouched
 from models.repositories.shards import Network, WorkOrder
 from models.storage import StorageFull
 from radii.methods import Lipschitz, Median, Smoothed, Smoothing, Splitting, parse_method
-from radii.smoothing import input_digest
+from radii.smoothing import input_digest, sequential
 from workers.child import Ended, Runner
 from workers.desk import Desk, LetGo
 from workers.environment import TEMPORARY
@@ -257,6 +257,7 @@ def _question(order: WorkOrder, digests: dict[int, str]) -> Question:
         if method.family_wise:
             whole["method"]["alpha"] = math.nextafter(method.alpha / order.inputs, 0.0)
         whole["rounded"] = method.rounded_to(order.grid, order.model.settings["input"]["range"])
+        whole["test"] = sequential.TEST
     text = ledger.name(whole | {"radii": radii.__version__})
     return Question(_model(order), hashlib.sha256(text.encode()).hexdigest(), digests)
 
@@ -276,6 +277,7 @@ def _streams(order: WorkOrder, digests: dict[int, str]) -> Streams | None:
         of, asked = ("pilot", "estimate"), {"n0": method.n0, "n": method.n}
     elif isinstance(method, Smoothing) and method.target_radius is not None:
         of, asked = ("estimate",), method.model_dump(include={"n0", "n", "target_radius", "norm"})
+        asked["test"] = sequential.TEST  # what another test decided is not this one's answer
     alpha = method.alpha / order.inputs if method.family_wise else method.alpha
     question = ledger.name(asked | {"alpha": alpha, "radii": radii.__version__})
     whole: Json = {"grid": grid}

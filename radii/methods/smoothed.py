@@ -20,6 +20,7 @@ from radii.norms import Law, Norm
 MOST_VALUES = 2**26  # of an input, in memory at once: 256 MiB in float32
 MOST_MEDIAN_SAMPLES = 1_000_000
 MOST_BOUNDED = 100  # inputs of a shard: what the ledger knows of them is in memory at once
+LATE = 0.8  # of alpha, for a decision's last bound: 1 - EARLY of radii.smoothing.sequential; a test holds them together
 LEAST_ALPHA = 1e-300  # its parts, for inputs and outputs, are numbers yet
 LEAST_SIGMA = 1e-28  # values are drawn as fine as 2^-31 sigma, which is yet a normal number of float32
 
@@ -129,7 +130,9 @@ class Smoothing(Smoothed):
     )
     mode: Literal["radius", "decide"] = Field(
         default="radius",
-        description="radius: how far, by n samples. decide: whether as far as target_radius, by as few as that needs.",
+        description="radius: how far, by n samples. decide: whether as far as target_radius, by as few as that needs. "
+        "certified: the radius is at least that; false with probability <= alpha. not certified: it is less; false "
+        "with probability <= 0.001. undecided: n samples can't tell, as it is too near.",
     )
     target_radius: float | None = Field(
         default=None, gt=0, le=1e9, description="The radius to decide about, in the units of the input and of norm."
@@ -199,23 +202,26 @@ class Smoothing(Smoothed):
                 raise ValueError(reason)
         return self
 
-    def out_of_reach(self, dimensions: int) -> str | None:
-        """Why the target radius cannot be certified, whatever the votes; None if it can, or there is no target."""
+    def out_of_reach(self, dimensions: int, inputs: int = 1) -> str | None:
+        """Why the target radius cannot be certified of one of so many inputs, whatever the votes; None if it can, or
+        there is no target."""
         if self.target_radius is None:
             return None
-        most = self._most()
+        alpha = self.alpha / inputs if self.family_wise else self.alpha
+        most = self._most(alpha * LATE)
         if self.norm == "linf":
             most /= math.sqrt(dimensions)
         if self.target_radius < most:
             return None
+        share = f"{self.alpha}" + (f" / {inputs}" if self.family_wise and inputs > 1 else "")
         return (
             f"not even {self.n} samples that all agree certify {self.target_radius} in {self.norm} at sigma = "
-            f"{self.sigma} and alpha = {self.alpha}: the most is {_below(most)}. Raise n or sigma, or ask for less."
+            f"{self.sigma} and alpha = {share}: the most is {_below(most)}. Raise n or sigma, or ask for less."
         )
 
-    def _most(self) -> float:
+    def _most(self, alpha: float) -> float:
         """The radius that n samples certify if all agree, in the norm of the noise."""
-        miss = min(-math.expm1(math.log(self.alpha) / self.n), 0.5)
+        miss = min(-math.expm1(math.log(alpha) / self.n), 0.5)
         if self.noise == "uniform":
             return math.sqrt(3) * self.sigma * (1 - 2 * miss)
         if self.noise == "laplace":

@@ -12,10 +12,10 @@ import numpy.typing as npt
 from radii.norms import Law
 from radii.smoothing import laws
 from radii.smoothing.radius import miss_upper, probability_lower, radius_one_sided, radius_two_sided
-from radii.smoothing.sequential import Decision
 
 Counts = Sequence[int] | npt.NDArray[np.integer]
 Sides = Literal["one-sided", "two-sided"]
+Decision = Literal["certified", "not certified", "undecided"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ def certificate(
     counts have one entry a class and a last one for non-finite logits, which is a class that no radius is given for.
     Ties go to the lowest index. Raises ValueError when the counts do not add up to n.
     """
-    pilot, fresh = _counts("pilot_counts", pilot_counts), _counts("counts", counts)
+    pilot, fresh = checked_counts("pilot_counts", pilot_counts), checked_counts("counts", counts)
     if len(pilot) != len(fresh):
         raise ValueError(f"pilot_counts: {len(pilot)} entries, but counts has {len(fresh)}")
     if sum(fresh) != n:
@@ -78,7 +78,7 @@ def certificate(
     top, known = winner(pilot)
     settings = {"alpha": alpha, "sigma": sigma, "tail_mass": tail_mass}
     # Computed whatever the pilot says, so that bad arguments are refused every time.
-    sides: Sides = _sides(pilot, top, n, settings) if law == "gaussian" else "one-sided"
+    sides = sides_of(pilot, top, n, law=law, **settings)
     radius, p_lower, p_upper = vote_bounds(fresh, top, sides, n=n, law=law, **settings)
     abstained = not known or radius is None
     return SmoothedPrediction(
@@ -125,27 +125,31 @@ def vote_bounds(
 
 def winner(pilot_counts: Counts) -> tuple[int, bool]:
     """The pilot's class, and whether it is one (most votes may be non-finite). Raises ValueError without votes."""
-    pilot = _counts("pilot_counts", pilot_counts)
+    pilot = checked_counts("pilot_counts", pilot_counts)
     if sum(pilot) == 0:
         raise ValueError("pilot_counts: no samples; the class must come from a pilot of at least one")
     top = pilot.index(max(pilot))
     return top, top < len(pilot) - 1
 
 
-def _sides(pilot: tuple[int, ...], top: int, n: int, settings: dict[str, float]) -> Sides:
-    """Whichever would give the larger radius if the n samples voted as the pilot did."""
+def sides_of(
+    pilot: Sequence[int], top: int, n: int, *, alpha: float, sigma: float, tail_mass: float, law: Law = "gaussian"
+) -> Sides:
+    """Whichever would give the larger radius if n samples voted as the pilot did. Two are for Gaussian noise."""
+    settings = {"alpha": alpha, "sigma": sigma, "tail_mass": tail_mass}
     n0 = sum(pilot)
     count, rival = (round(n * (votes / n0)) for votes in (pilot[top], _rival(pilot, top)))
     count, rival = min(count, n), min(rival, n - min(count, n))
     one, two = radius_one_sided(count, n, **settings), radius_two_sided(count, rival, n, **settings)
-    return "two-sided" if (two or 0) > (one or 0) else "one-sided"
+    return "two-sided" if law == "gaussian" and (two or 0) > (one or 0) else "one-sided"
 
 
 def _rival(counts: Sequence[int], top: int) -> int:
     return max(count for j, count in enumerate(counts) if j != top)
 
 
-def _counts(name: str, values: Counts) -> tuple[int, ...]:
+def checked_counts(name: str, values: Counts) -> tuple[int, ...]:
+    """As integers. Raises ValueError, naming the argument, for what no votes are."""
     counts = tuple(map(operator.index, values))
     if len(counts) < 2 or min(counts) < 0:
         raise ValueError(f"{name}: must be at least 2 numbers, none negative (classes, then non-finite logits)")

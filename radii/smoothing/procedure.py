@@ -15,8 +15,8 @@ import numpy.typing as npt
 from radii.norms import Law
 from radii.smoothing.keys import Stage, chunk_size, chunks
 from radii.smoothing.prediction import Counts, SmoothedPrediction, certificate, winner
-from radii.smoothing.radius import minimum_n, probability_lower
-from radii.smoothing.sequential import SequentialTest
+from radii.smoothing.radius import check_settings, minimum_n, probability_lower
+from radii.smoothing.sequential import SequentialTest, check_target
 
 CountChunk = Callable[[Stage, int, int], Counts]
 """(stage, chunk number, size) to the votes of so many samples of that chunk's stream."""
@@ -90,8 +90,8 @@ def certify_decision(
 ) -> SmoothedPrediction:
     """Whether the radius is at least ``target_radius``, with as many of n samples as that needs.
 
-    See :class:`SequentialTest`. It is looked at after fixed numbers of samples (:func:`looks`), each a chunk.
-    A radius that no n votes certify at alpha takes none, and stays undecided.
+    See :class:`SequentialTest`, also for what the three decisions mean. It is looked at after fixed numbers of samples
+    (:func:`looks`), each a chunk. A radius that no n votes certify at alpha takes none, and stays undecided.
     """
     procedure = decision_procedure(
         target_radius=target_radius, n0=n0, n=n, alpha=alpha, sigma=sigma, tail_mass=tail_mass, law=law
@@ -104,17 +104,16 @@ def decision_procedure(
 ) -> Procedure[SmoothedPrediction]:
     """:func:`certify_decision`, as a procedure."""
     _check_pilot(n0)
-    test = SequentialTest(target_radius, sigma=sigma, alpha=alpha, n_max=n, tail_mass=tail_mass, law=law)
+    settings = {"alpha": alpha, "sigma": sigma, "tail_mass": tail_mass}
+    check_settings(n, **settings)
+    check_target(target_radius)
     pilot = yield requests("pilot", n0)
     top, known = winner(pilot)
-    fresh = np.zeros_like(pilot)
-    if known and not test.over:
-        for number, size in enumerate(looks(n)):
-            votes = yield [Request("estimate", number, size)]
-            fresh += votes
-            test.update(int(votes[top]), size)
-            if test.over:
-                break
+    test = SequentialTest(target_radius, pilot, n_max=n, law=law, **settings)
+    for number, size in enumerate(looks(n)):
+        if test.over:
+            break
+        test.update((yield [Request("estimate", number, size)]))
     certified = test.decision == "certified"
     return SmoothedPrediction(
         prediction=top if certified else None,
@@ -125,7 +124,7 @@ def decision_procedure(
         p_upper=None,
         sides=None,
         decision=test.decision,
-        counts=tuple(fresh.tolist()),
+        counts=tuple(test.counts),
         pilot_counts=tuple(pilot.tolist()),
         n=test.n,
         alpha=alpha,

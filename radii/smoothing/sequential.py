@@ -1,49 +1,55 @@
-"""Deciding one radius with as few samples as its answer needs. SciPy alone, no torch."""
+"""Deciding one radius with as few samples as its answer needs. NumPy and SciPy alone, no torch."""
 
 import math
-from bisect import bisect_left
-from typing import Literal
-
-from scipy.special import betainc, betaincc, betaln
 
 from radii.norms import Law
 from radii.smoothing import laws
-from radii.smoothing.radius import check_count, check_settings
-
-Decision = Literal["certified", "not certified", "undecided"]
+from radii.smoothing.betting import bets_against, bets_for, bets_on_misses
+from radii.smoothing.prediction import Counts, Decision, checked_counts, sides_of, winner
+from radii.smoothing.radius import check_settings, radius_two_sided
 
 EARLY = 0.2
 """The part of alpha that stopping early may use; the rest is the last bound's, which then loses next to nothing."""
 
-GIVE_UP = 0.001
-"""Below this chance of a certificate at ``n_max`` the test ends undecided. Costs inputs, never soundness."""
+GIVE_UP = 3.1
+"""Standard deviations, which one in a thousand exceeds: the test ends undecided where ``n_max`` samples would decide
+for neither side, though those to come favoured it by so many. Costs decisions, never soundness."""
 
-# log M adds terms as large as n log p0. Against 40 digits its error stayed below 3e-15 n (n to 1e9): ten times that.
-_SLACK, _SLACK_PER_SAMPLE = 1e-9, 3e-14
+TEST = "bets on both sides"
+"""The name of the test, by which its decisions are kept: another one's answers are not its own. A change of it that may
+change a decision takes a new name."""
 
 
 class SequentialTest:
-    """Whether a class's probability under the noise exceeds ``p0 = Phi(target_radius / sigma)``, looked at any time.
+    """Whether a radius is at least ``target_radius``, looked at any time.
 
-    (Of other laws than the Gaussian: the probability that :func:`radii.smoothing.laws.most_misses` leaves.)
+    It is Cohen's radius of the class that the pilot chose, ``sigma/2 (Phi^-1(a) - Phi^-1(b))``: a is the class's
+    probability under the noise, b the largest one of any other. (Under uniform and Laplace noise it follows from a
+    alone.) Over the noise, the decision means:
 
-    The likelihood ratio against p0, mixed uniformly over [p0, 1], is a supermartingale wherever p <= p0, so it ever
-    reaches ``1/(EARLY alpha)`` with probability ``EARLY alpha`` at most (Ville 1939; Darling & Robbins 1967). The rest
-    of alpha is for one Clopper-Pearson bound when ``n_max`` samples are taken. The mirrored ratio over [0, p0] says
-    "not certified": where p >= p0 it does so with probability ``beta`` at most. And when so many samples missed that
-    ``n_max`` will hardly certify, the test is over, undecided.
+    - "certified": the radius is at least the target. Said with probability ``alpha`` at most where it is less.
+    - "not certified": the radius is less. Said with probability ``beta`` at most where it is not. It does not follow
+      that g changes its class within the target, as the radius is a lower bound of how far g keeps it.
+    - "undecided": neither can be said, as of a radius within some per cent of the target.
 
-    The class must be chosen without the samples given here.
+    The bets of :mod:`radii.smoothing.betting` certify at any look, at ``EARLY alpha``. What is left of alpha is for the
+    bound of mode radius when ``n_max`` samples are taken, with one side or two as the pilot says. All of beta is for
+    the bets on the other side.
+
+    Which other class has the probability b is not known. A certificate needs evidence against all of them, and the one
+    of most votes so far leaves the least, at any look: less than the true runner-up, whose bets are fair. Against a
+    radius evidence by one class is enough, so each has a part of beta, by its votes in the pilot.
 
     Attributes:
         decision: "undecided" until it is something else, which then never changes.
-        over: whether more samples are of no use.
-        most_misses: with more misses than these among ``n_max`` samples nothing is certified; -1: never.
+        n: samples taken.
+        counts: their votes by class.
     """
 
     def __init__(
         self,
         target_radius: float,
+        pilot_counts: Counts,
         *,
         sigma: float,
         alpha: float,
@@ -52,84 +58,107 @@ class SequentialTest:
         tail_mass: float = 0.0,
         law: Law = "gaussian",
     ) -> None:
-        """``target_radius``: in the units of ``sigma``, the norm of the law. Raises ValueError, naming the argument."""
+        """``target_radius``: in the units of ``sigma``, the norm of the law. ``pilot_counts``: votes of samples that
+        are not given here, by class; the last entry counts non-finite logits.
+
+        Raises ValueError, naming the argument.
+        """
         check_settings(n_max, alpha, sigma, tail_mass)
-        if not (target_radius > 0 and math.isfinite(target_radius)):
-            raise ValueError(f"target_radius: must be positive and finite, not {target_radius}")
+        check_target(target_radius)
         if not 0 < beta < 1:
             raise ValueError(f"beta: must lie strictly between 0 and 1, not {beta}")
-        self.alpha, self.beta, self.n_max = alpha, beta, n_max
-        # 1 - p0, rounded down: from a larger p0 on the claim is the stronger one
-        self._q0 = laws.most_misses(law, target_radius, sigma) - tail_mass
-        self.successes = self.n = 0
+        self.target_radius, self.alpha, self.beta, self.n_max = target_radius, alpha, beta, n_max
+        pilot = checked_counts("pilot_counts", pilot_counts)
+        self.top, known = winner(pilot)
+        self.n = 0
+        self.counts = [0] * len(pilot)
         self.decision: Decision = "undecided"
-
-        late = (1 - EARLY) * alpha
-
-        def certifies(misses: int) -> bool:
-            radius = laws.radius(law, n_max - misses, n_max, alpha=late, sigma=sigma, tail_mass=tail_mass)
-            return radius is not None and radius >= target_radius
-
-        self.most_misses = bisect_left(range(n_max + 1), True, key=lambda misses: not certifies(misses)) - 1
+        self._last = {"alpha": (1 - EARLY) * alpha, "sigma": sigma, "tail_mass": tail_mass}
+        self._law = law
+        self._sides = sides_of(pilot, self.top, n_max, law=law, **self._last)
+        most = laws.radius(law, n_max, n_max, **self._last)
+        self._hopeless = not known or most is None or most < target_radius  # not even votes that all agree would do
+        if self._hopeless:
+            return
+        if law == "gaussian":
+            c = 2 * target_radius / sigma
+            self._for, self._against = bets_for(c, n_max, tail_mass), bets_against(c, n_max, tail_mass)
+        else:
+            q = laws.most_misses(law, target_radius, sigma)
+            self._for, self._against = bets_on_misses(q, n_max, tail_mass)
+        others = sum(pilot) - pilot[self.top]
+        self._reasons = [(votes / others if others else 0.0) / 2 + 0.5 / (len(pilot) - 1) for votes in pilot]
 
     @property
     def over(self) -> bool:
-        return self.decision != "undecided" or self.n == self.n_max or self.chance() < GIVE_UP
+        """Whether more samples are of no use."""
+        return self._hopeless or self.decision != "undecided" or self.n == self.n_max
 
-    def chance(self) -> float:
-        """About how likely the last bound certifies, seen from here: decides nothing but when to stop.
-
-        Misses to come given those seen, a Poisson count whose rate has the Gamma posterior of a uniform prior; 0 where
-        too many missed already. Its spread is a little too wide where misses are many: that stops later.
-        """
-        misses, left = self.n - self.successes, self.n_max - self.n
-        spare = self.most_misses - misses
-        if spare < 0 or left == 0:
-            return float(spare >= 0)
-        return float(betainc(misses + 1, spare + 1, self.n / self.n_max)) if self.n else 1.0
-
-    def update(self, successes: int, n: int) -> Decision:
-        """Takes ``n`` more samples, ``successes`` of them for the class; the decision so far.
+    def update(self, counts: Counts) -> Decision:
+        """Takes the votes of more samples, by class; the decision so far.
 
         Raises ValueError when the test is over, or for more samples than ``n_max`` leaves.
         """
-        check_count("n", n, self.n_max - self.n)
-        check_count("successes", successes, n)
         if self.over:
             raise ValueError("the test is over: take no more samples")
-        self.successes += successes
-        self.n += n
-        last = self.n == self.n_max and self.n - self.successes <= self.most_misses
-        if last or self.log_evidence() >= -math.log(EARLY * self.alpha):
+        new = checked_counts("counts", counts)
+        if len(new) != len(self.counts):
+            raise ValueError(f"counts: {len(new)} entries, but pilot_counts has {len(self.counts)}")
+        if self.n + sum(new) > self.n_max:
+            raise ValueError(f"counts: {sum(new)} samples, of which n_max leaves {self.n_max - self.n}")
+        self.n += sum(new)
+        self.counts = [before + more for before, more in zip(self.counts, new, strict=True)]
+        early = self.log_evidence() >= -math.log(EARLY * self.alpha)
+        if early or (self.n == self.n_max and self._bound_certifies(self.counts[self.top], self._rival()[0])):
             self.decision = "certified"
         elif self.log_futility() >= -math.log(self.beta):
             self.decision = "not certified"
+        elif 4 * self.n >= self.n_max:  # before, one of the two is in reach
+            self._hopeless = not (self._may_end("certified") or self._may_end("not certified"))
         return self.decision
 
     def log_evidence(self) -> float:
-        """Logarithm of the mixture martingale for p > p0, rounded down."""
-        if self._q0 <= 0:  # the target lies in the tail that the noise source does not draw
-            return -math.inf
-        misses = self.n - self.successes
-        above = float(betainc(misses + 1, self.successes + 1, self._q0))  # of Beta(successes + 1, misses + 1) above p0
-        return self._log_ratio(above, self._q0) - self._slack
+        """Logarithm of the wealth of bets that win where the radius is at least the target, rounded down."""
+        return self._for.log_wealth(self.counts[self.top], self._rival()[0], self.n)
 
     def log_futility(self) -> float:
-        """Logarithm of the mixture martingale for p < p0."""
-        if self._q0 <= 0:
-            return math.inf
-        misses = self.n - self.successes
-        below = float(betaincc(misses + 1, self.successes + 1, self._q0))
-        return self._log_ratio(below, 1 - self._q0) - self._slack
+        """Logarithm of the wealth of bets that win where it is less, rounded down."""
+        rival, part = self._rival()
+        return math.log(part) + self._against.log_wealth(self.counts[self.top], rival, self.n)
 
-    def _log_ratio(self, part: float, width: float) -> float:
-        """``log(int p^k (1-p)^(n-k) dp / (width p0^k (1-p0)^(n-k)))`` over the part of [0, 1] that has this width."""
-        if part <= 0:
-            return -math.inf
-        hits, misses = self.successes, self.n - self.successes
-        mixed = float(betaln(hits + 1, misses + 1)) + math.log(part) - math.log(width)
-        return mixed - hits * math.log1p(-self._q0) - misses * math.log(self._q0)
+    def _rival(self) -> tuple[int, float]:
+        """The most votes of another class, and its part of beta; of one side, all others' and all of it."""
+        if self._law != "gaussian":
+            return self.n - self.counts[self.top], 1.0
+        others = (j for j in range(len(self.counts)) if j != self.top)
+        return max((self.counts[j], self._reasons[j]) for j in others)
 
-    @property
-    def _slack(self) -> float:
-        return _SLACK + _SLACK_PER_SAMPLE * self.n
+    def _bound_certifies(self, top: int, rival: int) -> bool:
+        """Whether the bound of mode radius does, of so many votes for the class and for another among n_max."""
+        if self._sides == "two-sided":
+            radius = radius_two_sided(top, rival, self.n_max, **self._last)
+        else:
+            radius = laws.radius(self._law, top, self.n_max, **self._last)
+        return radius is not None and radius >= self.target_radius
+
+    def _may_end(self, decision: Decision) -> bool:
+        """Whether n_max samples decide so, if those to come favour it by GIVE_UP deviations: an estimate."""
+        sign = 1 if decision == "certified" else -1
+        rival, part = self._rival()
+        top = self._at_the_end(self.counts[self.top], sign)
+        rival = min(self._at_the_end(rival, -sign), self.n_max - top)
+        if decision == "certified":
+            return self._bound_certifies(top, rival)
+        return math.log(part) + self._against.log_wealth(top, rival, self.n_max) >= -math.log(self.beta)
+
+    def _at_the_end(self, count: int, sign: int) -> int:
+        """A class's votes among n_max, so many deviations from those to be expected."""
+        share, left = (count + 1) / (self.n + 2), self.n_max - self.n
+        spread = math.sqrt(share * (1 - share) * self.n_max * left / self.n)  # of what is to come, and of the share
+        return min(max(round(self.n_max * share + sign * GIVE_UP * spread), count), count + left)
+
+
+def check_target(target_radius: float) -> None:
+    """Raises ValueError unless it is a radius that could be asked about."""
+    if not (target_radius > 0 and math.isfinite(target_radius)):
+        raise ValueError(f"target_radius: must be positive and finite, not {target_radius}")

@@ -105,13 +105,17 @@ def test_certificates_of_a_half_line_are_true(source):
 
 @pytest.mark.parametrize("law", ["uniform", "laplace"])
 def test_a_decision_agrees_with_the_radius(law):
-    test = SequentialTest(0.2, sigma=SIGMA, alpha=0.001, n_max=10_000, law=law)
-    enough = laws.radius(law, 10_000 - test.most_misses, 10_000, alpha=0.0008, sigma=SIGMA)
-    less = laws.radius(law, 10_000 - test.most_misses - 1, 10_000, alpha=0.0008, sigma=SIGMA)
-    assert enough >= 0.2 > less
-    assert test.update(500, 500) == "certified"
-    other = SequentialTest(0.2, sigma=SIGMA, alpha=0.001, n_max=10_000, law=law)
-    assert other.update(250, 500) == "not certified"
+    """By its last bound, when all samples are taken; sooner where it is clear."""
+    settings, pilot, n = {"sigma": SIGMA, "law": law}, [9, 1, 0], 10_000
+    for misses in range(0, n // 2, 25):
+        bound = laws.radius(law, n - misses, n, alpha=0.0008, sigma=SIGMA)
+        test = SequentialTest(0.2, pilot, alpha=0.001, beta=1e-300, n_max=n, **settings)
+        decision = test.update([n - misses, misses // 2, misses - misses // 2])
+        assert (decision == "certified") == (bound is not None and bound >= 0.2)
+    test = SequentialTest(0.2, pilot, alpha=0.001, n_max=n, **settings)
+    assert test.update([500, 0, 0]) == "certified"
+    other = SequentialTest(0.2, pilot, alpha=0.001, n_max=n, **settings)
+    assert other.update([250, 125, 125]) == "not certified"  # two sides would say nothing of that
 
 
 @pytest.mark.parametrize("law", [Uniform, Laplace])

@@ -60,6 +60,17 @@ def test_decision_stops_when_it_knows():
     assert row.n < 500
 
 
+def test_decisions_bound_both_sides():
+    """No vote of the class is needed beyond a half, and what is out of its reach is said, long before n."""
+    exact = 0.5 / 2 * (-0.05015 + 0.52440)  # Phi^-1 of 0.48 and of 0.3
+    for share, decision in ((0.8, "certified"), (1.2, "not certified")):
+        votes = Votes(0.3, 0.48, 0.2, 0.02)
+        row = certify_decision(votes, target_radius=share * exact, n0=100, n=100_000, **SETTINGS)
+        assert (row.prediction, row.decision, row.abstained) == (1, decision, decision != "certified")
+        assert (row.sides, row.p_lower, row.p_upper) == (None, None, None)
+        assert row.n == sum(row.counts) < 50_000
+
+
 def test_decision_without_a_class_draws_nothing_more():
     votes = Votes(0.1, 0.1, 0.8)  # the last: non-finite logits
     row = certify_decision(votes, target_radius=0.5, n0=100, n=100_000, **SETTINGS)
@@ -96,12 +107,18 @@ def test_decisions_are_rarely_false(p, radius):
     assert 0 < false <= 105
 
 
+def unasked(*_):
+    raise AssertionError("votes were counted")
+
+
 @pytest.mark.parametrize(
     ("name", "call"),
     [
-        ("n", lambda: certify_radius(Votes(1.0, 0.0), n0=1, n=9, **SETTINGS)),
-        ("n0", lambda: certify_radius(Votes(1.0, 0.0), n0=0, n=100, **SETTINGS)),
-        ("n0", lambda: certify_decision(Votes(1.0, 0.0), target_radius=0.1, n0=0, n=100, **SETTINGS)),
+        ("n", lambda: certify_radius(unasked, n0=1, n=9, **SETTINGS)),
+        ("n0", lambda: certify_radius(unasked, n0=0, n=100, **SETTINGS)),
+        ("n0", lambda: certify_decision(unasked, target_radius=0.1, n0=0, n=100, **SETTINGS)),
+        ("n", lambda: certify_decision(unasked, target_radius=0.1, n0=9, n=0, **SETTINGS)),
+        ("target_radius", lambda: certify_decision(unasked, target_radius=math.inf, n0=9, n=100, **SETTINGS)),
     ],
 )
 def test_what_can_certify_nothing_is_refused_before_counting(name, call):

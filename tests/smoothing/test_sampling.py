@@ -2,13 +2,17 @@ import hashlib
 import math
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from radii.smoothing import CHUNK, certify, count_chunk, gaussian, noise_key
+from radii.graph import read_onnx, to_module
+from radii.smoothing import CHUNK, certify, count_chunk, gaussian, input_digest, noise_key
+
+EXAMPLES = Path(__file__).parents[2] / "examples" / "digits"
 
 KEY = noise_key(bytes(32), model_digest="m", input_digest="x", noise="gaussian", sigma=0.5)
 X = torch.linspace(0, 1, 12).reshape(3, 4)
@@ -199,6 +203,48 @@ def test_radii_of_a_linear_classifier():
         )
         assert row.prediction == 1
         assert 0.9 * exact <= row.radius <= exact
+
+
+def test_decisions_about_a_linear_classifier():
+    """12 inputs around the target, 15 % away and more, whose exact radius is the distance to the boundary.
+
+    Fixed keys. With others, each decision would be false, or undecided, with chance at most 2e-3.
+    """
+    sigma, target, dimension = 0.5, 0.4, 20
+    generator, taken = torch.Generator().manual_seed(1), 0
+    for i, ratio in enumerate([0.2, 0.4, 0.6, 0.7, 0.8, 0.85, 1.15, 1.2, 1.3, 1.5, 2.0, 4.0]):
+        w = torch.randn(dimension, generator=generator, dtype=torch.float64)
+        x = torch.randn(dimension, generator=generator)
+        b = float(ratio * target * w.norm() - w @ x.double())
+        net = nn.Linear(dimension, 2).eval()
+        with torch.no_grad():
+            net.weight[:] = torch.stack([torch.zeros_like(w), w])
+            net.bias[:] = torch.tensor([0.0, b])
+        ask = {"noise": gaussian(sigma), "alpha": 0.001, "n0": 100, "n": 50_000, "target_radius": target}
+        row = certify(net, x, num_classes=2, key=hashlib.sha256(bytes([i])).digest(), batch_size=1000, **ask)
+        assert (row.prediction, row.decision) == (1, "certified" if ratio > 1 else "not certified")
+        assert row.radius == (target if ratio > 1 else None)
+        taken += row.n
+    assert taken < 12 * 50_000 / 10
+
+
+@pytest.mark.parametrize("target", [0.25, 0.5])
+def test_decisions_about_digits(target):
+    """10 inputs, fixed keys: what 10,000 samples certify in mode radius a decision does with at most 100,000, and so
+    it did of all 450 (``benchmarks.decide``)."""
+    net, n = to_module(read_onnx((EXAMPLES / "digits.onnx").read_bytes())).eval(), 100_000
+    taken = certified = 0
+    for x in np.load(EXAMPLES / "digits.npz")["x"][60:70]:
+        key = noise_key(bytes(32), model_digest="m", input_digest=input_digest(x), noise="gaussian", sigma=0.25)
+        ask = {"num_classes": 10, "noise": gaussian(0.25), "alpha": 0.001, "n0": 100, "key": key}
+        radius = certify(net, torch.from_numpy(x), n=10_000, **ask).radius
+        row = certify(net, torch.from_numpy(x), n=n, target_radius=target, **ask)
+        taken += row.n
+        if radius is not None and radius >= target:
+            certified += 1
+            assert row.decision == "certified"
+    assert certified >= 5
+    assert taken < 10 * n / 10
 
 
 def test_memory_does_not_grow_with_n() -> None:

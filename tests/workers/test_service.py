@@ -5,12 +5,14 @@ import io
 import numpy as np
 import pytest
 import torch
+from sqlalchemy import select
 
 from models.curve import DECISIONS
-from models.tables import Certification, Dataset, Model
+from models.tables import Certification, Dataset, Ledger, Model
 from radii.graph import composed, normalized, read_onnx, to_module
 from radii.lipschitz import margin_radius, network_bound
 from radii.smoothing import GridGaussian, GridLaplace, Uniform, certify, gaussian, input_digest, noise_key
+from radii.smoothing.sequential import TEST
 from tests import factories
 from tests.graph.build import model, node
 from tests.workers.answers import DIGITS, done, results, said, shards, truth
@@ -151,6 +153,9 @@ def test_decisions_on_8_bit_inputs_with_alpha_for_all_of_them(service: Service) 
         changed = {"reused", "seconds", "executor", "batch_size", "device", "other_noises", "attack", "answered_by"}
         kept = {key: value for key, value in first.detail.items() if key not in changed}
         assert kept == {key: value for key, value in detail.items() if key not in changed}
+    with service.database.read() as session:  # what another test decided would not be taken for its answer
+        stages = session.scalars(select(Ledger.stage).where(Ledger.stage.startswith("estimate {"))).all()
+    assert sum('"target_radius":0.25' in stage and f'"test":"{TEST}"' in stage for stage in stages) == 4
     other = service.certify(model, data, 4, shard_inputs=2, **question | {"target_radius": 0.2})
     done(service, other)
     assert [r.detail["reused"] for r in results(service, other)] == [100] * 4
