@@ -10,6 +10,7 @@ import typer
 
 from radii.architectures import parse_architecture
 from radii.cli.console import err, fail, plain, print_json, table_of
+from radii.cli.late import import_late
 from radii.files import external_data as beside
 
 if TYPE_CHECKING:
@@ -48,14 +49,14 @@ def read(
 @contextmanager
 def obstacles_told(file: Path, *, verdict: str, as_json: bool) -> Iterator[None]:
     """End with exit code 1 and every obstacle, if there is one; as JSON, ``verdict`` is false. torch must be there."""
+    import_late("torch")  # of which most networks need nothing to be read, and many nothing to be bounded
     try:
-        from radii.graph import UnsupportedModel
-        from radii.lipschitz import UnboundedModel
+        from radii.graph import Obstructed, UnsupportedModel
     except ImportError as error:
         fail(f"reading a network needs {error.name}: pip install 'radii[torch]'")
     try:
         yield
-    except (UnsupportedModel, UnboundedModel) as error:
+    except Obstructed as error:
         obstacles = [asdict(obstacle) for obstacle in error.obstacles]
         if as_json:
             print_json({verdict: False, "obstacles": obstacles})

@@ -6,21 +6,27 @@
 Needs torch and numpy; ``read_onnx`` imports onnx when it is called.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from radii.graph import rules
 from radii.graph.architectures import from_weights
 from radii.graph.canonical import from_canonical, to_canonical
 from radii.graph.composition import Task, composed
 from radii.graph.cone import with_cones
 from radii.graph.ends import left_out, undecorated
-from radii.graph.errors import Obstacle, UnsupportedModel
-from radii.graph.independence import check_batch_independence
+from radii.graph.errors import Obstacle, Obstructed, UnsupportedModel
 from radii.graph.ir import Graph, Node, Operator
 from radii.graph.limits import Limits
 from radii.graph.methods import methods, normalized
-from radii.graph.module import to_module
 from radii.graph.network import read_network
 from radii.graph.ops import OPERATORS, operators
 from radii.graph.reader import read_onnx
+
+if TYPE_CHECKING:
+    from radii.graph.independence import check_batch_independence
+    from radii.graph.module import to_module
 
 __all__ = [
     "OPERATORS",
@@ -28,6 +34,7 @@ __all__ = [
     "Limits",
     "Node",
     "Obstacle",
+    "Obstructed",
     "Operator",
     "Task",
     "UnsupportedModel",
@@ -47,3 +54,16 @@ __all__ = [
     "undecorated",
     "with_cones",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """What runs graphs: imported when it is asked for, since reading them needs no torch."""
+    if name == "check_batch_independence":
+        from radii.graph.independence import check_batch_independence
+
+        return check_batch_independence
+    if name == "to_module":
+        from radii.graph.module import to_module
+
+        return to_module
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,6 +1,11 @@
 """How far outputs that should be the same are apart."""
 
-from torch import Tensor
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def difference(found: Tensor, expected: Tensor, *, share: float) -> float:

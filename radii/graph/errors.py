@@ -18,12 +18,16 @@ class Obstacle:
         return f"{where}{self.reason}. {self.remedy}."
 
 
-class UnsupportedModel(Exception):
-    """The file can't become a graph. ``obstacles`` lists everything that was found, not the first only."""
+class Obstructed(Exception):
+    """Something can't be had of a model. ``obstacles`` lists everything that was found, not the first only."""
 
     def __init__(self, obstacles: Sequence[Obstacle]) -> None:
         self.obstacles = tuple(obstacles)
         super().__init__("\n".join(str(obstacle) for obstacle in self.obstacles))
+
+
+class UnsupportedModel(Obstructed):
+    """The file can't become a graph."""
 
 
 class Refusal(Exception):

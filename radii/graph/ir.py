@@ -5,19 +5,23 @@ they are kept as labels for people. Axis 0 of every activation is the batch, no 
 shapes here are per sample, without it.
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from torch import Tensor
 
 from radii.graph.call import Call
 from radii.graph.rules import Rule
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Shape = tuple[int, ...]
 
@@ -51,7 +55,7 @@ class Operator:
         return type(self).__name__
 
     @classmethod
-    def read(cls, call: Call) -> "Operator":
+    def read(cls, call: Call) -> Operator:
         """What one node of a file does. Raises `Refusal` for what it can't honour exactly."""
         raise NotImplementedError
 
@@ -92,7 +96,7 @@ class Operator:
         values = ((field.name, getattr(self, field.name)) for field in fields(self))
         return {name: value for name, value in values if isinstance(value, np.ndarray)}
 
-    def rescaled(self, scale: np.ndarray, offset: np.ndarray, output: Shape) -> "Operator | None":
+    def rescaled(self, scale: np.ndarray, offset: np.ndarray, output: Shape) -> Operator | None:
         """This operator followed by ``scale * y + offset`` on axis 1 of its output, or None: it can't absorb that."""
         return None
 
@@ -128,7 +132,7 @@ class Graph:
     shapes: Mapping[str, Shape]  # of every activation, the input's and the output's included
 
     @classmethod
-    def build(cls, input: str, input_shape: Shape, output: str, nodes: Sequence[Node]) -> "Graph":  # noqa: A002
+    def build(cls, input: str, input_shape: Shape, output: str, nodes: Sequence[Node]) -> Graph:  # noqa: A002
         """A graph from nodes in running order, with fresh ids and the shapes inferred."""
         ids, shapes, numbered = {input: "0"}, {"0": input_shape}, []
         for i, node in enumerate(nodes, start=1):
@@ -138,7 +142,7 @@ class Graph:
             numbered.append(Node(node.operator, inputs, str(i), node.index, node.label))
         return cls("0", input_shape, ids[output], tuple(numbered), MappingProxyType(shapes))
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> "Graph":
+    def __deepcopy__(self, memo: dict[int, Any]) -> Graph:
         return self  # immutable: its own copy, so that a module which holds it can be copied
 
     @property

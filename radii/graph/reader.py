@@ -12,7 +12,6 @@ from radii.graph.branches import count_nodes, live_nodes
 from radii.graph.call import Activation, Value
 from radii.graph.composition import Task
 from radii.graph.errors import Obstacle, UnsupportedModel
-from radii.graph.independence import keeps_apart
 from radii.graph.ir import Graph
 from radii.graph.limits import DEFAULTS, Limits
 from radii.graph.nodes import NodeReader
@@ -88,6 +87,8 @@ def _read(model: Any, external: Mapping[str, bytes], output: str | None, limits:
         if one.understood > understood and (one.batch_is_fixed or _at_nodes(refusal)):
             raise
         raise UnsupportedModel([*obstacles, *(found for found in refusal.obstacles if found.node is None)]) from None
+    from radii.graph.independence import keeps_apart
+
     try:
         apart = keeps_apart(graph, _Reader(model, external, limits.times(2), task, batch=2).graph(output))
     except UnsupportedModel:

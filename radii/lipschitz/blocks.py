@@ -1,5 +1,7 @@
 """Batches of Hermitian blocks: one that proves by Cholesky, and estimates that propose."""
 
+from __future__ import annotations
+
 import numpy as np
 import numpy.typing as npt
 import torch

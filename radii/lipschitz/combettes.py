@@ -8,6 +8,8 @@ its last D gives, for the Lipschitz constant theta_i in front of activation i,
 For slopes in [0, 1] that is theirs, ``theta_m/2^(m-1)``.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 

@@ -4,6 +4,8 @@ A layer whose matrix is small is bounded as that matrix. Any other is a piece of
 (:meth:`radii.lipschitz.geometry.Axis.torus`), which Fourier turns into blocks: the largest norm among them bounds it.
 """
 
+from __future__ import annotations
+
 import itertools
 import math
 from collections.abc import Sequence

@@ -6,6 +6,8 @@ one activation that all of it was cut from, it copies entries: its norm is the s
 one occurs, exactly, and the layer behind it can be multiplied out with it.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Mapping, Sequence
 

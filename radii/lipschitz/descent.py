@@ -1,5 +1,7 @@
 """Multipliers for the chain of matrix inequalities (:mod:`radii.lipschitz.eclipse`): all of this only proposes."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable, Sequence
 

@@ -15,6 +15,8 @@ All of that proposes. Certified is what follows from the T alone: with P of ``P 
 ``X^{-1} <= P^H P/(1 - eta)``, products carry a-priori bounds, and X is lowered by what rounding may have added to it.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

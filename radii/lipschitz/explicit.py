@@ -1,5 +1,7 @@
 """The matrix of a linear piece. Its ``error`` bounds the spectral norm of what the numbers miss."""
 
+from __future__ import annotations
+
 import math
 from typing import Any
 

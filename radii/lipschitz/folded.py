@@ -1,5 +1,7 @@
 """The norm of several linear nodes in a row, taken of all of them at once."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 from typing import get_args

@@ -15,6 +15,8 @@ of PyTorch are far from. It is about numbers that do not overflow, so beyond `RE
 became infinite may look like any number behind an activation that saturates.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

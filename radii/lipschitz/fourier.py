@@ -3,6 +3,8 @@
 The ``error`` beside blocks bounds the spectral norm of what the numbers of one miss.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

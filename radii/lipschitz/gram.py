@@ -1,5 +1,7 @@
 """A differentiable estimate of spectral norms, for training. Estimates are never certificates: see ``matrix_norm``."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Any
 

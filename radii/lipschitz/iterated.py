@@ -4,6 +4,8 @@ As :mod:`radii.lipschitz.iteration` does for a matrix, for all frequencies of a 
 as its bound is no larger than what another one is thought to reach. *(Delattre et al., ICML 2023, arXiv 2305.16173.)*
 """
 
+from __future__ import annotations
+
 import math
 
 import numpy as np

@@ -7,6 +7,8 @@ A computed product errs, so the roots are taken one step at a time: ``||G_t||^2 
 iterate is rescaled by a power of two, whose exponent is kept; no number leaves the middle of float64's range.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,5 +1,7 @@
 """A chain in the form that bounds of several layers at once work on: blocks, each with its error."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -5,6 +5,8 @@ their norms: as explicit matrices (:mod:`radii.lipschitz.explicit`), or as block
 (:mod:`radii.lipschitz.fourier`). What a piece cannot be written as, it says (:class:`NotApplicable`).
 """
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
 
@@ -56,7 +58,7 @@ class Piece:
         """The product of the nodes' norms."""
         return product_up(norm.upper for norm in self.norms)
 
-    def part(self, start: int, stop: int | None = None) -> "Piece":
+    def part(self, start: int, stop: int | None = None) -> Piece:
         """The nodes from ``start`` to ``stop``."""
         source = self.nodes[start - 1].output if start else self.source
         return Piece(self.graph, source, self.nodes[start:stop], self.rules[start:stop], self.norms[start:stop])

@@ -1,5 +1,7 @@
 """From logits to certified radii: how far the input may move before another class can win."""
 
+from __future__ import annotations
+
 import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple

@@ -1,5 +1,7 @@
 """The spectral norm of a matrix, as a pair of proved bounds."""
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
 from typing import Literal, get_args

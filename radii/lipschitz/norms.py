@@ -9,19 +9,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from radii.graph import Graph, Node, Obstacle
+from radii.graph import Graph, Node, Obstacle, Obstructed
 from radii.graph.rules import Concat, Convolution, Dense, Rule, Slope, Sum, Unbounded
 from radii.lipschitz.conv import conv_norm
 from radii.lipschitz.matrix import ZERO, NormBound, matrix_norm
 from radii.lipschitz.rounding import LayerTooLarge, Lower, NonFiniteWeights, Upper, sum_up
 
 
-class UnboundedModel(Exception):
+class UnboundedModel(Obstructed):
     """The network has no useful global Lipschitz constant. ``obstacles`` lists every node that stands in the way."""
-
-    def __init__(self, obstacles: tuple[Obstacle, ...]) -> None:
-        self.obstacles = obstacles
-        super().__init__("\n".join(map(str, obstacles)))
 
 
 def node_norms(graph: Graph, rules: list[Rule], rtol: float) -> tuple[list[NormBound], list[float]]:

@@ -1,5 +1,7 @@
 """Where a symbol is largest: an estimate, which only proposes what :mod:`radii.lipschitz.search` goes on to prove."""
 
+from __future__ import annotations
+
 import itertools
 import math
 from collections.abc import Sequence

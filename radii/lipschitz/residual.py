@@ -10,6 +10,8 @@ With slopes in [0, 1] the Jacobian is ``I + U D V``, D a diagonal in [0, 1]. Wha
   per hidden unit, which D does not see.
 """
 
+from __future__ import annotations
+
 import math
 
 import torch

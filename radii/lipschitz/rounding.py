@@ -5,6 +5,8 @@ rounded one. Arrays carry an a-priori bound instead (Higham, Accuracy and Stabil
 a sum of k products in float64, in any order, errs by at most ``gamma(k)`` times the same sum of absolute values.
 """
 
+from __future__ import annotations
+
 import math
 import os
 from collections.abc import Iterable, Iterator

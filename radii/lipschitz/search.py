@@ -12,6 +12,8 @@ Cells of width w (:mod:`radii.lipschitz.cells`) cover the frequencies. If for so
 hardly grows with the grid.
 """
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
 

@@ -4,6 +4,8 @@ A strided, dilated convolution is rewritten as one of stride 1 without gaps (pol
 once, in space; the Gram block of any frequency is then a short sum, far cheaper than a product of two matrices.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -107,7 +109,7 @@ class Symbol:
                 out[here] = phases[here] @ self.parts[g]
         return torch.view_as_complex(out.view(count, n, n, 2))
 
-    def compressed(self, basis: torch.Tensor, group: int) -> "Symbol":
+    def compressed(self, basis: torch.Tensor, group: int) -> Symbol:
         """``V^H H V`` of one group for a complex basis V (n, p): an estimate."""
         n, p = basis.shape
         parts = basis.mH @ torch.view_as_complex(self.parts[group].view(-1, n, n, 2)) @ basis

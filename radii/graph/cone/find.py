@@ -5,20 +5,24 @@ product of two activations, which has no Lipschitz constant; seen from where its
 ``f``, and its constant is ``sup |f'|``. One rule serves for all the spellings, and for functions nobody has named.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch import Tensor
 
 from radii.graph.cone.expression import Step, is_scalar
 from radii.graph.cone.search import Steepness, steepness
 from radii.graph.ir import Graph, Node, Operator, Shape
 from radii.graph.ops.elementwise import Mul, Sub
 from radii.graph.rules import Rule, Slope, Unbounded
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 MOST_STEPS = 32  # of one cone
 MOST_APEXES = 4  # how far back a function's variable is looked for

@@ -1,19 +1,22 @@
 """Elementwise functions of one variable. Constants: the largest |f'|, rounded up (checked with mpmath in the tests)."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
-from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
 
 from radii.graph.call import Call
 from radii.graph.errors import hold
 from radii.graph.ir import Operator, Shape
 from radii.graph.ops.registry import onnx_operator
 from radii.graph.rules import Rule, Slope, Unbounded
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 ERF = 1.1283791670955128  # 2/sqrt(pi)
 GELU_ERF = 1.128904145186
@@ -89,7 +92,7 @@ class Softsign(Univariate):
     lowest = 0.0
 
     def function(self, x: Tensor) -> Tensor:
-        return F.softsign(x)
+        return torch.nn.functional.softsign(x)
 
 
 @onnx_operator()
@@ -129,7 +132,7 @@ class HardSwish(Univariate):
     lowest = -0.5
 
     def function(self, x: Tensor) -> Tensor:
-        return F.hardswish(x)
+        return torch.nn.functional.hardswish(x)
 
 
 @onnx_operator()
@@ -217,7 +220,7 @@ class Gelu(Univariate):
         hold(self.approximate in ("none", "tanh"), "approximate must be none or tanh", "Use one of the two")
 
     def function(self, x: Tensor) -> Tensor:
-        return F.gelu(x, approximate=self.approximate)
+        return torch.nn.functional.gelu(x, approximate=self.approximate)
 
     def lipschitz(self, *inputs: Shape) -> Rule:
         steepest = GELU_ERF if self.approximate == "none" else GELU_TANH

@@ -1,13 +1,15 @@
 """Attention (since opset 23) and Einsum."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from radii.graph.bounds import slope, up
 from radii.graph.call import Call
@@ -15,6 +17,9 @@ from radii.graph.errors import Refusal, hold
 from radii.graph.ir import Operator, Shape
 from radii.graph.ops.registry import onnx_operator
 from radii.graph.rules import Rule, Slope, Unbounded
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 PRODUCT = Unbounded("it multiplies two activations, which has no global Lipschitz constant", "Use smoothing")
 

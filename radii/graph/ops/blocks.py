@@ -1,15 +1,19 @@
 """Blocks of pixels to channels and back (pixel shuffle)."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from radii.graph.call import Call
 from radii.graph.errors import hold
 from radii.graph.ir import Operator, Shape
 from radii.graph.ops.registry import onnx_operator
 from radii.graph.rules import Rule, Slope
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def _check(block: int, x: Shape) -> None:

@@ -1,13 +1,14 @@
 """Convolution."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
 
 from radii.graph.call import Call
 from radii.graph.errors import Refusal, hold
@@ -16,7 +17,8 @@ from radii.graph.ops.registry import onnx_operator
 from radii.graph.ops.windows import ATTRIBUTES, Windows, read_windows
 from radii.graph.rules import Convolution, Rule
 
-_CONVOLVE = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @onnx_operator(inputs=3, **ATTRIBUTES, group="int")
@@ -67,7 +69,9 @@ class Conv(Operator):
         if x.dtype == torch.bfloat16 and x.is_cpu and windows.kernel[-1] >= 8 and self.weight.shape[1] < 16:
             # oneDNN 3.12 (torch 2.13) computes nonsense for some of these on processors with AMX; this rounds once
             return self.run([x.float()], {name: array.float() for name, array in arrays.items()}).to(x.dtype)
-        return _CONVOLVE[len(windows.kernel)](
+        functional = torch.nn.functional
+        convolve = (functional.conv1d, functional.conv2d, functional.conv3d)[len(windows.kernel) - 1]
+        return convolve(
             x if self.symmetric else windows.padded(x, 0.0),
             arrays["weight"],
             arrays.get("bias"),
@@ -88,7 +92,7 @@ class Conv(Operator):
     def multiply_adds(self, *inputs: Shape) -> int:
         return prod(self.shape(*inputs)[1:]) * self.weight.size
 
-    def rescaled(self, scale: np.ndarray, offset: np.ndarray, output: Shape) -> "Conv":
+    def rescaled(self, scale: np.ndarray, offset: np.ndarray, output: Shape) -> Conv:
         bias = offset if self.bias is None else scale * self.bias + offset
         column = scale.reshape(-1, *[1] * (self.weight.ndim - 1))
         return Conv(column * self.weight, bias, self.windows, self.groups)

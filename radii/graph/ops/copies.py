@@ -1,11 +1,13 @@
 """What repeats: Expand, Tile, and a constant repeated for every sample of the batch."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import TYPE_CHECKING
 
 import numpy as np
-from torch import Tensor
 
 from radii.graph.affine import Affine
 from radii.graph.bounds import sqrt_up
@@ -15,6 +17,9 @@ from radii.graph.ir import Operator, Shape
 from radii.graph.ops.layout import KEEP_BATCH, Identity
 from radii.graph.ops.registry import graph_operator, onnx_operator
 from radii.graph.rules import Rule, Slope
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @graph_operator

@@ -1,12 +1,14 @@
 """Arithmetic on activations, or on an activation and a constant, with ONNX's broadcasting."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from radii.graph import rules
 from radii.graph.bounds import diagonal, slope, sqrt_up
@@ -15,6 +17,9 @@ from radii.graph.errors import Refusal, hold
 from radii.graph.ir import Operator, Shape
 from radii.graph.ops.layout import Identity
 from radii.graph.ops.registry import MANY, onnx_operator
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def per_sample(constant: np.ndarray, x: Activation) -> np.ndarray:

@@ -1,14 +1,15 @@
 """Normalisation by a sample's own statistics, of groups of channels or of neighbours: all vacuous but LRN."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
 
 from radii.graph.bounds import slope, up
 from radii.graph.call import Call
@@ -18,6 +19,9 @@ from radii.graph.ops.layout import sample_axis
 from radii.graph.ops.normalization import check_statistics
 from radii.graph.ops.registry import onnx_operator
 from radii.graph.rules import Rule, Unbounded
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def read_epsilon(call: Call) -> float:
@@ -160,7 +164,8 @@ class LRN(Operator):
         (x,) = inputs
         squares = x.square().flatten(2).transpose(1, 2)
         half = self.size // 2
-        means = F.avg_pool1d(F.pad(squares, (half, half)), self.size, stride=1)  # the padding counts
+        padded = torch.nn.functional.pad(squares, (half, half))
+        means = torch.nn.functional.avg_pool1d(padded, self.size, stride=1)  # the padding counts
         return x * (self.bias + self.alpha * means.transpose(1, 2).reshape(x.shape)) ** -self.beta
 
     def shape(self, *inputs: Shape) -> Shape:

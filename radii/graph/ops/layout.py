@@ -1,11 +1,13 @@
 """What only moves entries or renames axes. The batch stays where it is: axis 0, unmixed."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import TYPE_CHECKING
 
 import numpy as np
-from torch import Tensor
 
 from radii.graph.affine import BATCH, Affine
 from radii.graph.call import Activation, Call
@@ -13,6 +15,9 @@ from radii.graph.errors import Refusal, hold
 from radii.graph.ir import Operator, Shape
 from radii.graph.ops.registry import graph_operator, onnx_operator
 from radii.graph.rules import Rule, Slope, Unbounded
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 KEEP_BATCH = "Keep the batch as the first axis, and out of the operation"
 

@@ -1,13 +1,14 @@
 """Matrix products with constants: Gemm and MatMul."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
 
 from radii.graph.bounds import diagonal, slope, up
 from radii.graph.call import Activation, Call
@@ -16,6 +17,9 @@ from radii.graph.ir import Operator, Shape
 from radii.graph.ops.elementwise import per_sample
 from radii.graph.ops.registry import graph_operator, onnx_operator
 from radii.graph.rules import Dense, Rule, Unbounded
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +35,7 @@ class Linear(Operator):
         hold(one_a_row, "the bias does not have one entry a row of the matrix")
 
     def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
-        return F.linear(inputs[0], arrays["weight"], arrays.get("bias"))
+        return torch.nn.functional.linear(inputs[0], arrays["weight"], arrays.get("bias"))
 
     def shape(self, *inputs: Shape) -> Shape:
         (shape,) = inputs
@@ -48,7 +52,7 @@ class Linear(Operator):
     def multiply_adds(self, *inputs: Shape) -> int:
         return prod(inputs[0][:-1]) * self.weight.size
 
-    def rescaled(self, scale: np.ndarray, offset: np.ndarray, output: Shape) -> "Linear | None":
+    def rescaled(self, scale: np.ndarray, offset: np.ndarray, output: Shape) -> Linear | None:
         if len(output) != 1:  # axis 1 is the last axis only then
             return None
         bias = offset if self.bias is None else scale * self.bias + offset

@@ -1,13 +1,14 @@
 """Normalisation: by running statistics (an affine map), by the sample's own (layer norm), and softmax."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
 
 from radii.graph.bounds import slope, sqrt_up, up
 from radii.graph.call import Call
@@ -16,6 +17,9 @@ from radii.graph.ir import Operator, Shape
 from radii.graph.ops.layout import check_axes, sample_axis
 from radii.graph.ops.registry import onnx_operator
 from radii.graph.rules import Rule, Slope, Unbounded
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @onnx_operator(inputs=5, epsilon="float", momentum="float", spatial="flag", training_mode="flag")
@@ -98,7 +102,7 @@ class LayerNormalization(Operator):
 
     def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
         scale = arrays["scale"]
-        return F.layer_norm(inputs[0], scale.shape, scale, arrays.get("bias"), self.epsilon)
+        return torch.nn.functional.layer_norm(inputs[0], scale.shape, scale, arrays.get("bias"), self.epsilon)
 
     def shape(self, *inputs: Shape) -> Shape:
         return inputs[0]

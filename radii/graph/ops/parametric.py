@@ -1,13 +1,14 @@
 """Elementwise functions of one variable that have parameters."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
 
 from radii.graph.bounds import slope, up
 from radii.graph.call import Call
@@ -17,6 +18,9 @@ from radii.graph.ops.activation import SILU, Univariate
 from radii.graph.ops.elementwise import per_sample
 from radii.graph.ops.registry import onnx_operator
 from radii.graph.rules import Rule, Slope, Unbounded
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @onnx_operator(inputs=2)
@@ -56,7 +60,7 @@ class LeakyRelu(Univariate):
         return cls(call.get("alpha", 0.01))
 
     def function(self, x: Tensor) -> Tensor:
-        return F.leaky_relu(x, self.alpha)
+        return torch.nn.functional.leaky_relu(x, self.alpha)
 
     def lipschitz(self, *inputs: Shape) -> Rule:
         return Slope(max(1.0, abs(self.alpha)), interval=(min(1.0, self.alpha), max(1.0, self.alpha)))
@@ -74,7 +78,7 @@ class Elu(Univariate):
         return cls(call.get("alpha", 1.0))
 
     def function(self, x: Tensor) -> Tensor:
-        return F.elu(x, self.alpha)
+        return torch.nn.functional.elu(x, self.alpha)
 
     def lipschitz(self, *inputs: Shape) -> Rule:
         return Slope(max(1.0, abs(self.alpha)), interval=(min(0.0, self.alpha), max(1.0, self.alpha)))
@@ -93,7 +97,7 @@ class Selu(Univariate):
         return cls(call.get("alpha", cls.alpha), call.get("gamma", cls.gamma))
 
     def function(self, x: Tensor) -> Tensor:
-        return self.gamma * F.elu(x, self.alpha)
+        return self.gamma * torch.nn.functional.elu(x, self.alpha)
 
     def lipschitz(self, *inputs: Shape) -> Rule:
         upper = up(abs(self.gamma) * max(1.0, abs(self.alpha)))
@@ -116,7 +120,7 @@ class Celu(Univariate):
         hold(self.alpha >= 2.0**-126, "alpha must be positive, in float32 too", "Use a positive alpha")
 
     def function(self, x: Tensor) -> Tensor:
-        return F.celu(x, self.alpha)
+        return torch.nn.functional.celu(x, self.alpha)
 
 
 @onnx_operator(alpha="float")

@@ -1,14 +1,15 @@
 """Pooling."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
 
 from radii.graph.bounds import averaging_norm, sqrt_up, up
 from radii.graph.call import Call
@@ -18,8 +19,8 @@ from radii.graph.ops.registry import onnx_operator
 from radii.graph.ops.windows import ATTRIBUTES, Windows, read_windows
 from radii.graph.rules import Rule, Slope
 
-_MAX = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
-_AVERAGE = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +80,9 @@ class MaxPool(Pool):
 
     def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
         windows = self.windows
-        return _MAX[len(windows.kernel)](
+        functional = torch.nn.functional
+        pool = (functional.max_pool1d, functional.max_pool2d, functional.max_pool3d)[len(windows.kernel) - 1]
+        return pool(
             windows.padded(inputs[0], -math.inf),
             windows.kernel,
             stride=windows.strides,
@@ -126,7 +129,9 @@ class AveragePool(Pool):
         windows = self.windows
         if x.dtype == torch.bfloat16:  # torch has none in three axes, and this rounds once
             return self.run([x.float()], arrays).to(x.dtype)
-        y: Tensor = _AVERAGE[len(windows.kernel)](windows.padded(x, 0.0), windows.kernel, stride=windows.strides)
+        functional = torch.nn.functional
+        pool = (functional.avg_pool1d, functional.avg_pool2d, functional.avg_pool3d)[len(windows.kernel) - 1]
+        y: Tensor = pool(windows.padded(x, 0.0), windows.kernel, stride=windows.strides)
         for axis, (divisor, k) in enumerate(zip(self.divisors(tuple(x.shape[2:])), windows.kernel, strict=True)):
             if any(entries != k for entries in divisor):
                 factor = torch.tensor([k / entries for entries in divisor], dtype=y.dtype, device=y.device)

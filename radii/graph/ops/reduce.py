@@ -1,12 +1,13 @@
 """Reductions along axes of one sample: means, sums, norms, extremes."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod, sqrt
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
-from torch import Tensor
 
 from radii.graph.bounds import sqrt_up, up
 from radii.graph.call import Call
@@ -15,6 +16,9 @@ from radii.graph.ir import Operator, Shape
 from radii.graph.ops.layout import Identity, check_axes, sample_axes, sample_axis
 from radii.graph.ops.registry import onnx_operator
 from radii.graph.rules import Rule, Slope, Unbounded
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 AXES = {"axes": "ints", "keepdims": "flag", "noop_with_empty_axes": "flag"}
 

@@ -1,13 +1,14 @@
 """Resize and Upsample, axis by axis: every entry of the output is a weighted sum of a few of the input."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from radii.graph.affine import Affine
 from radii.graph.bounds import MAX_TAPS, slope, up, weighting_norm
@@ -18,6 +19,9 @@ from radii.graph.ops.copies import is_batch
 from radii.graph.ops.layout import KEEP_BATCH, Identity
 from radii.graph.ops.registry import onnx_operator
 from radii.graph.rules import Rule
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 F32 = np.float32  # coordinates are computed as onnxruntime computes them: which pixel is nearest hangs on it
 COORDINATES = ("half_pixel", "pytorch_half_pixel", "half_pixel_symmetric", "align_corners", "asymmetric")

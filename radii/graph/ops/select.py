@@ -1,14 +1,15 @@
 """What picks, repeats or joins entries: Gather, Slice, Pad, Concat."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
 
 from radii.graph import rules
 from radii.graph.bounds import multiplicity, sqrt_up
@@ -18,6 +19,9 @@ from radii.graph.ir import Operator, Shape
 from radii.graph.lengths import split_lengths
 from radii.graph.ops.layout import KEEP_BATCH, Identity, check_axes, sample_axis
 from radii.graph.ops.registry import MANY, onnx_operator
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 END = 2**31 - 1  # from here on a slice's end means "to the end"
 
@@ -198,7 +202,9 @@ class Pad(Operator):
     def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
         (x,) = inputs
         if self.mode == "constant":
-            return F.pad(x, [amount for pair in reversed(self.pads) for amount in pair], value=self.value)
+            return torch.nn.functional.pad(
+                x, [amount for pair in reversed(self.pads) for amount in pair], value=self.value
+            )
         for axis, (size, index) in enumerate(zip(x.shape[1:], self.sources(tuple(x.shape[1:])), strict=True)):
             if len(index) != size:
                 x = x.index_select(axis + 1, torch.from_numpy(index).to(x.device))

@@ -1,12 +1,14 @@
 """What decides: comparisons, choices, thresholds. A truth value is a float, 0 or 1, like everything else here."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from radii.graph.call import Activation, Call
 from radii.graph.errors import Refusal, hold
@@ -15,6 +17,9 @@ from radii.graph.ops.activation import Univariate
 from radii.graph.ops.elementwise import Binary, broadcast, check_constant, choice_rule, per_sample, without_batch
 from radii.graph.ops.registry import onnx_operator
 from radii.graph.rules import Rule, Slope, Unbounded
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 JUMPS = "unbounded: smoothing only"
 REMEDY = "Use smoothing, or replace the threshold by a continuous function"

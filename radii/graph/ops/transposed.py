@@ -1,12 +1,14 @@
 """What scatters instead of gathering: transposed convolution, and Col2Im, its special case of a constant kernel."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
+from typing import TYPE_CHECKING
 
 import numpy as np
-from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
+import torch
 
 from radii.graph.bounds import sqrt_up
 from radii.graph.call import Call
@@ -16,7 +18,9 @@ from radii.graph.ops.registry import onnx_operator
 from radii.graph.ops.windows import ATTRIBUTES, LARGEST, Windows, read_windows
 from radii.graph.rules import Convolution, Rule, Slope
 
-_SPREAD = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
+if TYPE_CHECKING:
+    from torch import Tensor
+
 WINDOW = ("kernel_shape", "strides", "pads", "dilations")
 
 
@@ -65,13 +69,15 @@ class ConvTranspose(Operator):
 
     def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
         windows = self.windows
-        y: Tensor = _SPREAD[len(windows.kernel)](
+        functional = torch.nn.functional
+        spread = (functional.conv_transpose1d, functional.conv_transpose2d, functional.conv_transpose3d)
+        y: Tensor = spread[len(windows.kernel) - 1](
             inputs[0], arrays["weight"], stride=windows.strides, dilation=windows.dilations, groups=self.groups
         )
         amounts: list[int] = []
         for (low, high), extra in zip(windows.pads, self.extra, strict=True):
             amounts[:0] = [-low, extra - high]
-        y = F.pad(y, amounts)
+        y = torch.nn.functional.pad(y, amounts)
         return y if "bias" not in arrays else y + arrays["bias"].reshape(-1, *[1] * len(windows.kernel))
 
     def shape(self, *inputs: Shape) -> Shape:
@@ -156,7 +162,9 @@ class Col2Im(Operator):
     def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
         windows = self.windows
         padding = tuple(low for low, _ in windows.pads)
-        return F.fold(inputs[0], self.image, windows.kernel, windows.dilations, padding, windows.strides)
+        return torch.nn.functional.fold(
+            inputs[0], self.image, windows.kernel, windows.dilations, padding, windows.strides
+        )
 
     def shape(self, *inputs: Shape) -> Shape:
         rows, columns = inputs[0]

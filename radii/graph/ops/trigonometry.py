@@ -1,14 +1,19 @@
 """Trigonometric and hyperbolic functions and their inverses."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
 from radii.graph.ir import Shape
 from radii.graph.ops.activation import Univariate
 from radii.graph.ops.registry import onnx_operator
 from radii.graph.rules import Rule, Unbounded
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True, eq=False)

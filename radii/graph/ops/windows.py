@@ -1,16 +1,21 @@
 """What sliding windows have in common: kernel, strides, dilations and pads, ONNX's `auto_pad` resolved."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from math import prod
+from typing import TYPE_CHECKING
 
 import numpy as np
-from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
+import torch
 
 from radii.graph.bounds import multiplicity, output_size, window_taps
 from radii.graph.call import Activation, Call
 from radii.graph.errors import Refusal, hold
 from radii.graph.ir import Shape
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 ATTRIBUTES = {
     "auto_pad": "string",
@@ -86,9 +91,9 @@ class Windows:
             sizes, self.outputs(sizes), self.kernel, self.strides, self.dilations, self.pads, strict=True
         ):
             amounts[:0] = [low, (count - 1) * s + d * (k - 1) + 1 - size - low]
-        padded = F.pad(x, [max(amount, 0) for amount in amounts], value=value) if any(amounts) else x
+        padded = torch.nn.functional.pad(x, [max(amount, 0) for amount in amounts], value=value) if any(amounts) else x
         # afterwards, since a crop may go into the padding
-        return F.pad(padded, [min(amount, 0) for amount in amounts]) if min(amounts) < 0 else padded
+        return torch.nn.functional.pad(padded, [min(amount, 0) for amount in amounts]) if min(amounts) < 0 else padded
 
 
 def read_windows(call: Call, x: Activation, kernel: tuple[int, ...]) -> Windows:
