@@ -14,7 +14,7 @@ def list_(limit: Limit = 20, url: Url = None, as_json: AsJson = False) -> None:
     """List the keys. Their texts are nowhere: the service keeps digests."""
     from itertools import islice
 
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from radii.cli.connection import connected
     from radii.cli.console import out, plain, print_json
@@ -23,10 +23,11 @@ def list_(limit: Limit = 20, url: Url = None, as_json: AsJson = False) -> None:
         found = list(islice(client.list("keys"), limit))
     if as_json:
         return print_json(found)
-    table = Table("id", "name", "created", "state", box=None, header_style="bold", padding=(0, 1))
+    whole = [Column(name, no_wrap=True) for name in ("id", "created", "state")]
+    table = Table(whole[0], "name", *whole[1:], box=None, header_style="bold", padding=(0, 1))
     for key in found:
-        state = f"revoked {key['revoked_at'][:19]}" if key["revoked_at"] else "valid"
-        table.add_row(key["id"], plain(key["name"]), key["created_at"][:19], state + ", this one" * key["current"])
+        state = f"revoked {key['revoked_at'][:10]}" if key["revoked_at"] else "valid"
+        table.add_row(key["id"], plain(key["name"]), key["created_at"][:10], state + ", this one" * key["current"])
     return out.print(table)
 
 

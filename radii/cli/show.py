@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
+from rich.table import Column, Table
 
 from radii.cli.certify import follow
 from radii.cli.connection import connected, outliving_us
@@ -65,7 +65,7 @@ def results(job_id: str, *, output: Path | None, url: str | None, as_json: bool)
 
 def print_list(documents: list[Json]) -> None:
     """One row a resource."""
-    table = Table("id", "state", "what", "created", box=None, header_style="bold", padding=(0, 1))
+    table = Table(Column("id", no_wrap=True), "state", "what", "created", box=None, header_style="bold", padding=(0, 1))
     for document in documents:
         table.add_row(document["id"], _state(document), plain(_what(document)), document["created_at"][:19])
     out.print(table)
