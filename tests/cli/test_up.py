@@ -107,32 +107,34 @@ def test_a_key_file_that_is_missing_is_said_with_what_to_do(tmp_path: Path) -> N
         lost = service.key
         (tmp_path / "data" / "api-key").unlink()
     service = start(tmp_path / "data")
-    with Client(service.url, lost) as client:
-        assert [key["current"] for key in client.list("keys")] == [False, True]  # still valid
-    environment = service.environment()
+    try:
+        with Client(service.url, lost) as client:
+            assert [key["current"] for key in client.list("keys")] == [False, True]  # still valid
+        environment = service.environment()
 
-    def keys(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "radii.cli", "keys", *arguments]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE)
+        def keys(*arguments: str) -> subprocess.CompletedProcess[str]:
+            command = [sys.executable, "-m", "radii.cli", "keys", *arguments]
+            return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE)
 
-    made = keys("create", "pipeline").stdout.strip()
-    with Client(service.url, made) as client:
-        named = {key["name"]: key["id"] for key in client.list("keys")}
-        assert keys("revoke", named["first"]).returncode == 0
-        listed = keys("list").stdout
-        assert re.search(rf"{named['first']} +first .* revoked", listed)
-        assert re.search(rf"{named['next']} +next .* valid, this one", listed)
-        assert len(list(client.list("keys"))) == 3
-    with Client(service.url, lost) as client, pytest.raises(ProblemError) as refused:
-        list(client.list("keys"))
-    assert refused.value.slug == "unauthenticated"
-    last = keys("revoke", named["pipeline"])
-    assert last.returncode == 0
-    last = keys("revoke", named["next"])
-    assert last.returncode == 1
-    assert "This is the last valid API key" in last.stderr and "radii keys create NAME" in last.stderr
-    service.process.send_signal(signal.SIGTERM)
-    _, said = service.process.communicate()
+        made = keys("create", "pipeline").stdout.strip()
+        with Client(service.url, made) as client:
+            named = {key["name"]: key["id"] for key in client.list("keys")}
+            assert keys("revoke", named["first"]).returncode == 0
+            listed = keys("list").stdout
+            assert re.search(rf"{named['first']} +first .* revoked", listed)
+            assert re.search(rf"{named['next']} +next .* valid, this one", listed)
+            assert len(list(client.list("keys"))) == 3
+        with Client(service.url, lost) as client, pytest.raises(ProblemError) as refused:
+            list(client.list("keys"))
+        assert refused.value.slug == "unauthenticated"
+        last = keys("revoke", named["pipeline"])
+        assert last.returncode == 0
+        last = keys("revoke", named["next"])
+        assert last.returncode == 1
+        assert "This is the last valid API key" in last.stderr and "radii keys create NAME" in last.stderr
+    finally:
+        service.process.send_signal(signal.SIGTERM)
+        _, said = service.process.communicate()
     assert f"radii: {service.data_dir / 'api-key'} was not there: a new key was made ({named['next']})" in said
     assert f"radii keys revoke {named['first']}" in said
 
