@@ -2,8 +2,8 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
-from statistics import median
+from collections.abc import Iterable, Sequence
+from statistics import median_high, median_low
 from typing import Any, NamedTuple
 
 Json = dict[str, Any]
@@ -94,10 +94,18 @@ def summary(method: Json, outcomes: Sequence[Outcome]) -> Json:
         "accuracy": _share([o.label == o.prediction for o in labelled]),
         "clean_accuracy": None if None in clean else _share([o.label == o.clean_prediction for o in labelled]),
         "at_target": None if target is None else certified_accuracy(outcomes, target),
-        "median_radius": median(o.radius or 0.0 for o in outcomes) if how_far else None,
+        "median_radius": _median(o.radius or 0.0 for o in outcomes) if how_far else None,
         "decisions": None if target is None else {answer: decisions[answer] for answer in DECISIONS},
     }
 
 
 def _share(of: Sequence[bool]) -> float | None:
     return sum(of) / len(of) if of else None
+
+
+def _median(radii: Iterable[float]) -> float:
+    """The one in the middle, or halfway between the two there, whose sum may overflow: a radius is the largest float
+    where nothing limits it."""
+    ordered = sorted(radii)
+    low, high = median_low(ordered), median_high(ordered)
+    return low + (high - low) / 2

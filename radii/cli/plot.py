@@ -1,6 +1,7 @@
 """Certified accuracy against radius, drawn in a terminal."""
 
 import math
+import sys
 from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
@@ -39,10 +40,10 @@ def ticks(largest: float, count: int) -> list[float]:
 
 def plot(curves: Mapping[str, Curve], *, width: int = 60, height: int = 13) -> Text:
     """The curves in one frame of ``width`` x ``height`` characters, with axes and a legend."""
-    largest = largest_radius(curves) * 1.03 or 1.0
+    largest = min(largest_radius(curves) * 1.03, sys.float_info.max) or 1.0
     cells = [[(" ", "")] * width for _ in range(height)]
     for (line, top, bottom, drop), colour, curve in zip(STROKES, COLOURS, curves.values(), strict=False):
-        shares = (certified_accuracy(curve, largest * column / (width - 1)) for column in range(width))
+        shares = (certified_accuracy(curve, largest * (column / (width - 1))) for column in range(width))
         rows = [round((1 - share) * (height - 1)) for share in shares if share is not None]  # the last may be unknown
         for row in rows[:1]:
             cells[row][0] = (line, colour)

@@ -151,6 +151,8 @@ def in_words(method: Json) -> str:
 
 def down(number: float, decimals: int) -> str:
     """A certified figure in print: rounded toward zero, so that print never says more than was certified."""
+    if number >= 2**53 / 10**decimals:  # floats lie further apart than these decimals
+        return below(number)
     return str(Decimal(repr(number)).quantize(Decimal(1).scaleb(-decimals), ROUND_DOWN))
 
 

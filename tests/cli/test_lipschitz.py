@@ -15,10 +15,12 @@ from radii.cli.report import above, below
 from radii.graph import normalized, read_onnx
 from radii.lipschitz import NetworkBound, network_bound
 from radii.methods import Lipschitz
+from tests.acceptance import real
 from tests.cli.conftest import DIGITS, Radii
 from tests.graph.build import model, node
 from tests.reports import nearly, timeless
 from tests.service import Service
+from tests.test_linear_classifier import exact
 
 MODEL = DIGITS / "digits.onnx"
 
@@ -50,7 +52,7 @@ def test_every_layer_and_the_network(tmp_path: Path) -> None:
 
 def test_a_vacuous_bound_says_what_to_do(tmp_path: Path) -> None:
     file = tmp_path / "steep.onnx"
-    file.write_bytes(model([node("MatMul", ["x", "c"])], (6,), {"c": np.full((6, 2), 1e6, "f4")}))
+    file.write_bytes(model([node("MatMul", ["x", "c"])], (6,), {"c": 1e6 * np.eye(6, 2, dtype="f4")}))
     answer = lipschitz(file, columns=80)
     assert answer.returncode == 0
     for words in ("vacuous", "Use smoothing"):
@@ -137,6 +139,44 @@ def test_a_certification_rests_on_the_same_bound(radii: Radii, service: Service,
         if two["radius"] is not None:
             # as uploaded, an input has 64 pixels; nine decimals are kept, rounded down
             assert 0 <= Fraction(two["radius"]) / 8 - Fraction(inf["radius"]) + Fraction(1, 10**9) < Fraction(3, 10**9)
+
+
+def test_one_bound_of_a_file_that_ends_in_softmax(radii: Radii, service: Service, folder: Path) -> None:
+    """Library, command line and service; the radii are those of the linear classifier before it, from below."""
+    file = real("end_softmax.onnx")
+    bound = network_bound(file)
+    printed = lipschitz(file)
+    assert above(bound.upper) in printed.stdout
+    assert "Softmax (node 1)" in printed.stdout
+    found = json.loads(lipschitz(file, "--json").stdout)
+    x = np.random.default_rng(0).uniform(0, 1, (20, 5)).astype("f4")
+    np.savez(folder / "x.npz", x=x)
+    done = radii("certify", str(file), "x.npz", "--method", "lipschitz", "-o", "rows.jsonl")
+    assert done.returncode == 0, done.stderr
+    with service.client() as client:
+        report = client.report(done.stdout.split("The job: ")[1].split()[0])
+    expected = as_json(bound)
+    assert expected["left_out"] == [{"index": 1, "operator": "Softmax", "label": ""}]
+    for other in (found, report):
+        assert nearly(timeless({key: other[key] for key in expected}), timeless(expected))
+    weight = next(iter(bound.graph.nodes[0].operator.arrays().values())).astype(float)
+    for row, line in zip(x, (folder / "rows.jsonl").read_text().splitlines(), strict=True):
+        prediction, radius = exact(weight, np.zeros(4), row)
+        answer = json.loads(line)
+        assert answer["prediction"] == prediction
+        assert radius * (1 - 1e-6) - 1e-9 <= answer["radius"] <= radius
+
+
+def test_a_network_that_does_not_read_its_input(radii: Radii, service: Service, folder: Path) -> None:
+    """Its radii are the largest float, in print too."""
+    question = ("certify", str(real("const.onnx")), str(real("sm01.npz")), "--method", "lipschitz", "--range=-10,10")
+    for norm in ("l2", "linf"):
+        done = radii(*question, "--norm", norm)
+        assert done.returncode == 0, done.stderr
+        with service.client() as client:
+            median = client.get(done.stdout.split("The job: ")[1].split()[0])["summary"]["median_radius"]
+        assert 7e307 < median < float("inf")
+        assert f"{below(median)}  ({norm})" in done.stdout
 
 
 def test_the_service_refuses_what_has_no_bound_and_names_every_obstacle(

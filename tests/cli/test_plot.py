@@ -1,3 +1,5 @@
+import sys
+
 import numpy as np
 import pytest
 
@@ -15,7 +17,7 @@ def test_certified_accuracy_is_the_share_that_reaches_the_radius() -> None:
         assert certified_accuracy(found, radius) == pytest.approx(sum(r >= radius for r in right) / 200)
 
 
-@pytest.mark.parametrize("largest", [1e-4, 0.013, 0.25, 0.7, 1.0, 3.3, 99.0, 1e6])
+@pytest.mark.parametrize("largest", [1e-4, 0.013, 0.25, 0.7, 1.0, 3.3, 99.0, 1e6, 1.7e308])
 def test_ticks_are_few_and_round_and_cover_the_axis(largest: float) -> None:
     marks = ticks(largest, 6)
     assert marks[0] == 0
@@ -46,6 +48,13 @@ def test_what_was_not_asked_is_not_drawn_as_zero() -> None:
     _, _, half, _, none = (line[MARGIN:] for line in lines[1:6])
     assert half.rstrip("│ ┃") == "─" * 51
     assert "─" not in none and "╰" not in none
+
+
+def test_a_network_that_does_not_read_its_input_is_drawn_too() -> None:
+    points = [{"radius": sys.float_info.max, "certified_accuracy": 0.5}]
+    lines = plot({"constant": {"points": points}}, width=60, height=5).plain.splitlines()
+    assert any("─" * 40 in line for line in lines[1:5])
+    assert "inf" not in "".join(lines) and "nan" not in "".join(lines)
 
 
 def test_two_curves_differ_without_colour_and_none_is_no_error() -> None:

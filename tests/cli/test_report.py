@@ -8,7 +8,16 @@ from radii.methods import Lipschitz, Prediction, Smoothing
 
 
 @pytest.mark.parametrize(
-    ("number", "text"), [(0.30157, "0.3015"), (0.29, "0.2900"), (1e-5, "0.0000"), (12.0, "12.0000"), (0.0, "0.0000")]
+    ("number", "text"),
+    [
+        (0.30157, "0.3015"),
+        (0.29, "0.2900"),
+        (1e-5, "0.0000"),
+        (12.0, "12.0000"),
+        (0.0, "0.0000"),
+        (12345678901.25, "12345678901.2500"),
+        (1.7976931348623157e308, "1.797693e+308"),
+    ],
 )
 def test_a_radius_in_print_is_never_above_the_certified_one(number: float, text: str) -> None:
     assert down(number, 4) == text

@@ -1,5 +1,7 @@
 import math
 import random
+import statistics
+import sys
 from itertools import pairwise
 
 import pytest
@@ -46,6 +48,21 @@ def test_the_summary_by_hand() -> None:
         "median_radius": 0.25,
         "decisions": None,
     }
+
+
+def test_the_median_is_a_number_where_radii_are_the_largest_float() -> None:
+    most = sys.float_info.max
+
+    def middle(radii: list[float]) -> float:
+        found: float = summary(RADII, [Outcome(1, 1, radius) for radius in radii])["median_radius"]
+        return found
+
+    assert middle([most] * 6) == most
+    assert middle([0.0, most]) == most / 2
+    rng = random.Random(0)
+    for count in range(1, 40):
+        radii = [rng.expovariate(1.0) for _ in range(count)]
+        assert middle(radii) == pytest.approx(statistics.median(radii), rel=1e-15)
 
 
 @pytest.mark.parametrize("kind", ["smoothing", "lipschitz", "splitting", "prediction"])
