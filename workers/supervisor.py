@@ -1,33 +1,26 @@
 """Sees a claimed shard through: a warm runner computes, this process writes down what it says and keeps the lease."""
 
-import hashlib
 import logging
-import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 
-import numpy as np
 from sqlalchemy.orm import Session
 
-import radii
 from models import storage
 from models.base import Json
 from models.bell import Bell
 from models.database import ring_after_commit
 from models.problems import Problem
-from models.repositories import leases, ledger, shards
-from models.repositories.answers import Question
+from models.repositories import leases, shards
 from models.repositories.chunks import ChunkCounts, CountsMismatch, InputResult
 from models.repositories.leases import Claim, LostClaim
-from models.repositories.ledger import Streams
 from models.repositories.recall import Asked, finish_known, recall, untouched
 from models.repositories.shards import Network, WorkOrder
 from models.storage import StorageFull
-from radii.methods import Lipschitz, Median, Smoothed, Smoothing, Splitting, parse_method
-from radii.smoothing import input_digest, sequential
+from workers.asked import asked_of
 from workers.child import Ended, Runner
 from workers.desk import Desk, LetGo
 from workers.environment import TEMPORARY
@@ -54,7 +47,7 @@ class Supervisor:
             self.runner = None
         try:
             order = self.desk.write(partial(shards.begin, claim=claim))
-            asked = self._asked(order, order.indices)
+            asked = asked_of(order, order.indices, self.desk.blobs)
             if not self._recall(order, claim, asked):
                 return
             if asked.streams is not None:
@@ -100,7 +93,7 @@ class Supervisor:
             while not order.indices:
                 with self.desk.database.read() as session:
                     more = untouched(session, order.certification_id, inputs=AHEAD)
-                also = self._asked(order, [index for shard in more.values() for index in shard])
+                also = asked_of(order, [index for shard in more.values() for index in shard], self.desk.blobs)
                 known = partial(finish_known, certification_id=order.certification_id, shard_ids=list(more), asked=also)
                 if not more or self.desk.write(known) < len(more):
                     return False
@@ -118,15 +111,6 @@ class Supervisor:
         if last and not left:
             shards.finish(session, claim)
         return left
-
-    def _asked(self, order: WorkOrder, indices: Sequence[int]) -> Asked:
-        """What the order asks about those inputs."""
-        path = self.desk.blobs.path
-        x = np.load(path(order.x_blob), mmap_mode="r", allow_pickle=False)
-        y = np.load(path(order.y_blob), mmap_mode="r", allow_pickle=False) if order.y_blob else None
-        digests = {index: input_digest(x[index]) for index in indices}
-        labels = {} if y is None else {index: int(y[index]) for index in indices}
-        return Asked(_question(order, digests), _streams(order, digests), labels)
 
     def _letter(self, order: WorkOrder, claim: Claim) -> Json:
         """The order as the runner reads it: paths instead of digests, and the noise secret."""
@@ -246,54 +230,6 @@ class _Watch:
             leases.renew(session, self.claim, seconds=seconds)
         if last:
             last(session, self.claim)
-
-
-def _question(order: WorkOrder, digests: dict[int, str]) -> Question:
-    """What the answers to it are known by: all that they depend on, which leaves out what is attacked, and how many
-    share alpha."""
-    method = parse_method(order.method)
-    whole: Json = {"method": method.model_dump(exclude={"cross_check", "family_wise"}), "grid": order.grid}
-    if isinstance(method, Smoothed):
-        if method.family_wise:
-            whole["method"]["alpha"] = math.nextafter(method.alpha / order.inputs, 0.0)
-        whole["rounded"] = method.rounded_to(order.grid, order.model.settings["input"]["range"])
-        whole["test"] = sequential.TEST
-    text = ledger.name(whole | {"radii": radii.__version__})
-    return Question(_model(order), hashlib.sha256(text.encode()).hexdigest(), digests)
-
-
-def _streams(order: WorkOrder, digests: dict[int, str]) -> Streams | None:
-    """What the ledger knows these inputs by; None where no votes are counted."""
-    method = parse_method(order.method)
-    if isinstance(method, Lipschitz | Splitting):
-        return None
-    grid = None if method.grid == "off" else order.grid
-    asked: Json = {}
-    of: tuple[str, ...] = ()
-    if isinstance(method, Median):
-        of, asked = ("median",), {"n": method.n, "radius": method.radius}
-    elif isinstance(method, Smoothing) and method.soft:
-        # the pilot's choice, and which samples may count on a constant
-        of, asked = ("pilot", "estimate"), {"n0": method.n0, "n": method.n}
-    elif isinstance(method, Smoothing) and method.target_radius is not None:
-        of, asked = ("estimate",), method.model_dump(include={"n0", "n", "target_radius", "norm"})
-        asked["test"] = sequential.TEST  # what another test decided is not this one's answer
-    alpha = method.alpha / order.inputs if method.family_wise else method.alpha
-    question = ledger.name(asked | {"alpha": alpha, "radii": radii.__version__})
-    whole: Json = {"grid": grid}
-    if ends := method.rounded_to(order.grid, order.model.settings["input"]["range"]):
-        whole["rounded"] = ends
-    return Streams(
-        model=_model(order),
-        noise=ledger.name({**method.votes_depend_on, **whole}),
-        inputs=digests,
-        questions=dict.fromkeys(of, question),
-    )
-
-
-def _model(order: WorkOrder) -> str:
-    """What ledger and answers know the network by."""
-    return " > ".join(network.digest for network in (order.denoiser, order.model) if network is not None)
 
 
 def _retry(session: Session, claim: Claim) -> None:
