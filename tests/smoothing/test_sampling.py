@@ -231,7 +231,7 @@ def test_decisions_about_a_linear_classifier():
 @pytest.mark.parametrize("target", [0.25, 0.5])
 def test_decisions_about_digits(target):
     """10 inputs, fixed keys: what 10,000 samples certify in mode radius a decision does with at most 100,000, and so
-    it did of all 450 (``benchmarks.decide``)."""
+    it did of all 450 of either network (``benchmarks.decide``)."""
     net, n = to_module(read_onnx((EXAMPLES / "digits.onnx").read_bytes())).eval(), 100_000
     taken = certified = 0
     for x in np.load(EXAMPLES / "digits.npz")["x"][60:70]:
