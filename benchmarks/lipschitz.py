@@ -160,7 +160,7 @@ def floor(weight: torch.Tensor, size: int, device: torch.device) -> float:
     """Seconds that a block and a factorisation at each frequency of the least torus take at the rates measured here."""
     gram, count = symbol(weight.numpy()[np.newaxis]), 32
     places = np.stack([np.arange(count)] * 2, axis=1)
-    group, buffer = np.zeros(count, dtype=np.int64), torch.empty(count, gram.parts.shape[2], dtype=torch.float64)
+    group, buffer = np.zeros(count, dtype=np.int64), np.empty((count, gram.parts.shape[2]))
 
     def test() -> None:
         minus = gram.blocks(places, np.array([size, size]), group, sign=-1.0, out=buffer)

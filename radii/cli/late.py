@@ -21,7 +21,7 @@ class _Late(ModuleType):
                 spec = self.__spec__
                 assert spec is not None and spec.loader is not None
                 self.__class__ = ModuleType  # type: ignore[assignment]
-                self.__path__ = spec.submodule_search_locations
+                self.__path__ = list(spec.submodule_search_locations or ())
                 spec.loader.exec_module(self)
         return getattr(self, name)
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from radii.cli import keys, variables
+from radii.cli.late import import_late
 from radii.cli.options import (
     ArchitectureOption,
     AsJson,
@@ -66,6 +67,7 @@ app.add_typer(keys.app)
 def main() -> None:
     """The entry point: what a command may raise becomes a message and an exit code, never a traceback."""
     bound_threads()
+    import_late("httpx")  # it takes a third of the start of a command that calls nobody
     try:
         app()
     except KeyboardInterrupt:

@@ -1,5 +1,7 @@
 """The client: a method per call, JSON documents in and out."""
 
+from __future__ import annotations
+
 import json
 import os
 import re

@@ -1,5 +1,7 @@
 """One request: its key, its retries, and the exception that a bad answer becomes."""
 
+from __future__ import annotations
+
 import json
 import logging
 import math
@@ -77,7 +79,7 @@ class Transport:
 
     @contextmanager
     def stream(
-        self, method: str, path: str, *, again: bool = False, trouble: "_Trouble | None" = None, **request: Any
+        self, method: str, path: str, *, again: bool = False, trouble: _Trouble | None = None, **request: Any
     ) -> Iterator[httpx.Response]:
         """The answer (2xx or 304), its body still to be read. Raises ``Interrupted`` where that breaks off."""
         response = self._open(method, path, again or method == "GET", trouble or _Trouble(self), request)
@@ -89,7 +91,7 @@ class Transport:
             response.close()
 
     def _open(
-        self, method: str, path: str, again: bool, trouble: "_Trouble", request: Mapping[str, Any]
+        self, method: str, path: str, again: bool, trouble: _Trouble, request: Mapping[str, Any]
     ) -> httpx.Response:
         while True:
             body = request.get("content")

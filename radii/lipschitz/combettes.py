@@ -15,8 +15,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
+from radii.lipschitz.blocks import Blocks, gathered, is_complex, real
 from radii.lipschitz.layers import Layer, frobenius
 from radii.lipschitz.linear import NotApplicable
 from radii.lipschitz.matrix import gram_bound
@@ -34,7 +34,7 @@ def averaged(layers: Sequence[Layer], rtol: float, *, pairs: bool = False) -> tu
 
     Raises `NotApplicable` where it would take too long.
     """
-    work = sum(len(x.blocks) * (4 if x.blocks.is_complex() else 1) * max(x.blocks.shape[1:]) ** 3 for x in layers)
+    work = sum(len(x.blocks) * (4 if is_complex(x.blocks) else 1) * max(x.blocks.shape[1:]) ** 3 for x in layers)
     if work * len(layers) ** 2 > MOST_WORK:
         raise NotApplicable("the products of its layers take too long")
     thetas, exponent = [Upper(1.0)], 0
@@ -69,40 +69,32 @@ def averaged(layers: Sequence[Layer], rtol: float, *, pairs: bool = False) -> tu
     return ldexp_up(product_up((thetas[-1], max(map(abs, layers[-1].slopes)))), exponent), None
 
 
-def _apart(product: torch.Tensor) -> Array:
+def _apart(product: Blocks) -> Array:
     """Distances between the rows of the one real matrix that a product is."""
-    rows = gathered(product) if product.is_complex() else product
-    return distances(rows[0].numpy(), 1.0)
+    rows = gathered(product) if is_complex(product) else product
+    return distances(rows[0], 1.0)
 
 
-def block_norm(blocks: torch.Tensor, error: float, rtol: float) -> Upper:
+def block_norm(blocks: Blocks, error: float, rtol: float) -> Upper:
     """The largest spectral norm among blocks, real or complex."""
-    if blocks.is_complex():
-        above = torch.cat([blocks.real, -blocks.imag], dim=2)
-        blocks = torch.cat([above, torch.cat([blocks.imag, blocks.real], dim=2)], dim=1)
-    return gram_bound(blocks.contiguous().numpy(), rtol, error=error).upper
+    return gram_bound(real(blocks), rtol, error=error).upper
 
 
-def times(left: torch.Tensor, left_error: float, right: torch.Tensor, right_error: float) -> tuple[torch.Tensor, float]:
+def times(left: Blocks, left_error: float, right: Blocks, right_error: float) -> tuple[Blocks, float]:
     """A product of blocks, and its error."""
     product = left @ right
-    terms = 2 * gamma(2 * left.shape[2] + 8) if product.is_complex() else gamma(left.shape[2] + 4)
+    terms = 2 * gamma(2 * left.shape[2] + 8) if is_complex(product) else gamma(left.shape[2] + 4)
     a, b = frobenius(left), frobenius(right)
     return product, up((left_error * (b + right_error) + a * right_error + terms * a * b) * (1 + 32 * UNIT))
 
 
-def _times(product: torch.Tensor, error: float, layer: Layer) -> tuple[torch.Tensor, float]:
+def _times(product: Blocks, error: float, layer: Layer) -> tuple[Blocks, float]:
     if not layer.gathers:
-        if layer.blocks.is_complex() and not product.is_complex():  # columns are the frequencies of what is gathered
+        if is_complex(layer.blocks) and not is_complex(product):  # columns are the frequencies of what is gathered
             count, order = layer.blocks.shape[:2]
-            parts = product.reshape(-1, count, 2, order).permute(1, 0, 2, 3)
-            apart = torch.complex(parts[:, :, 0], parts[:, :, 1]).contiguous()
+            parts = product.reshape(-1, count, 2, order).transpose(1, 0, 2, 3)
+            apart = parts[:, :, 0] + 1j * parts[:, :, 1]
             made, lost = times(apart, error, layer.blocks, layer.error)
             return gathered(made), up(lost * math.sqrt(count) * (1 + 4 * UNIT))
         return times(product, error, layer.blocks, layer.error)
     return times(product, error, gathered(layer.blocks), layer.error)
-
-
-def gathered(blocks: torch.Tensor) -> torch.Tensor:
-    """Blocks that gather frequencies, as one real matrix."""
-    return torch.cat([blocks.real, blocks.imag], dim=2).permute(1, 0, 2).flatten(1)[None]

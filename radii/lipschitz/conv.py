@@ -10,11 +10,10 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from radii.lipschitz.cells import Grid
 from radii.lipschitz.geometry import Axis, Padding, axes
@@ -38,6 +37,9 @@ from radii.lipschitz.rounding import (
 from radii.lipschitz.search import Largest, Search
 from radii.lipschitz.symbol import Symbol, polyphase, symbol
 from radii.lipschitz.witness import wave_norm
+
+if TYPE_CHECKING:
+    import torch
 
 Array = npt.NDArray[np.float64]
 

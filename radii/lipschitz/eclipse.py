@@ -23,9 +23,18 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from radii.lipschitz.descent import PATIENCE, affordable_steps, descended, fast, mean_pair, norm_of, power_of
+from radii.lipschitz.blocks import Blocks, adjoint, diagonal_of, gathered, is_complex, real, solved
+from radii.lipschitz.descent import (
+    PATIENCE,
+    Multiplier,
+    affordable_steps,
+    descended,
+    fast,
+    mean_pair,
+    norm_of,
+    power_of,
+)
 from radii.lipschitz.layers import Layer, frobenius
 from radii.lipschitz.linear import NotApplicable
 from radii.lipschitz.matrix import gram_bound
@@ -49,7 +58,7 @@ class Features:
         error: spectral norm of what a block may miss.
     """
 
-    blocks: torch.Tensor
+    blocks: Blocks
     error: float
     factor: float
     exponent: int
@@ -57,16 +66,12 @@ class Features:
     @certified_arithmetic()
     def upper(self, rtol: float) -> Upper:
         """The Lipschitz constant of the whole chain."""
-        blocks = self.blocks
-        if blocks.is_complex():
-            real = torch.cat([blocks.real, -blocks.imag], dim=2)
-            blocks = torch.cat([real, torch.cat([blocks.imag, blocks.real], dim=2)], dim=1)
-        norm = gram_bound(blocks.numpy(), rtol, error=self.error).upper
+        norm = gram_bound(real(self.blocks), rtol, error=self.error).upper
         return ldexp_up(product_up((norm, self.factor)), self.exponent)
 
     def pairs(self) -> npt.NDArray[np.float64]:
         """(K, K) Lipschitz constants of the differences of two outputs, of a chain that ends in a dense layer."""
-        bounds = distances(self.blocks[0].numpy(), 1.0) + 1.5 * self.error  # sqrt 2
+        bounds = distances(self.blocks[0], 1.0) + 1.5 * self.error  # sqrt 2
         np.fill_diagonal(bounds, 0.0)
         return np.asarray(np.ldexp(np.nextafter(bounds * up(self.factor), np.inf), self.exponent))
 
@@ -79,7 +84,7 @@ def certified(layers: Sequence[Layer], *, pairs: bool, chains: int = 1) -> list[
     """
     if any(x.slopes is not None and abs(sum(x.slopes)) <= SYMMETRIC * max(map(abs, x.slopes)) for x in layers):
         raise NotApplicable("an activation's slopes are as negative as they are positive")
-    proposals: list[Callable[[], list[torch.Tensor]]] = [lambda: fast(layers)]
+    proposals: list[Callable[[], list[Multiplier]]] = [lambda: fast(layers)]
     steps = affordable_steps(layers, chains)
     if steps > PATIENCE and any(layer.slopes is not None for layer in layers):
         proposals.append(lambda: descended(layers, norm_of, steps))
@@ -90,7 +95,7 @@ def certified(layers: Sequence[Layer], *, pairs: bool, chains: int = 1) -> list[
         try:
             with certified_arithmetic():
                 found.append(features(layers, propose()))
-        except (Failed, RuntimeError, ArithmeticError):
+        except (Failed, np.linalg.LinAlgError, ArithmeticError):
             continue
     if not found:
         raise NotApplicable("rounding stands in the way of a certificate")
@@ -98,13 +103,13 @@ def certified(layers: Sequence[Layer], *, pairs: bool, chains: int = 1) -> list[
 
 
 @certified_arithmetic()
-def features(layers: Sequence[Layer], multipliers: Sequence[torch.Tensor]) -> Features:
+def features(layers: Sequence[Layer], multipliers: Sequence[Multiplier]) -> Features:
     """The end of the recursion for given multipliers T, one (m,) for each layer that an activation follows.
 
     Raises `Failed` where rounding, or a multiplier that is too large, stands in the way.
     """
     blocks = layers[0].blocks
-    gram = whitening = torch.eye(blocks.shape[2], dtype=blocks.dtype)[None]
+    gram = whitening = np.eye(blocks.shape[2], dtype=blocks.dtype)[None]
     slack, exponent = 1.0, 0
     for layer, multiplier in zip(layers, [*multipliers, None], strict=False):
         exponent += layer.exponent
@@ -123,73 +128,74 @@ def features(layers: Sequence[Layer], multipliers: Sequence[torch.Tensor]) -> Fe
     return Features(whitening, 0.0, up(math.sqrt(slack)), exponent)
 
 
-def _terms(blocks: torch.Tensor, count: int) -> float:
+def _terms(blocks: Blocks, count: int) -> float:
     """Relative to the Frobenius norms of its factors, what a product with sums of ``count`` terms may lose."""
-    return 2 * gamma(2 * count + 8) if blocks.is_complex() else gamma(count + 4)
+    return 2 * gamma(2 * count + 8) if is_complex(blocks) else gamma(count + 4)
 
 
-def _times(layer: Layer, whitening: torch.Tensor) -> tuple[torch.Tensor, float]:
+def _times(layer: Layer, whitening: Blocks) -> tuple[Blocks, float]:
     """``W P^H`` and its error; of a layer that gathers, the one real matrix of all frequencies."""
-    product = layer.blocks @ whitening.mH
+    product = layer.blocks @ adjoint(whitening)
     wide = frobenius(whitening)
     lost = up(up(layer.error * wide) + up(_terms(product, layer.blocks.shape[2]) * frobenius(layer.blocks) * wide))
     if layer.gathers:
         lost = up(lost * up(math.sqrt(len(product))))
-        product = torch.cat([product.real, product.imag], dim=2).permute(1, 0, 2).flatten(1)[None]
+        product = gathered(product)
     return product, up(lost)
 
 
-def _next(
-    product: torch.Tensor, lost: float, slack: float, slopes: tuple[float, float], multiplier: torch.Tensor
-) -> torch.Tensor:
+def _next(product: Blocks, lost: float, slack: float, slopes: tuple[float, float], multiplier: Multiplier) -> Blocks:
     """The next X, or less."""
     weight = up(up(up((slopes[0] + slopes[1]) / 2) ** 2 * (1 + 8 * UNIT)) * slack)
     scaled = multiplier[:, None] * product
     largest = float(multiplier.max())
     size, away = frobenius(scaled), up(largest * lost * (1 + 4 * UNIT))
-    gram = scaled @ scaled.mH
+    gram = scaled @ adjoint(scaled)
     rounding = (_terms(scaled, scaled.shape[2]) + 16 * UNIT) * size * size * 2
     total = weight * (rounding + 2 * away * size + away * away) + 8 * UNIT * (
         weight * size * size + largest * math.sqrt(len(multiplier))
     )
-    return _lowered(torch.diag(multiplier)[None] - weight * gram, total)
+    return _lowered(np.diag(multiplier)[None] - weight * gram, total)
 
 
-def _shifted(gram: torch.Tensor, layer: Layer, multiplier: torch.Tensor) -> torch.Tensor:
+def _shifted(gram: Blocks, layer: Layer, multiplier: Multiplier) -> Blocks:
     """``X + ab W^H T W``, or less."""
     assert layer.slopes is not None
     weight = layer.slopes[0] * layer.slopes[1]
     scaled = multiplier[:, None] * layer.blocks
     size, wide, largest = frobenius(scaled), frobenius(layer.blocks), float(multiplier.max())
-    shift = layer.blocks.mH @ scaled
+    shift = adjoint(layer.blocks) @ scaled
     rounding = (_terms(scaled, scaled.shape[1]) + 16 * UNIT) * size * wide * 2
     rounding += layer.error * largest * (2 * wide + layer.error)
     total = abs(weight) * (rounding + 8 * UNIT * size * wide) + 8 * UNIT * frobenius(gram)
     return _lowered(gram + weight * shift, total)
 
 
-def _lowered(matrix: torch.Tensor, total: float) -> torch.Tensor:
+def _lowered(matrix: Blocks, total: float) -> Blocks:
     """A Hermitian matrix (its lower half counts) less ``total I``, and its own last rounding."""
-    lower = torch.tril(matrix)
-    lower = lower + torch.tril(matrix, -1).mH
-    if lower.is_complex():
-        lower.diagonal(dim1=1, dim2=2).imag.zero_()
-    diagonal = lower.diagonal(dim1=1, dim2=2)
-    diagonal -= up(total * (1 + 1e-6)) + 4 * UNIT * float(diagonal.abs().max())
+    lower: Blocks = np.tril(matrix)
+    lower = lower + adjoint(np.tril(matrix, -1))
+    diagonal = diagonal_of(lower)
+    if is_complex(lower):
+        diagonal.imag = 0.0
+    diagonal -= up(total * (1 + 1e-6)) + 4 * UNIT * float(np.abs(diagonal).max())
     return lower
 
 
-def _whitening(gram: torch.Tensor) -> tuple[torch.Tensor, float]:
+def _whitening(gram: Blocks) -> tuple[Blocks, float]:
     """``(P, s)`` with ``X^{-1} <= s P^H P``: proves that X is positive definite."""
-    factor, info = torch.linalg.cholesky_ex(gram)
-    if bool(info.any()) or not math.isfinite(frobenius(factor)):
+    try:
+        factor = np.linalg.cholesky(gram)
+    except np.linalg.LinAlgError:
+        raise Failed("a matrix is not positive definite") from None
+    if not math.isfinite(frobenius(factor)):
         raise Failed("a matrix is not positive definite")
     order = gram.shape[-1]
-    eye = torch.eye(order, dtype=gram.dtype)
-    whitening = torch.linalg.solve_triangular(factor, eye.expand_as(factor), upper=False)
+    eye = np.eye(order, dtype=gram.dtype)
+    whitening = solved(factor, eye[None])
     half = whitening @ gram
-    rest = half @ whitening.mH - eye
-    moduli = whitening.abs()
+    rest = half @ adjoint(whitening) - eye
+    moduli = np.abs(whitening)
     wide = up(math.sqrt(float(moduli.sum(1).max()) * float(moduli.sum(2).max())) * (1 + 2 * gamma(order + 8)))
     terms = _terms(gram, order) + 4 * UNIT
     size = frobenius(whitening)

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import torch
 
 from radii.graph import Graph, Node
 from radii.graph.rules import Convolution, Dense
@@ -23,7 +20,7 @@ RELATIVE = 2.0**-36  # what an operator's own arithmetic may lose, as in `radii.
 def explicit(piece: Piece) -> tuple[Array, float]:
     """The matrix (outputs, inputs), row-major activations, and its error. Raises `NotApplicable` if it is large."""
     inputs, start = math.prod(piece.input_shape), 0
-    diagonal = torch.ones((1, *piece.input_shape), dtype=torch.float64)
+    diagonal = np.ones((1, *piece.input_shape))
     while start < len(piece.nodes) and _keeps_entries(piece.graph, piece.nodes[start]):
         diagonal = run(piece.nodes[start], diagonal)
         start += 1
@@ -34,22 +31,23 @@ def explicit(piece: Piece) -> tuple[Array, float]:
         raise NotApplicable("its matrix would be too large")
     loss = start * 4 * UNIT
     if isinstance(first, Dense) and fits:
-        basis = _tensor(first.weight).mT * diagonal.reshape(-1, 1)
+        basis = as_float64(first.weight).T * diagonal.reshape(-1, 1)
         basis = basis.reshape(inputs, *piece.graph.shapes[piece.nodes[start].output])
         start += 1
     else:
-        basis = torch.diag(diagonal.reshape(-1)).reshape(inputs, *diagonal.shape[1:])
+        basis = np.diag(diagonal.reshape(-1)).reshape(inputs, *diagonal.shape[1:])
     error = up(loss * _norm(basis))
     exact = start == 0  # basis is the identity
     for node, rule, norm in zip(piece.nodes[start:], piece.rules[start:], piece.norms[start:], strict=True):
         size = _norm(basis)
         if isinstance(rule, Dense):
-            weight = _tensor(rule.weight)
-            basis = basis @ weight.mT
+            weight = as_float64(rule.weight)
+            basis = basis @ weight.T
             loss = 0.0 if exact else gamma(weight.shape[1] + 4) * _norm(weight) * size
         elif isinstance(rule, Convolution):
-            matrix = torch.from_numpy(_convolution(rule))
-            made = torch.einsum("bgi,goi->bgo", basis.reshape(inputs, len(matrix), -1), matrix)
+            matrix = _convolution(rule)
+            grouped = basis.reshape(inputs, len(matrix), -1).swapaxes(0, 1)
+            made = (grouped @ matrix.swapaxes(1, 2)).swapaxes(0, 1)
             basis = made.reshape(inputs, *piece.graph.shapes[node.output])
             loss = 0.0 if exact else gamma(matrix.shape[2] + 4) * _norm(matrix) * size
         else:
@@ -57,11 +55,7 @@ def explicit(piece: Piece) -> tuple[Array, float]:
             loss = 0.0 if node.operator.name in COPIES else RELATIVE * norm.upper * size
         exact = False
         error = sum_up((product_up((norm.upper, error)), up(up(loss))))
-    return basis.reshape(inputs, -1).mT.contiguous().numpy(), error
-
-
-def _tensor(weight: npt.NDArray[Any]) -> torch.Tensor:
-    return torch.from_numpy(np.array(as_float64(weight)))
+    return np.ascontiguousarray(basis.reshape(inputs, -1).T), error
 
 
 def _keeps_entries(graph: Graph, node: Node) -> bool:
@@ -71,9 +65,9 @@ def _keeps_entries(graph: Graph, node: Node) -> bool:
     return name in SHUFFLES or (same and name in ("Add", "Sub", "Sum", "Mul", "Div", "Neg", "BatchNormalization"))
 
 
-def _norm(array: torch.Tensor) -> float:
+def _norm(array: Array) -> float:
     """The Frobenius norm, rounded up."""
-    return up(float(torch.linalg.vector_norm(array)) * (1 + gamma(array.numel() + 16)))
+    return up(float(np.linalg.norm(array)) * (1 + gamma(array.size + 16)))
 
 
 def _convolution(rule: Convolution) -> Array:

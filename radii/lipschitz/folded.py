@@ -8,7 +8,6 @@ from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from radii.graph.rules import Convolution
 from radii.lipschitz.conv import conv_norm
@@ -41,7 +40,7 @@ def _convolution(piece: Piece, rtol: float) -> Upper:
     assert isinstance(rule, Convolution)
     channels, size = piece.input_shape[0], piece.input_shape[1:]
     before, after = np.ones(channels), np.ones(piece.output_shape[0])
-    places = torch.arange(1.0, math.prod(piece.input_shape) + 1, dtype=torch.float64).reshape(1, channels, *size)
+    places = np.arange(1.0, math.prod(piece.input_shape) + 1).reshape(1, channels, *size)
     for i, node in enumerate(piece.nodes):
         if i == place:
             continue
@@ -86,7 +85,7 @@ def _column(factors: npt.NDArray[np.float64], axes: int) -> npt.NDArray[np.float
     return factors.reshape(*factors.shape, *[1] * (axes - 2))
 
 
-def _sources(places: torch.Tensor, shape: tuple[int, ...]) -> list[Pixels]:
+def _sources(places: npt.NDArray[np.float64], shape: tuple[int, ...]) -> list[Pixels]:
     """Per axis of pixels, the one of the input that each row or column copies, -1 for zeros.
 
     Args:
@@ -95,7 +94,7 @@ def _sources(places: torch.Tensor, shape: tuple[int, ...]) -> list[Pixels]:
 
     Raises `NotApplicable` where it moves more than rows and columns.
     """
-    index = places[0].numpy().astype(np.intp) - 1
+    index = places[0].astype(np.intp) - 1
     if index.ndim == len(shape):
         coordinates = [np.where(index < 0, -1, along) for along in np.unravel_index(np.maximum(index, 0), shape)]
         sources = [np.moveaxis(along, a, 0).reshape(index.shape[a], -1).max(1) for a, along in enumerate(coordinates)]

@@ -22,7 +22,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from radii.graph import Graph, Node
 from radii.graph.rules import Convolution, Dense, Rule, Slope, Sum
@@ -48,6 +47,19 @@ EXACT = frozenset(  # what computes no new number: it copies some of those it ge
         *("Pad", "Parameter", "Reshape", "Slice", "SpaceToDepth", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze"),
     }
 )
+# Where the input is 0 the output is: 0,
+AT_ZERO_ZERO = frozenset(
+    {
+        *("Relu", "LeakyRelu", "Tanh", "Abs", "Neg", "Sign", "MaxPool", "AveragePool", "GlobalAveragePool"),
+        *("GlobalMaxPool", "Dropout", "Identity", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose"),
+    }
+)
+# or this array of the operator's, each of its entries equally often, or, where it has none, 0.
+AT_ZERO_BIAS = {
+    **dict.fromkeys(("Gemm", "MatMul", "Conv", "ConvTranspose"), "bias"),
+    **dict.fromkeys(("Add", "Sub"), "constant"),
+    "BatchNormalization": "offset",
+}
 ELEMENTARY = 2.0**-36
 UNDERFLOW = 2.0**-900  # more than all products of one layer can lose by underflow
 REACH = 2.0**500  # norms up to which nothing overflows inside of a node: not even sums of squares
@@ -145,6 +157,21 @@ def _frobenius(matrix: np.ndarray) -> Upper:
 
 def _norm_at_zero(graph: Graph, node: Node) -> Upper:
     """``||op(0)||``: the bias, as the operator itself applies it."""
+    name, arrays = node.operator.name, node.operator.arrays()
+    if name in AT_ZERO_ZERO:
+        return Upper(0.0)
+    if name in AT_ZERO_BIAS:
+        bias = as_float64(arrays.get(AT_ZERO_BIAS[name], np.zeros(1)))
+        copies = math.prod(graph.shapes[node.output]) / bias.size
+        largest, exponent = scaled(bias)
+        return ldexp_up(up(float(np.linalg.norm(largest)) * math.sqrt(copies) * (1 + ELEMENTARY)), exponent)
+    return _run_at_zero(graph, node)
+
+
+def _run_at_zero(graph: Graph, node: Node) -> Upper:
+    """By the operator, which takes torch."""
+    import torch
+
     zeros = [torch.zeros((1, *shape), dtype=torch.float64) for shape in graph.input_shapes(node)]
     arrays = {
         # as `to_module` holds them: floats in the module's dtype

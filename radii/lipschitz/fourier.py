@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from radii.graph import Node
 from radii.graph.rules import Convolution, Dense
+from radii.lipschitz.blocks import Blocks
 from radii.lipschitz.explicit import MOST_ENTRIES, explicit
 from radii.lipschitz.linear import SHUFFLES, Array, NotApplicable, Piece, per_channel, run
 from radii.lipschitz.rounding import UNIT, as_float64, gamma, product_up, sum_up, up
@@ -92,12 +92,12 @@ def least_torus(piece: Piece) -> tuple[int, ...]:
     return least
 
 
-def fourier_blocks(piece: Piece, torus: Torus) -> tuple[torch.Tensor, float]:
+def fourier_blocks(piece: Piece, torus: Torus) -> tuple[Blocks, float]:
     """(frequencies, out, in) complex128 blocks of the circular operator that holds a piece, and their error."""
     channels = [piece.input_shape[0], *(piece.graph.shapes[node.output][0] for node in piece.nodes)]
     if torus.count * max(channels) ** 2 * 16 > MOST_BLOCK_BYTES:
         raise NotApplicable("its Fourier blocks take too much memory")
-    blocks: torch.Tensor | None = None
+    blocks: Blocks | None = None
     largest, error = 1.0, 0.0
     for node, rule in zip(piece.nodes, piece.rules, strict=True):
         if isinstance(rule, Convolution):
@@ -105,7 +105,7 @@ def fourier_blocks(piece: Piece, torus: Torus) -> tuple[torch.Tensor, float]:
         else:
             factor = per_channel(piece.graph, node)
             assert factor is not None
-            own, norm = torch.diag(torch.from_numpy(factor + 0j))[None], up(float(np.abs(factor).max()))
+            own, norm = np.diag(factor + 0j)[None], up(float(np.abs(factor).max()))
             lost = up(norm * 4 * UNIT)
         if blocks is None:
             blocks, largest, error = own, norm, lost
@@ -116,11 +116,11 @@ def fourier_blocks(piece: Piece, torus: Torus) -> tuple[torch.Tensor, float]:
         error = sum_up((product_up((norm, error)), product_up((lost, sum_up((largest, error)))), arithmetic))
         blocks, largest = own @ blocks, product_up((norm, largest))
     if blocks is None:
-        blocks = torch.eye(channels[0], dtype=torch.complex128)[None]
-    return blocks.expand(torus.count, -1, -1), error
+        blocks = np.eye(channels[0], dtype=complex)[None]
+    return np.broadcast_to(blocks, (torus.count, *blocks.shape[1:])), error
 
 
-def _symbol(rule: Convolution, torus: Torus) -> tuple[torch.Tensor, float, float]:
+def _symbol(rule: Convolution, torus: Torus) -> tuple[Blocks, float, float]:
     """Blocks of a stride-1 convolution; a bound on their Frobenius norms, so far as computed; their error."""
     kernel = as_float64(rule.weight)
     groups, taps = rule.groups, kernel.shape[2:]
@@ -132,18 +132,18 @@ def _symbol(rule: Convolution, torus: Torus) -> tuple[torch.Tensor, float, float
     else:
         kernel = kernel.reshape(groups, -1, *kernel.shape[1:])
     out, inner = kernel.shape[1:3]
-    phases = torch.from_numpy(torus.phases(positions))  # (T, F)
-    flat = torch.from_numpy(np.ascontiguousarray(kernel).reshape(groups * out * inner, -1)).to(torch.complex128)
-    made = (flat @ phases).T.reshape(-1, groups, out, inner)
-    blocks = torch.zeros((torus.count, groups, out, groups, inner), dtype=torch.complex128)
+    phases = torus.phases(positions)  # (T, F)
+    flat = np.ascontiguousarray(kernel).reshape(groups * out * inner, -1)
+    made = (flat @ phases.real + 1j * (flat @ phases.imag)).T.reshape(-1, groups, out, inner)
+    blocks = np.zeros((torus.count, groups, out, groups, inner), dtype=complex)
     for g in range(groups):
         blocks[:, g, :, g] = made[:, g]
-    moduli = up(float(np.linalg.norm(np.abs(flat.numpy()).sum(1))) * (1 + gamma(kernel.size + 16)))
+    moduli = up(float(np.linalg.norm(np.abs(flat).sum(1))) * (1 + gamma(kernel.size + 16)))
     lost = up(up(moduli * (2 * gamma(2 * phases.shape[0] + 8) + PHASE * 2)))
     return blocks.reshape(torus.count, groups * out, groups * inner), moduli, lost
 
 
-def gathering(piece: Piece, torus: Torus) -> tuple[torch.Tensor, float]:
+def gathering(piece: Piece, torus: Torus) -> tuple[Blocks, float]:
     """(frequencies, out, channels) of a piece that reads all pixels at once: a dense layer behind a flatten or a mean.
 
     With ``x^`` the unitary Fourier coefficients of its input, the piece is the real part of ``sum_f w_f H^(f) x^(f)``
@@ -176,16 +176,16 @@ def gathering(piece: Piece, torus: Torus) -> tuple[torch.Tensor, float]:
     if len(head) * head[0].size > 4 * MOST_ENTRIES or torus.count * len(head) * shape[0] * 16 > MOST_BLOCK_BYTES:
         raise NotApplicable("its dense layer is too large")
     size = up(float(np.linalg.norm(head)) * (1 + gamma(head.size + 16)))
-    blocks = torch.from_numpy(np.ascontiguousarray(head))
+    blocks: Blocks = np.ascontiguousarray(head)
     count = math.prod(torus.size)
     for axis in range(len(torus.size)):  # the transform, one axis at a time: a matrix product, whose error is known
         n = torus.size[axis]
         kept = n // 2 + 1 if axis == len(torus.size) - 1 else n
         turns = np.outer(np.arange(shape[1 + axis]), np.arange(kept)) % n / n
-        matrix_f = torch.from_numpy(np.exp(2j * np.pi * turns)) / math.sqrt(n)
-        blocks = torch.tensordot(blocks.to(torch.complex128), matrix_f, dims=([2], [0]))
-    blocks = blocks.reshape(len(head), shape[0], -1).permute(2, 0, 1)
-    roots = torch.from_numpy(np.sqrt(torus.weights()))
+        matrix_f = np.exp(2j * np.pi * turns) / math.sqrt(n)
+        blocks = np.tensordot(blocks.astype(complex), matrix_f, axes=([2], [0]))
+    blocks = blocks.reshape(len(head), shape[0], -1).transpose(2, 0, 1)
+    roots = np.sqrt(torus.weights())
     # each axis loses this of the Frobenius norm: its moduli add up to at most sqrt(pixels) times it
     pixels = max(shape[1:])
     axis_loss = (2 * gamma(2 * pixels + 16) + PHASE * 2) * math.sqrt(pixels) * 2
@@ -201,14 +201,15 @@ def _is_mean(piece: Piece, at: int) -> bool:
     if shape != piece.input_shape or len(shape) < 2:
         return False
     made = math.prod(piece.graph.shapes[node.output])
-    means = ("GlobalAveragePool", "ReduceMean", "AveragePool")
-    return node.operator.name in means and made == shape[0] and _spatial(node, shape)
+    means = ("ReduceMean", "AveragePool")
+    name = node.operator.name
+    return made == shape[0] and (name == "GlobalAveragePool" or (name in means and _spatial(node, shape)))
 
 
 def _spatial(node: Node, shape: tuple[int, ...]) -> bool:
     """Whether it takes the mean of every channel: seen on a probe that tells channels and pixels apart."""
-    probe = torch.zeros((2, *shape), dtype=torch.float64)
-    probe[0] = torch.arange(shape[0], dtype=torch.float64).reshape(-1, *[1] * (len(shape) - 1))
-    probe[1] = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    want = probe.flatten(2).mean(2)
-    return bool(torch.allclose(run(node, probe).reshape(2, -1), want, rtol=1e-12, atol=1e-12))
+    probe = np.zeros((2, *shape))
+    probe[0] = np.arange(shape[0]).reshape(-1, *[1] * (len(shape) - 1))
+    probe[1] = np.random.default_rng(0).standard_normal(shape)
+    want = probe.reshape(2, shape[0], -1).mean(2)
+    return bool(np.allclose(run(node, probe).reshape(2, -1), want, rtol=1e-12, atol=1e-12))

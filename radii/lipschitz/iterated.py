@@ -10,8 +10,8 @@ import math
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
+from radii.lipschitz.blocks import Blocks, adjoint
 from radii.lipschitz.cells import Grid
 from radii.lipschitz.peaks import Peak
 from radii.lipschitz.rounding import Lower, gamma, up
@@ -47,16 +47,16 @@ def iterate(symbol: Symbol, grid: Grid, start: Peak, rtol: float) -> Largest:
     return Largest(upper, grid.anywhere(upper, symbol.degree), Lower(0.0), turns, start.group, slack, steps)
 
 
-def _settle(blocks: torch.Tensor, largest: float, rtol: float, most: int) -> tuple[float, int]:
+def _settle(blocks: Blocks, largest: float, rtol: float, most: int) -> tuple[float, int]:
     """Bounds the spectral norm of all blocks (B, n, n) and of what ``largest`` bounds."""
     order = blocks.shape[-1]
     relative, product_error = gamma(2 * order**2 + 8), 2 * gamma(2 * order + 8)
     history: list[tuple[npt.NDArray[np.int32], Array]] = []  # of each iterate: its exponent, and its product's error
     reached, steps = largest, 1
     while True:
-        exponent = np.frexp(torch.linalg.matrix_norm(blocks).numpy())[1].clip(-1000)  # a block of zeros stays one
-        blocks = blocks * torch.from_numpy(np.ldexp(1.0, -exponent))[:, np.newaxis, np.newaxis]
-        frobenius = torch.linalg.matrix_norm(blocks).numpy() * (1 + relative)
+        exponent = np.frexp(np.linalg.norm(blocks, axis=(1, 2)))[1].clip(-1000)  # a block of zeros stays one
+        blocks = blocks * np.ldexp(1.0, -exponent)[:, np.newaxis, np.newaxis]
+        frobenius = np.linalg.norm(blocks, axis=(1, 2)) * (1 + relative)
         # 2^-900: underflow
         history.append((exponent, product_error * frobenius**2 * (1 + 1e-15) + 2.0**-900))
         upper = _unwound(frobenius, history)
@@ -66,8 +66,8 @@ def _settle(blocks: torch.Tensor, largest: float, rtol: float, most: int) -> tup
         if done.all():
             return largest, steps
         history = [(e[~done], error[~done]) for e, error in history]
-        blocks = blocks[torch.from_numpy(~done)]
-        blocks = blocks.mH @ blocks
+        blocks = blocks[~done]
+        blocks = adjoint(blocks) @ blocks
         steps += 1
 
 

@@ -13,14 +13,17 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from radii.lipschitz.rounding import Lower, Upper, check_float64, down, gamma, ldexp_down, ldexp_up, up
+from radii.lipschitz.rounding import Lower, Upper, check_float64, down, gamma, is_tensor, ldexp_down, ldexp_up, up
 
-Array = npt.NDArray[np.float64] | torch.Tensor
+if TYPE_CHECKING:
+    import torch
+
+    Array = npt.NDArray[np.float64] | torch.Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,7 @@ def gram_iteration(matrix: Array) -> Iterator[GramStep]:
     Raises:
         EmulatedFloat64: that device may not take them in float64.
     """
-    if isinstance(matrix, torch.Tensor):
+    if is_tensor(matrix):
         check_float64(matrix.device)
     exponent = math.frexp(largest_entry(matrix))[1]
     # in two steps, since 2^1074 is no float64
@@ -83,11 +86,11 @@ def largest_entry(array: Array) -> float:
     """The largest absolute value; NaN if there is one; 0 of an empty array."""
     if 0 in array.shape:
         return 0.0
-    return float(array.abs().max() if isinstance(array, torch.Tensor) else np.abs(array).max())
+    return float(array.abs().max() if is_tensor(array) else np.abs(array).max())
 
 
 def _frobenius(array: Array) -> float:
-    return float(torch.linalg.vector_norm(array) if isinstance(array, torch.Tensor) else np.linalg.norm(array))
+    return float(array.norm() if is_tensor(array) else np.linalg.norm(array))
 
 
 def _measured(array: Array, exponent: int) -> _Iterate:

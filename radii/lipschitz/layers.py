@@ -6,8 +6,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
+import numpy as np
 
+from radii.lipschitz.blocks import Blocks, is_complex
 from radii.lipschitz.chain import Chain, Interval
 from radii.lipschitz.explicit import explicit
 from radii.lipschitz.fourier import fourier_blocks, gathering, largest_torus
@@ -31,7 +32,7 @@ class Layer:
         gathers: its blocks each read one frequency, and the real parts of what they make add up.
     """
 
-    blocks: torch.Tensor
+    blocks: Blocks
     error: float
     exponent: int
     slopes: Interval | None
@@ -74,7 +75,7 @@ def _together(pieces: Sequence[Piece], slopes: Sequence[Interval | None]) -> lis
 
 def _explicit(piece: Piece, slopes: Interval | None) -> Layer:
     matrix, error = explicit(piece)
-    return _layer(torch.from_numpy(matrix)[None], error, slopes)
+    return _layer(matrix[None], error, slopes)
 
 
 def _on_torus(pieces: Sequence[Piece], slopes: Sequence[Interval | None]) -> list[Layer]:
@@ -104,9 +105,9 @@ def _on_torus(pieces: Sequence[Piece], slopes: Sequence[Interval | None]) -> lis
     return layers
 
 
-def _layer(blocks: torch.Tensor, error: float, slopes: Interval | None, *, gathers: bool = False) -> Layer:
-    entries = torch.view_as_real(blocks) if blocks.is_complex() else blocks
-    exponent = math.frexp(float(entries.abs().max()) if entries.numel() else 0.0)[1]
+def _layer(blocks: Blocks, error: float, slopes: Interval | None, *, gathers: bool = False) -> Layer:
+    entries = _entries(blocks)
+    exponent = math.frexp(float(np.abs(entries).max()) if entries.size else 0.0)[1]
     factor = math.ldexp(1.0, -exponent) if abs(exponent) < 900 else 0.0
     if not factor:
         raise NotApplicable("its weights are near the end of the range of float64")
@@ -119,8 +120,12 @@ def _layer(blocks: torch.Tensor, error: float, slopes: Interval | None, *, gathe
     return Layer(blocks * factor, error * factor, exponent, slopes, gathers)
 
 
-def frobenius(blocks: torch.Tensor) -> float:
+def frobenius(blocks: Blocks) -> float:
     """The largest Frobenius norm of blocks (B, m, n), rounded up."""
-    entries = torch.view_as_real(blocks) if blocks.is_complex() else blocks
-    sizes = torch.linalg.vector_norm(entries.flatten(1), dim=1)
-    return up(float(sizes.max()) * (1 + gamma(2 * blocks[0].numel() + 16)))
+    sizes = np.linalg.norm(_entries(blocks).reshape(len(blocks), -1), axis=1)
+    return up(float(sizes.max()) * (1 + gamma(2 * blocks[0].size + 16)))
+
+
+def _entries(blocks: Blocks) -> Blocks:
+    """Real and imaginary parts apart."""
+    return np.ascontiguousarray(blocks).view(np.float64) if is_complex(blocks) else blocks

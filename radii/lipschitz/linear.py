@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from radii.graph import Graph, Node
 from radii.graph.rules import Convolution, Dense, Rule, Slope
@@ -102,11 +101,27 @@ def per_channel(graph: Graph, node: Node) -> Array | None:
     return 1 / factor if name == "Div" else factor.copy()
 
 
-def run(node: Node, basis: torch.Tensor) -> torch.Tensor:
+def run(node: Node, basis: Array) -> Array:
     """What a linear node makes of inputs (B, *shape), without its constant."""
+    name, shape = node.operator.name, basis.shape[1:]
+    if name in SHUFFLES:
+        return basis.reshape(len(basis), *node.operator.shape(shape))
+    if name == "GlobalAveragePool":
+        mean: Array = basis.mean(axis=tuple(range(2, basis.ndim)), keepdims=True)
+        return mean
+    return _run(node, basis)
+
+
+def _run(node: Node, basis: Array) -> Array:
+    """By the operator itself, which takes torch."""
+    import torch
+
     arrays = {}
     for name, array in node.operator.arrays().items():
         values = torch.from_numpy(np.array(array, dtype=np.float64 if array.dtype.kind == "f" else array.dtype))
         additive = name in OFFSETS or (name == "constant" and node.operator.name in ("Add", "Sub", "Sum"))
         arrays[name] = torch.zeros_like(values) if additive else values
-    return node.operator.run([basis], arrays) - node.operator.run([torch.zeros_like(basis[:1])], arrays)
+    x = torch.from_numpy(np.array(basis))
+    made = node.operator.run([x], arrays) - node.operator.run([torch.zeros_like(x[:1])], arrays)
+    result: Array = made.numpy()
+    return result

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from radii.lipschitz.compose import SQRT2
 from radii.lipschitz.network import NetworkBound
-from radii.lipschitz.rounding import check_float64, product_up
+from radii.lipschitz.rounding import check_float64, is_tensor, product_up
 
-LogitsLike = npt.ArrayLike | torch.Tensor
+if TYPE_CHECKING:
+    import torch
+
+    LogitsLike = npt.ArrayLike | torch.Tensor
 
 
 class Margin(NamedTuple):
@@ -50,7 +52,7 @@ def margin_radius(logits: LogitsLike, bound: NetworkBound, *, norms: LogitsLike)
         EmulatedFloat64: the logits come from a GPU whose products may not be in float64.
         ValueError: shapes or dtype do not fit.
     """
-    if isinstance(logits, torch.Tensor):
+    if is_tensor(logits):
         check_float64(logits.device)
     z, sizes = _array(logits), _array(norms)
     if z.dtype != np.float64:
@@ -97,4 +99,4 @@ def _margin(z: npt.NDArray[np.float64], bound: NetworkBound, norm: float) -> Mar
 
 
 def _array(values: LogitsLike) -> npt.NDArray[Any]:
-    return values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
+    return values.detach().cpu().numpy() if is_tensor(values) else np.asarray(values)

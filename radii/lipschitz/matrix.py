@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from scipy.linalg import blas
 
 from radii.lipschitz.eigen import LargestEigenvalue
-from radii.lipschitz.iteration import Array, gram_iteration, largest_entry
+from radii.lipschitz.iteration import gram_iteration, largest_entry
 from radii.lipschitz.rounding import (
     Lower,
     NonFiniteWeights,
@@ -22,12 +21,18 @@ from radii.lipschitz.rounding import (
     check_finite,
     down,
     gamma,
+    is_tensor,
     ldexp_down,
     ldexp_up,
     scaled,
     sum_up,
     up,
 )
+
+if TYPE_CHECKING:
+    import torch
+
+    from radii.lipschitz.iteration import Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +84,14 @@ def matrix_norm(weight: npt.ArrayLike | torch.Tensor, *, rtol: float = 1e-6, met
     if method not in get_args(Method):
         raise ValueError(f"method must be one of {', '.join(get_args(Method))}, not {method!r}")
     matrix: Array
-    if isinstance(weight, torch.Tensor) and weight.is_cuda and weight.is_floating_point() and method != "cholesky":
+    if is_tensor(weight) and weight.is_cuda and weight.is_floating_point() and method != "cholesky":
         matrix = weight.detach().double()
     else:
         matrix = as_float64(weight, checked=False)  # products will find out
     if matrix.ndim != 2:
         raise ValueError(f"a matrix has 2 axes, this has shape {tuple(matrix.shape)}")
     steps = _enough_steps(min(matrix.shape), rtol)
-    if isinstance(matrix, torch.Tensor) or method == "gram" or (method == "auto" and steps <= 1):
+    if is_tensor(matrix) or method == "gram" or (method == "auto" and steps <= 1):
         return _iteration_bound(matrix, rtol, steps)
     try:
         return gram_bound(matrix[np.newaxis], rtol)

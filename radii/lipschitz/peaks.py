@@ -9,9 +9,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from radii.lipschitz.blocks import top_eigenvectors
+from radii.lipschitz.blocks import Blocks, top_eigenvectors
 from radii.lipschitz.symbol import Integers, Symbol
 
 Array = npt.NDArray[np.float64]
@@ -51,9 +50,7 @@ def peaks(symbol: Symbol, *, accurate: bool = False) -> list[Peak]:
     return sorted(found, key=lambda peak: -peak.value)
 
 
-def at(
-    symbol: Symbol, turns: Array, group: Integers, *, sign: float = 1.0, out: torch.Tensor | None = None
-) -> torch.Tensor:
+def at(symbol: Symbol, turns: Array, group: Integers, *, sign: float = 1.0, out: Array | None = None) -> Blocks:
     """Blocks at turns given as floats (B, axes)."""
     numerators = np.rint(turns * RESOLUTION).astype(np.int64)
     return symbol.blocks(numerators, np.full(turns.shape[1], RESOLUTION), group, sign=sign, out=out)
@@ -79,7 +76,7 @@ def _ascend(symbol: Symbol, turns: Array, spacing: Array) -> tuple[Array, Array]
     no block is formed, and the quadratic form of each vector is known at all frequencies, to go uphill by its slope.
     """
     groups, n, lags = symbol.groups, symbol.order, symbol.lags
-    apart = symbol.parts.numpy().reshape(groups, 2, len(lags), n * n, 2)
+    apart = symbol.parts.reshape(groups, 2, len(lags), n * n, 2)
     apart = np.stack([apart[:, 0, ..., 0], apart[:, 1, ..., 1]], axis=1).astype(np.float32).reshape(groups, -1, n)
     start, shift = turns, np.zeros_like(turns)
     steepest = np.pi * np.maximum(symbol.degree, 1) ** 2  # curvature of a form between 0 and 1, at most

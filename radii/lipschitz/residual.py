@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import math
 
-import torch
+import numpy as np
 
+from radii.lipschitz.blocks import Array, Blocks, adjoint
 from radii.lipschitz.chain import Chain
 from radii.lipschitz.combettes import block_norm, times
 from radii.lipschitz.layers import Layer, frobenius, layers_of
@@ -48,41 +49,41 @@ def residual_bound(chain: Chain, sign: float) -> tuple[Upper, str]:
     return min((b for b in bounds if math.isfinite(b[0])), key=lambda b: b[0], default=(Upper(math.inf), ""))
 
 
-def _plain(layer: Layer) -> tuple[torch.Tensor, float]:
+def _plain(layer: Layer) -> tuple[Blocks, float]:
     if abs(layer.exponent) > 300:
         raise NotApplicable("its weights are near the end of the range of float64")
     factor = 2.0**layer.exponent
     return layer.blocks * factor, layer.error * factor
 
 
-def _averaged(u: torch.Tensor, u_error: float, v: torch.Tensor, v_error: float, slopes: tuple[float, float]) -> Upper:
+def _averaged(u: Blocks, u_error: float, v: Blocks, v_error: float, slopes: tuple[float, float]) -> Upper:
     a, b = slopes
     product, error = times(u, u_error, v, v_error)
     centre, radius = (a + b) / 2, up((b - a) / 2 * (1 + 4 * UNIT))
-    shifted = torch.eye(product.shape[1], dtype=product.dtype) + centre * product
+    shifted = np.eye(product.shape[1]) + centre * product
     rounding = 8 * UNIT * (abs(centre) * frobenius(product) + frobenius(shifted))
     error = up(abs(centre) * error * (1 + 8 * UNIT) + rounding)
-    columns, rows = _per_unit(u.mH), _per_unit(v)
-    ratio = torch.where((columns > 0) & (rows > 0), columns / rows, torch.ones_like(rows)).clamp(2.0**-200, 2.0**200)
-    scale = torch.exp2((ratio.log2() / 2).round())  # exact
+    columns, rows = _per_unit(u.swapaxes(1, 2)), _per_unit(v)
+    ratio = np.clip(np.where((columns > 0) & (rows > 0), columns / rows, 1.0), 2.0**-200, 2.0**200)
+    scale = np.exp2(np.round(np.log2(ratio) / 2))  # exact
     outer = block_norm(u / scale, up(u_error / float(scale.min())), ROUGH)
     inner = block_norm(v * scale[:, None], up(v_error * float(scale.max())), ROUGH)
     spread = product_up((outer, inner))
     return sum_up((block_norm(shifted, error, TIGHT), product_up((radius, spread))))
 
 
-def _contraction(u: torch.Tensor, u_error: float, v: torch.Tensor, v_error: float, steepest: float) -> Upper:
+def _contraction(u: Blocks, u_error: float, v: Blocks, v_error: float, steepest: float) -> Upper:
     squares = _per_unit(v) ** 2
-    inner = (u.mT * v).real.sum(dim=(0, 2))
-    tau = torch.where(squares > 0, -steepest * inner / (2 * squares), torch.zeros_like(squares)).clamp_min(0.0)
-    if not bool(torch.isfinite(tau).all()):
+    inner = (u.swapaxes(1, 2) * v).real.sum(axis=(0, 2))
+    tau = np.maximum(np.where(squares > 0, -steepest * inner / (2 * squares), 0.0), 0.0)
+    if not np.isfinite(tau).all():
         return Upper(math.inf)
-    root = tau.sqrt()
+    root = np.sqrt(tau)
     size, largest = frobenius(v), float(root.max())
     rounding = 8 * UNIT * largest * size
     scaled = block_norm(root[:, None] * v, up((largest * v_error + rounding) * (1 + 16 * UNIT)), TIGHT)
     excess = max(0.0, up(up(scaled * scaled) - 1))
-    rest = steepest * u + 2 * v.mH * tau
+    rest = steepest * u + 2 * adjoint(v) * tau
     lost = steepest * u_error + 2 * largest**2 * v_error + 16 * UNIT * (steepest * frobenius(u) + 2 * largest**2 * size)
     distance = block_norm(rest, up(lost * (1 + 16 * UNIT)), ROUGH)
     square = up(1 + up(4 * up(excess * up(1 + excess))))
@@ -90,6 +91,7 @@ def _contraction(u: torch.Tensor, u_error: float, v: torch.Tensor, v_error: floa
     return sum_up((whole, product_up((distance, block_norm(v, v_error, ROUGH)))))
 
 
-def _per_unit(blocks: torch.Tensor) -> torch.Tensor:
+def _per_unit(blocks: Blocks) -> Array:
     """(m,) Euclidean norms of the rows, over all blocks: an estimate."""
-    return blocks.abs().square().sum(dim=(0, 2)).sqrt()
+    norms: Array = np.sqrt(np.square(np.abs(blocks)).sum(axis=(0, 2)))
+    return norms

@@ -9,13 +9,18 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import NewType
+from typing import TYPE_CHECKING, Any, NewType
 
 import numpy as np
 import numpy.typing as npt
-import torch
+
+if TYPE_CHECKING:
+    from typing import TypeGuard
+
+    import torch
 
 Upper = NewType("Upper", float)
 """A number that the quantity it bounds does not exceed."""
@@ -55,14 +60,30 @@ def check_float64(device: torch.device) -> None:
         )
 
 
+def torch_is_loaded() -> bool:
+    """Whether there can be a tensor, or a setting of torch's, yet: loading it takes longer than most bounds."""
+    return "torch._C" in sys.modules
+
+
+def is_tensor(value: object) -> TypeGuard[torch.Tensor]:
+    """Whether it is torch's."""
+    return torch_is_loaded() and isinstance(value, sys.modules["torch"].Tensor)
+
+
 @contextmanager
 def certified_arithmetic() -> Iterator[None]:
-    """Whatever the caller's torch settings: no gradients, the CPU by default, no autocast.
+    """Whatever the caller's settings of torch and NumPy: no gradients, the CPU by default, no autocast, no warnings.
 
-    The default device matters: a float64 product of a CPU and a meta tensor is garbage, without an error.
+    The default device matters: a float64 product of a CPU and a meta tensor is garbage, without an error. What
+    overflows is found out by what is not finite.
     """
-    with torch.no_grad(), torch.device("cpu"), torch.autocast("cpu", enabled=False):
-        yield
+    with np.errstate(all="ignore"):
+        if not torch_is_loaded():
+            yield
+            return
+        torch: Any = sys.modules["torch"]
+        with torch.no_grad(), torch.device("cpu"), torch.autocast("cpu", enabled=False):
+            yield
 
 
 def gamma(k: int) -> float:
@@ -130,7 +151,9 @@ def as_float64(weight: npt.ArrayLike | torch.Tensor, *, checked: bool = True) ->
         NonFiniteWeights: a number is NaN or infinite; not for floats of 64 bits or fewer unless ``checked``.
         ValueError: the numbers are not real, or float64 cannot hold them.
     """
-    if isinstance(weight, torch.Tensor):
+    if is_tensor(weight):
+        import torch
+
         tensor = weight.detach().to(device="cpu")
         # numpy has no bfloat16 nor float8
         given = (tensor.to(torch.float64) if tensor.is_floating_point() else tensor).numpy()

@@ -19,9 +19,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from radii.lipschitz.blocks import positive_definite, power, top_eigenvectors
+from radii.lipschitz.blocks import Blocks, positive_definite, power, top_eigenvectors
 from radii.lipschitz.cells import WIDEST, Cells, Grid, Tiling, joined
 from radii.lipschitz.peaks import Peak
 from radii.lipschitz.rounding import Lower, Upper, down, gamma, up
@@ -76,7 +75,7 @@ class Search:
         self.margin = max(rtol, 16 * self.rounding)
         self.level = max(start.value, 4 * symbol.error) * (1 + self.margin)
         self.chunk = max(CHUNK, CHUNK_BYTES // symbol.bytes_per_block)
-        self.buffer = symbol.parts.new_empty((self.chunk, symbol.parts.shape[2]))
+        self.buffer = np.empty((self.chunk, symbol.parts.shape[2]))
         self.most = max(MOST_CELLS, MOST_ENTRIES // order**2)
         self.found, self.turns, self.group, self.tests = Lower(0.0), (0.0,) * len(grid.sizes), 0, 0
 
@@ -168,11 +167,11 @@ class Search:
                 return
             leaves = leaves[~self._passes(leaves)]
 
-    def _witness(self, block: torch.Tensor, cell: Cells, *, careful: bool) -> float:
+    def _witness(self, block: Blocks, cell: Cells, *, careful: bool) -> float:
         """A Rayleigh quotient near the largest eigenvalue of a grid point; raises ``found``."""
         vector = top_eigenvectors(block, 1, careful=careful)[1][:, 0]
-        quotient = float(torch.vdot(vector, block @ vector).real / torch.vdot(vector, vector).real)
-        lost = up(4 * gamma(2 * self.symbol.order + 16) * float(torch.linalg.matrix_norm(block)) + self.symbol.error)
+        quotient = float(np.vdot(vector, block @ vector).real / np.vdot(vector, vector).real)
+        lost = up(4 * gamma(2 * self.symbol.order + 16) * float(np.linalg.norm(block)) + self.symbol.error)
         proved = down(quotient - lost)
         if proved > self.found:
             numerators, denominators = self.tiling.place(cell)

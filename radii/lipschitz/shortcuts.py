@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from radii.graph.rules import Convolution, Dense, Sum
+from radii.lipschitz.blocks import is_complex
 from radii.lipschitz.chain import Chain, Walk, chain_of, chains, interval
 from radii.lipschitz.combettes import averaged
 from radii.lipschitz.compose import compose
@@ -51,7 +52,7 @@ class Search:
             found = find()
         except NotApplicable as problem:
             reason = str(problem)
-        except (ArithmeticError, ValueError, RuntimeError, MemoryError):  # of torch, too
+        except (ArithmeticError, ValueError, RuntimeError, MemoryError):  # of LAPACK, too
             reason = "its arithmetic failed"
         else:
             if 0 <= found.upper < float("inf"):
@@ -107,7 +108,7 @@ class Search:
             self.pairs_wanted
             and chain.target == self.walk.graph.output
             and last[-1].slopes is None
-            and (last[-1].gathers or not last[-1].blocks.is_complex())
+            and (last[-1].gathers or not is_complex(last[-1].blocks))
         )
 
     def _shortcut(self, chain: Chain, rule: str, factor: Upper, upper: Upper, pairs: Pairs | None) -> Shortcut:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
+from radii.lipschitz.blocks import Blocks, adjoint
 from radii.lipschitz.geometry import Axis
 from radii.lipschitz.rounding import UNIT, LayerTooLarge, gamma, up
 
@@ -58,7 +58,7 @@ class Symbol:
         error: bound on the spectral norm of the error of a computed block.
     """
 
-    parts: torch.Tensor
+    parts: Array
     lags: Integers
     degree: tuple[int, ...]
     error: float
@@ -85,8 +85,8 @@ class Symbol:
         group: Integers,
         *,
         sign: float = 1.0,
-        out: torch.Tensor | None = None,
-    ) -> torch.Tensor:
+        out: Array | None = None,
+    ) -> Blocks:
         """Blocks (B, n, n): ``sign`` times that of each group (B), at turns ``numerators / denominators`` (B, axes).
 
         ``out``: (at least B, 2 n n) float64, to be overwritten and to hold the result.
@@ -95,30 +95,30 @@ class Symbol:
         for a, denominator in enumerate(denominators):
             whole = np.outer(numerators[:, a] % denominator, self.lags[:, a]) % denominator
             turns += (whole - denominator * (2 * whole > denominator)) / denominator
-        angles = torch.from_numpy(2 * np.pi * turns)
-        phases = torch.cat([angles.cos(), -angles.sin()], dim=1) * sign
+        angles = 2 * np.pi * turns
+        phases = np.concatenate([np.cos(angles), -np.sin(angles)], axis=1) * sign
         count, n = len(numerators), self.order
-        out = out[:count] if out is not None else phases.new_empty((count, self.parts.shape[2]))
+        out = out[:count] if out is not None else np.empty((count, self.parts.shape[2]))
         if self.groups == 1:
-            torch.mm(phases, self.parts[0], out=out)
+            np.matmul(phases, self.parts[0], out=out)
         elif n <= GATHER_UP_TO:
-            torch.bmm(phases[:, np.newaxis], self.parts[torch.from_numpy(group)], out=out[:, np.newaxis])
+            np.matmul(phases[:, np.newaxis], self.parts[group], out=out[:, np.newaxis])
         else:
             for g in np.unique(group):
-                here = torch.from_numpy(np.flatnonzero(group == g))
+                here = np.flatnonzero(group == g)
                 out[here] = phases[here] @ self.parts[g]
-        return torch.view_as_complex(out.view(count, n, n, 2))
+        return out.view(np.complex128).reshape(count, n, n)
 
-    def compressed(self, basis: torch.Tensor, group: int) -> Symbol:
+    def compressed(self, basis: Blocks, group: int) -> Symbol:
         """``V^H H V`` of one group for a complex basis V (n, p): an estimate."""
         n, p = basis.shape
-        parts = basis.mH @ torch.view_as_complex(self.parts[group].view(-1, n, n, 2)) @ basis
-        return Symbol(torch.view_as_real(parts).reshape(1, -1, 2 * p * p), self.lags, self.degree, math.inf)
+        parts = adjoint(basis) @ self.parts[group].view(np.complex128).reshape(-1, n, n) @ basis
+        return Symbol(parts.view(np.float64).reshape(1, -1, 2 * p * p), self.lags, self.degree, math.inf)
 
     def estimate(self, turns: Array) -> Array:
         """(B) largest eigenvalues at any turns (B, axes), of the only group of a small symbol."""
         n, angles = self.order, 2 * np.pi * turns @ self.lags.T
-        values = np.concatenate([np.cos(angles), -np.sin(angles)], axis=1) @ self.parts[0].numpy()
+        values = np.concatenate([np.cos(angles), -np.sin(angles)], axis=1) @ self.parts[0]
         blocks = values.view(np.complex128).reshape(-1, n, n)
         largest: Array = np.linalg.eigvalsh(blocks)[:, -1] if n > 1 else blocks[:, 0, 0].real
         return largest
@@ -131,23 +131,23 @@ def symbol(kernel: Array) -> Symbol:
     taps = kernel.shape[3:]
     if math.prod(2 * t - 1 for t in taps) * groups * n * n > MOST_ENTRIES:
         raise LayerTooLarge("the autocorrelation of this kernel takes too much memory to bound")
-    stacked = torch.from_numpy(np.ascontiguousarray(np.moveaxis(kernel, 2, -1)))  # (groups, m, *taps, n)
+    stacked = np.ascontiguousarray(np.moveaxis(kernel, 2, -1))  # (groups, m, *taps, n)
     lags = list(np.ndindex(*(2 * t - 1 for t in taps)))
     steps = np.array(lags[len(lags) // 2 :]) - (np.array(taps) - 1)  # lexicographically >= 0, from d = 0 on
-    parts = torch.zeros((groups, 2, len(steps), n, n, 2), dtype=torch.float64)
+    parts = np.zeros((groups, 2, len(steps), n, n, 2))
     for i, step in enumerate(steps):
         here = stacked[:, :, *(slice(max(0, -d), t - max(0, d)) for d, t in zip(step, taps, strict=True))]
         there = stacked[:, :, *(slice(max(0, d), t - max(0, -d)) for d, t in zip(step, taps, strict=True))]
-        lag = here.reshape(groups, -1, n).mT @ there.reshape(groups, -1, n)
-        parts[:, 0, i, :, :, 0] = lag + lag.mT if i else lag
+        lag = here.reshape(groups, -1, n).swapaxes(1, 2) @ there.reshape(groups, -1, n)
+        parts[:, 0, i, :, :, 0] = lag + lag.swapaxes(1, 2) if i else lag
         if i:
-            parts[:, 1, i, :, :, 1] = lag - lag.mT
+            parts[:, 1, i, :, :, 1] = lag - lag.swapaxes(1, 2)
     # Entry by entry, a block is a sum over pairs of taps of |K_s|^T |K_t|, whose Frobenius norms add up to at most
     # (sum_t ||K_t||_F)^2; relative to it err the products, the sums over lags and the phases. Twice: complex, mirrored.
-    frobenius = torch.linalg.vector_norm(stacked.reshape(groups, m, -1, n), dim=(1, 3)).sum(dim=1).max()
+    frobenius = np.linalg.norm(stacked.reshape(groups, m, -1, n), axis=(1, 3)).sum(axis=1).max()
     total = float(frobenius) * (1 + gamma(kernel.size + 8))
     terms = gamma(m * math.prod(taps) + 2 * len(steps) + 16) + PHASE_ERROR
-    kept = np.flatnonzero(parts.flatten(3).any(dim=3).any(dim=0).any(dim=0).numpy())
-    parts, steps = parts[:, :, torch.from_numpy(kept)], steps[kept]
+    kept = np.flatnonzero(parts.any(axis=(0, 1, 3, 4, 5)))
+    parts, steps = parts[:, :, kept], steps[kept]
     degree = tuple(int(d) for d in np.abs(steps).max(axis=0))
     return Symbol(parts.reshape(groups, 2 * len(steps), -1), steps, degree, up(2.001 * terms * total * total))
