@@ -3,8 +3,8 @@
     python -m benchmarks.start OTHER/.venv/bin/radii [--rounds 7]
 
 The other build is a checkout with an environment of its own. Both are run in turn, each in a process of its own and
-without OMP_NUM_THREADS, and the medians are compared; then ours again beside two processes that never rest. CPU time
-is shown beside wall time: on a machine with other work it is what can be compared.
+without OMP_NUM_THREADS, and the medians are compared; then those beside two processes that never rest with those
+of the same build when quiet. CPU time is shown beside wall time: on a machine with other work it is what can be compared.
 """
 
 import argparse
@@ -93,8 +93,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     arguments = parser.parse_args()
     builds = {"other": arguments.other, "ours": str(Path(sys.executable).with_name("radii"))}
-    print(f"{'':24} {'other':>13} {'ours':>13} {'ours/other':>13} {'busy/quiet':>11}")
-    print(f"{'seconds':24}" + f" {'wall':>6} {'CPU':>6}" * 3 + f" {'wall':>11}")
+    columns = ("other", "ours", "ours/other", "ours busy", "other busy")
+    print(f"{'':24}" + "".join(f" {column:>13}" for column in columns))
+    print(f"{'seconds, then ratios':24}" + f" {'wall':>6} {'CPU':>6}" * len(columns))
     with tempfile.TemporaryDirectory() as folder:
         for make in (dense, convolutions):
             file = written(Path(folder) / f"{make.__name__}.onnx", *make(np.random.default_rng(0)))
@@ -103,12 +104,12 @@ def main() -> None:
                     run(radii, command, file)  # the disk's cache
                 quiet = medians(builds, command, file, arguments.rounds)
                 with busy():
-                    beside = medians({"ours": builds["ours"]}, command, file, arguments.rounds)
-                theirs, ours = quiet["other"], quiet["ours"]
-                row = "".join(
-                    f" {x:6.2f}" for x in (*theirs, *ours, *(a / b for a, b in zip(ours, theirs, strict=True)))
-                )
-                print(f"{command + ' ' + make.__name__:24}{row} {beside['ours'][0] / ours[0]:11.2f}", flush=True)
+                    beside = medians(builds, command, file, arguments.rounds)
+                figures = [*quiet["other"], *quiet["ours"]]
+                pairs = ((quiet["ours"], quiet["other"]), *((beside[name], quiet[name]) for name in ("ours", "other")))
+                figures += [one / other for pair in pairs for one, other in zip(*pair, strict=True)]
+                row = "".join(f" {figure:6.2f}" for figure in figures)
+                print(f"{command + ' ' + make.__name__:24}{row}", flush=True)
 
 
 if __name__ == "__main__":

@@ -136,7 +136,7 @@ def _inputs(x: Array, file: Path, max_bytes: int) -> Json:
                 raise invalid(f"x[{index}] holds NaN or infinity, or a number too large for float32.")
             least, most = min(least, float(values.min())), max(most, float(values.max()))
             grids = [grid for grid in grids if _on_grid(values, *grid)]
-            out.write(values)  # tofile's errors don't say why
+            out.write(values.data)  # tofile's errors don't say why
     facts = {"count": len(x), "shape": list(x.shape[1:]), "dtype": str(x.dtype), "min": least, "max": most}
     return {**facts, "grid": grids[0] if grids else None}
 
@@ -168,7 +168,7 @@ def _labels(y: Array | None, count: int, file: Path) -> Json:
     if int(y.min()) < 0 or int(y.max()) >= MAX_CLASSES:
         raise invalid(f"y runs from {y.min()} to {y.max()}; labels are class indices from 0 to {MAX_CLASSES - 1}.")
     with _plain(file, np.dtype("<i8"), y.shape) as out:
-        out.write(np.ascontiguousarray(y, "<i8"))
+        out.write(np.ascontiguousarray(y, "<i8").data)
     labels, counts = np.unique(y, return_counts=True)
     histogram = {str(label): int(n) for label, n in zip(labels, counts, strict=True)}
     return {"labels": histogram, "num_labels": int(y.max()) + 1}
