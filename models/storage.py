@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 LARGEST_RESERVE = 64 * 2**20  # bytes; a small file system keeps one in sixteen of its own
-SAYS_FULL = {
+SAYS_FULL: dict[str, set[int | str]] = {
     "errno": {errno.ENOSPC, errno.EDQUOT},
     "sqlite_errorcode": {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE},  # the latter: SQLite's index of its log
     "sqlstate": {"53100"},  # PostgreSQL's disk_full
