@@ -3,8 +3,8 @@
     python -m benchmarks.start OTHER/.venv/bin/radii [--rounds 7]
 
 The other build is a checkout with an environment of its own. Both are run in turn, each in a process of its own and
-without OMP_NUM_THREADS, and the medians are compared; then those beside two processes that never rest with those
-of the same build when quiet. CPU time is shown beside wall time: on a machine with other work it is what can be compared.
+without OMP_NUM_THREADS, and the medians are compared; then those beside two processes that never rest with those of the
+same build when quiet. CPU time is shown beside wall time: on a machine with other work it is what can be compared.
 """
 
 import argparse

@@ -18,7 +18,7 @@ from radii.lipschitz.folded import folded_norm
 from radii.lipschitz.layers import Layer, layers_of
 from radii.lipschitz.linear import NotApplicable, Piece, is_linear
 from radii.lipschitz.residual import residual_bound
-from radii.lipschitz.rounding import Upper, product_up
+from radii.lipschitz.rounding import Upper, certified_arithmetic, product_up
 
 LONGEST_BRANCH = 16  # nodes of a residual branch
 
@@ -49,7 +49,8 @@ class Search:
     def attempt(self, rule: str, target: str, find: Callable[[], Shortcut]) -> list[Shortcut]:
         """At most one shortcut. Whatever goes wrong in a sharper rule, the product of norms still holds."""
         try:
-            found = find()
+            with certified_arithmetic():
+                found = find()
         except NotApplicable as problem:
             reason = str(problem)
         except (ArithmeticError, ValueError, RuntimeError, MemoryError):  # of LAPACK, too
