@@ -95,7 +95,18 @@ def test_channels_last_files_of_a_command(service: Service, tmp_path: Path, opti
     model, data = acceptance.real("rgb.onnx"), acceptance.real("rgb_nhwc.npz")
 
     def command(file: Path) -> subprocess.CompletedProcess[str]:
-        line = [sys.executable, "-m", "radii.cli", "certify", model, file, "--method", "lipschitz", "--json", *options]
+        line = [
+            sys.executable,
+            "-m",
+            "radii.cli",
+            "certify",
+            str(model),
+            str(file),
+            "--method",
+            "lipschitz",
+            "--json",
+            *options,
+        ]
         environment = service.environment() | {"COLUMNS": "1000"}
         return subprocess.run(line, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120)
 
