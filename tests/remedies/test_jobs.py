@@ -63,6 +63,33 @@ def test_leave_the_precision_out(http: httpx.Client) -> None:
     assert job["state"] == "succeeded"
 
 
+@obeys(Problem.FAILED)
+def test_the_cause_of_a_failure_says_what_to_do(http: httpx.Client) -> None:
+    big = {"w": WEIGHT, "b": np.full(3, 2e4, np.float32)}
+    nodes = [node("MatMul", ["x", "w"], "z"), node("Add", ["z", "b"], "a"), node("Sub", ["a", "b"])]
+    body = {"model_id": ready(http, "models", model(nodes, (6,), big), input=FLAT), "inputs": inputs().tolist()}
+    job = ended(http, http.post("/v1/certifications", json=body | {"method": SMOOTHING | {"precision": "bfloat16"}}))
+    document = refused(http.get(f"/v1/certifications/{job['id']}/curve"), Problem.FAILED)
+    assert "Leave `precision` out" in refused({"problem": document["cause"]}, Problem.IMPRECISE_NETWORK)["remedy"]
+    job = ended(http, http.post("/v1/certifications", json=body | {"method": SMOOTHING}))
+    assert http.get(f"/v1/certifications/{job['id']}/curve").status_code == 200
+
+
+@obeys(Problem.INCOMPLETE)
+def test_wait_for_the_end_or_start_anew(http: httpx.Client, model_id: str, dataset_id: str) -> None:
+    body = {"model_id": model_id, "dataset_id": dataset_id, "method": SMOOTHING | {"n": 10**9}}
+    where = http.post("/v1/certifications", json=body).headers["location"]
+    for _ in range(2):  # of one that runs, and of the same when it is cancelled
+        document = refused(http.get(f"{where}/curve", params={"radius": 0.1}), Problem.INCOMPLETE)
+        assert http.get(f"{where}/curve").json()["complete"] is False
+        http.post(f"{where}/cancel")
+    assert "start a new one" in document["remedy"]
+    job = ended(http, http.post("/v1/certifications", json=body | {"method": SMOOTHING}))
+    assert job["state"] == "succeeded"
+    curve = http.get(f"/v1/certifications/{job['id']}/curve", params={"radius": 0.1}).json()
+    assert curve["complete"] and curve["at"]["radius"] == 0.1
+
+
 @obeys(Problem.ALREADY_ENDED)
 def test_start_a_new_certification(http: httpx.Client, model_id: str, dataset_id: str) -> None:
     body = {"model_id": model_id, "dataset_id": dataset_id, "method": SMOOTHING}

@@ -11,6 +11,7 @@ import psutil
 from onnx import helper
 
 from models.problems import Problem
+from tests.disk import Disk
 from tests.graph.build import model
 from tests.remedies.files import FLAT, inputs, npz
 from tests.remedies.obey import obeys, ready, refused, taken_in
@@ -51,6 +52,26 @@ def test_raise_the_limits_that_are_named(tmp_path: Path) -> None:
     with serving(tmp_path / "data", flag(upload), str(10**6), flag(seconds), "120") as http:
         ready(http, "datasets", large)
         ready(http, "models", slow(), input=space)
+
+
+@obeys(Problem.STORAGE_FULL)
+def test_free_space_then_send_it_again(disk: Disk) -> None:
+    with serving(disk.folder / "data") as http:
+        disk.fill()
+        document = refused(http.post("/v1/uploads", content=npz(x=inputs())), Problem.STORAGE_FULL)
+        assert document["remedy"].startswith("Free space where the service keeps its data")
+        disk.empty()
+        assert http.post("/v1/uploads", content=npz(x=inputs())).status_code == 201
+
+
+@obeys(Problem.LAST_KEY)
+def test_create_another_key_first(tmp_path: Path) -> None:
+    with serving(tmp_path / "data") as http:
+        (first,) = http.get("/v1/keys").json()["items"]
+        document = refused(http.delete(f"/v1/keys/{first['id']}"), Problem.LAST_KEY)
+        assert "Create another first: POST /v1/keys" in document["remedy"]
+        http.headers["Authorization"] = f"Bearer {http.post('/v1/keys', json={'name': 'another'}).json()['key']}"
+        assert http.delete(f"/v1/keys/{first['id']}").json()["revoked_at"]
 
 
 @obeys(Problem.UNAVAILABLE)

@@ -1,5 +1,6 @@
 """Requests that are wrong as such."""
 
+import gzip
 import hashlib
 import re
 import subprocess
@@ -49,6 +50,36 @@ def test_correct_the_spelling_of_a_parameter(http: httpx.Client) -> None:
     document = refused(http.get("/v1/models", params={"limt": 1}), Problem.UNKNOWN_PARAMETER)
     assert "limit" in document["detail"].split("there are:")[1]
     assert http.get("/v1/models", params={"limit": 1}).status_code == 200
+
+
+@obeys(Problem.REPEATED_PARAMETER)
+def test_give_a_parameter_once(http: httpx.Client) -> None:
+    document = refused(http.get("/v1/models", params=[("limit", 1), ("limit", 2)]), Problem.REPEATED_PARAMETER)
+    assert "Give it once" in document["remedy"]
+    assert http.get("/v1/models", params={"limit": 1}).status_code == 200
+
+
+@obeys(Problem.NOT_ACCEPTABLE)
+def test_leave_accept_out_or_name_a_type(http: httpx.Client, model_id: str, dataset_id: str) -> None:
+    body = {"model_id": model_id, "dataset_id": dataset_id, "method": SMOOTHING}
+    where = f"{http.post('/v1/certifications', json=body).headers['location']}/results"
+    document = refused(http.get(where, headers={"Accept": "*/*;q=0"}), Problem.NOT_ACCEPTABLE)
+    types = re.findall(r"[a-z]+/[a-z-]+", document["detail"])
+    assert len(types) > 1
+    for kind in types:
+        answer = http.get(where, headers={"Accept": kind})
+        assert (answer.status_code, answer.headers["content-type"].split(";")[0]) == (200, kind)
+    del http.headers["Accept"]
+    assert http.get(where).status_code == 200
+
+
+@obeys(Problem.UNSUPPORTED_ENCODING)
+def test_send_the_body_as_it_is(http: httpx.Client) -> None:
+    plain = npz(x=inputs())
+    packed = http.post("/v1/uploads", content=gzip.compress(plain), headers={"Content-Encoding": "gzip"})
+    refused(packed, Problem.UNSUPPORTED_ENCODING)
+    answer = http.post("/v1/uploads", content=gzip.decompress(gzip.compress(plain)))
+    assert answer.json()["sha256"] == hashlib.sha256(plain).hexdigest()
 
 
 @obeys(Problem.UNAUTHENTICATED)
