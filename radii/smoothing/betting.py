@@ -62,7 +62,7 @@ class Bets:
         logs = top * self.top + rival * self.rival + (n - top - rival) * self.rest
         most = logs.max()
         if self.weights is not None:
-            log = most + math.log(float((self.weights * np.exp(logs - most)).mean(axis=1).sum()))
+            log = float(most) + math.log(float((self.weights * np.exp(logs - most)).mean(axis=1).sum()))
         else:
             of_line = logs.max(axis=1, keepdims=True)
             log = float((of_line[:, 0] + np.log(np.exp(logs - of_line).mean(axis=1))).min())
