@@ -59,7 +59,7 @@ class Ordered(NamedTuple):
 
 Known = Shared | Ordered
 
-INCREASING = {  # strictly, on the whole real line: the range of what they make
+INCREASING: dict[type[Operator], Range] = {  # strictly, on the whole real line: the range of what they make
     activation.Sigmoid: UNIT,
     activation.Tanh: SYMMETRIC,
     activation.Softsign: SYMMETRIC,
@@ -255,7 +255,7 @@ def _clipped(value: Known, low: float | None, high: float | None, classes: int) 
     low, high = -math.inf if low is None else low, math.inf if high is None else high
     if low <= value.range.low and value.range.high <= high:
         return value  # there is nothing to cut
-    made = Range(*(min(max(end, low), high) for end in value.range[:2]))
+    made = Range(min(max(value.range.low, low), high), min(max(value.range.high, low), high))
     if isinstance(value, Shared):
         return Shared(made)
     # The largest of K probabilities is 1/K at least, and every smaller one is below 1/2.

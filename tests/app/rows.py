@@ -123,6 +123,7 @@ def report(upper: float = 4.0) -> dict[str, Any]:
         "rule": "product",
         "vacuous": upper > 1e3,
         "notes": ["a note"],
+        "left_out": [{"index": 1, "operator": "Softmax", "label": "\x1b[31mend"}],
         "pairwise": pairs,
         "layers": [layer],
         "seconds": 0.02,
