@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import insert, inspect, select
+from sqlalchemy import func, insert, inspect, select
 
 from models.base import Base
 from models.bootstrap import ROOT, WrongSecretError, bootstrap, migrated
@@ -15,7 +15,7 @@ from models.database import Database
 from models.repositories import keys, ledger
 from models.settings import Settings
 from models.states import JobState
-from models.tables import Certification, Fact, Key, Ledger, Result
+from models.tables import Certification, Chunk, Fact, Key, Ledger, Result
 from tests import factories
 
 
@@ -187,6 +187,32 @@ def test_what_abstained_before_has_no_answer_any_more(fresh: Settings) -> None:
     assert decided == counts | {"complete": False, "accuracy": 0.25, "median_radius": 0.25} | at_target
     nothing = dict.fromkeys(("accuracy", "median_radius", "at_target", "decisions"))
     assert failed == counts | {"complete": False} | nothing
+    database.close()
+
+
+def test_mean_scores_under_way_are_counted_anew(fresh: Settings) -> None:
+    """Two jobs that have one result of 110 samples and 100 samples of another input; only one is of mean scores."""
+    bootstrap(fresh)
+    database = Database(fresh.database)
+    jobs = {}
+    with database.write() as session:
+        for scores in ("soft", "hard"):
+            job = factories.certification(session, inputs=5, cost=110)
+            job.method, job.state, job.done = {"kind": "smoothing", "scores": scores}, JobState.RUNNING, 210
+            row = {"index": 0, "label": 1, "prediction": 1, "radius": 0.5, "abstained": False, "detail": {}}
+            session.add(Result(certification_id=job.id, **row))
+            session.add(Chunk(certification_id=job.id, index=1, stage="pilot", number=0, counts=[100]))
+            jobs[job.id] = (110, 0) if scores == "soft" else (210, 1)
+    config = Config(toml_file=ROOT / "pyproject.toml")
+    with database.engine.connect() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0010")
+        command.upgrade(config, "head")
+        connection.commit()
+    with database.read() as session:
+        for job_id, known in jobs.items():
+            chunks = session.scalar(select(func.count()).where(Chunk.certification_id == job_id))
+            assert (session.get_one(Certification, job_id).done, chunks) == known
     database.close()
 
 
