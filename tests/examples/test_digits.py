@@ -133,7 +133,7 @@ def test_smoothing_holds_under_other_noise(smoothed: list[SmoothedPrediction], d
     for result, image in zip(smoothed, data[0][:SMOOTHED], strict=True):
         assert result.p_lower is not None
         noisy = image + np.float32(SIGMA) * rng.standard_normal((n, 1, 8, 8), np.float32)
-        votes = np.sum(logits(SMOOTHING, noisy).argmax(1) == result.prediction)
+        votes = np.sum(logits(SMOOTHING, noisy).argmax(1) == result.pilot_class)
         assert binom.cdf(votes, n, result.p_lower) > 1e-6
 
 
