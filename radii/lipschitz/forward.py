@@ -50,8 +50,8 @@ EXACT = frozenset(  # what computes no new number: it copies some of those it ge
 # Where the input is 0 the output is: 0,
 AT_ZERO_ZERO = frozenset(
     {
-        *("Relu", "LeakyRelu", "Tanh", "Abs", "Neg", "Sign", "MaxPool", "AveragePool", "GlobalAveragePool"),
-        *("GlobalMaxPool", "Dropout", "Identity", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose"),
+        *("Abs", "AveragePool", "GlobalAveragePool", "LeakyRelu", "MaxPool", "Neg", "Relu", "Sign", "Tanh"),
+        *("Flatten", "Reshape", "Squeeze", "Transpose", "Unsqueeze"),
     }
 )
 # or this array of the operator's, each of its entries equally often, or, where it has none, 0.

@@ -13,6 +13,8 @@ def test_operators_at_zero():
     for case in GOOD:
         graph = read_onnx(case.data())
         for node in graph.nodes:
+            if node.operator.name not in forward.AT_ZERO_ZERO | forward.AT_ZERO_BIAS.keys():
+                continue
             told, found = float(forward._norm_at_zero(graph, node)), float(forward._run_at_zero(graph, node))
             assert told == pytest.approx(found, rel=1e-9) and told * (1 + 2.0**-30) + 2.0**-900 >= found, node
             seen.add(node.operator.name)
