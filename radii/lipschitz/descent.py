@@ -101,7 +101,7 @@ def _work(layer: Layer, *, first: bool) -> int:
     count, m, n = layer.blocks.shape
     shifted = layer.slopes is not None and layer.slopes[0] * layer.slopes[1] != 0
     products = m * m * (m + n) + (0 if first and not shifted else n * n * (m + n))
-    return 8 * count * products * (4 if is_complex(layer.blocks) else 1) * (2 if shifted else 1)
+    return int(8 * count * products * (4 if is_complex(layer.blocks) else 1) * (2 if shifted else 1))
 
 
 def _most(layer: Layer) -> float:

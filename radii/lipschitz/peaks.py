@@ -76,8 +76,8 @@ def _ascend(symbol: Symbol, turns: Array, spacing: Array) -> tuple[Array, Array]
     no block is formed, and the quadratic form of each vector is known at all frequencies, to go uphill by its slope.
     """
     groups, n, lags = symbol.groups, symbol.order, symbol.lags
-    apart = symbol.parts.reshape(groups, 2, len(lags), n * n, 2)
-    apart = np.stack([apart[:, 0, ..., 0], apart[:, 1, ..., 1]], axis=1).astype(np.float32).reshape(groups, -1, n)
+    parts = symbol.parts.reshape(groups, 2, len(lags), n * n, 2)
+    apart = np.stack([parts[:, 0, ..., 0], parts[:, 1, ..., 1]], axis=1).astype(np.float32).reshape(groups, -1, n)
     start, shift = turns, np.zeros_like(turns)
     steepest = np.pi * np.maximum(symbol.degree, 1) ** 2  # curvature of a form between 0 and 1, at most
     here = np.random.default_rng(0).standard_normal((groups, n, 2, len(turns) // groups), dtype=np.float32)

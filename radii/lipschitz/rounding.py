@@ -18,9 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from typing import TypeGuard
-
     import torch
+    from typing_extensions import TypeIs
 
 Upper = NewType("Upper", float)
 """A number that the quantity it bounds does not exceed."""
@@ -65,7 +64,7 @@ def torch_is_loaded() -> bool:
     return "torch._C" in sys.modules
 
 
-def is_tensor(value: object) -> TypeGuard[torch.Tensor]:
+def is_tensor(value: object) -> TypeIs[torch.Tensor]:
     """Whether it is torch's."""
     return torch_is_loaded() and isinstance(value, sys.modules["torch"].Tensor)
 

@@ -65,7 +65,7 @@ class Symbol:
 
     @property
     def groups(self) -> int:
-        return self.parts.shape[0]
+        return int(self.parts.shape[0])
 
     @property
     def order(self) -> int:
@@ -76,7 +76,7 @@ class Symbol:
     def bytes_per_block(self) -> int:
         """What computing one takes, about."""
         rows, entries = self.parts.shape[1:]
-        return 8 * (4 * rows + entries * (1 + rows * (self.groups > 1 and self.order <= GATHER_UP_TO)))
+        return int(8 * (4 * rows + entries * (1 + rows * (self.groups > 1 and self.order <= GATHER_UP_TO))))
 
     def blocks(
         self,
