@@ -249,10 +249,10 @@ def test_methods_that_can_not_be(client: Client, database: Database) -> None:
     assert document["errors"][0]["pointer"] == "/method/n"
     assert "Use n >= 17" in document["detail"]
     assert post_certification(client, *ids, method=together | {"n": 17}).status_code == 202
-    # sigma Phi^-1((0.8 alpha)^(1/n)) is 0.613 here, and an eighth of it in linf: the inputs have 64 values
+    # sigma Phi^-1((0.8 alpha)^(1/n)) is 0.6129 here, and an eighth of it in linf: the inputs have 64 values
     asked = smoothing | {"mode": "decide", "target_radius": 0.62}
     detail = problem(post_certification(client, *ids, method=asked), 422, "invalid-request")["detail"]
-    assert "the most is 0.613" in detail and "Raise n or sigma" in detail  # the last bound has 0.8 alpha
+    assert "the most is 0.6129" in detail and "Raise n or sigma" in detail  # the last bound has 0.8 alpha
     together = asked | {"target_radius": 0.58, "family_wise": True}
     document = problem(post_certification(client, *ids, method=together), 422, "invalid-request")
     assert document["errors"][0]["pointer"] == "/method/target_radius"
