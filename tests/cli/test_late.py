@@ -13,10 +13,11 @@ EXAMPLES = Path(__file__).parents[2] / "examples" / "digits"
 TRACE = """
 import sys
 from radii.cli import main
+LOADED = {"torch._C", "onnxruntime", "scipy.special", "httpx._api"}
 try:
     main()
 finally:
-    print("loaded:", *sorted({"torch._C", "onnxruntime", "scipy.special", "httpx"} & set(sys.modules)), file=sys.stderr)
+    print("loaded:", *sorted(LOADED & set(sys.modules)), file=sys.stderr)
 """
 
 
