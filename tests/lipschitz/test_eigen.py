@@ -7,9 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.linalg import lapack
 
+from radii.lipschitz import conv_norm
 from radii.lipschitz.eigen import LargestEigenvalue, cholesky_succeeds
 from radii.lipschitz.matrix import PANEL, gram_bound, gram_triangle
 from radii.lipschitz.rounding import UNIT, gamma
+from tests.lipschitz.layers import explicit_matrix
 
 
 def symmetric(rng, order, values):
@@ -92,3 +94,14 @@ def test_the_gram_triangle(rows):
     triangle = gram_triangle(matrix)
     assert not np.triu(triangle, 1).any()
     np.testing.assert_allclose(triangle, np.tril(matrix.T @ matrix), rtol=0, atol=gamma(2 * rows) * rows * 10)
+
+
+@pytest.mark.parametrize("seed", [295, 918, 1049, 1326])
+def test_equal_eigenvalues_that_a_subset_of_lapack_misses(seed):
+    """The layer's explicit matrix repeats a few blocks: of some, LAPACK's syevr finds no largest eigenvalue at all."""
+    weight = np.random.default_rng(seed).standard_normal((2, 3, 2, 2))
+    layer = {"stride": (1, 3), "padding": ((1, 0), (1, 3)), "dilation": (3, 2), "groups": 2}
+    layer |= {"transposed": True, "padding_mode": "zeros", "output_padding": (2, 1)}
+    bound = conv_norm(weight, (5, 6), **layer)
+    true = np.linalg.norm(explicit_matrix(weight, (5, 6), layer), 2)
+    assert true * (1 - 1e-12) <= bound.upper <= true * (1 + 1e-6)
