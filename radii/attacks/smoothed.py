@@ -86,13 +86,13 @@ class SmoothedAttack:
             noise = noise_of(noise.law, noise.sigma, x.device)
         digest = hashlib.sha256(key).digest()
         search = _Search(self, classifier, logits, x, noise, num_classes, prediction, norm, digest, scoring)
-        delta = search.descend(radius * INSIDE)
-        point = x + delta
+        direction = search.descend(radius * INSIDE)
+        point = search.at(direction * (radius * INSIDE))
         seen = search.votes(point)
         winner, inside = None, distance(x.cpu().numpy(), point.cpu().numpy(), norm)
         if seen.argmax() != prediction and inside < radius:
             seen, winner = search.proved(point, int(seen.argmax()))
-        away, other = search.crossing(delta, radius * INSIDE, seen)
+        away, other = search.crossing(direction, radius * INSIDE, seen)
         if winner is None:
             return Attack(away, other, False, None)
         return Attack(inside if away is None else min(away, inside), winner, True, point.cpu().numpy())
@@ -119,19 +119,24 @@ class _Search:
         self.differentiable = True
 
     def descend(self, radius: float) -> Tensor:
-        """A change of length ``radius`` at most, by steps that fall."""
-        delta = torch.zeros_like(self.x)[None]
+        """A change of length ``radius`` at most, by steps that fall: in units of ``radius``, of which float64 holds the
+        squares whatever the unit."""
+        delta = torch.zeros_like(self.x, dtype=torch.float64)[None]
         momentum = torch.zeros_like(delta)
         for step in range(self.budget.steps):
-            gradient = self.way(self.x + delta[0])[None]
+            gradient = self.way(self.at(delta[0] * radius))[None].double()
             momentum = 0.5 * momentum + steepest(gradient, "l2")
             if not bool(momentum.any()):
                 break
-            size = 2 * radius * (1 - step / self.budget.steps)
-            delta = projected(delta - size * steepest(momentum, self.norm), radius, self.norm)
+            size = 2 * (1 - step / self.budget.steps)
+            delta = projected(delta - size * steepest(momentum, self.norm), 1.0, self.norm)
         if not bool(delta.any()):
             raise NotAttackable(self.why_not())
         return delta[0]
+
+    def at(self, change: Tensor) -> Tensor:
+        """The input, moved, as the network takes it."""
+        return (self.x + change).to(self.x.dtype)
 
     def way(self, point: Tensor) -> Tensor:
         """The gradient of the expected vote, wherever some can be had: by differentiation, or from differences of
@@ -248,12 +253,12 @@ class _Search:
         return np.sum(parts, axis=0), rival if ahead and rival < self.num_classes else None
 
     def crossing(self, delta: Tensor, at: float, seen: np.ndarray) -> tuple[float | None, int | None]:
-        """Where along ``delta``, of which ``at`` is the length, most votes turn, and to which class.
+        """Where along ``delta``, of length 1 and first looked at ``at`` away, most votes turn, and to which class.
 
         While votes tell no more than a side, twice as far, then halfway. From where they tell more: for a linear
         classifier the normal deviate of the shares falls linearly, so Newton's method, then secants.
         """
-        a_sigma = self.noise.sigma * at / float(delta.norm())
+        a_sigma = self.noise.sigma / float(delta.norm())
         slope, place, low, high = -1 / a_sigma, at, 0.0, math.inf
         lead, other = self.lead(seen)
         left = 3
@@ -269,7 +274,7 @@ class _Search:
                 further = 2 * place
             else:
                 break
-            before, (lead, other) = (place, lead), self.lead(self.votes(self.x + delta * (further / at)))
+            before, (lead, other) = (place, lead), self.lead(self.votes(self.at(delta * further)))
             if further != place and abs(before[1]) < SURE > abs(lead) and lead != before[1]:
                 slope = min(slope / 10, (lead - before[1]) / (further - place))
             place = further

@@ -193,3 +193,29 @@ def test_certificates_at_the_very_top_of_a_real_network_are_attacked() -> None:
             false = SmoothedAttack()(lambda p, scale=scale: scale * network(p), x, radius=4.0, **ask)
             assert false.contradicted and false.distance is not None and false.distance > certified.radius
     assert attacked >= 2
+
+
+@pytest.mark.parametrize("norm", ["l2", "linf", "l1"])
+@pytest.mark.parametrize("sigma", [1e-28, 1e-22, 0.5])
+def test_radii_whose_squares_float32_can_not_hold(sigma: float, norm: Norm) -> None:
+    """Around 0, in which float32 holds such distances. A true radius is contradicted with probability 1e-9 a case."""
+    weight = torch.from_numpy(np.random.default_rng(3).standard_normal((2, 20)) / sigma)
+    bias = torch.zeros(2, dtype=torch.float64)
+    bias[0] = float(np.linalg.norm(weight[0] - weight[1], DUAL[norm])) * sigma
+
+    def classifier(points: Tensor) -> Tensor:
+        return points.double() @ weight.T + bias
+
+    ask = {"noise": gaussian(sigma), "num_classes": 2, "prediction": 0, "norm": norm, "key": KEY}
+    held, false = (SmoothedAttack()(classifier, torch.zeros(20), radius=r * sigma, **ask) for r in (0.9, 1.4))
+    assert not held.contradicted and held.distance == pytest.approx(sigma, rel=0.1)
+    assert false.contradicted
+
+
+@pytest.mark.parametrize("radius", [1e-40, 1e-300])
+def test_a_radius_that_moves_no_input_is_attacked_too(radius: float) -> None:
+    """As of a target that was chosen so."""
+    weight, bias, x = linear(0.5, "l2")
+    ask = {"noise": gaussian(SIGMA), "num_classes": 2, "prediction": 0, "key": KEY}
+    found = SmoothedAttack()(lambda points: points @ weight.T + bias, x, radius=radius, **ask)
+    assert not found.contradicted
