@@ -21,6 +21,7 @@ PREFIX = "RADII_"
 CLIENT = ("RADII_URL", "RADII_API_KEY", "RADII_PATIENCE")  # variables of the client: no settings of the service
 # What Kubernetes and Docker tell every container of a service that is called radii-something.
 LINKS = re.compile(r"_SERVICE_(HOST|PORT)|_PORT_\d+_(TCP|UDP|SCTP)|=(tcp|udp|sctp)://")
+MOST_LINKS = 40  # that lead on to one another, as the system follows
 LONGEST_SOCKET = 100  # bytes of a Unix socket's path: systems allow 104 to 108 with the closing NUL
 
 
@@ -78,6 +79,12 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="Least severe log line."
     )
+
+    @field_validator("port", mode="before")
+    @classmethod
+    def _no_link(cls, value: object) -> object:
+        """Beside a service called radii, Kubernetes tells every pod RADII_PORT=tcp://10.0.0.1:8000: no setting."""
+        return cls.model_fields["port"].default if isinstance(value, str) and LINKS.search(f"={value}") else value
 
     @field_validator("data_dir")
     @classmethod
@@ -197,24 +204,38 @@ class NotPrivate(Exception):
 
 
 def private_folder(folder: Path) -> None:
-    """Make ``folder``, for its owner's eyes alone (mode 0700). One that is there is taken if it is so, or tightened if
-    it is empty. Raises ``NotPrivate``."""
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    found = folder.lstat()
+    """Make ``folder``, for its owner's eyes alone (mode 0700). One that is there, or that a link of his leads to, is
+    taken if it is so, or tightened if it is empty. Raises ``NotPrivate``."""
     another = f"choose another data folder (--data-dir, RADII_DATA_DIR), e.g. {folder / 'radii'}, which radii makes"
+    place, links = folder, 0
+    while place.is_symlink() and links < MOST_LINKS:
+        _owned(place, place.lstat(), another)  # another's link may lead elsewhere tomorrow
+        place, links = place.parent / place.readlink(), links + 1
+    with suppress(FileExistsError):
+        place.mkdir(parents=True, exist_ok=True, mode=0o700)
+    found = place.lstat()
     if not stat.S_ISDIR(found.st_mode):
-        raise NotPrivate(f"{folder} is a link, not a folder: {another}")
+        raise NotPrivate(f"{folder} is no folder: choose another data folder (--data-dir, RADII_DATA_DIR)")
+    _owned(place, found, another)
+    mode = stat.S_IMODE(found.st_mode)
+    if mode & 0o077 and not mode & stat.S_ISVTX and not any(place.iterdir()):
+        place.chmod(0o700)
+        mode = stat.S_IMODE(place.lstat().st_mode)
+    if mode & 0o077:
+        # A sticky folder is everybody's: such as /tmp, which other programs need as it is.
+        alone = (
+            "" if mode & stat.S_ISVTX else f"If it is for radii alone: chmod 700 {shlex.quote(str(place))}; otherwise "
+        )
+        raise NotPrivate(
+            f"other users of this machine can look into {place} (mode {mode:04o}), where radii keeps keys and data. "
+            f"{alone}{another}"
+        )
+
+
+def _owned(place: Path, found: os.stat_result, another: str) -> None:
+    """Refuse what is another user's."""
     if found.st_uid != os.geteuid():
         raise NotPrivate(
-            f"{folder} belongs to another user (uid {found.st_uid}; this process is of uid {os.geteuid()}), who could "
+            f"{place} belongs to another user (uid {found.st_uid}; this process is of uid {os.geteuid()}), who could "
             f"read the keys and the data that radii keeps there: {another}"
-        )
-    mode = stat.S_IMODE(found.st_mode)
-    if mode & 0o077 and not mode & stat.S_ISVTX and not any(folder.iterdir()):
-        folder.chmod(0o700)
-        mode = stat.S_IMODE(folder.lstat().st_mode)
-    if mode & 0o077:
-        raise NotPrivate(
-            f"other users of this machine can look into {folder} (mode {mode:04o}), where radii keeps keys and data. "
-            f"If it is for radii alone: chmod 700 {shlex.quote(str(folder))}; otherwise {another}"
         )

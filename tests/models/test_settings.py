@@ -107,6 +107,21 @@ def test_variables_of_the_client_the_tests_and_the_platform_are_left_alone(monke
     assert Settings().workers == 3
 
 
+def test_the_port_of_a_kubernetes_service_called_radii_is_no_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (
+        ("RADII_SERVICE_HOST", "10.0.0.1"),
+        ("RADII_SERVICE_PORT", "80"),
+        ("RADII_PORT", "tcp://10.0.0.1:80"),
+        ("RADII_PORT_80_TCP", "tcp://10.0.0.1:80"),
+        ("RADII_PORT_80_TCP_PROTO", "tcp"),
+    ):
+        monkeypatch.setenv(name, value)
+    assert Settings().port == 8000
+    monkeypatch.setenv("RADII_PORT", "http://10.0.0.1:80")
+    with pytest.raises(ValidationError):
+        Settings()
+
+
 def test_what_was_given_wrong_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     """It may be a secret."""
     monkeypatch.setenv("RADII_NOISE_SECRET", "deadbeef")
@@ -149,17 +164,47 @@ def test_one_with_something_in_it_that_others_may_look_into_is_refused(tmp_path:
 
 def test_a_folder_for_everybody_is_never_tightened(tmp_path: Path) -> None:
     tmp_path.chmod(0o1777)
-    with pytest.raises(NotPrivate, match="another data folder"):
+    with pytest.raises(NotPrivate, match="another data folder") as refused:
         private_folder(tmp_path)
+    assert "chmod" not in str(refused.value)
     assert mode(tmp_path) == 0o1777
     private_folder(tmp_path / "radii")
 
 
-def test_a_link_is_no_folder(tmp_path: Path) -> None:
+def test_an_own_link_to_an_own_folder_is_followed(tmp_path: Path) -> None:
+    """Such as ~/.radii that leads to another disk."""
+    there = tmp_path / "there"
+    (tmp_path / "here").symlink_to(tmp_path / "between")
+    (tmp_path / "between").symlink_to("there")  # relative, and to what is not there yet
+    private_folder(tmp_path / "here")
+    assert mode(there) == 0o700
+    there.chmod(0o755)
+    private_folder(tmp_path / "here")
+    assert mode(there) == 0o700
+    (there / "file").touch()
+    there.chmod(0o755)
+    with pytest.raises(NotPrivate, match="can look into"):
+        private_folder(tmp_path / "here")
+
+
+def test_somebody_elses_link_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """He may have it lead elsewhere tomorrow, whoever the folder belongs to."""
     (tmp_path / "there").mkdir(mode=0o700)
     (tmp_path / "here").symlink_to(tmp_path / "there")
-    with pytest.raises(NotPrivate, match="is a link"):
+    monkeypatch.setattr("models.settings.os.geteuid", lambda: os.getuid() + 1)
+    with pytest.raises(NotPrivate, match="here belongs to another user"):
         private_folder(tmp_path / "here")
+
+
+@pytest.mark.parametrize("target", ["loop", "file"])
+def test_what_is_no_folder_is_refused(tmp_path: Path, target: str) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "loop").symlink_to("loop")
+    for path in (tmp_path / target, tmp_path / "link"):
+        if path.name == "link":
+            path.symlink_to(target)
+        with pytest.raises(NotPrivate, match="is no folder"):
+            private_folder(path)
 
 
 def test_somebody_elses_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
