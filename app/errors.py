@@ -117,7 +117,7 @@ def _invalid(request: Request, error: Exception) -> Response:
     if isinstance(error.body, bytes):
         sent = request.headers.get("content-type", "nothing")[:MOST_TEXT]
         return answer(Problem.UNSUPPORTED_MEDIA_TYPE, f"Content-Type says {sent!r}, not application/json")
-    errors = [_described(one["loc"], one["msg"]) for one in found[:MOST_ERRORS]]
+    errors = [_described(one["loc"], _in_words(one)) for one in found[:MOST_ERRORS]]
     where = errors[0].get("pointer", errors[0].get("parameter"))
     return answer(Problem.INVALID_REQUEST, f"{where or 'the body'}: {errors[0]['message']}", errors=errors)
 
@@ -131,6 +131,19 @@ def _described(location: tuple[int | str, ...], message: str) -> dict[str, str]:
     # pydantic puts the kind of a tagged union into the path; the JSON document has no such level
     steps = [part for before, part in zip([None, *path], path, strict=False) if (before, part) not in _TAGS]
     return {"pointer": pointer(*steps), "message": message}
+
+
+def _in_words(error: Any) -> str:
+    """What pydantic says, in the words of whoever wrote the request."""
+    match error["type"]:
+        case "extra_forbidden":
+            return "There is no such field here"
+        case "union_tag_not_found":
+            return f"It has no {error['ctx']['discriminator']}"
+        case "union_tag_invalid":
+            known, given = error["ctx"]["expected_tags"], error["ctx"]["tag"]
+            return f"{error['ctx']['discriminator']} must be one of {known}, and is {given!r}"
+    return str(error["msg"])
 
 
 _TAGS = {("method", kind) for kind in METHOD_KINDS}

@@ -231,6 +231,14 @@ def test_methods_that_can_not_be(client: Client, database: Database) -> None:
         document = problem(post_certification(client, *ids, method=method), 422, "invalid-request")  # type: ignore[arg-type]
         assert document["errors"][0]["pointer"] == pointer, method
         assert len(str(document)) < 2000
+        assert not {"discriminator", "tag", "Extra"} & set(document["detail"].split()), document["detail"]
+    for method, detail in (
+        ({"sigma": 0.5}, "/method: It has no 'kind'"),
+        (smoothing | {"kind": "smooth"}, "/method: 'kind' must be one of 'smoothing', 'lipschitz', "),
+        (smoothing | {"nn": 10}, "/method/nn: There is no such field here"),
+    ):
+        document = problem(post_certification(client, *ids, method=method), 422, "invalid-request")
+        assert document["detail"].startswith(detail)
     # inputs off the grid are rounded to it, where the model's range has one
     assert post_certification(client, *ids, method=smoothing | {"grid": "on"}).status_code == 202
     wide: str = post_model(client, input=INPUT | {"range": [-1, 1]}).json()["id"]
@@ -249,14 +257,14 @@ def test_methods_that_can_not_be(client: Client, database: Database) -> None:
     assert document["errors"][0]["pointer"] == "/method/n"
     assert "Use n >= 17" in document["detail"]
     assert post_certification(client, *ids, method=together | {"n": 17}).status_code == 202
-    # sigma Phi^-1((0.8 alpha)^(1/n)) is 0.6129 here, and an eighth of it in linf: the inputs have 64 values
+    # sigma Phi^-1((0.8 alpha)^(1/n)) is 0.61297 here, said rounded down, and an eighth of it in linf (64 values)
     asked = smoothing | {"mode": "decide", "target_radius": 0.62}
     detail = problem(post_certification(client, *ids, method=asked), 422, "invalid-request")["detail"]
     assert "the most is 0.6129" in detail and "Raise n or sigma" in detail  # the last bound has 0.8 alpha
     together = asked | {"target_radius": 0.58, "family_wise": True}
     document = problem(post_certification(client, *ids, method=together), 422, "invalid-request")
     assert document["errors"][0]["pointer"] == "/method/target_radius"
-    assert "alpha = 0.001 / 100: the most is 0.567" in document["detail"]
+    assert "alpha = 0.001 / 100: the most is 0.5669" in document["detail"]
     asked = smoothing | {"noise": "uniform", "norm": "linf"}
     detail = problem(post_certification(client, *ids, method=asked), 422, "invalid-request")["detail"]
     assert "uniform noise certifies l1 radii: leave norm out, or take gaussian noise for linf" in detail
