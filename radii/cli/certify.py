@@ -41,7 +41,7 @@ def command(
         with outliving_us(client, job["id"]):
             job = follow(client, job)
             if job["state"] == "cancelled":  # the results that there are would look like all
-                raise Cancelled(job["id"])
+                raise Cancelled(job["id"], client.at)
             _show(client, job, output, as_json)
 
 
@@ -135,7 +135,7 @@ def checked(question: Json) -> BaseModel:
 
 
 def _in_words(kind: str, error: Any) -> str:
-    flag = "--" + str(error["loc"][-1])
+    flag = "--" + str(error["loc"][-1]).replace("_", "-")
     if error["type"] == "missing":
         return f"{kind} needs {flag}"
     if error["type"] == "extra_forbidden":

@@ -29,13 +29,14 @@ def before_it_started() -> Iterator[None]:
 def outliving_us(client: Client, job_id: str) -> Iterator[None]:
     """The job goes on without us: whatever keeps us from its end says how to follow it. Ctrl-C ends the command alone
     (exit code 130)."""
-    follow = f"radii jobs {job_id} --wait"
+    follow = f"radii jobs {job_id} --wait{client.at}"
     client.on_trouble = lambda message: err.print(plain(f"{message}. Or follow it later: {follow}"), soft_wrap=True)
     try:
-        with following(job_id):
+        with following(job_id, client.at):
             yield
     except KeyboardInterrupt:
         err.print(
-            f"\nThe certification goes on. Follow it: {follow}; end it: radii jobs {job_id} --cancel", soft_wrap=True
+            f"\nThe certification goes on. Follow it: {follow}; end it: radii jobs {job_id} --cancel{client.at}",
+            soft_wrap=True,
         )
         raise typer.Exit(130) from None

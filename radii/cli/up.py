@@ -180,20 +180,21 @@ def _banner(chosen: Any, seconds: float) -> None:
         ("docs", f"{url}/docs"),
         ("API key", f"in {chosen.key_file}"),
         ("logs", f"in {chosen.data_dir / 'logs'}"),
-        ("try", f"{_variables(chosen, url)}radii certify MODEL.onnx DATA.npz --sigma 0.25"),
+        ("try", f"{_exported(chosen, url)}radii certify MODEL.onnx DATA.npz --sigma 0.25"),
         ("stop", "Ctrl-C"),
     ):
         out.print(f"  [bold]{name:8}[/] {plain(value)}", soft_wrap=True)
 
 
-def _variables(chosen: Any, url: str) -> str:
-    """What another terminal must set so that the client finds this service and its key."""
+def _exported(chosen: Any, url: str) -> str:
+    """What another terminal must set, for all commands to come, so that they find this service and its key."""
     variables = {}
     if url != DEFAULT_URL:
         variables["RADII_URL"] = url
     if chosen.data_dir != Path(DEFAULT_DATA_DIR).expanduser():
         variables["RADII_DATA_DIR"] = str(chosen.data_dir)
-    return "".join(f"{name}={shlex.quote(value)} " for name, value in variables.items())
+    set_to = "".join(f" {name}={shlex.quote(value)}" for name, value in variables.items())
+    return f"export{set_to}; " if set_to else ""
 
 
 def _say(message: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -47,7 +48,12 @@ class Client:
         on_trouble: OnTrouble | None = None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        self.url = (url or os.environ.get("RADII_URL") or DEFAULT_URL).rstrip("/")
+        default = (os.environ.get("RADII_URL") or DEFAULT_URL).rstrip("/")
+        self.url = url.rstrip("/") if url else default
+        if not self.url.startswith(("http://", "https://")):
+            raise ValueError(f"the service's URL is {self.url!r} (--url, or RADII_URL); give http://... or https://...")
+        # What the commands that are named to the user need beside their arguments, to reach the same service.
+        self.at = "" if self.url == default else f" --url {shlex.quote(self.url)}"
         key = key or os.environ.get("RADII_API_KEY") or _kept_key()
         patience = _patience() if patience is None else patience
         self._transport = Transport(self.url, key, transport, patience=patience)
@@ -156,8 +162,10 @@ class Client:
         try:
             return self._object("POST", "/v1/certifications", json=question, **preferring(wait))
         except Interrupted as error:
-            error.add_note("The certification may have started all the same: radii jobs")
+            error.add_note(f"The certification may have started all the same: radii jobs{self.at}")
             raise
+        except ValueError as error:  # JSON has none of them
+            raise ValueError("the inputs, or the method, hold NaN or infinity: all numbers must be finite") from error
 
     def predict(
         self,
@@ -177,11 +185,11 @@ class Client:
         job = self.create_certification(
             model_id, None, method, inputs=inputs, denoiser_model_id=denoiser_model_id, wait=LONGEST_WAIT
         )
-        with following(job["id"]):
+        with following(job["id"], self.at):
             if not job["ended"] or job["problem"]:
                 job = self.wait(job, timeout=timeout)
             if job["state"] == "cancelled":
-                raise Cancelled(job["id"])
+                raise Cancelled(job["id"], self.at)
             return list(self.results(job["id"]))
 
     def median(
@@ -212,7 +220,7 @@ class Client:
         """
         resource_id = resource if isinstance(resource, str) else resource["id"]
         path = _path(resource_id)
-        with following(resource_id) if resource_id.startswith("cert_") else nullcontext():
+        with following(resource_id, self.at) if resource_id.startswith("cert_") else nullcontext():
             document = ended(self._transport, path, on_change=on_change, timeout=timeout)
         if document.get("problem"):
             raise ProblemError(document["problem"])

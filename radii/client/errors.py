@@ -21,8 +21,8 @@ class Interrupted(Unreachable):
 class Cancelled(ClientError):
     """The certification was cancelled, so its results are not all there."""
 
-    def __init__(self, job_id: str) -> None:
-        super().__init__(f"{job_id} was cancelled; what it had found by then: radii results {job_id}")
+    def __init__(self, job_id: str, at: str = "") -> None:
+        super().__init__(f"{job_id} was cancelled; what it had found by then: radii results {job_id}{at}")
 
 
 class ProblemError(ClientError):

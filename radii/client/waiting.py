@@ -54,12 +54,13 @@ def preferring(wait: int) -> Json:
 
 
 @contextmanager
-def following(job_id: str) -> Iterator[None]:
-    """Whatever keeps us from the end of a certification says how to follow it: it goes on without us."""
+def following(job_id: str, at: str = "") -> Iterator[None]:
+    """Whatever keeps us from the end of a certification says how to follow it: it goes on without us. ``at``: see
+    ``Client.at``."""
     try:
         yield
     except (ClientError, TimeoutError) as error:
-        note = f"The certification: radii jobs {job_id} --wait"
+        note = f"The certification: radii jobs {job_id} --wait{at}"
         if not isinstance(error, Cancelled) and note not in getattr(error, "__notes__", ()):
             error.add_note(note)
         raise

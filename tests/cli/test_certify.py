@@ -170,6 +170,7 @@ def test_data_out_of_range_names_the_remedy(radii: Radii, folder: Path) -> None:
         ((MODEL, DATA, "--sigma", "1", "--alpha", "1e-301"), "--alpha: Input should be at least 1e-300"),
         ((MODEL, DATA, "--sigma", "1", "--n", "3"), "Use n >= 10, or a larger alpha"),
         ((MODEL, DATA, "--sigma", "1", "--target-radius", "9"), "the most is 3.803"),
+        ((MODEL, DATA, "--sigma", "1", "--target-radius", "0"), "--target-radius: Input should be greater than 0"),
         ((MODEL, DATA, "--sigma", "1", "--subset", "5"), "give START:STOP"),
         ((MODEL, DATA, "--sigma", "1", "--shape", "1x8"), "give lengths"),
         ((MODEL, DATA, "--sigma", "1", "--mean", "a"), "give numbers"),
@@ -193,7 +194,7 @@ def test_nobody_there_is_said_in_a_line(radii: Radii) -> None:
 def test_a_wrong_key_says_where_the_right_one_is(radii: Radii) -> None:
     done = radii("models", RADII_API_KEY="wrong")
     assert done.returncode == 1
-    assert "DATA_DIR/api-key" in done.stderr
+    assert "the file api-key in RADII_DATA_DIR" in done.stderr
 
 
 @pytest.fixture

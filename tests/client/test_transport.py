@@ -39,11 +39,12 @@ Scripted = Callable[..., tuple[Client, Script]]
 @pytest.fixture
 def scripted(monkeypatch: pytest.MonkeyPatch) -> Scripted:
     """Makes a client of a ``Script``; its pauses are short."""
+    monkeypatch.setenv("RADII_URL", "http://radii.test")
     monkeypatch.setattr(transport, "FIRST_PAUSE", 0.001)
 
-    def make(*answers: Answer, **options: Any) -> tuple[Client, Script]:
+    def make(*answers: Answer, url: str | None = None, **options: Any) -> tuple[Client, Script]:
         script = Script(*answers)
-        return Client("http://radii.test", "key", transport=httpx.MockTransport(script), **options), script
+        return Client(url, "key", transport=httpx.MockTransport(script), **options), script
 
     return make
 
@@ -302,6 +303,27 @@ def test_whatever_keeps_us_from_an_answer_names_the_job(scripted: Scripted) -> N
     with pytest.raises(Unreachable) as caught:
         client.predict("mdl_1", [[0.5]], {"kind": "prediction", "sigma": 1.0})
     assert caught.value.__notes__ == ["The certification: radii jobs cert_1 --wait"]
+
+
+def test_a_service_that_commands_would_not_find_is_named_with_them(scripted: Scripted) -> None:
+    job = {"id": "cert_1", "state": "running", "ended": False}
+    client, _ = scripted(ok(job), ok(job), url="http://elsewhere.test/")
+    with pytest.raises(TimeoutError) as caught:
+        client.wait("cert_1", timeout=0.01)
+    assert caught.value.__notes__ == ["The certification: radii jobs cert_1 --wait --url http://elsewhere.test"]
+
+
+def test_numbers_that_json_has_not_are_refused_before_anything_is_sent(scripted: Scripted) -> None:
+    client, script = scripted()
+    with pytest.raises(ValueError, match="NaN or infinity: all numbers must be finite"):
+        client.predict("mdl_1", [[float("nan")]], {"kind": "prediction", "sigma": 1.0})
+    assert not script.requests
+
+
+@pytest.mark.parametrize("url", ["localhost:8000", "127.0.0.1", "htp://radii.test"])
+def test_a_url_without_its_scheme_is_refused_before_anything_is_sent(url: str) -> None:
+    with pytest.raises(ValueError, match=r"RADII_URL.* give http://"):
+        Client(url, "key")
 
 
 def test_a_list_goes_on_to_the_next_page(scripted: Scripted) -> None:
