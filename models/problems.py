@@ -16,7 +16,7 @@ class Problem(Enum):
     REPEATED_PARAMETER = ("repeated-parameter", 400, "A query parameter is there more than once", "Give it once: of several values one would be ignored.")
     NOT_ACCEPTABLE = ("not-acceptable", 406, "Accept excludes every type that this call answers", "Leave Accept out, or name a type that `detail` lists without q=0.")
     UNSUPPORTED_ENCODING = ("unsupported-encoding", 415, "The body is compressed", "Send it as it is, without Content-Encoding (curl: gunzip the file first, and leave that header out).")
-    UNAUTHENTICATED = ("unauthenticated", 401, "No valid API key", "Send `Authorization: Bearer KEY`. `radii up` writes the first key to DATA_DIR/api-key. If that one was revoked: delete the file and start the service again.")
+    UNAUTHENTICATED = ("unauthenticated", 401, "No valid API key", "Send `Authorization: Bearer KEY`; commands take KEY from RADII_API_KEY, else from the file api-key in RADII_DATA_DIR, which `radii up` writes. If that key was revoked: delete the file and start the service again.")
     LAST_KEY = ("last-key", 409, "This is the last valid API key", "Create another first: POST /v1/keys, or `radii keys create NAME`. Should all be lost: delete DATA_DIR/api-key and start the service again, which writes a new one there.")
     NOT_FOUND = ("not-found", 404, "Nothing here", "Check the id and the path.")
     METHOD_NOT_ALLOWED = ("method-not-allowed", 405, "This path does not answer that method", "See /docs for the calls there are.")

@@ -39,6 +39,7 @@ def print_problem(problem: ProblemError) -> None:
     for name in ("obstacles", "reasons", "errors"):
         rows = problem.document.get(name)
         if is_table(rows):
+            err.print(f"[bold]{name}[/]")  # which the remedy may speak of
             err.print(table_of(rows))
     if problem.remedy:
         err.print(f"[bold]What to do:[/] {plain(problem.remedy)}", soft_wrap=True)

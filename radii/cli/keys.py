@@ -46,7 +46,7 @@ def create(
     if as_json:
         return print_json(key)
     typer.echo(key["key"])
-    return err.print(f"The key {key['id']}. Keep the text: it is shown this once. To use it: RADII_API_KEY=...")
+    return err.print(f"This is {key['id']}. Keep the text: it is shown this once. To use it: RADII_API_KEY=...")
 
 
 @app.command()

@@ -67,7 +67,9 @@ def print_list(documents: list[Json]) -> None:
     """One row a resource."""
     table = Table(Column("id", no_wrap=True), "state", "what", "created", box=None, header_style="bold", padding=(0, 1))
     for document in documents:
-        table.add_row(document["id"], _state(document), plain(_what(document)), document["created_at"][:19])
+        table.add_row(
+            document["id"], _state(document), plain(_what(document)), document["created_at"][:16].replace("T", " ")
+        )
     out.print(table)
 
 
