@@ -1,6 +1,7 @@
 """Uploads: raw bytes, streamed to disk, hashed and counted; never parsed here."""
 
 import re
+import resource
 from base64 import b64decode
 from collections.abc import AsyncIterator
 from datetime import datetime
@@ -51,8 +52,7 @@ class UploadOut(BaseModel):
 )
 async def create(request: Request, service: InService) -> UploadOut:
     """Send the file as the raw request body, e.g. `curl --data-binary @model.onnx`."""
-    limit = service.settings.max_upload_bytes
-    too_large = Refusal(Problem.UPLOAD_TOO_LARGE, f"an upload has at most {limit} bytes here")
+    limit, too_large = _limit(service)
     declared = int(request.headers.get("content-length", "0"))
     if declared > limit:
         raise too_large
@@ -64,6 +64,18 @@ async def create(request: Request, service: InService) -> UploadOut:
     except DigestMismatch as mismatch:
         raise Refusal(Problem.DIGEST_MISMATCH, str(mismatch)) from None
     return await run_in_threadpool(_noted, service, sha256, size)
+
+
+def _limit(service: Service) -> tuple[int, Refusal]:
+    """The largest upload in bytes, and what is said of a larger one."""
+    own, inherited = service.settings.max_upload_bytes, resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    if inherited == resource.RLIM_INFINITY or inherited >= own:
+        return own, Refusal(Problem.UPLOAD_TOO_LARGE, f"an upload has at most {own} bytes here")
+    return inherited, Refusal(
+        Problem.UPLOAD_TOO_LARGE,
+        f"no file of the service may be larger than {inherited} bytes: it was started under that limit (ulimit -f)",
+        remedy="Send less, or start the service without that limit (ulimit -f unlimited).",
+    )
 
 
 def _noted(service: Service, sha256: str, size: int) -> UploadOut:

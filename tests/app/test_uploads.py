@@ -1,4 +1,5 @@
 import hashlib
+import resource
 from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,6 +51,20 @@ def test_one_byte_too_many_counted_while_streaming(client: Client, settings: Set
 
     problem(client.post("/v1/uploads", content=chunks()), 413, "upload-too-large")
     assert kept(settings) == []
+
+
+def test_a_lower_limit_that_the_service_inherited_is_said(client: Client, settings: Settings) -> None:
+    """The API of these tests runs in this very process."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, before[1]))
+    try:
+        document = problem(client.post("/v1/uploads", content=b"x" * (2**20 + 1)), 413, "upload-too-large")
+        assert kept(settings) == []
+        assert client.post("/v1/uploads", content=b"x" * 2**20).status_code == 201
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "1048576" in document["detail"]
+    assert "ulimit -f" in document["remedy"]
 
 
 def test_content_digest_that_fits(client: Client) -> None:
