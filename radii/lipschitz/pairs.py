@@ -1,5 +1,6 @@
 """A Lipschitz constant for each difference of two logits, where the network ends in a dense layer, or joins them."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -70,5 +71,6 @@ def distances(weight: npt.NDArray[np.floating], factor: float) -> npt.NDArray[np
     for y, row in enumerate(rows):
         norms[y, y:] = norms[y:, y] = np.linalg.norm(rows[y:] - row, axis=1)
     norms += 2.0**-400  # more than the squares of tiny differences can lose by underflow
-    bounds = np.ldexp(norms * up(factor * (1 + gamma(rows.shape[1] + 16))), exponent)
+    mantissa, power = math.frexp(factor)  # a small factor times a small distance must not underflow before it is scaled
+    bounds = np.ldexp(norms * up(mantissa * (1 + gamma(rows.shape[1] + 16))), exponent + power)
     return np.where(labels[:, np.newaxis] == labels, 0.0, np.nextafter(np.nextafter(bounds, np.inf), np.inf))
