@@ -4,21 +4,22 @@ Written against the graph's rules (:mod:`radii.graph.rules`) alone: an operator 
 follows. Every number is an upper bound, rounded up, for the l2 norm on both sides.
 """
 
+from __future__ import annotations
+
 import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from os import PathLike
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from radii.bounds import BoundName
 from radii.files import external_data
-from radii.graph import Graph, Node, Obstacle, Task, left_out, read_network, to_module, undecorated, with_cones
+from radii.graph import Graph, Node, Obstacle, Task, left_out, read_network, undecorated, with_cones
 from radii.graph.rules import Convolution, Dense, Rule
 from radii.lipschitz.chain import Walk
 from radii.lipschitz.compose import SQRT2
@@ -29,6 +30,9 @@ from radii.lipschitz.norms import UnboundedModel, node_norms
 from radii.lipschitz.pairs import MOST_CLASSES, pairwise_constants
 from radii.lipschitz.rounding import Lower, Upper, product_up
 from radii.lipschitz.shortcuts import Search, Shortcut, constants
+
+if TYPE_CHECKING:
+    import torch
 
 GENEROUS_MARGIN = 16.0  # logits: the other class is e^16, ten million, times less likely
 USEFUL_RADIUS = 0.5 / 255  # half a step of an 8-bit pixel, inputs in [0, 1]
@@ -97,6 +101,10 @@ class NetworkBound:
     def logits(self, x: npt.ArrayLike | torch.Tensor) -> torch.Tensor:
         """(N, K) logits of inputs (N, *input_shape), evaluated in float64 on the CPU: those that this is a bound of,
         which the outputs of the file need not be."""
+        import torch  # what runs a network; its bound needs none
+
+        from radii.graph import to_module
+
         with torch.no_grad():
             logits: torch.Tensor = to_module(self.graph, dtype=torch.float64)(
                 torch.as_tensor(x, dtype=torch.float64, device="cpu")

@@ -85,7 +85,7 @@ def test_send_the_body_as_it_is(http: httpx.Client) -> None:
 @obeys(Problem.UNAUTHENTICATED)
 def test_send_the_key_from_the_data_folder(service: Service) -> None:
     document = refused(httpx.get(f"{service.url}/v1/models"), Problem.UNAUTHENTICATED)
-    assert "Authorization: Bearer KEY" in document["remedy"] and "DATA_DIR/api-key" in document["remedy"]
+    assert "Authorization: Bearer KEY" in document["remedy"] and "api-key in RADII_DATA_DIR" in document["remedy"]
     key = (service.data_dir / "api-key").read_text().strip()
     assert httpx.get(f"{service.url}/v1/models", headers={"Authorization": f"Bearer {key}"}).status_code == 200
 

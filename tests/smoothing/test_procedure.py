@@ -66,7 +66,8 @@ def test_decisions_bound_both_sides():
     for share, decision in ((0.8, "certified"), (1.2, "not certified")):
         votes = Votes(0.3, 0.48, 0.2, 0.02)
         row = certify_decision(votes, target_radius=share * exact, n0=100, n=100_000, **SETTINGS)
-        assert (row.prediction, row.decision, row.abstained) == (1, decision, decision != "certified")
+        assert (row.pilot_class, row.decision, row.abstained) == (1, decision, decision != "certified")
+        assert row.prediction == (1 if decision == "certified" else None)
         assert (row.sides, row.p_lower, row.p_upper) == (None, None, None)
         assert row.n == sum(row.counts) < 50_000
 

@@ -77,7 +77,7 @@ def test_a_lower_limit_that_suffices_is_no_obstacle(limits: dict[str, Any], tmp_
         assert (name in said) == (limits is ROOMY)
 
 
-@pytest.mark.parametrize("mib", [300, 500, 700])
+@pytest.mark.parametrize("mib", [300, 420, 540])
 def test_too_little_address_space_is_named(mib: int, tmp_path: Path) -> None:
     """Wherever it ends: in the dynamic linker, in OpenBLAS, in torch."""
     answer, said = run(model(EXAMPLES / "digits.onnx"), tmp_path, RLIMIT_AS=(mib * 2**20, mib * 2**20))
