@@ -63,8 +63,9 @@ def test_the_session_with_curl_on_the_front_page_runs_as_it_stands(tmp_path: Pat
             timeout=300,
         )
     assert (done.returncode, done.stderr) == (0, "")
-    model, dataset, job, results, curve, mine = (part.strip() for part in done.stdout.split("---\n")[:-1])
+    model, dataset, job, results, curve, at_radius, mine = (part.strip() for part in done.stdout.split("---\n")[:-1])
     assert [json.loads(one)["state"] for one in (model, dataset, job, mine)] == ["ready", "ready", "succeeded", "ready"]
     assert all(json.loads(one)["ended"] for one in (model, dataset, job, mine))
     assert len(results.splitlines()) == json.loads(curve)["inputs"] == 50
+    assert json.loads(at_radius)["at"]["radius"] == 0.25
     assert {state for state in TERMINAL if f'"{state}"' not in session} == set()  # it names all of them

@@ -1,5 +1,6 @@
 """What is said when reading an upload meets a limit: which one, whose it is, and how to raise it."""
 
+import errno
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -26,6 +27,14 @@ LIMITS = {
 }
 OPEN_FILES = 64
 
+ERRORS = {errno.EFBIG: "file_bytes", errno.EMFILE: "open_files", errno.ENOMEM: "memory_bytes"}
+# Of torch on the CPU, of onnxruntime, of oneDNN, of the dynamic linker and of threads: none has an exception of its own
+# for it.
+ALLOCATION_FAILED = (
+    *("can't allocate memory", "cannot allocate memory", "bad allocation", "bad_alloc", "could not create a primitive"),
+    *("cannot map", "failed to map", "can't start new thread"),
+)
+
 
 def limits_of(settings: "Settings") -> dict[str, int]:
     """What reading one upload may take."""
@@ -35,6 +44,19 @@ def limits_of(settings: "Settings") -> dict[str, int]:
         "file_bytes": 2 * settings.max_dataset_bytes + 2**20,  # float64 in Fortran order is unpacked as it is
         "open_files": OPEN_FILES,
     }
+
+
+def met(error: BaseException | None) -> str | None:
+    """The limit that an error, or what it came from, tells of."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in ERRORS:
+            return ERRORS[error.errno]
+        said = str(error).lower()
+        # CPython 3.11 loses a MemoryError on the way out of an import: "error return without exception set".
+        if isinstance(error, MemoryError | SystemError) or any(words in said for words in ALLOCATION_FAILED):
+            return "memory_bytes"
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def exceeded(name: str, limits: Mapping[str, int], inherited: Mapping[str, int]) -> Json:

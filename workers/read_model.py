@@ -15,6 +15,7 @@ from radii.graph.difference import difference
 from radii.graph.network import is_canonical
 from radii.runtime import onnxruntime
 from radii.shapes import rearrangement
+from workers.limits import met
 from workers.network import external_data, read_graph
 from workers.rejected import Json, Rejected
 
@@ -194,6 +195,8 @@ def _onnxruntime(data: bytes, external: dict[str, bytes], output: str | None, x:
         fixed = isinstance(source.shape[0], int)
         return alone, alone if fixed else session.run([name], {source.name: x})[0]
     except Exception as error:  # onnxruntime's exceptions have no base of their own
+        if met(error):
+            raise
         raise unsupported(
             f"onnxruntime can't run it: {_shortened(str(error))}", "Export it again, for opset 24 or below"
         ) from None

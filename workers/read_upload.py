@@ -5,7 +5,6 @@ holds ``x.npy`` (float32) and, with labels, ``y.npy`` (int64). A crash leaves no
 exit status EX_TEMPFAIL stands for.
 """
 
-import errno
 import json
 import os
 import sys
@@ -16,15 +15,8 @@ from pathlib import Path
 from models import storage
 from models.problems import Problem
 from workers.confine import confine, die_with_parent, inherited
-from workers.limits import exceeded
+from workers.limits import exceeded, met
 from workers.rejected import Json, Rejected
-
-# Of torch on the CPU, of onnxruntime, of the dynamic linker and of threads: none has an exception of its own for it.
-ALLOCATION_FAILED = (
-    *("can't allocate memory", "cannot allocate memory", "bad allocation", "bad_alloc"),
-    *("cannot map", "failed to map", "can't start new thread"),
-)
-ERRORS = {errno.EFBIG: "file_bytes", errno.EMFILE: "open_files", errno.ENOMEM: "memory_bytes"}
 
 
 def read(order: Json, lower: Mapping[str, int]) -> Json:
@@ -38,24 +30,12 @@ def read(order: Json, lower: Mapping[str, int]) -> Json:
         raise
     except Exception as error:
         traceback.print_exc()
-        name = _limit(error)
+        name = met(error)
         if name is not None:
             return {"problem": exceeded(name, order["limits"], lower)}
         return {
             "problem": Problem.INTERNAL_ERROR.document("Reading the file failed in a way that radii does not know.")
         }
-
-
-def _limit(error: BaseException | None) -> str | None:
-    """The limit that an error, or what it came from, tells of."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in ERRORS:
-            return ERRORS[error.errno]
-        said = str(error).lower()
-        if isinstance(error, MemoryError) or any(words in said for words in ALLOCATION_FAILED):
-            return "memory_bytes"
-        error = error.__cause__ or error.__context__
-    return None
 
 
 def _summary(order: Json) -> Json:

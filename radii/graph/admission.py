@@ -20,6 +20,14 @@ MOST_AXES = 16
 TYPES = (np.float32, np.float64, np.int64, np.bool_)  # of constants
 
 
+def malformed(error: Exception) -> Refusal:
+    """What one of ``MALFORMED`` says of an operator."""
+    if isinstance(error, MemoryError):
+        return Refusal("it takes more memory than this process may use", "Give it more, or use a smaller model")
+    words = f"its inputs and attributes contradict each other ({type(error).__name__})"
+    return Refusal(words, "Export the model again")
+
+
 def admit(operator: Operator, inputs: Sequence[Shape], limits: Limits) -> Shape:
     """The shape a sample that ``operator`` makes of ``inputs``. Raises `Refusal` for anything it must not be."""
     fewest, most = operator.activations
@@ -35,8 +43,7 @@ def admit(operator: Operator, inputs: Sequence[Shape], limits: Limits) -> Shape:
             shape = operator.shape(*inputs)
             entries = prod(shape) + operator.scratch(*inputs)
     except MALFORMED as error:
-        words = f"its inputs and attributes contradict each other ({type(error).__name__})"
-        raise Refusal(words, "Export the model again") from None
+        raise malformed(error) from None
     if entries > limits.activation_elements:
         raise Refusal(
             f"it makes {entries} entries a sample, over the limit of {limits.activation_elements}",

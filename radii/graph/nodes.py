@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from radii.graph.admission import MALFORMED, admit
+from radii.graph.admission import MALFORMED, admit, malformed
 from radii.graph.attributes import ERFC, read_attributes
 from radii.graph.branches import DATA_DEPENDENT, branches, live_nodes
 from radii.graph.call import Activation, Call, Value
@@ -86,12 +86,8 @@ class NodeReader:
         except MissingFile as missing:
             self.missing[missing.name] += 1
         except MALFORMED as error:
-            self.obstacle(
-                f"its inputs and attributes contradict each other ({type(error).__name__})",
-                "Export the model again",
-                index,
-                node,
-            )
+            told = malformed(error)
+            self.obstacle(told.reason, told.remedy, index, node)
 
     def read_branch(self, index: int, node: Any, needed: set[str]) -> None:
         """An If whose condition is known at import: the nodes of the branch it takes, as if they stood in its place."""

@@ -15,7 +15,7 @@ from tests.workers.harness import EXAMPLES
 from tests.workers.test_read_model import slow_network
 from workers.confine import RESOURCES
 from workers.environment import bare_environment
-from workers.limits import LIMITS
+from workers.limits import LIMITS, met
 
 GIB = 2**30
 DIGITS = {"settings": {"input": factories.INPUT, "output": None, "labels": None}, "external_data": {}}
@@ -83,6 +83,22 @@ def test_too_little_address_space_is_named(mib: int, tmp_path: Path) -> None:
     answer, said = run(model(EXAMPLES / "digits.onnx"), tmp_path, RLIMIT_AS=(mib * 2**20, mib * 2**20))
     check(answer, "ulimit -v", mib * 2**20)
     assert str(mib * 2**20) in said
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        SystemError("error return without exception set"),
+        RuntimeError("could not create a primitive"),
+        RuntimeError("Exception during initialization: std::bad_alloc"),
+    ],
+    ids=["python", "an import", "oneDNN", "onnxruntime"],
+)
+def test_what_libraries_say_short_of_memory_is_known(error: Exception) -> None:
+    """Each was seen of them under some ulimit -v between 530 and 650 MiB."""
+    assert met(error) == "memory_bytes"
+    assert met(RuntimeError("shapes do not match")) is None
 
 
 def check(answer: dict[str, Any], shell: str, limit: int) -> None:
