@@ -16,14 +16,15 @@ from app.service import InService, Service
 from app.waiting import Wait, seen
 from models.base import now
 from models.problems import Problem
-from models.repositories import certifications, pages
+from models.repositories import certifications, leases, pages, shards
 from models.states import TERMINAL, IllegalMove, JobState
-from models.tables import Certification
+from models.tables import Certification, Shard
 from radii.methods import Method
 
 router = APIRouter(tags=["certifications"])
 
 INT32 = 2**31 - 1
+MOST_SHARDS = 20  # that a certification lists; it may have as many as inputs
 
 
 class Subset(Input):
@@ -45,6 +46,27 @@ class Progress(BaseModel):
     eta_s: int | None = Field(description="Seconds left at the pace so far; null where there is none yet.")
 
 
+class ShardOut(BaseModel):
+    """What one worker takes at a time: the inputs `start` to `stop - 1` of the subset, counted from 0."""
+
+    id: str
+    state: JobState
+    ended: Ended
+    start: int
+    stop: int
+    attempts: int = Field(description="How often a worker took it up.")
+    worker: str | None = Field(description="Who took it up last: machine/process.")
+    log: str = Field(description="What each line about the last attempt has in the log of that worker.")
+    cause: dict[str, Any] | None = Field(description="How the last attempt that was lost ended: a problem.")
+
+
+class Shards(BaseModel):
+    """Who works on it."""
+
+    states: dict[JobState, int] = Field(description="How many shards are in each state.")
+    items: list[ShardOut] = Field(description=f"Those under way, and one that failed: the first {MOST_SHARDS}.")
+
+
 class CertificationOut(BaseModel):
     """A certification: a job. A terminal state (`succeeded`, `failed`, `cancelled`) never changes."""
 
@@ -58,7 +80,10 @@ class CertificationOut(BaseModel):
     subset: Subset
     progress: Progress
     summary: Summary | None = Field(description="Once it has ended.")
-    problem: dict[str, Any] | None
+    problem: dict[str, Any] | None = Field(
+        description="Why it failed, and where: `shard`, `worker`, `attempts`, and `log`, which lines about it have."
+    )
+    shards: Shards | None = Field(description="Null in lists.")
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
@@ -69,11 +94,27 @@ class CertificationPage(BaseModel):
     next_cursor: str | None
 
 
-def shown(row: Certification) -> CertificationOut:
-    """The representation of ``row``."""
+def shown(row: Certification, session: Session | None = None) -> CertificationOut:
+    """The representation of ``row``; its shards are looked up in ``session``."""
     own = {name: getattr(row, name) for name in CertificationOut.model_fields if hasattr(row, name)}
     subset = Subset(start=row.start, stop=row.stop, step=row.step)
-    return CertificationOut(**own, ended=row.state in TERMINAL, subset=subset, progress=_progress(row))
+    work = None if session is None else _shards(session, row)
+    return CertificationOut(**own, ended=row.state in TERMINAL, subset=subset, progress=_progress(row), shards=work)
+
+
+def _shards(session: Session, row: Certification) -> Shards:
+    states, telling = shards.told(session, row.id, most=MOST_SHARDS)
+    own = [name for name in ShardOut.model_fields if hasattr(Shard, name)]
+    items = [
+        ShardOut(
+            **{name: getattr(shard, name) for name in own if name != "attempts"},
+            ended=shard.state in TERMINAL,
+            attempts=shard.fence,
+            log=leases.log_id(row.id, shard),
+        )
+        for shard in telling
+    ]
+    return Shards(states=states, items=items)
 
 
 def _progress(row: Certification) -> Progress:
@@ -107,7 +148,7 @@ async def show(request: Request, certification_id: str, service: InService, wait
 def _look(service: Service, certification_id: str) -> tuple[CertificationOut, dict[str, str]]:
     with service.database.read() as session:
         row = found(session, certification_id)
-        return shown(row), patience(row)
+        return shown(row, session), patience(row)
 
 
 @router.post(
@@ -124,7 +165,7 @@ def cancel(request: Request, certification_id: str, service: InService) -> Respo
             certifications.cancel(session, row)
         except IllegalMove:
             raise Refusal(Problem.ALREADY_ENDED, f"{row.id} has {_ENDED[row.state]}", state=row.state) from None
-        out = shown(row)
+        out = shown(row, session)
     return represented(request, out, status=202)
 
 

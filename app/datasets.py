@@ -69,7 +69,7 @@ def shown(row: Dataset) -> DatasetOut:
 def create(request: Request, body: DatasetInput, service: InService) -> Response:
     """Intake then reads the file: follow `Location` until `state` is `ready`, or `rejected` with a `problem`."""
     with service.database.write() as session:
-        upload = named_upload(session, body.upload_id, "upload_id")
+        upload = named_upload(session, service.blobs, body.upload_id, "upload_id")
         refuse_other_datasets(service.blobs.path(upload.sha256))
         row, new = intake.add_dataset(session, upload, name=body.name)
         out = shown(row)

@@ -9,12 +9,14 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, StringCo
 from sqlalchemy.orm import Session
 
 from app.architectures import Architecture
-from app.errors import invalid
+from app.errors import Refusal, invalid
 from app.formats import CANONICAL, CANONICAL_WEIGHTS, ONNX, SAFETENSORS, model_format
 from app.parameters import PAGE, Limit, ModelCursor, checked_id, missing
 from app.schema import Ended, Id, Input, Text, represented
 from app.service import NEEDS_ROOM, InService, Service
 from app.waiting import Wait, seen
+from models.blobs import Blobs
+from models.problems import Problem
 from models.repositories import intake, pages, uploads
 from models.states import TERMINAL, IntakeState
 from models.tables import Model, Upload
@@ -176,10 +178,10 @@ def shown(row: Model) -> ModelOut:
 def create(request: Request, body: ModelInput, service: InService) -> Response:
     """Intake then reads the file: follow `Location` until `state` is `ready`, or `rejected` with a `problem`."""
     with service.database.write() as session:
-        upload = named_upload(session, body.upload_id, "upload_id")
+        upload = named_upload(session, service.blobs, body.upload_id, "upload_id")
         _refuse_unfit(body, model_format(service.blobs.path(upload.sha256)))
         external = {
-            name: named_upload(session, upload_id, "external_data", name)
+            name: named_upload(session, service.blobs, upload_id, "external_data", name)
             for name, upload_id in body.external_data.items()
         }
         settings = body.model_dump(include={"input", "output", "labels"})
@@ -234,11 +236,16 @@ def _refuse_unfit(body: ModelInput, kind: str) -> None:
         raise invalid(f"the upload is {kind}: {what}", "external_data")
 
 
-def named_upload(session: Session, upload_id: str, *path: str) -> Upload:
+def named_upload(session: Session, blobs: Blobs, upload_id: str, *path: str) -> Upload:
     """The upload that a body names at ``path``."""
     row = uploads.get(session, upload_id)
     if row is None:
         raise invalid(f"there is no upload {upload_id}", *path)
+    if not blobs.path(row.sha256).is_file():
+        raise Refusal(
+            Problem.FILE_MISSING,
+            f"the file of upload {upload_id} (blobs/{row.sha256[:2]}/{row.sha256} in DATA_DIR) is not there any more",
+        )
     return row
 
 

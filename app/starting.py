@@ -131,7 +131,7 @@ def _look(service: Service, row_id: str) -> tuple[CertificationOut, dict[str, st
     """The certification as it is now, and when to ask again."""
     with service.database.read() as session:
         row = found(session, row_id)
-        out = shown(row)
+        out = shown(row, session)
         if out.ended:
             out = CertificationEnded(**dict(out), results=page(session, row, -1, PAGE))
         return out, patience(row)

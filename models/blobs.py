@@ -6,7 +6,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -23,6 +23,14 @@ class DigestMismatch(Exception):
     """The bytes that arrived are not those that were sent; nothing was kept. Send them again."""
 
 
+class BlobMissing(Exception):
+    """A blob that a row names is not there: somebody removed its file. Send the same bytes again."""
+
+
+class BlobDamaged(Exception):
+    """The bytes of a blob can't be read, or are not those that were kept. Send the same bytes again."""
+
+
 class Blobs:
     """A folder of blobs. Writers fill a draft and link it into place, so a reader never sees half a blob."""
 
@@ -30,12 +38,38 @@ class Blobs:
         self.root = root
         self.drafts = root / "drafts"
         self.drafts.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._whole: dict[Path, tuple[int, int, int]] = {}
 
     def path(self, sha256: str) -> Path:
         """Where the blob ``sha256`` (64 hex digits) lies or would lie."""
         if len(sha256) != 64 or set(sha256) - set("0123456789abcdef"):
             raise ValueError("a blob is named by 64 lower-case hex digits")
         return self.root / sha256[:2] / sha256
+
+    def whole(self, sha256: str, *, alive: Callable[[], None] = lambda: None) -> Path:
+        """Where the blob lies, found to be whole: once in this process, and again if the file changes.
+
+        Hashing takes a second or more a gigabyte; ``alive`` is called meanwhile. Raises ``BlobMissing`` and
+        ``BlobDamaged``.
+        """
+        path = self.path(sha256)
+        try:
+            with path.open("rb") as file:
+                found = os.fstat(file.fileno())
+                state = (found.st_ino, found.st_size, found.st_mtime_ns)
+                if self._whole.get(path) != state:
+                    digest = hashlib.sha256()
+                    while block := file.read(BLOCK):
+                        digest.update(block)
+                        alive()
+                    if digest.hexdigest() != sha256:
+                        raise BlobDamaged(f"its {found.st_size} bytes have the SHA-256 {digest.hexdigest()}")
+                    self._whole[path] = state
+        except FileNotFoundError:
+            raise BlobMissing(sha256) from None
+        except OSError as error:
+            raise BlobDamaged(f"reading it failed: {error.strerror}") from error
+        return path
 
     async def receive(
         self, stream: AsyncIterator[bytes], limit: int, *, expected: str | None = None

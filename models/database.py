@@ -2,18 +2,24 @@
 
 import json
 import re
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
 from models import storage
 from models.bell import Bell, Ring, silent
 
 BELLS = "bells"
+SQLITE_AWAY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN}
+# Connections lost or refused, too many of them, shutting down or starting, and transactions that stood in one another's
+# way.
+POSTGRESQL_AWAY = ("08", "40", "53", "57P")
 NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")  # not behind an odd number of backslashes
 
 
@@ -55,6 +61,17 @@ class Database:
     def close(self) -> None:
         """Give all connections back."""
         self.engine.dispose()
+
+
+def away(error: DBAPIError) -> bool:
+    """Whether an error says that the database can't be reached, or has no time now: the same call may succeed later."""
+    cause = error.orig
+    if (code := getattr(cause, "sqlite_errorcode", None)) is not None:
+        return code & 0xFF in SQLITE_AWAY  # the rest of it is detail
+    state = getattr(cause, "sqlstate", None)
+    if error.connection_invalidated or (state is None and isinstance(error, OperationalError | InterfaceError)):
+        return True
+    return state is not None and state.startswith(POSTGRESQL_AWAY)
 
 
 def json_text(value: object) -> str:

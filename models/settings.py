@@ -69,12 +69,18 @@ class Settings(BaseSettings):
     lease_seconds: float = Field(
         default=15.0, ge=1, description="A worker silent for this long has lost its work to the next one."
     )
+    stall_seconds: float = Field(
+        default=300.0,
+        ge=2,
+        description="A computing process that for this long ends no step, nor uses the CPU where it computes on it, "
+        "hangs: it is ended, and the attempt has failed (stalled).",
+    )
     sweep_seconds: float = Field(default=2.0, gt=0, description="How often work without a worker is looked for.")
     max_attempts: int = Field(
         default=3,
         ge=1,
         le=100,
-        description="Attempts without progress after which work has failed (worker-lost).",
+        description="Attempts without progress after which work has failed, with the cause of the last one.",
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="Least severe log line."

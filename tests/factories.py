@@ -21,8 +21,10 @@ def validating_model(session: Session, *, content: bytes = b"model", **settings:
     return intake.add_model(session, upload(session, content), name="digits", settings=settings, external={})[0]
 
 
-def ready_model(session: Session, *, content: bytes = b"model", **summary: Any) -> Model:
-    model = validating_model(session, content=content)
+def ready_model(
+    session: Session, *, content: bytes = b"model", settings: dict[str, Any] | None = None, **summary: Any
+) -> Model:
+    model = validating_model(session, content=content, **(settings or {}))
     summary = {
         "digest": "d" * 64,
         "input_shape": [1, 8, 8],

@@ -1,15 +1,24 @@
 """A warm runner as its supervisor sees it: a process, an inbox of what it says, and a way to end it."""
 
 import json
+import logging
 import os
+import signal
 import subprocess
 import sys
 import threading
+import time
 from queue import SimpleQueue
 
 from models.base import Json
+from workers.causes import End, ended
 from workers.desk import Inbox
 from workers.environment import ALLOCATOR, ARITHMETIC, DEVICE_PREFIXES, bare_environment, compiler
+
+log = logging.getLogger(__name__)
+
+
+END_SECONDS = 10.0  # that the kernel has for ending a process, and for giving its memory back
 
 
 class Ended:
@@ -39,7 +48,11 @@ class Runner:
             for line in stream:
                 if not line.endswith(b"\n"):
                     break  # it died in the middle of a word
-                self.inbox.put(json.loads(line))
+                try:
+                    self.inbox.put(json.loads(line))
+                except ValueError:
+                    log.error("its runner does not make sense: %r", line[:100])
+                    break
         self.inbox.put(Ended)
 
     def send(self, order: Json) -> None:
@@ -55,7 +68,15 @@ class Runner:
         """Whether it has ended, of its own will or not."""
         return self.process.poll() is not None
 
-    def kill(self) -> int:
-        """End it now; its exit status."""
-        self.process.kill()
-        return self.process.wait()
+    def kill(self) -> End:
+        """End it now, if it has not ended; how it ended. One that the kernel does not let go is left behind."""
+        if self.process.returncode is not None:
+            return End(self.process.returncode)
+        os.kill(self.process.pid, signal.SIGKILL)  # not by Popen, which may forget how it ended
+        deadline = time.monotonic() + END_SECONDS
+        while (end := ended(self.process.pid)) is None:
+            if time.monotonic() > deadline:
+                return End(None)
+            time.sleep(0.01)
+        self.process.returncode = end.status  # nobody else may wait for it any more
+        return end

@@ -2,23 +2,30 @@
 
 import logging
 import os
+import traceback
 from collections.abc import Sequence
 
 import torch
 
 from models.problems import Problem
 from radii.graph import Obstacle, UnsupportedModel
+from radii.graph.ir import Node
+from radii.graph.module import GraphModule
 from radii.lipschitz import UnboundedModel
 from radii.methods import Lipschitz, Splitting, parse_method
 from radii.smoothing import Noise
 from radii.smoothing.noise.selftest import BrokenNoise, check_noise
 from workers.bounding import bound
+from workers.causes import first_line, problem_of
 from workers.execution import Ask, ImpreciseNetwork
+from workers.heartbeat import phase, phase_of
 from workers.prepared import Emit, Json, Prepared, device, read_model
 from workers.smoothing import smooth
 from workers.splitting import split
 
 log = logging.getLogger(__name__)
+
+LOADING = "loading the model"
 
 
 class Bench:
@@ -44,13 +51,17 @@ class Bench:
         """
         try:
             method = parse_method(order["method"])
-            prepared = self._prepare(order)
+            with phase(LOADING):
+                prepared = self._prepare(order)
             if isinstance(method, Lipschitz):
-                bound(method, prepared, order, emit)
+                with phase("computing margins"):
+                    bound(method, prepared, order, emit)
             elif isinstance(method, Splitting):
-                split(method, prepared, order, emit)
+                with phase("evaluating the network", prepared.device):
+                    split(method, prepared, order, emit)
             else:
-                smooth(method, prepared, order, emit, ask, self._test, self._together)
+                with phase("sampling", prepared.device):
+                    smooth(method, prepared, order, emit, ask, self._test, self._together)
         except (UnsupportedModel, UnboundedModel) as error:
             detail = f"{method.kind} does not apply to this model."
             return Problem.METHOD_NOT_APPLICABLE.document(detail, reasons=obstacles(error.obstacles))
@@ -63,10 +74,7 @@ class Bench:
             raise  # no order can be worked on here any more; another runner may
         except Exception as error:
             log.exception("failed")
-            if out_of_memory(error):
-                at = f" at batch size {order['batch_size']}" if order["batch_size"] else ""
-                return Problem.OUT_OF_MEMORY.document(f"Memory ran out{at}.")
-            return Problem.INTERNAL_ERROR.document("The computation failed.")
+            return _unforeseen(error, order)
         return None
 
     def _test(self, noise: Noise, device: torch.device) -> None:
@@ -82,6 +90,29 @@ class Bench:
             self._prepared = None  # the former model's memory, before the next one's
             self._prepared = Prepared(key, read_model(order), device(order["device"]))
         return self._prepared
+
+
+def _unforeseen(error: Exception, order: Json) -> Json:
+    """The problem of an error that no method knows."""
+    if out_of_memory(error):
+        at = f" at batch size {order['batch_size']}" if order["batch_size"] else ""
+        return Problem.OUT_OF_MEMORY.document(f"Memory ran out while {phase_of(error)}{at}.")
+    if phase_of(error) == LOADING:
+        return Problem.MODEL_UNREADABLE.document(f"Reading it, a worker met: {first_line(error)}.")
+    if (node := failing_node(error)) is not None:
+        where = f"{node.operator.name} (node {node.label or node.output})"
+        return Problem.NETWORK_FAILED.document(f"While {phase_of(error)}, its {where} raised {first_line(error)}.")
+    return problem_of(error)
+
+
+def failing_node(error: BaseException) -> Node | None:
+    """The node of a network whose operator raised the error, by the frames of its traceback: so a network that runs
+    pays nothing for it."""
+    found = None
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if frame.f_code is GraphModule.forward.__code__:
+            found = frame.f_locals.get("node")
+    return found
 
 
 def obstacles(found: Sequence[Obstacle]) -> list[Json]:

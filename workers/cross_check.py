@@ -11,6 +11,7 @@ from models.base import Json
 from models.cross_check import FAILED
 from radii.attacks import Attack, NotAttackable
 from radii.smoothing import input_digest
+from workers.heartbeat import phase
 
 log = logging.getLogger(__name__)
 
@@ -19,7 +20,8 @@ def attacked(x: npt.NDArray[np.generic], attack: Callable[[], Attack]) -> Json:
     """``distance`` and ``prediction`` of what was found, and whether it contradicts the certificate; or
     ``not_checked``, the reason. A contradiction has its evidence: the adversarial input, in base64."""
     try:
-        found = attack()
+        with phase("attacking what was certified"):
+            found = attack()
     except NotAttackable as error:
         return {"not_checked": str(error)}
     except Exception:

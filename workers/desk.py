@@ -6,23 +6,25 @@ import platform
 import signal
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from models.base import Json
-from models.bell import Ring
+from models.bell import Bell, Ring
 from models.blobs import Blobs
-from models.database import Database
+from models.database import Database, away, ring_after_commit
 from models.problems import Problem
 from models.repositories import intake, leases, shards
 from models.repositories.leases import Claim, LostClaim
 from models.settings import Settings
 from models.storage import StorageFull, room
+from workers.causes import first_line, given_up
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +46,7 @@ class LetGo(Exception):
 Inbox = SimpleQueue[Any]
 T = TypeVar("T")
 
-SPACE_SECONDS = 0.5  # between two looks whether a full disk has space again
+AGAIN_SECONDS = 0.5  # between two looks whether a full disk has space again, or the database is back
 
 
 class Desk:
@@ -65,7 +67,7 @@ class Desk:
         self._inbox.put(None)  # a SimpleQueue may be put to in a signal handler
 
     def claim(self, noun: str, row_id: str) -> Claim | None:
-        """Take the row; None if there is nothing to do about it. One tried too often ends here (worker-lost)."""
+        """Take the row; None if there is nothing to do about it. One whose workers went silent too often ends here."""
         try:
             return self.write(partial(self._claim, noun=noun, row_id=row_id))
         except LetGo:
@@ -76,42 +78,76 @@ class Desk:
         claim = leases.claim(session, noun, row_id, worker=self.name, seconds=settings.lease_seconds)
         if claim is None or claim.attempts <= settings.max_attempts:
             return claim
-        log.error("%s %s: gives up after %d attempts", noun, row_id, settings.max_attempts)
-        detail = f"{settings.max_attempts} attempts in a row ended without progress."
-        GIVE_UP[noun](session, claim, Problem.WORKER_LOST.document(detail))
+        _, cause = leases.attempts(session, claim)
+        nobody_said = Problem.WORKER_LOST.document("Nothing is known of the last attempt.")
+        log.error("[%s] given up after %d attempts", claim.log_id, settings.max_attempts)
+        GIVE_UP[noun](session, claim, given_up(cause or nobody_said, settings.max_attempts))
         return None
 
+    def fail(self, claim: Claim, problem: Json) -> None:
+        """End the row with the problem, and who met it where. Raises ``LostClaim`` and ``LetGo``."""
+        self.write(lambda session: GIVE_UP[claim.noun](session, claim, self._signed(claim, problem)))
+
+    def lost(self, claim: Claim, cause: Json) -> None:
+        """Give the row back for another attempt at once, or end it if this was the last one. Raises ``LostClaim`` and
+        ``LetGo``."""
+        self.write(partial(self._lost, claim=claim, cause=self._signed(claim, cause)))
+
+    def _lost(self, session: Session, claim: Claim, cause: Json) -> None:
+        attempts, _ = leases.attempts(session, claim)
+        if attempts < self.settings.max_attempts:
+            leases.release(session, claim, blameless=False, cause=cause)
+            ring_after_commit(session, Bell(claim.noun, claim.id))
+        else:
+            GIVE_UP[claim.noun](session, claim, given_up(cause, attempts))
+
+    def _signed(self, claim: Claim, problem: Json) -> Json:
+        shard = {"shard": claim.id} if claim.noun == "shard" else {}
+        return problem | shard | {"worker": self.name, "attempts": claim.fence, "log": claim.log_id}
+
     def write(self, change: Callable[[Session], T]) -> T:
-        """What ``change`` returns, committed; on a full disk tried again until there is space. (Leases lapse meanwhile,
-        but nobody can claim either, and the fence decides who comes first.) Raises ``LetGo``, and what ``change`` does.
-        """
+        """What ``change`` returns, committed; while the disk is full or the database away tried until it works.
+        (Leases lapse meanwhile, but the fence decides who comes first.) Raises ``LetGo``, and what ``change`` does."""
+        return self._patiently(self.database.write, change)
+
+    def read(self, look: Callable[[Session], T]) -> T:
+        """What ``look`` returns, as patiently as ``write``."""
+        return self._patiently(self.database.read, look)
+
+    def _patiently(self, opened: Callable[[], AbstractContextManager[Session]], act: Callable[[Session], T]) -> T:
         said = False
         while True:
             try:
-                with self.database.write() as session:
-                    return change(session)
+                with opened() as session:
+                    return act(session)
             except StorageFull as full:
-                if not said:
-                    log.warning("%s; waiting until there is some", full)
-                said = True
-            self.wait(SimpleQueue(), time.monotonic() + SPACE_SECONDS)
+                why = str(full)
+            except DBAPIError as error:
+                if not away(error):
+                    raise
+                why = f"the database does not answer ({first_line(error.orig or error)})"
+            if not said:
+                log.warning("%s; waiting until that is over", why)
+            said = True
+            self.wait(SimpleQueue(), time.monotonic() + AGAIN_SECONDS)
 
     def renew(self, claim: Claim) -> None:
         """Keep the row. Raises ``LostClaim``."""
         self.write(partial(leases.renew, claim=claim, seconds=self.settings.lease_seconds))
 
     def give_back(self, claim: Claim) -> None:
-        """Let anyone take the row at once, and the attempt not count; on a full disk its lease will lapse instead."""
-        with suppress(StorageFull, LostClaim), self.database.write() as session:
+        """Let anyone take the row at once, and the attempt not count; where that can't be written its lease will lapse
+        instead."""
+        with suppress(StorageFull, DBAPIError, LostClaim), self.database.write() as session:
             leases.release(session, claim, blameless=True)
 
     def wait_for_room(self, claim: Claim, folder: Path) -> None:
         """Keep the row until the disk of ``folder`` has more than its reserve. Raises ``LostClaim`` and ``LetGo``."""
-        log.warning("%s %s: waits for space in %s", claim.noun, claim.id, folder)
+        log.warning("waits for space in %s", folder)
         waits = True
         while waits:
             self.renew(claim)
-            self.wait(SimpleQueue(), time.monotonic() + SPACE_SECONDS)
+            self.wait(SimpleQueue(), time.monotonic() + AGAIN_SECONDS)
             waits = not room(folder)
 
     def wait(self, inbox: Inbox, until: float) -> Any:

@@ -15,6 +15,7 @@ from radii.smoothing.executors import START, TORCH, Execution
 from radii.smoothing.sampling import Classifier
 from radii.smoothing.search import SHARE, TOLERANCE, first_line
 from radii.smoothing.steady import steady
+from workers.heartbeat import phase, stepping
 from workers.prepared import Json, Prepared, described, inputs
 
 log = logging.getLogger(__name__)
@@ -86,7 +87,10 @@ class Runs:
     @cached_property
     def _settled(self) -> Execution:
         """Torch instead of what is of another kind of device, or of what may have ended an attempt with its process."""
-        settled = self.order.get("execution") or self.ask(self._proposal())
+        settled = self.order.get("execution")
+        if settled is None:
+            with phase("choosing what runs the samples", self.model.device):
+                settled = self.ask(self._proposal())
         found = Execution(settled["executor"], settled["batch_size"])
         here = executors.executors(self.model.graph, self.model.device, self.dtype)
         trusted = found.executor in here and self.order["attempts"] == 1
@@ -108,7 +112,7 @@ class Runs:
         """Noisy copies (batch, *shape) to logits."""
         if self.dtype != torch.float32 and not self.exact:
             self._compare()
-        return self.rounding(self._running[1])
+        return stepping(self.rounding(self._running[1]))
 
     @property
     def clean(self) -> Classifier:

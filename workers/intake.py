@@ -1,6 +1,5 @@
 """Intake: has a stranger's file read in a sandbox, and writes down what became of it."""
 
-import logging
 import tempfile
 import time
 from functools import partial
@@ -10,57 +9,46 @@ from sqlalchemy.orm import Session
 
 from models import storage
 from models.base import Json
-from models.bell import Bell
 from models.blobs import Blobs
-from models.database import ring_after_commit
 from models.problems import Problem
-from models.repositories import intake, leases
-from models.repositories.leases import Claim, LostClaim, held
+from models.repositories import intake
+from models.repositories.leases import Claim, held
 from models.repositories.shards import external_blobs
 from models.storage import StorageFull
 from models.tables import Dataset, Model
 from workers.child import Ended
-from workers.desk import Desk, LetGo
+from workers.desk import Desk
 from workers.sandbox import Sandbox
-
-log = logging.getLogger(__name__)
+from workers.stored import check_files
 
 TRIES = 2  # of reading what didn't fit: once it may have been somebody else, whose file is gone since
 
 
 def take_in(desk: Desk, claim: Claim) -> None:
-    """Read the upload of the claimed model or data set, and accept or reject it."""
-    try:
-        order = desk.write(partial(_order, claim=claim, desk=desk))
-        desk.write(partial(_end, claim=claim, answer=_answer(desk, claim, order)))
-    except LostClaim:
-        log.info("%s %s: taken over by another worker", claim.noun, claim.id)
-    except (LetGo, SystemExit) as reason:
-        desk.give_back(claim)
-        if isinstance(reason, SystemExit):  # SIGTERM to this very process
-            raise
+    """Read the upload of the claimed model or data set, and accept or reject it. Raises what stops it: ``LostClaim``,
+    ``LetGo``, ``Failed``, ``Lost``, and what nobody foresaw."""
+    files, order = desk.write(partial(_order, claim=claim, desk=desk))
+    check_files(desk, claim, Problem.MODEL_UNREADABLE if claim.noun == "model" else Problem.DATA_UNREADABLE, files)
+    desk.write(partial(_end, claim=claim, answer=_answer(desk, claim, order)))
 
 
-def _end(session: Session, claim: Claim, answer: Json | None) -> None:
+def _end(session: Session, claim: Claim, answer: Json) -> None:
     """Write down what became of the row."""
-    if answer is None:
-        leases.release(session, claim, blameless=False)
-        ring_after_commit(session, Bell(claim.noun, claim.id))
-    elif summary := answer.get("summary"):
+    if summary := answer.get("summary"):
         intake.accept(session, claim, summary)
     else:
         intake.reject(session, claim, answer["problem"])
 
 
-def _answer(desk: Desk, claim: Claim, order: Json) -> Json | None:
-    """What reading the upload came to; None if it crashed. While others fill the disk it waits; what doesn't fit where
-    there is room again is too large."""
+def _answer(desk: Desk, claim: Claim, order: Json) -> Json:
+    """What reading the upload came to. While others fill the disk it waits; what doesn't fit where there is room again
+    is too large. Raises ``Lost`` if it crashed."""
     failures = 0
     while failures < TRIES:
         try:
             with storage.reported(), tempfile.TemporaryDirectory(dir=desk.blobs.drafts) as folder:
                 answer = _read(desk, claim, Path(folder), order)
-                summary = answer and answer.get("summary")
+                summary = answer.get("summary")
                 if summary and claim.noun == "dataset":
                     desk.renew(claim)  # hashing gigabytes takes a while
                     answer = {"summary": _keep(desk.blobs, Path(folder), summary)}
@@ -74,21 +62,24 @@ def _answer(desk: Desk, claim: Claim, order: Json) -> Json | None:
     return {"problem": Problem.STORAGE_FULL.document(detail)}
 
 
-def _order(session: Session, claim: Claim, desk: Desk) -> Json:
-    """What the sandbox is to read. Raises ``LostClaim``."""
+def _order(session: Session, claim: Claim, desk: Desk) -> tuple[dict[str, str], Json]:
+    """The blobs, by what they are called, and what the sandbox is to read. Raises ``LostClaim``."""
     row, path = held(session, claim), desk.blobs.path
+    external: dict[str, str] = {}
     if isinstance(row, Model):
-        external = {name: str(path(sha256)) for name, sha256 in external_blobs(session, row).items()}
-        what: Json = {"settings": row.settings, "external_data": external}
+        external = external_blobs(session, row)
+        beside = {name: str(path(sha256)) for name, sha256 in external.items()}
+        what: Json = {"settings": row.settings, "external_data": beside}
     elif isinstance(row, Dataset):
         what = {"max_dataset_bytes": desk.settings.max_dataset_bytes}
     else:
         raise TypeError(f"{claim.noun} has no intake")
-    return {"noun": claim.noun, "file": str(path(row.upload.sha256)), **what}
+    files = {"the upload": row.upload.sha256} | {f"its {name}": sha256 for name, sha256 in external.items()}
+    return files, {"noun": claim.noun, "file": str(path(row.upload.sha256)), **what}
 
 
-def _read(desk: Desk, claim: Claim, folder: Path, order: Json) -> Json | None:
-    """The sandbox's answer; None if it crashed. Keeps the lease meanwhile."""
+def _read(desk: Desk, claim: Claim, folder: Path, order: Json) -> Json:
+    """The sandbox's answer. Keeps the lease meanwhile. Raises ``Lost`` if it crashed."""
     child = Sandbox(folder, order, desk.settings)
     late = False
     try:

@@ -6,9 +6,9 @@ process has threads and connections that a fork would copy in an unknown state.
 """
 
 import functools
-import logging
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from celery import signals
@@ -18,7 +18,9 @@ from models.bootstrap import WrongSecretError, check_secret
 from models.database import Database
 from models.repositories import leases
 from models.settings import Settings
-from workers.desk import Desk
+from workers import logs
+from workers.attempt import attempt
+from workers.desk import Desk, LetGo
 from workers.intake import take_in
 from workers.supervisor import Supervisor
 from workers.sweeper import Sweeper
@@ -38,18 +40,17 @@ def supervisor() -> Supervisor:
 def answer(noun: str, row_id: str) -> None:
     """Work on the row that the bell is about, after one that a lost worker left (it has waited for longer)."""
     desk = supervisor().desk
-    with desk.database.read() as session:
-        abandoned = leases.abandoned(session, noun)
+    try:
+        abandoned = desk.read(partial(leases.abandoned, noun=noun))
+    except LetGo:
+        return
     for candidate in filter(None, dict.fromkeys((abandoned, row_id))):
         if desk.letting_go:
             return
         claim = desk.claim(noun, candidate)
         if claim is None:
             continue
-        if noun == "shard":
-            supervisor().certify(claim)
-        else:
-            take_in(desk, claim)
+        attempt(desk, claim, supervisor().certify if noun == "shard" else partial(take_in, desk))
 
 
 def _task(noun: str) -> Callable[[str], None]:
@@ -64,7 +65,7 @@ for _noun, (_name, _) in TASKS.items():
 
 
 def _log(**_: Any) -> None:
-    logging.basicConfig(level=SETTINGS.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.configure(SETTINGS.log_level)
 
 
 def _check_secret(**_: Any) -> None:

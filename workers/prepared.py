@@ -14,10 +14,14 @@ from radii.methods import Lipschitz
 from radii.smoothing import executors
 from radii.smoothing.executors import START, Execution
 from radii.smoothing.sampling import Classifier
+from workers.heartbeat import phase
 from workers.network import read_graph
 
 Json = dict[str, Any]
 Emit = Callable[[str, Any], None]
+
+
+CPU = torch.device("cpu")
 
 
 class Prepared:
@@ -61,12 +65,14 @@ class Prepared:
 
     def _built(self, execution: Execution, soft: bool, dtype: torch.dtype) -> Classifier:
         graph = self._logits if soft else self.graph
-        return executors.build(execution.executor, graph, self.device, dtype, batch_size=execution.batch_size)
+        with phase("making ready what runs the samples", CPU):  # which may take minutes of compiling
+            return executors.build(execution.executor, graph, self.device, dtype, batch_size=execution.batch_size)
 
     def bound(self, method: Lipschitz) -> NetworkBound:
         key = (method.bound, method.rtol)
         if key not in self._bounds:
-            self._bounds[key] = network_bound(self.graph, bound=method.bound, rtol=method.rtol)
+            with phase("bounding the network", CPU):
+                self._bounds[key] = network_bound(self.graph, bound=method.bound, rtol=method.rtol)
         return self._bounds[key]
 
 

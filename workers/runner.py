@@ -1,9 +1,10 @@
 """The child that computes: ``python -m workers.runner``. It alone imports torch.
 
 Orders come as JSON lines on stdin, events leave as JSON lines on what was stdout: any number of ``{"chunk": ...}``,
-``{"result": ...}`` and ``{"report": ...}``, then one ``{"done": true}`` or ``{"error": problem}``. Whatever native code
-prints goes to stderr. It stays warm for the next order, leaves when none comes for a while, and dies with its
-supervisor.
+``{"result": ...}`` and ``{"report": ...}``, then one ``{"done": true}`` or ``{"error": problem}``; amid them
+``{"phase": words}`` and, while there is progress, ``{"alive": steps}`` (``workers.heartbeat``). Where it can't go on at
+all, ``{"crash": words}`` is its last. Whatever native code prints goes to stderr. It stays warm for the next order,
+leaves when none comes for a while, and dies with its supervisor.
 """
 
 import json
@@ -14,7 +15,10 @@ import threading
 from queue import Empty, SimpleQueue
 from typing import IO, Any
 
+from workers import logs
+from workers.causes import first_line
 from workers.confine import die_with_parent
+from workers.heartbeat import HEART, Say, phase_of, step
 
 log = logging.getLogger(__name__)
 
@@ -24,16 +28,30 @@ IDLE_SECONDS = 120.0  # then memory, and that of a GPU, goes back; starting agai
 def read_orders(orders: SimpleQueue[Any]) -> None:
     """Take orders until stdin ends: then the supervisor is gone, and with it the reason to go on."""
     for line in sys.stdin.buffer:
+        HEART.working = True
         orders.put(json.loads(line))
     os._exit(0)
 
 
-def serve(orders: SimpleQueue[Any], events: IO[str]) -> None:
+def sayer(events: IO[str]) -> Say:
+    """Says one thing at a time: the thread of the heartbeat speaks, too."""
+    mouth = threading.Lock()
+
+    def say(kind: str, value: Any) -> None:
+        line = json.dumps({kind: value}, allow_nan=False) + "\n"
+        with mouth:
+            events.write(line)
+
+    return say
+
+
+def serve(orders: SimpleQueue[Any], say: Say) -> None:
     """Work on orders until none comes."""
     from workers.compute import Bench  # torch: seconds, in which orders are already read
 
     def emit(kind: str, value: Any) -> None:
-        events.write(json.dumps({kind: value}, allow_nan=False) + "\n")
+        say(kind, value)
+        step()
 
     def ask(proposal: Any) -> Any:
         emit("execution", proposal)
@@ -45,7 +63,10 @@ def serve(orders: SimpleQueue[Any], events: IO[str]) -> None:
             order = orders.get(timeout=IDLE_SECONDS)
         except Empty:
             return
-        problem = bench.work(order, emit, ask)
+        logging.getLogger().setLevel(order["log_level"])
+        with logs.about(order["log"]):
+            problem = bench.work(order, emit, ask)
+        HEART.rest()
         emit(*(("error", problem) if problem else ("done", True)))
 
 
@@ -53,12 +74,17 @@ def main() -> None:
     die_with_parent()
     events = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    logs.configure("INFO")
+    say = sayer(events)
+    HEART.start(say)
     orders: SimpleQueue[Any] = SimpleQueue()
     threading.Thread(target=read_orders, args=(orders,), daemon=True).start()
     try:
-        serve(orders, events)
-    except Exception:
+        serve(orders, say)
+    except Exception as error:
         log.exception("ended")
+        say("phase", phase_of(error))
+        say("crash", first_line(error))
         os._exit(1)  # a GPU whose state is lost may hold up an orderly end; the supervisor tries the order again
 
 

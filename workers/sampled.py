@@ -23,6 +23,7 @@ from radii.smoothing.sampling import Classifier
 from radii.smoothing.simplex import Scoring
 from workers.cross_check import attacked
 from workers.execution import Runs
+from workers.heartbeat import stepping
 from workers.prepared import Emit, Json, Prepared
 
 
@@ -53,13 +54,13 @@ class Sampled:
         # The module is made here, outside inference mode, where it would have no gradients for an attack.
         if self.exact:
             network = self.model.logits
-            return lambda noisy: network(noisy.double())
-        return self.runs.rounding(self.model.network(soft=self.method.soft, dtype=self.runs.dtype))
+            return stepping(lambda noisy: network(noisy.double()))
+        return stepping(self.runs.rounding(self.model.network(soft=self.method.soft, dtype=self.runs.dtype)))
 
     @cached_property
     def logits(self) -> Classifier:
         """The same classifier before an end that hides its margins, a softmax say: for an attack's gradients alone."""
-        return self.classifier if self.exact else self.runs.rounding(self.model.network(soft=True))
+        return self.classifier if self.exact else stepping(self.runs.rounding(self.model.network(soft=True)))
 
     @cached_property
     def call(self) -> Json:

@@ -21,6 +21,7 @@ from models.base import Json
 from models.problems import Problem
 from models.settings import Settings
 from models.storage import StorageFull
+from workers.causes import End, lost
 from workers.child import Ended
 from workers.confine import inherited
 from workers.desk import Inbox
@@ -71,9 +72,9 @@ class Sandbox:
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
-    def answer(self, *, late: bool) -> Json | None:
-        """What it found, ``{"summary": ...}`` or ``{"problem": ...}``; None if it crashed. ``late``: it was killed at
-        its deadline. Raises ``StorageFull``."""
+    def answer(self, *, late: bool) -> Json:
+        """What it found, ``{"summary": ...}`` or ``{"problem": ...}``. ``late``: it was killed at its deadline. Raises
+        ``StorageFull``, and ``Lost`` if it crashed."""
         status = self.process.returncode
         if status == 0:
             with (self.folder / "answer.json").open("rb") as file:
@@ -99,7 +100,7 @@ class Sandbox:
             return {"problem": Problem.INTAKE_LIMIT.document(detail)}
         if "bad_alloc" in said or "memory_bytes" in self.inherited:
             return self._exceeded("memory_bytes")
-        return None
+        raise lost(End(status), "reading the upload")
 
     def _exceeded(self, name: str) -> Json:
         return {"problem": exceeded(name, self.limits, self.inherited)}

@@ -13,6 +13,7 @@ from radii.smoothing import Splitting, chunks
 from radii.smoothing.executors import START, TORCH, Execution
 from radii.smoothing.splitting import count_offsets
 from workers.cross_check import attacked
+from workers.heartbeat import stepping
 from workers.prepared import Emit, Json, Prepared, clean_predictions, inputs, result
 
 STAGE = "split"
@@ -47,6 +48,6 @@ def split(method: methods.Splitting, model: Prepared, order: Json, emit: Emit) -
         detail["seconds"] = time.perf_counter() - started
         if index in order["cross_check"] and found.prediction is not None and steps is not None:
             claim = {"prediction": found.prediction, "steps": steps, "logits": model.network(soft=True)}
-            attack = partial(attack_splitting, model.network(), x, **claim, **call)
+            attack = partial(attack_splitting, stepping(model.network()), x, **claim, **call)
             detail["attack"] = attacked(row, attack)
         emit("result", result(index, ys, found.prediction, found.radius, found.abstained, detail))

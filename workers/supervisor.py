@@ -1,31 +1,30 @@
 """Sees a claimed shard through: a warm runner computes, this process writes down what it says and keeps the lease."""
 
-import logging
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from models import storage
 from models.base import Json
-from models.bell import Bell
-from models.database import ring_after_commit
 from models.problems import Problem
 from models.repositories import leases, shards
-from models.repositories.chunks import ChunkCounts, CountsMismatch, InputResult
-from models.repositories.leases import Claim, LostClaim
+from models.repositories.chunks import ChunkCounts, InputResult
+from models.repositories.leases import Claim
 from models.repositories.recall import Asked, finish_known, recall, untouched
 from models.repositories.shards import Network, WorkOrder
 from models.storage import StorageFull
 from workers.asked import asked_of
+from workers.causes import Failed, lost, stalled
 from workers.child import Ended, Runner
 from workers.desk import Desk, LetGo
 from workers.environment import TEMPORARY
-
-log = logging.getLogger(__name__)
+from workers.heartbeat import STARTING
+from workers.stored import check_files, files_of
 
 WRITE_SECONDS = 0.5  # a crash loses at most this much counting, and a transaction costs a percent of it
 AHEAD = 200  # inputs, about, of which it is looked up at once whether they need computing
@@ -42,33 +41,34 @@ class Supervisor:
         self.runner: Runner | None = None
 
     def certify(self, claim: Claim) -> None:
-        """Compute the claimed shard to its end, or as far as it goes. Never leaves a runner busy behind."""
+        """Compute the claimed shard to its end. Never leaves a runner busy behind. Raises what stops it: ``LostClaim``,
+        ``LetGo``, ``Failed``, ``Lost``, and what nobody foresaw."""
         if self.runner is not None and self.runner.gone():
             self.runner = None
-        try:
-            order = self.desk.write(partial(shards.begin, claim=claim))
-            asked = asked_of(order, order.indices, self.desk.blobs)
-            if not self._recall(order, claim, asked):
-                return
-            if asked.streams is not None:
-                order.chunks.extend(self.desk.write(partial(shards.reuse, claim=claim, streams=asked.streams)))
-            runner, self.runner = self.runner or self._start(claim), None
-        except LostClaim:
+        order = self.desk.write(partial(shards.begin, claim=claim))
+        self._check(order, claim)
+        asked = asked_of(order, order.indices, self.desk.blobs)
+        if not self._recall(order, claim, asked):
             return
-        except LetGo:  # while it waited for space on a full disk
-            self.desk.give_back(claim)
-            return
+        if asked.streams is not None:
+            order.chunks.extend(self.desk.write(partial(shards.reuse, claim=claim, streams=asked.streams)))
+        runner, self.runner = self.runner or self._start(claim), None
         try:
             runner.send(self._letter(order, claim))
-            if _Watch(self.desk, claim, runner, asked).follow() is shards.finish:
-                self.runner = runner  # warm for the next
-        except LostClaim:
-            log.info("shard %s: cancelled, or taken over by another worker", claim.id)
-        except LetGo:
-            log.info("shard %s: given back", claim.id)
+            _Watch(self.desk, claim, runner, asked).follow()
+            self.runner = runner  # warm for the next
         finally:
             if self.runner is None:
                 runner.kill()
+
+    def _check(self, order: WorkOrder, claim: Claim) -> None:
+        """All that the order names is there and whole. Raises ``Failed``."""
+        arrays = {"the prepared inputs": order.x_blob} | ({"the prepared labels": order.y_blob} if order.y_blob else {})
+        networks = files_of(order.model, "the model")
+        if order.denoiser is not None:
+            networks |= files_of(order.denoiser, "the denoiser")
+        check_files(self.desk, claim, Problem.DATA_UNREADABLE, arrays)
+        check_files(self.desk, claim, Problem.MODEL_UNREADABLE, networks)
 
     def _start(self, claim: Claim) -> Runner:
         """A runner, once there is space for its folder."""
@@ -83,25 +83,18 @@ class Supervisor:
         """Answer what is known of these very questions, without a runner; whether there is anything left to do. If not,
         nor of what nobody has begun of the certification, that ends with it."""
         indices, order.indices[:] = list(order.indices), []
-        try:
-            for start in range(0, max(1, len(indices)), WRITE_EVENTS):
-                part = indices[start : start + WRITE_EVENTS]
-                last = start + len(part) == len(indices) and not order.indices
-                order.indices.extend(
-                    self.desk.write(partial(self._recalled, claim=claim, part=part, asked=asked, last=last))
-                )
-            while not order.indices:
-                with self.desk.database.read() as session:
-                    more = untouched(session, order.certification_id, inputs=AHEAD)
-                also = asked_of(order, [index for shard in more.values() for index in shard], self.desk.blobs)
-                known = partial(finish_known, certification_id=order.certification_id, shard_ids=list(more), asked=also)
-                if not more or self.desk.write(known) < len(more):
-                    return False
-        except CountsMismatch as error:
-            log.exception("shard %s", claim.id)
-            problem = Problem.COUNTS_MISMATCH.document(f"{error}.")
-            self.desk.write(partial(shards.fail, claim=claim, problem=problem))
-            return False
+        for start in range(0, max(1, len(indices)), WRITE_EVENTS):
+            part = indices[start : start + WRITE_EVENTS]
+            last = start + len(part) == len(indices) and not order.indices
+            order.indices.extend(
+                self.desk.write(partial(self._recalled, claim=claim, part=part, asked=asked, last=last))
+            )
+        while not order.indices:
+            more = self.desk.read(partial(untouched, certification_id=order.certification_id, inputs=AHEAD))
+            also = asked_of(order, [index for shard in more.values() for index in shard], self.desk.blobs)
+            known = partial(finish_known, certification_id=order.certification_id, shard_ids=list(more), asked=also)
+            if not more or self.desk.write(known) < len(more):
+                return False
         return True
 
     def _recalled(self, session: Session, claim: Claim, part: Sequence[int], asked: Asked, last: bool) -> list[int]:
@@ -132,6 +125,8 @@ class Supervisor:
             "executions": order.executions,
             "attempts": claim.attempts,
             "device": self.desk.settings.device,
+            "log": claim.log_id,
+            "log_level": self.desk.settings.log_level,
         }
 
     def _network(self, network: Network) -> Json:
@@ -156,24 +151,36 @@ class _Watch:
         self.results: list[InputResult] = []
         self.report: Json | None = None
         self.written = time.monotonic()
+        self.silent = 0.0  # seconds of listening
+        self.phase = STARTING
+        self.last_words: str | None = None
 
-    def follow(self) -> Last:
-        """Until the shard ends here, one way or another; which way. Raises ``LostClaim``, and ``LetGo`` or
-        ``SystemExit`` (SIGTERM to this very process) after giving the shard back."""
+    def follow(self) -> None:
+        """Until the shard has succeeded. What was counted by then is kept, whatever ends it: ``LostClaim``, ``LetGo``,
+        ``SystemExit`` (SIGTERM to this very process), ``Failed`` or ``Lost``."""
         try:
-            return self._follow()
+            while not self._hear(self._next()):
+                if time.monotonic() >= self._due() or self._pending() >= WRITE_EVENTS:
+                    self._write()
+            self._write(last=shards.finish)
         except (LetGo, SystemExit):
-            with suppress(StorageFull), self.desk.database.write() as session:  # a shutdown waits for no space
-                self._record(session, partial(leases.release, blameless=True))
+            with suppress(StorageFull, DBAPIError), self.desk.database.write() as session:  # a shutdown does not wait
+                self._record(session)
+            raise
+        except Failed:
+            self._write()
             raise
 
-    def _follow(self) -> Last:
-        last: Last | None = None
-        while last is None:
-            last = self._hear(self.desk.wait(self.runner.inbox, self._due()))
-            if last or time.monotonic() >= self._due() or self._pending() >= WRITE_EVENTS:
-                last = self._write(last)
-        return last
+    def _next(self) -> object:
+        """The next thing from the inbox, None at the moment when something is due. Raises ``Lost`` for a runner that
+        hangs; time counts while it is listened to, since it waits, too, for a disk that is full."""
+        before, due = time.monotonic(), self._due()
+        thing = self.desk.wait(self.runner.inbox, due)
+        passed = min(time.monotonic(), max(before, due)) - before  # not what this process slept through
+        self.silent = self.silent + passed if thing is None else 0.0
+        if self.silent > self.desk.settings.stall_seconds:
+            raise stalled(self.runner.kill(), self.phase, self.silent)
+        return thing
 
     def _due(self) -> float:
         seconds = self.desk.settings.lease_seconds / 3
@@ -182,8 +189,8 @@ class _Watch:
     def _pending(self) -> int:
         return len(self.chunks) + len(self.results) + (self.report is not None)
 
-    def _hear(self, thing: object) -> Last | None:
-        """Take in one thing from the inbox; how the shard ends, if with that it does."""
+    def _hear(self, thing: object) -> bool:
+        """Take in one thing from the inbox; whether the runner is done. Raises ``Failed`` and ``Lost``."""
         match thing:
             case {"chunk": chunk}:
                 self.chunks.append(ChunkCounts(**chunk))
@@ -193,27 +200,24 @@ class _Watch:
                 self.runner.send(self.desk.write(partial(shards.settle, claim=self.claim, proposal=proposal)))
             case {"report": report}:
                 self.report = report
+            case {"phase": phase}:
+                self.phase = str(phase)
+            case {"crash": said}:
+                self.last_words = str(said)
             case {"done": _}:
-                return shards.finish
+                return True
             case {"error": problem}:
-                return partial(shards.fail, problem=problem)
+                raise Failed(problem)
             case _ if thing is Ended:
-                log.error("shard %s: its runner ended with status %s", self.claim.id, self.runner.kill())
-                return _retry
-        return None
+                raise lost(self.runner.kill(), self.phase, self.last_words)
+        return False
 
-    def _write(self, last: Last | None) -> Last | None:
-        """Everything gathered, the lease, and how the shard ends, in one transaction; how it ended."""
-        try:
-            self.desk.write(partial(self._record, last=last))
-        except CountsMismatch as error:
-            log.exception("shard %s", self.claim.id)
-            last = partial(shards.fail, problem=Problem.COUNTS_MISMATCH.document(f"{error}."))
-            self.desk.write(partial(last, claim=self.claim))
+    def _write(self, last: Last | None = None) -> None:
+        """Everything gathered, the lease, and how the shard ends, in one transaction."""
+        self.desk.write(partial(self._record, last=last))
         self.chunks, self.results, self.report, self.written = [], [], None, time.monotonic()
-        return last
 
-    def _record(self, session: Session, last: Last | None) -> None:
+    def _record(self, session: Session, last: Last | None = None) -> None:
         seconds = self.desk.settings.lease_seconds
         if self._pending():
             shards.record(
@@ -230,9 +234,3 @@ class _Watch:
             leases.renew(session, self.claim, seconds=seconds)
         if last:
             last(session, self.claim)
-
-
-def _retry(session: Session, claim: Claim) -> None:
-    """Give the shard back after a crash: the attempt counts, and the next one starts at once."""
-    leases.release(session, claim, blameless=False)
-    ring_after_commit(session, Bell(claim.noun, claim.id))

@@ -101,4 +101,10 @@ def _end(
     row.state = IntakeState(guard(row.state, state))
     row.summary, row.problem, row.finished_at, row.lease_expires_at = summary, problem, now(), None
     if state is IntakeState.REJECTED:  # the same bytes may be fine tomorrow: a limit raised, an operator learnt
+        distrust(row)
+
+
+def distrust(row: Model | Dataset) -> None:
+    """Have the same bytes taken in anew when they are sent again."""
+    if not row.fingerprint.endswith(row.id):
         row.fingerprint = f"{row.fingerprint}:{row.id}"

@@ -7,13 +7,14 @@ fence is not the row's is refused (``LostClaim``). Clocks of worker machines sho
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from enum import StrEnum
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from sqlalchemy import ColumnElement, case, or_, select, update
 from sqlalchemy.orm import Session
 
-from models.base import now
+from models.base import Json, now
 from models.bell import Bell
+from models.problems import Problem
 from models.states import IntakeState, JobState
 from models.tables import Dataset, Model, Shard
 
@@ -32,6 +33,27 @@ class Claim(NamedTuple):
     id: str
     fence: int
     attempts: int  # claims since the last progress, this one included
+    job: str  # what a user knows the row by: of a shard its certification
+
+    @property
+    def log_id(self) -> str:
+        """What each log line of this attempt has: ``cert_.../shd_.../3``, the third claim."""
+        return log_id(self.job, self)
+
+
+class Claimed(Protocol):
+    """A row, or a claim of one."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def fence(self) -> int: ...
+
+
+def log_id(job: str, claimed: Claimed) -> str:
+    """What the log calls the last attempt at a row of that job."""
+    return "/".join((*dict.fromkeys((job, claimed.id)), str(claimed.fence)))
 
 
 class LostClaim(Exception):
@@ -48,6 +70,20 @@ def _open(noun: str, row_id: str | None = None) -> list[ColumnElement[bool]]:
 def claim(session: Session, noun: str, row_id: str, *, worker: str, seconds: float) -> Claim | None:
     """Take the row for ``seconds``, in one conditional UPDATE; None if it has ended or another worker has it."""
     table, _ = NOUNS[noun]
+    job = Shard.certification_id if table is Shard else table.id
+    asked = select(table.id, table.fence, table.worker, table.lease_expires_at, job.label("job")).where(
+        *_open(noun, row_id)
+    )
+    before = session.execute(asked).one_or_none()
+    if before is None:
+        return None
+    silent: dict[str, Json] = {}
+    if before.lease_expires_at is not None:  # nobody gave it back
+        detail = (
+            f"The worker {before.worker} went silent: it was killed, or its machine or its way to the database is gone."
+        )
+        said = {"worker": before.worker, "attempts": before.fence, "log": log_id(before.job, before)}
+        silent["cause"] = Problem.WORKER_LOST.document(detail, **said)
     statement = (
         update(table)
         .where(*_open(noun, row_id))
@@ -56,11 +92,12 @@ def claim(session: Session, noun: str, row_id: str, *, worker: str, seconds: flo
             attempts=table.attempts + 1,
             lease_expires_at=now() + timedelta(seconds=seconds),
             worker=worker,
+            **silent,
         )
         .returning(table.fence, table.attempts)
     )
     taken = session.execute(statement).one_or_none()
-    return None if taken is None else Claim(noun, row_id, taken.fence, taken.attempts)
+    return None if taken is None else Claim(noun, row_id, taken.fence, taken.attempts, before.job)
 
 
 def renew(session: Session, claim: Claim, *, seconds: float) -> None:
@@ -68,11 +105,19 @@ def renew(session: Session, claim: Claim, *, seconds: float) -> None:
     _write(session, claim, lease_expires_at=now() + timedelta(seconds=seconds))
 
 
-def release(session: Session, claim: Claim, *, blameless: bool) -> None:
-    """Give the row back for anyone to take at once. ``blameless`` (a shutdown): the attempt does not count."""
+def release(session: Session, claim: Claim, *, blameless: bool, cause: Json | None = None) -> None:
+    """Give the row back for anyone to take at once. ``blameless`` (a shutdown): the attempt does not count. ``cause``:
+    how it was lost."""
     table, _ = NOUNS[claim.noun]
     attempts = case((table.attempts > 0, table.attempts - 1), else_=0) if blameless else table.attempts
-    _write(session, claim, lease_expires_at=None, attempts=attempts)
+    _write(session, claim, lease_expires_at=None, attempts=attempts, **({} if cause is None else {"cause": cause}))
+
+
+def attempts(session: Session, claim: Claim) -> tuple[int, Json | None]:
+    """Claims of the row since its last progress, and how the last one that was lost ended."""
+    table, _ = NOUNS[claim.noun]
+    row = session.execute(select(table.attempts, table.cause).where(table.id == claim.id)).one()
+    return row.attempts, row.cause
 
 
 def held(session: Session, claim: Claim) -> Row:

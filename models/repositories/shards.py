@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session, lazyload
 
 from models import cross_check
 from models.base import Json, now
-from models.repositories import answers, certifications, ledger, reports
+from models.problems import Problem
+from models.repositories import answers, certifications, intake, ledger, reports
 from models.repositories.answers import Question
 from models.repositories.chunks import ChunkCounts, CountsMismatch, InputResult, add_chunks, add_result
 from models.repositories.leases import Claim, LostClaim, held
@@ -24,6 +25,9 @@ from models.tables.chunk import REUSED
 
 Counts = list[int]
 RECENT = 20  # certifications of a network that are asked what runs it
+UNREADABLE = {
+    f"/problems/{problem.slug}" for problem in (Problem.DATA_UNREADABLE, Problem.MODEL_UNREADABLE, Problem.FILE_MISSING)
+}
 
 
 @dataclass(frozen=True)
@@ -199,13 +203,27 @@ def finish(session: Session, claim: Claim) -> None:
 
 
 def fail(session: Session, claim: Claim, problem: Json) -> None:
-    """End the claimed shard's certification as failed. Raises ``LostClaim``."""
+    """End the claimed shard's certification as failed. Whose stored files can't be read is read anew when it is sent
+    again. Raises ``LostClaim``."""
     certification, shard = _locked(session, claim)
     if shard.state is JobState.QUEUED:
         shard.state = JobState(guard(shard.state, JobState.RUNNING))
     shard.state = JobState(guard(shard.state, JobState.FAILED))
     shard.lease_expires_at = None
     certifications.fail(session, certification, problem)
+    if problem.get("type") in UNREADABLE:
+        for row in (certification.model, certification.denoiser, certification.dataset):
+            if row is not None:
+                intake.distrust(row)
+
+
+def told(session: Session, certification_id: str, *, most: int) -> tuple[dict[JobState, int], Sequence[Shard]]:
+    """How many shards of a certification are in each state; and those under way, or that failed, ``most`` of them."""
+    of_this = Shard.certification_id == certification_id
+    counts = session.execute(select(Shard.state, func.count()).where(of_this).group_by(Shard.state)).all()
+    tell = Shard.state.in_((JobState.RUNNING, JobState.FAILED))
+    found = select(Shard).where(of_this, tell).order_by(Shard.start).limit(most).options(lazyload(Shard.certification))
+    return {row[0]: row[1] for row in counts}, session.scalars(found).all()
 
 
 def _locked(session: Session, claim: Claim) -> tuple[Certification, Shard]:

@@ -11,10 +11,13 @@ class Shard(Leased, Base):
     """A range of a certification's inputs: what one worker takes at a time."""
 
     __tablename__ = "shards"
-    __table_args__ = (Index("ix_shards_state", "state", "lease_expires_at"),)
+    __table_args__ = (
+        Index("ix_shards_state", "state", "lease_expires_at"),
+        Index("ix_shards_certification_id", "certification_id", "state"),  # there may be 100,000 of one
+    )
 
     id: Mapped[str] = mapped_column(primary_key=True)
-    certification_id: Mapped[str] = mapped_column(ForeignKey("certifications.id", ondelete="CASCADE"), index=True)
+    certification_id: Mapped[str] = mapped_column(ForeignKey("certifications.id", ondelete="CASCADE"))
     # Positions start .. stop-1 in the certification's range of indices.
     start: Mapped[int]
     stop: Mapped[int]

@@ -15,6 +15,9 @@ out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
 
+WHERE = ("shard", "worker", "attempts", "log")  # what a problem that a worker met says of that
+
+
 def plain(text: str) -> str:
     """Text for rich markup. What came over the network must not move the cursor, nor colour anything."""
     return escape("".join(letter if letter.isprintable() or letter == "\n" else "\ufffd" for letter in text))
@@ -32,7 +35,7 @@ def print_json(document: Any) -> None:
 
 
 def print_problem(problem: ProblemError) -> None:
-    """Title, detail and remedy, then what else the problem lists: obstacles, reasons, errors."""
+    """Title, detail and remedy, what else the problem lists (obstacles, reasons, errors), and where it was met."""
     err.print(f"[bold red]{plain(problem.title)}[/]", soft_wrap=True)
     if problem.detail:
         err.print(plain(problem.detail), soft_wrap=True)
@@ -43,6 +46,8 @@ def print_problem(problem: ProblemError) -> None:
             err.print(table_of(rows))
     if problem.remedy:
         err.print(f"[bold]What to do:[/] {plain(problem.remedy)}", soft_wrap=True)
+    if where := [f"{name} {problem.document[name]}" for name in WHERE if name in problem.document]:
+        err.print(f"[bold]Where:[/] {plain(', '.join(where))}", soft_wrap=True)
 
 
 def is_table(value: Any) -> TypeGuard[list[dict[str, Any]]]:

@@ -45,10 +45,16 @@ def job(job_id: str, *, wait: bool, cancel: bool, url: str | None, as_json: bool
             print_json(document)
             return
         if document["state"] == "succeeded":
-            _show({key: value for key, value in document.items() if key not in ("method", "progress", "summary")})
+            _show(
+                {
+                    key: value
+                    for key, value in document.items()
+                    if key not in ("method", "progress", "summary", "shards")
+                }
+            )
             print_report(client, document)
         else:
-            _show(document)
+            _show({**document, "shards": _work(document.get("shards"))})
 
 
 def results(job_id: str, *, output: Path | None, url: str | None, as_json: bool) -> None:
@@ -89,6 +95,24 @@ def _show(document: Json) -> None:
         out.print(table_of(rows))
     if document.get("problem"):
         print_problem(ProblemError(document["problem"]))
+
+
+def _work(found: Json | None) -> Json:
+    """Shards, those that tell something one a row; a service of an earlier version does not speak of any."""
+    if not found:
+        return {}
+    rows = [
+        {
+            "shard": shard["id"],
+            "state": shard["state"],
+            "inputs": f"{shard['start']} to {shard['stop'] - 1}",
+            "attempts": shard["attempts"],
+            "worker": shard["worker"],
+            "last one lost": shard["cause"] and shard["cause"]["detail"],
+        }
+        for shard in found["items"]
+    ]
+    return {**found["states"], "under way or failed": rows}
 
 
 def _flat(document: Json, prefix: str = "") -> Iterator[tuple[str, Any]]:

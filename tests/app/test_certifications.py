@@ -8,6 +8,7 @@ from models.base import now
 from models.bell import Bell
 from models.database import Database
 from models.problems import Problem
+from models.repositories import leases
 from models.repositories.leases import LostClaim
 from models.tables import Certification
 from radii.methods import Smoothing
@@ -287,3 +288,21 @@ def test_certifications_are_listed_newest_first(client: Client, database: Databa
     rest = client.get("/v1/certifications", params={"limit": 2, "cursor": first["next_cursor"]}).json()
     assert sorted(job["id"] for job in first["items"] + rest["items"]) == sorted(job["id"] for job in made)
     assert [len(first["items"]), len(rest["items"]), rest["next_cursor"]] == [2, 1, None]
+
+
+def test_it_says_who_works_on_it_and_how_an_attempt_was_lost(client: Client, database: Database) -> None:
+    job = certification(client, database, inputs=4)
+    claim = rows.begin(database, job)
+    shown = client.get(f"/v1/certifications/{job}").json()["shards"]
+    first = {"id": claim.id, "start": 0, "stop": 4, "attempts": 1, "log": f"{job}/{claim.id}/1", "worker": "test"}
+    assert shown == {"states": {"running": 1}, "items": [first | {"state": "running", "ended": False, "cause": None}]}
+    assert [one["shards"] for one in client.get("/v1/certifications").json()["items"]] == [None]
+
+    with database.write() as session:
+        leases.renew(session, claim, seconds=-1)  # its worker went silent
+    rows.begin(database, job)
+    (lost,) = client.get(f"/v1/certifications/{job}").json()["shards"]["items"]
+    assert (lost["attempts"], lost["log"]) == (2, f"{job}/{claim.id}/2")
+    assert lost["cause"]["type"] == "/problems/worker-lost"
+    assert "The worker test went silent" in lost["cause"]["detail"]
+    assert lost["cause"]["log"] == first["log"]

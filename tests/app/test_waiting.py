@@ -76,5 +76,5 @@ def test_whatever_has_a_state_says_whether_it_has_ended(app: FastAPI) -> None:
     stateful = {
         name: schema["properties"] for name, schema in schemas.items() if "state" in schema.get("properties", {})
     }
-    assert {"ModelOut", "DatasetOut", "CertificationOut", "CertificationEnded"} == set(stateful)
+    assert {"ModelOut", "DatasetOut", "CertificationOut", "CertificationEnded", "ShardOut"} == set(stateful)
     assert all("terminal" in properties["ended"]["description"] for properties in stateful.values())

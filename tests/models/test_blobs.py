@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from models.blobs import Blobs, DigestMismatch, TooLarge
+from models.blobs import BlobDamaged, BlobMissing, Blobs, DigestMismatch, TooLarge
 
 
 async def stream(*blocks: bytes) -> AsyncIterator[bytes]:
@@ -74,3 +74,24 @@ def test_drafts_of_the_dead_are_forgotten_and_no_others(tmp_path: Path) -> None:
 def test_a_name_that_is_no_digest_is_no_path(tmp_path: Path, name: str) -> None:
     with pytest.raises(ValueError, match="hex digits"):
         Blobs(tmp_path).path(name)
+
+
+def test_a_blob_is_read_once_to_see_that_it_is_whole_and_again_when_it_has_changed(tmp_path: Path) -> None:
+    blobs, content = Blobs(tmp_path), os.urandom(3 * 2**20)
+    sha256 = blobs.keep(content)
+    blocks: list[None] = []
+    path = blobs.whole(sha256, alive=lambda: blocks.append(None))
+    assert path.read_bytes() == content
+    assert len(blocks) == 3
+    assert blobs.whole(sha256, alive=lambda: blocks.append(None)) == path
+    assert len(blocks) == 3
+
+    for damaged in (content[:-1], content[:-1] + bytes([content[-1] ^ 1])):
+        path.write_bytes(damaged)
+        with pytest.raises(BlobDamaged, match=f"its {len(damaged)} bytes have the SHA-256 "):
+            blobs.whole(sha256)
+    path.unlink()
+    with pytest.raises(BlobMissing):
+        blobs.whole(sha256)
+    blobs.keep(content)
+    assert blobs.whole(sha256) == path

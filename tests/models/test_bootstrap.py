@@ -15,7 +15,7 @@ from models.database import Database
 from models.repositories import keys, ledger
 from models.settings import Settings
 from models.states import JobState
-from models.tables import Certification, Chunk, Fact, Key, Ledger, Result
+from models.tables import Certification, Chunk, Fact, Key, Ledger, Result, Shard
 from tests import factories
 
 
@@ -213,6 +213,27 @@ def test_mean_scores_under_way_are_counted_anew(fresh: Settings) -> None:
         for job_id, known in jobs.items():
             chunks = session.scalar(select(func.count()).where(Chunk.certification_id == job_id))
             assert (session.get_one(Certification, job_id).done, chunks) == known
+    database.close()
+
+
+def test_shards_of_before_have_lost_nothing(fresh: Settings) -> None:
+    bootstrap(fresh)
+    database = Database(fresh.database)
+    with database.write() as session:
+        job = factories.certification(session, inputs=5, shard_inputs=2).id
+    config = Config(toml_file=ROOT / "pyproject.toml")
+    with database.engine.connect() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0011")
+        command.upgrade(config, "head")
+        connection.commit()
+    with database.read() as session:
+        shards = session.scalars(select(Shard).where(Shard.certification_id == job).order_by(Shard.start)).all()
+        assert [(shard.start, shard.stop, shard.cause) for shard in shards] == [
+            (0, 2, None),
+            (2, 4, None),
+            (4, 5, None),
+        ]
     database.close()
 
 

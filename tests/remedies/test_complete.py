@@ -13,7 +13,9 @@ WITHOUT = {
     Problem.CONTRADICTED: REPORT,
     Problem.INTERNAL_ERROR: REPORT,
     Problem.BROKEN_NOISE: "no processor here draws another law (a sigma that would is refused)",
-    Problem.WORKER_LOST: "the process was killed from outside, mostly for memory: the remedy is a larger machine",
+    Problem.WORKER_LOST: "the process was killed from outside: the remedy is to find out by whom, or a larger machine",
+    Problem.STALLED: "the process was stopped from outside, or a GPU hangs: the remedy is to look there",
+    Problem.NETWORK_FAILED: "no network that intake accepts is known to fail: what is asked for is a report",
     Problem.OUT_OF_MEMORY: "the remedy is a larger machine, or a setting that bounds a batch, which always helps less",
 }
 

@@ -4,8 +4,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from models.settings import Settings
 from models.tables import Certification, Dataset, Model
 from radii.methods import parse_method
 from tests import factories
+from workers.read_dataset import read_dataset
+from workers.read_model import read_model
 
 ROOT = Path(__file__).parent.parent.parent
 EXAMPLES = ROOT / "examples" / "digits"
@@ -48,12 +50,14 @@ class Service:
         self.workers: list[subprocess.Popen[bytes]] = []
         self.seen: set[psutil.Process] = set()
 
-    def start(self) -> subprocess.Popen[bytes]:
-        """A worker for all queues, in a session of its own, like one that ``radii up`` or a terminal starts."""
+    def start(self, log: Path | None = None) -> subprocess.Popen[bytes]:
+        """A worker for all queues, in a session of its own, like one that ``radii up`` or a terminal starts; ``log``:
+        the file that its lines, and those of its children, go to."""
         command = [sys.executable, "-m", "celery", "-A", "workers.main", "worker", "--queues", "intake,certify"]
         command += ["--concurrency", "1", "--without-gossip", "--without-mingle"]
         environment = {**os.environ, **self.settings.environment(), "OMP_NUM_THREADS": "1"}
-        worker = subprocess.Popen(command, env=environment, cwd=ROOT, start_new_session=True)
+        with log.open("ab") if log else nullcontext() as lines:
+            worker = subprocess.Popen(command, env=environment, cwd=ROOT, start_new_session=True, stderr=lines)
         self.workers.append(worker)
         return worker
 
@@ -139,3 +143,44 @@ class Service:
 
     def ring(self, noun: str, row_id: str) -> None:
         self.database.ring(Bell(noun, row_id))
+
+    def known_model(self, file: Path, **settings: Any) -> str:
+        """The id of a model that intake has accepted already."""
+        settings = {"input": factories.INPUT, "output": None, "labels": None} | settings
+        found = read_model({"file": str(file), "external_data": {}, "settings": settings})
+        with self.database.write() as session:
+            self.upload(session, file.read_bytes())
+            model = factories.ready_model(session, content=file.read_bytes(), settings=settings, **found)
+            session.info.clear()  # nothing to ring for
+            return model.id
+
+    def known_dataset(self, file: Path) -> str:
+        """The id of a data set that intake has accepted already."""
+        folder = self.blobs.draft()
+        folder.mkdir()
+        arrays = read_dataset(file, folder, max_bytes=2**30)
+        blobs = {"x_blob": self.blobs.adopt(folder / "x.npy"), "y_blob": self.blobs.adopt(folder / "y.npy")}
+        with self.database.write() as session:
+            dataset = factories.ready_dataset(session, content=file.name.encode(), **arrays, **blobs)
+            session.info.clear()
+            return dataset.id
+
+
+@contextmanager
+def installation(data_dir: Path, database_url: str, redis_socket: Path, **settings: Any) -> Iterator[Service]:
+    """An installation with short leases and no worker yet."""
+    broker = redis.Redis(unix_socket_path=str(redis_socket))
+    broker.flushall()
+    installed = Settings(
+        data_dir=data_dir,
+        database_url=database_url,
+        broker_url=f"redis+socket://{redis_socket}",
+        noise_secret=SECRET,
+        lease_seconds=2.0,
+        sweep_seconds=0.2,
+        **settings,
+    )
+    service = Service(installed, broker)
+    yield service
+    service.close()
+    broker.close()

@@ -322,3 +322,29 @@ def test_what_bfloat16_makes_another_network_of_is_refused(tmp_path: Path) -> No
     assert "In bfloat16 some logits differ" in problem["detail"] and "float32" in problem["remedy"]
     problem, emitted = worked(tmp_path, file, x, order=order, **question)
     assert problem is None and len(emitted["result"]) == 3
+
+
+def test_a_network_that_raises_is_named_with_its_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where a device has no kernel for an operator: no network is known that does so on a CPU."""
+    operator = read_onnx(probabilities_onnx(np.ones((6, 4), np.float32))).nodes[0].operator
+
+    def run(*_: Any) -> Any:
+        raise RuntimeError("no kernel image is available\nfor execution")
+
+    bench = Bench()
+    assert smoothed(tmp_path, bench)[0] is None
+    monkeypatch.setattr(type(operator), "run", run)
+    problem, _ = smoothed(tmp_path, bench)
+    assert problem is not None and problem["type"] == "/problems/network-failed"
+    assert f"its {operator.name} (node " in problem["detail"]
+    assert problem["detail"].endswith("raised RuntimeError: no kernel image is available.")
+
+
+def test_a_model_that_is_another_than_at_intake_is_unreadable(tmp_path: Path) -> None:
+    order = {"digest": "0" * 64}
+    problem, emitted = worked(
+        tmp_path, probabilities_onnx(np.eye(6, 4, dtype="f4")), np.zeros((1, 6), "f4"), order=order
+    )
+    assert problem is not None and problem["type"] == "/problems/model-unreadable"
+    assert "intake found " + "0" * 64 in problem["detail"]
+    assert not emitted

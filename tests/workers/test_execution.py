@@ -145,9 +145,11 @@ def test_a_device_that_is_lost_ends_the_runner(tmp_path: Path, plant: Plant) -> 
         env=bare_environment(),
     ) as process:
         assert process.stdin and process.stdout and process.stderr
-        process.stdin.write(json.dumps({}).encode() + b"\n")
+        process.stdin.write(json.dumps({"log": "cert_1/shd_1/1", "log_level": "INFO"}).encode() + b"\n")
         process.stdin.flush()
-        assert process.stdout.read() == b"" and b"ZeroDivisionError" in process.stderr.read()
+        said = [line for line in map(json.loads, process.stdout) if "alive" not in line]
+        assert said == [{"phase": "starting"}, {"crash": "ZeroDivisionError: division by zero"}]
+        assert b"ZeroDivisionError" in process.stderr.read()
         assert process.wait() == 1
 
 

@@ -109,11 +109,24 @@ def test_what_kills_its_process_every_time_is_given_up(service: Service, digits:
     kill_all(service, RUNNER, Certification, job)
     row = service.get(Certification, job)
     assert (row.state, row.problem["type"]) == ("failed", "/problems/worker-lost")
-    assert [s.fence for s in shards(service, job)] == [service.settings.max_attempts + 1]
+    [shard] = shards(service, job)
+    assert shard.fence == service.settings.max_attempts
+    assert "was killed by SIGABRT while " in row.problem["detail"] and " GiB" in row.problem["detail"]
+    assert f"the last of {shard.fence} attempts in a row" in row.problem["detail"]
+    where = {
+        "shard": shard.id,
+        "worker": shard.worker,
+        "attempts": shard.fence,
+        "log": f"{job}/{shard.id}/{shard.fence}",
+    }
+    assert row.problem.items() >= where.items()
 
     model = service.add_model((EXAMPLES / "digits-lipschitz.onnx").read_bytes())
     kill_all(service, READER, Model, model)
-    assert service.get(Model, model).problem["type"] == "/problems/worker-lost"
+    problem = service.get(Model, model).problem
+    assert problem["type"] == "/problems/worker-lost"
+    assert "was killed by SIGABRT while reading the upload" in problem["detail"]
+    assert problem["log"] == f"{model}/{service.settings.max_attempts}"
 
 
 def test_cancelling_ends_the_runner_and_the_worker_goes_on(service: Service, digits: tuple[str, str]) -> None:

@@ -24,6 +24,7 @@ from tests import acceptance, factories
 from tests.graph.export import export
 from tests.workers.harness import EXAMPLES
 from workers import prepared
+from workers.causes import Lost
 from workers.environment import bare_environment
 from workers.read_model import read_model
 from workers.rejected import Rejected
@@ -375,6 +376,7 @@ def test_what_crashes_has_no_answer(tmp_path: Path) -> None:
     sandbox = Sandbox(tmp_path / "s", order(tmp_path / "fifo"), Settings())
     os.kill(sandbox.process.pid, signal.SIGSEGV)
     sandbox.inbox.get(timeout=60)
-    assert sandbox.answer(late=False) is None
+    with pytest.raises(Lost, match="was killed by SIGSEGV while reading the upload"):
+        sandbox.answer(late=False)
     answer = sandbox.answer(late=True)
     assert answer is not None and answer["problem"]["type"] == "/problems/intake-limit"

@@ -1,0 +1,79 @@
+"""What counts as progress: a long computation does, a hang does not."""
+
+import threading
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from workers import heartbeat
+from workers.heartbeat import Heart, phase, phase_of, step, stepping
+
+
+@pytest.fixture
+def heart(monkeypatch: pytest.MonkeyPatch) -> Heart:
+    heart = Heart()
+    monkeypatch.setattr(heartbeat, "HEART", heart)
+    return heart
+
+
+def compute(seconds: float) -> None:
+    """Use the CPU for that long, without a step."""
+    ends = time.process_time() + seconds
+    while time.process_time() < ends:
+        sum(range(1000))
+
+
+def hang(seconds: float) -> None:
+    """Wait for what never comes."""
+    assert not threading.Event().wait(seconds)
+
+
+def test_a_long_computation_is_progress_and_a_hang_is_none(heart: Heart) -> None:
+    heart.advanced()
+    hang(0.3)
+    assert not heart.advanced()
+    compute(0.05)
+    assert heart.advanced()
+    step()
+    assert heart.advanced()
+    assert stepping(abs)(-1) == 1
+    assert heart.steps == 2
+
+
+def test_a_driver_that_spins_is_no_progress_and_a_batch_is(heart: Heart) -> None:
+    gpu, cpu = SimpleNamespace(type="cuda"), SimpleNamespace(type="cpu")
+    with phase("sampling", gpu):
+        with phase("attacking"):  # it waits for what the block around it waits for
+            heart.advanced()
+            compute(0.05)
+            assert not heart.advanced()
+            step()
+            assert heart.advanced()
+        with phase("bounding", cpu):
+            heart.advanced()
+            compute(0.05)
+            assert heart.advanced()
+
+
+def test_a_phase_is_told_and_known_of_an_error(heart: Heart) -> None:
+    told: list[Any] = []
+    heart.say = lambda kind, value: told.append((kind, value))
+    with phase("loading"), phase("reading"):
+        pass
+    assert told == [("phase", name) for name in ("loading", "reading", "loading", "starting")]
+    with pytest.raises(ZeroDivisionError) as raised, phase("sampling"), phase("attacking"):
+        raise ZeroDivisionError
+    assert phase_of(raised.value) == "attacking"
+    assert heart.phase == "starting"
+
+
+def test_it_beats_while_there_is_work_that_gets_on(heart: Heart, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heartbeat, "BEAT_SECONDS", 0.01)
+    beats = threading.Event()
+    heart.working = True
+    heart.start(lambda kind, value: beats.set() if kind == "alive" else None)
+    step()
+    assert beats.wait(10)
+    heart.working = False

@@ -1,0 +1,58 @@
+"""One attempt at a claimed row. What goes wrong in it, the row knows: its problem, or why another follows."""
+
+import logging
+from collections.abc import Callable
+
+from sqlalchemy.exc import DBAPIError
+
+from models.base import Json
+from models.problems import Problem
+from models.repositories.chunks import CountsMismatch
+from models.repositories.leases import Claim, LostClaim
+from workers.causes import Failed, Lost, first_line, problem_of
+from workers.desk import Desk, LetGo
+from workers.logs import about
+
+log = logging.getLogger(__name__)
+
+
+def attempt(desk: Desk, claim: Claim, work: Callable[[Claim], None]) -> None:
+    """Have ``work`` done. An error fails the row at once, since it would recur; a process that is gone costs an
+    attempt, a shutdown none."""
+    with about(claim.log_id):
+        try:
+            _settled(desk, claim, work)
+        except LostClaim:
+            log.info("cancelled, or taken over by another worker")
+        except LetGo:
+            desk.give_back(claim)
+            log.info("given back")
+        except SystemExit:  # SIGTERM to this very process
+            desk.give_back(claim)
+            raise
+
+
+def _settled(desk: Desk, claim: Claim, work: Callable[[Claim], None]) -> None:
+    try:
+        log.info("begun by %s", desk.name)
+        work(claim)
+        log.info("done")
+    except (LostClaim, LetGo):
+        raise
+    except Lost as lost:
+        log.error("%s", lost)
+        desk.lost(claim, lost.document)
+    except Failed as failed:
+        log.error("%s", failed)
+        desk.fail(claim, failed.document)
+    except Exception as error:
+        log.exception("failed")
+        desk.fail(claim, _problem(error))
+
+
+def _problem(error: Exception) -> Json:
+    if isinstance(error, CountsMismatch):
+        return Problem.COUNTS_MISMATCH.document(f"{error}.")
+    if isinstance(error, DBAPIError):  # its own text has the whole statement
+        return Problem.INTERNAL_ERROR.document(f"The database refused: {first_line(error.orig or error)}.")
+    return problem_of(error)

@@ -1,0 +1,38 @@
+"""Stored files, compared with the digests that they are kept by before anything reads them."""
+
+import time
+from collections.abc import Mapping
+
+from models.blobs import BlobDamaged, BlobMissing
+from models.problems import Problem
+from models.repositories.leases import Claim
+from models.repositories.shards import Network
+from workers.causes import Failed
+from workers.desk import Desk
+
+
+def check_files(desk: Desk, claim: Claim, damaged: Problem, files: Mapping[str, str]) -> None:
+    """Each of the files, by what it is called, is there and has its digest. Keeps the lease, for hashing gigabytes
+    takes a while. Raises ``Failed`` and ``LostClaim``."""
+    due = time.monotonic() + desk.settings.lease_seconds / 3
+
+    def alive() -> None:
+        nonlocal due
+        if time.monotonic() > due:
+            desk.renew(claim)
+            due = time.monotonic() + desk.settings.lease_seconds / 3
+
+    for name, sha256 in files.items():
+        where = f"the file of {name} (blobs/{sha256[:2]}/{sha256} in DATA_DIR)"
+        try:
+            desk.blobs.whole(sha256, alive=alive)
+        except BlobMissing:
+            raise Failed(Problem.FILE_MISSING.document(f"There is no more {where}.")) from None
+        except BlobDamaged as error:
+            detail = f"Since it was written, {where} was cut short or changed: {error}."
+            raise Failed(damaged.document(detail)) from error
+
+
+def files_of(network: Network, what: str) -> dict[str, str]:
+    """The files of a network, which is called ``what``."""
+    return {what: network.sha256} | {f"{what}, {name}": sha256 for name, sha256 in network.external_data.items()}
