@@ -8,8 +8,12 @@ from typing import Annotated
 
 from pydantic import Field, TypeAdapter
 
-from radii.methods.deterministic import Lipschitz, Splitting
-from radii.methods.smoothed import Median, Prediction, Smoothed, Smoothing
+from radii.methods.lipschitz.method import Lipschitz
+from radii.methods.median.method import Median
+from radii.methods.prediction.method import Prediction
+from radii.methods.smoothed import Smoothed
+from radii.methods.smoothing.method import Smoothing
+from radii.methods.splitting.method import Splitting
 
 __all__ = [
     "METHODS",

@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 from scipy.signal import convolve2d
 
-from radii.methods.smoothed import LATE
+from radii.methods.smoothing.method import LATE
 from radii.smoothing import certificate, laws, looks, radius_one_sided
 from radii.smoothing.sequential import EARLY, SequentialTest
 from tests.acceptance import load
