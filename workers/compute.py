@@ -9,14 +9,12 @@ import torch
 from models.problems import Problem
 from radii.graph import Obstacle, UnsupportedModel
 from radii.lipschitz import UnboundedModel
-from radii.methods import Lipschitz, Splitting, parse_method
+from radii.methods import parse_method
 from radii.smoothing import Noise
 from radii.smoothing.noise.selftest import BrokenNoise, check_noise
-from workers.bounding import bound
 from workers.execution import Ask, ImpreciseNetwork
+from workers.methods import Work, compute
 from workers.prepared import Emit, Json, Prepared, device, read_model
-from workers.smoothing import smooth
-from workers.splitting import split
 
 log = logging.getLogger(__name__)
 
@@ -45,12 +43,7 @@ class Bench:
         try:
             method = parse_method(order["method"])
             prepared = self._prepare(order)
-            if isinstance(method, Lipschitz):
-                bound(method, prepared, order, emit)
-            elif isinstance(method, Splitting):
-                split(method, prepared, order, emit)
-            else:
-                smooth(method, prepared, order, emit, ask, self._test, self._together)
+            compute(method, Work(prepared, order, emit, ask, self._test, self._together))
         except (UnsupportedModel, UnboundedModel) as error:
             detail = f"{method.kind} does not apply to this model."
             return Problem.METHOD_NOT_APPLICABLE.document(detail, reasons=obstacles(error.obstacles))

@@ -13,13 +13,15 @@ from radii.smoothing import Splitting, chunks
 from radii.smoothing.executors import START, TORCH, Execution
 from radii.smoothing.splitting import count_offsets
 from workers.cross_check import attacked
-from workers.prepared import Emit, Json, Prepared, clean_predictions, inputs, result
+from workers.methods import Work
+from workers.prepared import Json, clean_predictions, inputs, result
 
 STAGE = "split"
 
 
-def split(method: methods.Splitting, model: Prepared, order: Json, emit: Emit) -> None:
+def compute(method: methods.Splitting, work: Work) -> None:
     """Every input that has no result yet."""
+    model, order, emit = work.model, work.order, work.emit
     low, high = order["grid"]
     splitting = Splitting(method.sigma, low, high)
     xs, ys = inputs(order, model.graph)
