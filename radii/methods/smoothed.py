@@ -1,23 +1,30 @@
 """What the methods have in common that ask something of a smoothed network."""
 
-from abc import ABC, abstractmethod
-from typing import Literal, Self
+import math
+from abc import abstractmethod
+from typing import ClassVar, Literal, Self
 
-from pydantic import BaseModel, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from radii.methods.common import SHARD_SAMPLES, STRICT
+from radii.methods.common import SHARD_SAMPLES
+from radii.methods.method import About, Json, LedgerQuestion, Method, Unfit
 from radii.norms import Law
 
+GRIDS = [[0.0, 1.0], [0.0, 255.0]]
+"""Ranges of 8-bit inputs, whose 255ths noisy copies may be rounded to."""
+DECISION_TEST = "bets on both sides"  # TEST of radii.smoothing.sequential; a test holds them together
+DRAWN = ("executor", "batch_size", "device")
+"""What drew samples: of votes, which are the same whatever drew them, it is said by results that drew theirs."""
 LEAST_ALPHA = 1e-300  # its parts, for inputs and outputs, are numbers yet
 LEAST_SIGMA = 1e-28  # values are drawn as fine as 2^-31 sigma, which is yet a normal number of float32
 
 
-class Smoothed(BaseModel, ABC):
+class Smoothed(Method):
     """What is asked of the smoothed network g, by Monte Carlo: the noise that makes g of the network, and alpha."""
 
-    model_config = STRICT
+    unit: ClassVar[Literal["samples", "inputs"]] = "samples"
+    answers_for: ClassVar[str] = "the smoothed classifier"
 
-    kind: Literal["smoothing", "prediction", "median"]
     noise: Law = Field(
         default="gaussian", description="Law of the noise an axis. gaussian certifies l2, uniform and laplace l1."
     )
@@ -79,23 +86,50 @@ class Smoothed(BaseModel, ABC):
         """Whether g is by mean scores; else by votes."""
         return False
 
-    def rounded_to(self, grid: list[float] | None, of_model: list[float]) -> list[float] | None:
+    def rounded_to(self, grid: list[float] | None, of_model: list[float] | None) -> list[float] | None:
         """The range whose 255ths noisy copies are rounded to, ``of_model`` or none. ``grid``: of the data set."""
         return of_model if self.grid == "on" and grid is None else None
 
     @property
-    def votes_depend_on(self) -> dict[str, object]:
+    def votes_depend_on(self) -> Json:
         """What of the method, with model and input, settles each sample; later fields count where they are set."""
         asks = {"kind", "alpha", "n0", "n", "mode", "target_radius", "radius", "norm", "family_wise", "cross_check"}
-        known = {"noise": self.noise, **self.model_dump(exclude=asks | {"grid"}, exclude_defaults=True)}
+        known: Json = {"noise": self.noise, **self.model_dump(exclude=asks | {"grid"}, exclude_defaults=True)}
         # Once scores were of a file's outputs less a Softmax; now they are of what stands before any end that keeps the
         # order of the classes, which of some files are other scores.
         return known | {"scores": "soft, of logits"} if self.soft else known
 
-    @abstractmethod
-    def cost(self, span: float | None = None) -> int:
-        """Units of progress an input is: samples. ``span``: of the range of 8-bit inputs; None for others."""
+    def expected_samples(self, inputs: int) -> int:
+        """About how many so many inputs take."""
+        return inputs * self.cost()
 
     def shard_inputs(self, span: float | None = None, inputs: int | None = None) -> int:
-        """Inputs a shard holds; of ``inputs`` in all, by default many."""
         return max(1, SHARD_SAMPLES // self.cost(span))
+
+    def unfit(self, about: About) -> Unfit | None:
+        if self.grid == "on" and about.grid is None:
+            words = "the data set's values are not whole 255ths of 0 to 1, nor whole numbers from 0 to 255"
+            if self.soft:
+                return Unfit(f"{words}, and soft scores do not round; leave grid at auto", "grid")
+            if about.range not in GRIDS:
+                return Unfit(f"{words}, nor is the model's range one of those; leave grid at auto", "grid")
+        reason = self.hopeless(about.inputs, about.outputs)
+        return Unfit(reason, "n") if reason else None
+
+    def question(self, about: About) -> Json:
+        whole = super().question(about)
+        if self.family_wise:
+            whole["method"]["alpha"] = math.nextafter(self.alpha / about.inputs, 0.0)
+        return whole | {"rounded": self.rounded_to(about.grid, about.range), "test": DECISION_TEST}
+
+    @property
+    def exactly(self) -> dict[str, Json]:
+        """Of stages whose entry in the ledger is of the very same question alone: that question."""
+        return {}
+
+    def ledger_question(self, about: About) -> LedgerQuestion:
+        alpha = self.alpha / about.inputs if self.family_wise else self.alpha
+        noise = self.votes_depend_on | {"grid": None if self.grid == "off" else about.grid}
+        if ends := self.rounded_to(about.grid, about.range):
+            noise["rounded"] = ends
+        return LedgerQuestion(noise, {stage: question | {"alpha": alpha} for stage, question in self.exactly.items()})

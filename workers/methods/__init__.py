@@ -6,7 +6,7 @@ from importlib import import_module
 
 import torch
 
-from radii.methods import AnyMethod
+from radii.methods import Method
 from radii.smoothing import Noise
 from workers.execution import Ask
 from workers.prepared import Emit, Json, Prepared
@@ -27,6 +27,6 @@ class Work:
     """As of :class:`workers.execution.Runs`."""
 
 
-def compute(method: AnyMethod, work: Work) -> None:
+def compute(method: Method, work: Work) -> None:
     """Emit all that the shard's inputs come to by this method; of its kind's module."""
     import_module(f"{__name__}.{method.kind}").compute(method, work)

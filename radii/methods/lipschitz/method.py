@@ -1,18 +1,26 @@
-"""Radii by a Lipschitz bound: the parameters."""
+"""Radii by a Lipschitz bound: the method."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import BaseModel, Field
 
 from radii.bounds import BoundName
-from radii.methods.common import STRICT, CrossCheck
+from radii.methods.common import CrossCheck
+from radii.methods.lipschitz.report import Report
+from radii.methods.lipschitz.result import LipschitzResult
+from radii.methods.method import Method
+from radii.methods.result import Result
 from radii.norms import Norm
 
 
-class Lipschitz(BaseModel):
+class Lipschitz(Method):
     """Deterministic radii of the network f itself: margin over a proved l2 Lipschitz bound (Gram iteration)."""
 
-    model_config = STRICT
+    applies_as: ClassVar[str] = "lipschitz"
+    denoised: ClassVar[bool] = False
+    result: ClassVar[type[Result]] = LipschitzResult
+    report: ClassVar[type[BaseModel] | None] = Report
+    figures: ClassVar[dict[str, tuple[str, ...]]] = {"bound": ("upper", "norm", "rule", "vacuous")}
 
     kind: Literal["lipschitz"] = "lipschitz"
     bound: BoundName = Field(
@@ -23,9 +31,7 @@ class Lipschitz(BaseModel):
     cross_check: CrossCheck = None
 
     def cost(self, span: float | None = None) -> int:
-        """Units of progress an input is: the input."""
         return 1
 
     def shard_inputs(self, span: float | None = None, inputs: int | None = None) -> int:
-        """Inputs a shard holds: many, because the bound is the work and an input's margin costs next to nothing."""
-        return 100_000
+        return 100_000  # many: the bound is the work, and an input's margin costs next to nothing

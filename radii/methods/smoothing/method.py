@@ -1,15 +1,22 @@
-"""Radii of a smoothed classifier, or whether one radius is reached: the parameters."""
+"""Radii of a smoothed classifier, or whether one radius is reached: the method."""
 
 import math
 from statistics import NormalDist
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from radii.methods.common import SAVED_BY_DECIDING, SHARD_SAMPLES, TO_FILL_A_BATCH, WORKERS_SHARE, CrossCheck
-from radii.methods.smoothed import Smoothed
+from radii.methods.common import SHARD_SAMPLES, CrossCheck
+from radii.methods.method import About, Json, Stage, Unfit
+from radii.methods.result import Result
+from radii.methods.smoothed import DECISION_TEST, DRAWN, Smoothed
+from radii.methods.smoothing.result import SmoothingResult
 from radii.norms import Norm
 
+ATTACK_LEVEL = 1e-9  # LEVEL of radii.attacks: what it may be wrong about g's answer; a test holds them together
+SAVED_BY_DECIDING = 25  # times fewer samples than n, at least, for most inputs (docs/smoothing.md)
+TO_FILL_A_BATCH = 20  # inputs: their looks of 50 samples are one of 1000
+WORKERS_SHARE = 32  # shards that a job is cut into before they hold so many inputs
 LATE = 0.8  # of alpha, for a decision's last bound: 1 - EARLY of radii.smoothing.sequential; a test holds them together
 
 
@@ -21,6 +28,9 @@ def _below(value: float) -> str:
 
 class Smoothing(Smoothed):
     """CERTIFY of Cohen et al. 2019: radii of the smoothed classifier g, each false with probability <= alpha."""
+
+    result: ClassVar[type[Result]] = SmoothingResult
+    passing: ClassVar[tuple[str, ...]] = DRAWN
 
     kind: Literal["smoothing"] = "smoothing"
     n0: int = Field(default=100, ge=1, le=1_000_000, description="Pilot samples: they choose the class.")
@@ -126,6 +136,41 @@ class Smoothing(Smoothed):
         if self.noise == "laplace":
             return -self.sigma / math.sqrt(2) * math.log(2 * miss)
         return -self.sigma * NormalDist().inv_cdf(miss)
+
+    def unfit(self, about: About) -> Unfit | None:
+        if found := super().unfit(about):
+            return found
+        reason = self.out_of_reach(about.dimensions, about.inputs)
+        return Unfit(reason, "target_radius") if reason else None
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        return Stage("pilot", "pilot_counts", self.n0), Stage("estimate", "counts", self.n)
+
+    def chance(self, inputs: int) -> float:
+        return ATTACK_LEVEL + (self.alpha / inputs if self.family_wise else self.alpha)
+
+    @property
+    def known_up_to(self) -> float | None:
+        return self.target_radius
+
+    @property
+    def exactly(self) -> dict[str, Json]:
+        if self.soft:  # the pilot's choice, and which samples may count on a constant
+            asked = {"n0": self.n0, "n": self.n}
+            return {"pilot": asked, "estimate": asked}
+        if self.target_radius is not None:  # what another test decided is not this one's answer
+            asked = self.model_dump(include={"n0", "n", "target_radius", "norm"})
+            return {"estimate": asked | {"test": DECISION_TEST}}
+        return {}
+
+    @classmethod
+    def nothing(cls, row: Json) -> str:
+        pilot_class = row.get("pilot_class")
+        return (row.get("decision") or "abstained") + ("" if pilot_class is None else f" (pilot: {pilot_class})")
+
+    def expected_samples(self, inputs: int) -> int:
+        return super().expected_samples(inputs) // (1 if self.target_radius is None else SAVED_BY_DECIDING)
 
     def cost(self, span: float | None = None) -> int:
         return self.n0 + self.n

@@ -1,19 +1,24 @@
-"""Radii by splitting noise, every offset evaluated: the parameters."""
+"""Radii by splitting noise, every offset evaluated: the method."""
 
 import math
-from typing import Literal
+from typing import ClassVar, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
-from radii.methods.common import SHARD_SAMPLES, STRICT, CrossCheck
+from radii.methods.common import SHARD_SAMPLES, CrossCheck
+from radii.methods.method import About, Method, Stage, Unfit
+from radii.methods.result import Result
+from radii.methods.splitting.result import SplittingResult
 
 MOST_OFFSETS = 2**20
 
 
-class Splitting(BaseModel):
+class Splitting(Method):
     """Deterministic l1 radii of 8-bit inputs: splitting noise with every offset evaluated (Levine & Feizi 2021)."""
 
-    model_config = STRICT
+    unit: ClassVar[Literal["samples", "inputs"]] = "samples"
+    result: ClassVar[type[Result]] = SplittingResult
+    answers_for: ClassVar[str] = "the smoothed classifier"
 
     kind: Literal["splitting"] = "splitting"
     sigma: float = Field(
@@ -25,28 +30,32 @@ class Splitting(BaseModel):
     norm: Literal["l1"] = Field(default="l1", description="Norm of the radii.")
     cross_check: CrossCheck = None
 
-    def unfit(self, span: float | None) -> str | None:
-        """Why it can't be asked about inputs whose 255 steps have this span (None: no 8-bit inputs); None if it can."""
+    def unfit(self, about: About) -> Unfit | None:
+        span = about.span
         if span is None:
-            return (
+            return Unfit(
                 "splitting noise takes 8-bit inputs, and these are not whole 255ths of 0 to 1, nor whole numbers from "
-                "0 to 255: round them, or certify by smoothing"
+                "0 to 255: round them, or certify by smoothing",
+                "kind",
             )
         length = self._length(span)
         if 1.5 <= length <= MOST_OFFSETS:
             return None
         one = self.sigma / length
-        return (
+        return Unfit(
             f"splitting takes 2 to {MOST_OFFSETS} offsets, not {length:.6g}: choose a sigma between {2 * one:.4g} and "
-            f"{min(1e3, 0.999 * MOST_OFFSETS * one):.4g}"
+            f"{min(1e3, 0.999 * MOST_OFFSETS * one):.4g}",
+            "sigma",
         )
 
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        return (Stage("split", "counts"),)
+
     def cost(self, span: float | None = None) -> int:
-        """Units of progress an input is: offsets."""
         return round(self._length(span or 1.0))
 
     def shard_inputs(self, span: float | None = None, inputs: int | None = None) -> int:
-        """Inputs a shard holds."""
         return max(1, SHARD_SAMPLES // self.cost(span))
 
     def _length(self, span: float) -> float:
