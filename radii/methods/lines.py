@@ -4,7 +4,8 @@ from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_FLOOR, Context, Decimal
 from typing import Any, NamedTuple
 
 DECIMALS = {"linf": 6}
-"""Of a radius in print where they are not 4: one of linf is small, divided by the square root of the input's size."""
+"""How many a radius has in print, by norm, where not 4. One of linf is divided by the square root of the input's size,
+which makes it small."""
 
 
 class Line(NamedTuple):

@@ -23,16 +23,16 @@ class About(NamedTuple):
     grid: list[float] | None = None
     """The range that 255 steps of 8-bit inputs span; None for others."""
     range: list[float] | None = None
-    """Of the model's inputs."""
+    """The least and the largest value of the model's inputs."""
     dimensions: int = 1
     """Numbers of an input."""
     outputs: int = 1
-    """Of a regressor."""
+    """How many a regressor has; 1 for a classifier."""
     inputs: int = 1
 
     @property
     def span(self) -> float | None:
-        """Of the range of 8-bit inputs."""
+        """The span of the range of 8-bit inputs; None for others."""
         return None if self.grid is None else self.grid[1] - self.grid[0]
 
 
@@ -61,7 +61,7 @@ class LedgerQuestion(NamedTuple):
     noise: Json
     """What of method and data they depend on."""
     questions: dict[str, Json]
-    """Of stages whose entry is of the very same question alone: that question."""
+    """By stage, where an entry is of the very same question alone: that question."""
 
 
 class Method(BaseModel, ABC):
@@ -72,13 +72,13 @@ class Method(BaseModel, ABC):
     kind: str
 
     task: ClassVar[Literal["classifier", "regressor"]] = "classifier"
-    """Of the models that it is about."""
+    """The task of the models that it is about."""
     applies_as: ClassVar[str] = "smoothing"
     """Which of the verdicts of ``radii.graph.methods`` on a model is about it. smoothing: whatever can be evaluated."""
     denoised: ClassVar[bool] = True
     """Whether a denoiser may stand in front of the model."""
     unit: ClassVar[Literal["samples", "inputs"]] = "inputs"
-    """Of progress."""
+    """The unit of progress."""
     result: ClassVar[type[Result]] = Result
     """What it says of an input."""
     report: ClassVar[type[BaseModel] | None] = None
@@ -94,7 +94,7 @@ class Method(BaseModel, ABC):
     passing: ClassVar[tuple[str, ...]] = ()
     """Fields of a result that are of its certification, and not of the answer when that is known to the next one."""
     headings: ClassVar[tuple[str, ...]] = ("index", "label", "prediction", "radius")
-    """Of a table of results."""
+    """The columns of a table of results."""
 
     @abstractmethod
     def cost(self, span: float | None = None) -> int:

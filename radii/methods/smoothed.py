@@ -124,7 +124,7 @@ class Smoothed(Method):
 
     @property
     def exactly(self) -> dict[str, Json]:
-        """Of stages whose entry in the ledger is of the very same question alone: that question."""
+        """By stage, where an entry in the ledger is of the very same question alone: that question."""
         return {}
 
     def ledger_question(self, about: About) -> LedgerQuestion:
