@@ -15,7 +15,7 @@ from app.parameters import LARGEST_PAGE
 from app.service import InService
 from radii import __version__
 from radii.architectures import ARCHITECTURES
-from radii.methods import METHODS
+from radii.methods import KINDS
 
 router = APIRouter(tags=["service"])
 
@@ -32,9 +32,7 @@ def show(service: InService) -> dict[str, Any]:
     """Each method comes with the JSON Schema of its parameters."""
     return {
         "versions": {"api": "v1", "radii": __version__},
-        "methods": [
-            {"kind": method.model_fields["kind"].default, "schema": method.model_json_schema()} for method in METHODS
-        ],
+        "methods": [{"kind": kind, "schema": method.model_json_schema()} for kind, method in KINDS.items()],
         "formats": {
             "models": [
                 {"format": "onnx", "media_type": "application/octet-stream", "suffix": ".onnx"},

@@ -19,7 +19,7 @@ from models.problems import Problem
 from models.repositories import certifications, leases, pages, shards
 from models.states import TERMINAL, IllegalMove, JobState
 from models.tables import Certification, Shard
-from radii.methods import Method
+from radii.methods import AnyMethod, kind_of
 
 router = APIRouter(tags=["certifications"])
 
@@ -76,7 +76,7 @@ class CertificationOut(BaseModel):
     model_id: str
     denoiser_model_id: str | None
     dataset_id: str
-    method: Method
+    method: AnyMethod
     subset: Subset
     progress: Progress
     summary: Summary | None = Field(description="Once it has ended.")
@@ -124,7 +124,7 @@ def _progress(row: Certification) -> Progress:
     return Progress(
         done=row.done,
         total=row.total,
-        unit="inputs" if row.method["kind"] == "lipschitz" else "samples",
+        unit=kind_of(row.method).unit,
         fraction=row.done / row.total,
         phase="ended" if row.state in TERMINAL else "certifying" if row.state is JobState.RUNNING else "waiting",
         eta_s=eta,

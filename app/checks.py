@@ -3,19 +3,19 @@
 from math import prod
 
 from app.errors import Refusal, invalid
-from app.inline import GRIDS
+from app.planning import about
 from models.base import Json
 from models.problems import Problem
 from models.states import IntakeState
 from models.tables import Dataset, Model
 from radii.float32 import rounded
-from radii.methods import AnyMethod, Lipschitz, Median, Smoothed, Smoothing, Splitting
+from radii.methods import KINDS, Method
 from radii.shapes import rearrangement
 
 MOST_SHARDS = 100_000  # rows written in one request
 
 
-def refuse_unfit(model: Model, dataset: Dataset, method: AnyMethod) -> None:
+def refuse_unfit(model: Model, dataset: Dataset, method: Method) -> None:
     """Refuse a model and a data set that are not both ready, do not fit each other, or do not fit the method."""
     refuse_unready("model", model)
     refuse_unready("data set", dataset)
@@ -37,27 +37,17 @@ def refuse_unfit(model: Model, dataset: Dataset, method: AnyMethod) -> None:
             **_scaled(has, low, high),
         )
     largest = max((int(label) for label in has["labels"]), default=0) if has["labels"] else 0
-    if not isinstance(method, Median) and largest >= found["num_classes"]:
+    if method.task == "classifier" and largest >= found["num_classes"]:
         raise Refusal(
             Problem.LABELS_OUT_OF_RANGE,
             f"the data set has the label {largest}, the model classes 0 to {found['num_classes'] - 1}",
         )
-    kind = method.kind if isinstance(method, Lipschitz | Median) else "smoothing"  # what can be smoothed predicts
-    said = next((one for one in found["methods"] if one["kind"] == kind), {"applies": False, "reasons": []})
+    verdicts = {one["kind"]: one for one in found["methods"]}
+    said = verdicts.get(method.applies_as, {"applies": False, "reasons": []})
     if not said["applies"]:
         raise Refusal(
             Problem.METHOD_NOT_APPLICABLE, f"{method.kind} does not apply to {model.id}", reasons=said["reasons"]
         )
-    if isinstance(method, Smoothed) and method.grid == "on" and not has.get("grid"):
-        words = "the data set's values are not whole 255ths of 0 to 1, nor whole numbers from 0 to 255"
-        if method.soft:
-            raise invalid(f"{words}, and soft scores do not round; leave grid at auto", "method", "grid")
-        if (low, high) not in GRIDS:
-            raise invalid(f"{words}, nor is the model's range one of those; leave grid at auto", "method", "grid")
-    if isinstance(method, Splitting) and (reason := method.unfit(span(dataset))):
-        raise invalid(reason, "method", "sigma" if has.get("grid") else "kind")
-    if isinstance(method, Median) and (reason := method.too_large(found["num_outputs"])):
-        raise invalid(reason, "method", "n")
 
 
 def _scaled(has: Json, low: float, high: float) -> Json:
@@ -79,24 +69,26 @@ def _made_to_fit(has: list[int], wants: list[int]) -> str:
     return f"With NumPy, x being the array of all inputs: {line}. Save it with numpy.savez and register that file."
 
 
-def _refuse_another_task(model: Model, method: AnyMethod) -> None:
+def _refuse_another_task(model: Model, method: Method) -> None:
     task = model.settings.get("task", "classifier")
     if task == "denoiser":
         words = f"{model.id} is a denoiser; name it as denoiser_model_id, and the model behind it here"
-    elif task == "regressor" and not isinstance(method, Median):
-        words = f"{model.id} is a regressor, and {method.kind} is about classes; ask for its median (kind = median)"
-    elif task == "classifier" and isinstance(method, Median):
-        words = f"{model.id} is a classifier, and a median is of real numbers; register its file with task = regressor"
+    elif task != method.task:
+        kinds = " or ".join(kind for kind, other in KINDS.items() if other.task == task)
+        words = (
+            f"{model.id} is a {task}, and {method.kind} is about a {method.task}; take a method of its own (kind = "
+            f"{kinds}), or register its file with task = {method.task}"
+        )
     else:
         return
     raise invalid(words, "model_id")
 
 
-def refuse_unfit_denoiser(denoiser: Model, model: Model, method: AnyMethod) -> None:
-    """Refuse a denoiser that is none, or not ready, or does not fit the model; and one before a Lipschitz bound."""
+def refuse_unfit_denoiser(denoiser: Model, model: Model, method: Method) -> None:
+    """Refuse a denoiser that is none, or not ready, or does not fit the model; or is asked for a method without."""
     refuse_unready("model", denoiser)
     assert denoiser.summary is not None and model.summary is not None
-    if isinstance(method, Lipschitz):
+    if not method.denoised:
         raise invalid("a denoiser belongs to smoothing; leave it out, or certify by smoothing", "denoiser_model_id")
     if denoiser.settings.get("task") != "denoiser":
         task = denoiser.settings.get("task", "classifier")
@@ -111,9 +103,9 @@ def refuse_unfit_denoiser(denoiser: Model, model: Model, method: AnyMethod) -> N
         )
 
 
-def chosen(dataset: Dataset, start: int, stop: int | None, step: int, method: AnyMethod, *, outputs: int = 1) -> range:
-    """The indices of a subset; ``stop`` None is the end. ``outputs``: of a regressor. Refuses what is empty, beyond the
-    data, or too many shards, and too few samples for any of it, or for the radius that is asked about."""
+def chosen(model: Model, dataset: Dataset, start: int, stop: int | None, step: int, method: Method) -> range:
+    """The indices of a subset; ``stop`` None is the end. Refuses what is empty, beyond the data, or too many shards,
+    and what the method can't be asked of it."""
     assert dataset.summary is not None
     count = dataset.summary["count"]
     stop = count if stop is None else stop
@@ -122,22 +114,15 @@ def chosen(dataset: Dataset, start: int, stop: int | None, step: int, method: An
             Problem.SUBSET_OUT_OF_RANGE, f"the subset runs from {start} to {stop}, the data set has {count} inputs"
         )
     indices = range(start, stop, step)
-    if isinstance(method, Smoothed) and (reason := method.hopeless(len(indices), outputs)):
-        raise invalid(reason, "method", "n")
-    if isinstance(method, Smoothing) and (reason := method.out_of_reach(prod(dataset.summary["shape"]), len(indices))):
-        raise invalid(reason, "method", "target_radius")
-    most = MOST_SHARDS * method.shard_inputs(span(dataset))
+    asked = about(model, dataset, indices)
+    if unfit := method.unfit(asked):
+        raise invalid(unfit.reason, "method", unfit.parameter)
+    most = MOST_SHARDS * method.shard_inputs(asked.span)
     if len(indices) > most:
         raise Refusal(
             Problem.SUBSET_TOO_LARGE, f"{len(indices)} inputs with this method; one certification takes {most}"
         )
     return indices
-
-
-def span(dataset: Dataset) -> float | None:
-    """Of the range that 255 steps of 8-bit inputs span; None for others."""
-    grid = (dataset.summary or {}).get("grid")
-    return grid and grid[1] - grid[0]
 
 
 def refuse_unready(noun: str, row: Model | Dataset) -> None:

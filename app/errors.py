@@ -17,13 +17,12 @@ from starlette.routing import Match
 
 from models.problems import Problem
 from models.storage import StorageFull
-from radii.methods import METHODS
+from radii.methods import KINDS
 
 log = logging.getLogger(__name__)
 
 MOST_ERRORS = 20  # listed in one answer
 MOST_TEXT = 300  # characters of what the client sent, or of a message about it, that an answer repeats
-METHOD_KINDS = {str(method.model_fields["kind"].default) for method in METHODS}
 
 # For the OpenAPI document: what any call may answer instead.
 RESPONSES: dict[int | str, dict[str, Any]] = {
@@ -146,7 +145,7 @@ def _in_words(error: Any) -> str:
     return str(error["msg"])
 
 
-_TAGS = {("method", kind) for kind in METHOD_KINDS}
+_TAGS = {("method", kind) for kind in KINDS}
 
 
 def _gone(_request: Request, _error: Exception) -> Response:

@@ -21,17 +21,13 @@ from models.problems import Problem
 from models.repositories import results
 from models.states import JobState
 from models.tables import Certification, Result
-from radii.norms import Norm
+from radii.methods import Method, parse_method
 
 router = APIRouter(tags=["certifications"])
 
 JSON_LINES = ("application/jsonl", "application/x-ndjson")
 LIMIT = f"Rows, at most. Unset: {PAGE} in JSON, all in JSON Lines."
 DECIMALS = 9
-NO_CURVE = {
-    "prediction": "predicts and certifies no radius, so it has no curve; its summary has the accuracy",
-    "median": "bounds medians within one radius, so it has no curve; its results have the bounds",
-}
 UNITS: Units = "input values, before (x - mean) / std"
 
 
@@ -42,32 +38,29 @@ def toward_zero(radius: float | None) -> float | None:
     return float(Decimal(repr(radius)).quantize(Decimal(1).scaleb(-DECIMALS), ROUND_DOWN))
 
 
-def norm_of(row: Certification) -> Norm | None:
-    """The norm of its radii, if it has any; l2 where the method was asked before there was a choice."""
-    norm: Norm | None = None if row.method["kind"] == "prediction" else row.method.get("norm", "l2")
-    return norm
-
-
-def item(row: Result, norm: Norm | None) -> dict[str, Any]:
-    """The representation of ``row``: as ``ResultItem``, without what is not of the method."""
+def item(row: Result, method: Method) -> dict[str, Any]:
+    """The representation of ``row``: as the method's ``result``, without what is not known of it."""
     return {
+        "kind": method.kind,
+        "version": 1,
         "index": row.index,
         "label": row.label,
         "prediction": row.prediction,
         # a decision's was given, not computed
         "radius": row.radius if row.detail.get("decision") else toward_zero(row.radius),
         "abstained": row.abstained,
-        "norm": norm,
+        "norm": method.certifies_in,
         **row.detail,
     }
 
 
 def page(session: Session, job: Certification, cursor: int, limit: int) -> dict[str, Any]:
     """The representation of up to ``limit`` results after ``cursor``."""
-    norm = norm_of(job)
+    method = parse_method(job.method)
     rows, after = results.page(session, job.id, after=cursor, limit=limit)
     next_cursor = None if after is None else str(after)
-    return {"norm": norm, "units": UNITS, "items": [item(row, norm) for row in rows], "next_cursor": next_cursor}
+    items = [item(row, method) for row in rows]
+    return {"norm": method.certifies_in, "units": UNITS, "items": items, "next_cursor": next_cursor}
 
 
 @router.get(
@@ -87,7 +80,8 @@ def index(
     with service.database.read() as session:
         job = found(session, certification_id)
         if kind in JSON_LINES:
-            return StreamingResponse(_lines(service.database, job.id, norm_of(job), cursor, limit), media_type=kind)
+            lines = _lines(service.database, job.id, parse_method(job.method), cursor, limit)
+            return StreamingResponse(lines, media_type=kind)
         return JSONResponse(page(session, job, cursor, limit or PAGE))
 
 
@@ -104,12 +98,13 @@ def curve(
     how it is read, `complete` whether it is of all inputs. A certification that failed has none."""
     with service.database.read() as session:
         job = found(session, certification_id)
-        if job.method["kind"] in NO_CURVE:
-            raise Refusal(Problem.NOT_FOUND, f"{job.id} {NO_CURVE[job.method['kind']]}")
+        method = parse_method(job.method)
+        if method.no_curve is not None:
+            raise Refusal(Problem.NOT_FOUND, f"{job.id} {method.no_curve}")
         if job.state is JobState.FAILED:
             raise Refusal(Problem.FAILED, f"{job.id} has failed, so its radii make no curve", cause=job.problem)
         rows = results.outcomes(session, job.id)
-    target, asked, complete = job.method.get("target_radius"), len(job.indices), job.state is JobState.SUCCEEDED
+    target, asked, complete = method.known_up_to, len(job.indices), job.state is JobState.SUCCEEDED
     if target is None:
         rows = [row._replace(radius=toward_zero(row.radius)) for row in rows]
     if radius is not None and not complete:
@@ -117,15 +112,15 @@ def curve(
         raise Refusal(Problem.INCOMPLETE, why, headers=patience(job))
     at = None if radius is None else curves.certified_accuracy(rows, radius, target_radius=target)
     drawn = curves.curve(rows, target_radius=target) | {"inputs_asked": asked, "complete": complete, "at": at}
-    return JSONResponse({"norm": norm_of(job), "units": UNITS, **drawn})
+    return JSONResponse({"norm": method.certifies_in, "units": UNITS, **drawn})
 
 
-def _lines(database: Database, row_id: str, norm: Norm | None, cursor: int, limit: int | None) -> Iterator[bytes]:
+def _lines(database: Database, row_id: str, method: Method, cursor: int, limit: int | None) -> Iterator[bytes]:
     """The rows as JSON Lines. Page by page: a slow reader holds no database connection."""
     after: int | None = cursor
     while after is not None:
         with database.read() as session:
             rows, after = results.page(session, row_id, after=after, limit=limit or PAGE)
-            lines = [json.dumps(item(row, norm), separators=(",", ":")) + "\n" for row in rows]
+            lines = [json.dumps(item(row, method), separators=(",", ":")) + "\n" for row in rows]
         yield "".join(lines).encode()
         after = None if limit else after

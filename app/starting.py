@@ -9,9 +9,10 @@ from starlette.concurrency import run_in_threadpool
 
 from app import inline
 from app.certifications import INT32, CertificationOut, Subset, found, patience, shown
-from app.checks import chosen, refuse_unfit, refuse_unfit_denoiser, refuse_unready, span
+from app.checks import chosen, refuse_unfit, refuse_unfit_denoiser, refuse_unready
 from app.errors import invalid
 from app.parameters import PAGE
+from app.planning import about, planned
 from app.results import page
 from app.schema import Id, Input, represented
 from app.service import NEEDS_ROOM, InService, Service
@@ -20,7 +21,7 @@ from models.base import Json
 from models.repositories import certifications, intake
 from models.repositories.intake import Intaken
 from models.tables import Dataset, Model
-from radii.methods import Method
+from radii.methods import AnyMethod
 
 router = APIRouter(tags=["certifications"])
 
@@ -44,7 +45,7 @@ class CertificationInput(Input):
     labels: list[Annotated[int, Field(ge=0, le=INT32)]] | None = Field(
         default=None, description="Class indices of `inputs`, where they are known."
     )
-    method: Method = Field(examples=[{"kind": "smoothing", "sigma": 0.25, "alpha": 0.001, "n0": 100, "n": 10000}])
+    method: AnyMethod = Field(examples=[{"kind": "smoothing", "sigma": 0.25, "alpha": 0.001, "n0": 100, "n": 10000}])
     subset: Subset = Field(default=Subset(), description="Unset: the whole data set.")
 
     @model_validator(mode="after")
@@ -95,17 +96,18 @@ def _start(service: Service, body: CertificationInput) -> str:
             denoiser = _named(session, Model, body.denoiser_model_id, "denoiser_model_id")
             refuse_unfit_denoiser(denoiser, model, body.method)
         subset = (body.subset.start, body.subset.stop, body.subset.step)
-        outputs = (model.summary or {}).get("num_outputs") or 1
-        indices = chosen(dataset, *subset, body.method, outputs=outputs)
+        indices = chosen(model, dataset, *subset, body.method)
+        span = about(model, dataset, indices).span
         row = certifications.add(
             session,
             model,
             dataset,
             denoiser=denoiser,
             method=body.method.model_dump(),
+            plan=planned(body.method, len(indices)),
             indices=indices,
-            cost=body.method.cost(span(dataset)),
-            shard_inputs=body.method.shard_inputs(span(dataset), len(indices)),
+            cost=body.method.cost(span),
+            shard_inputs=body.method.shard_inputs(span, len(indices)),
         )
         return row.id
 

@@ -21,6 +21,9 @@ from app.main import create_app
 from models.settings import Settings
 from radii.cli.settings import markdown
 from radii.graph import operators, schema
+from radii.methods import KINDS
+from radii.methods.result import Attack, Result
+from radii.methods.smoothing.result import Scores
 
 ROOT = Path(__file__).parent.parent
 
@@ -33,9 +36,10 @@ FIGURES: tuple[tuple[str, type[BaseModel]], ...] = (
     ("`GET .../curve`", figures.Curve),
     ("`points`, `at`, `at_target`", figures.CurvePoint),
     ("`band`", figures.Band),
-    ("`GET .../results`, one an input", figures.ResultItem),
-    ("`attack`", figures.Attack),
-    ("`scores`", figures.Scores),
+    ("`GET .../results`, one an input", Result),
+    *((f"`GET .../results` of `{kind}`", method.result) for kind, method in KINDS.items()),
+    ("`attack`", Attack),
+    ("`scores`", Scores),
     ("`progress`", Progress),
 )
 
@@ -64,7 +68,8 @@ def operators_page() -> str:
 
 
 def figures_page() -> str:
-    """What every figure means, as a page of Markdown: the descriptions of the schemas."""
+    """What every figure means, as a page of Markdown: the descriptions of the schemas. What all results have in common
+    is said once."""
     lines = [
         "# Figures",
         "",
@@ -84,7 +89,10 @@ def figures_page() -> str:
             "| field | meaning |",
             "|---|---|",
         ]
+        common = Result.model_fields if issubclass(model, Result) and model is not Result else {}
         for name, field in model.model_fields.items():
+            if name in common and field.description == common[name].description:
+                continue
             meaning = field.description or f"See [below](#summary{name})."
             lines.append(f"| `{name}` | {meaning.replace('|', '&#124;')} |")
     return "\n".join(lines) + "\n"

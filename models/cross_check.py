@@ -10,9 +10,9 @@ from collections.abc import Collection, Mapping
 from itertools import count
 
 from models.base import Json
+from models.plan import Plan
 
 MOST, ONE_IN = 10, 50  # inputs, where nothing was asked
-LEVEL = 1e-9  # what radii.attacks may be wrong about g's answer, an input
 FAILED = "the attack failed; the worker's log says why"
 SURPRISE = 1e-6  # less likely than this, it is no chance
 
@@ -29,7 +29,7 @@ def drawn(method: Json, model_digest: str, indices: range) -> list[int]:
     return sorted(indices[place] for place in places)
 
 
-def tally(method: Json, inputs: int, drawn: Collection[int], attacks: Mapping[int, Json]) -> Json:
+def tally(plan: Plan, inputs: int, drawn: Collection[int], attacks: Mapping[int, Json]) -> Json:
     """The figures of a cross-check of ``drawn`` out of ``inputs`` inputs; ``attacks``: what results say, by index.
 
     ``probability`` is that of so many contradictions or more by chance, at most. All inputs drawn are in it, for
@@ -39,9 +39,6 @@ def tally(method: Json, inputs: int, drawn: Collection[int], attacks: Mapping[in
     """
     checked = {index: attack for index, attack in attacks.items() if "not_checked" not in attack}
     contradicted = sorted(index for index, attack in checked.items() if attack["contradicted"])
-    chance = 0.0
-    if method["kind"] == "smoothing":
-        chance = LEVEL + (method["alpha"] / inputs if method.get("family_wise") else method["alpha"])
     distinct = len({attacks[index]["input"] for index in contradicted})
     trials = len(drawn) if set(contradicted) <= set(drawn) else inputs
     return {
@@ -49,7 +46,7 @@ def tally(method: Json, inputs: int, drawn: Collection[int], attacks: Mapping[in
         "attacked": len(checked),
         "contradicted": len(contradicted),
         "contradicted_inputs": contradicted,
-        "probability": at_least(distinct, trials, min(chance, 1.0)),
+        "probability": at_least(distinct, trials, min(plan.chance, 1.0)),
         "not_checked": sorted({attack["not_checked"] for attack in attacks.values() if "not_checked" in attack}),
     }
 

@@ -4,9 +4,10 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from statistics import median_high, median_low
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-Json = dict[str, Any]
+from models.base import Json
+from models.plan import Plan
 
 BAND_LEVEL = 0.95
 POINTS = 1000
@@ -81,12 +82,12 @@ def curve(outcomes: Sequence[Outcome], *, target_radius: float | None = None) ->
     }
 
 
-def summary(method: Json, outcomes: Sequence[Outcome]) -> Json:
-    """A few figures of a certification by ``method``: what each means is said in ``app.figures.Summary``."""
-    target, count = method.get("target_radius"), len(outcomes)
-    labelled = [o for o in outcomes if o.label is not None and method["kind"] != "median"]
+def summary(plan: Plan, outcomes: Sequence[Outcome]) -> Json:
+    """A few figures of a certification with that plan: what each means is said in ``app.figures.Summary``."""
+    target, count = plan.target_radius, len(outcomes)
+    labelled = [o for o in outcomes if o.label is not None and plan.classes]
     clean = [o.clean_prediction for o in labelled]
-    how_far = count and target is None and method["kind"] not in ("prediction", "median")
+    how_far = count and target is None and plan.radii
     decisions = Counter(outcome.decision for outcome in outcomes)
     return {
         "inputs": count,

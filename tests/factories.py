@@ -5,6 +5,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from models.plan import Plan, Stage
 from models.repositories import certifications, intake, leases, uploads
 from models.tables import Certification, Dataset, Model, Upload
 
@@ -57,12 +58,19 @@ def ready_dataset(session: Session, *, content: bytes = b"dataset", count: int =
     return _accepted(session, "dataset", dataset, summary)
 
 
+def smoothing(n0: int, n: int) -> Plan:
+    """What tables know of a smoothing method of so many samples."""
+    stages = Stage("pilot", "pilot_counts", n0), Stage("estimate", "counts", n)
+    return Plan(stages, chance=0.001, passing=("executor", "batch_size", "device"))
+
+
 def certification(session: Session, *, inputs: int = 5, cost: int = 110, shard_inputs: int = 2) -> Certification:
     return certifications.add(
         session,
         ready_model(session),
         ready_dataset(session),
         method={"kind": "smoothing", "sigma": 0.25, "alpha": 0.001, "n0": 10, "n": cost - 10},
+        plan=smoothing(10, cost - 10),
         indices=range(inputs),
         cost=cost,
         shard_inputs=shard_inputs,

@@ -70,11 +70,13 @@ def clean_environment() -> dict[str, str]:
     return {**kept, "OMP_NUM_THREADS": "1"}
 
 
-def start(data_dir: Path, *flags: str, port: int = 0) -> Service:
-    """Start a service, by default on a free port, and wait until it says that it is ready."""
+def start(data_dir: Path, *flags: str, port: int = 0, checkout: Path | None = None) -> Service:
+    """Start a service, by default on a free port, and wait until it says that it is ready. ``checkout``: of the code to
+    run, by default this one."""
     command = [sys.executable, "-m", "radii.cli", "up", "--port", str(port), "--data-dir", str(data_dir), *flags]
+    environment = clean_environment() | ({} if checkout is None else {"PYTHONPATH": str(checkout)})
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=clean_environment()
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd=checkout
     )
     assert process.stdout is not None
     for line in process.stdout:
@@ -102,9 +104,9 @@ def until(look: Callable[[], T], holds: Callable[[T], bool] = bool) -> T:
 
 
 @contextmanager
-def running(data_dir: Path, *flags: str, port: int = 0) -> Iterator[Service]:
+def running(data_dir: Path, *flags: str, port: int = 0, checkout: Path | None = None) -> Iterator[Service]:
     """A service, ended afterwards."""
-    service = start(data_dir, *flags, port=port)
+    service = start(data_dir, *flags, port=port, checkout=checkout)
     try:
         yield service
     finally:

@@ -8,9 +8,9 @@ import sys
 from dataclasses import fields
 from pathlib import Path
 
-from app.reports import Report
 from models.states import TERMINAL
 from radii.lipschitz import LayerBound
+from radii.methods.lipschitz.report import Report
 from tests.service import clean_environment, running
 
 ROOT = Path(__file__).parent.parent

@@ -12,16 +12,14 @@ from radii.graph import Obstacle, UnsupportedModel
 from radii.graph.ir import Node
 from radii.graph.module import GraphModule
 from radii.lipschitz import UnboundedModel
-from radii.methods import Lipschitz, Splitting, parse_method
+from radii.methods import parse_method
 from radii.smoothing import Noise
 from radii.smoothing.noise.selftest import BrokenNoise, check_noise
-from workers.bounding import bound
 from workers.causes import first_line, problem_of
 from workers.execution import Ask, ImpreciseNetwork
 from workers.heartbeat import phase, phase_of
+from workers.methods import Work, compute
 from workers.prepared import Emit, Json, Prepared, device, read_model
-from workers.smoothing import smooth
-from workers.splitting import split
 
 log = logging.getLogger(__name__)
 
@@ -53,15 +51,7 @@ class Bench:
             method = parse_method(order["method"])
             with phase(LOADING):
                 prepared = self._prepare(order)
-            if isinstance(method, Lipschitz):
-                with phase("computing margins"):
-                    bound(method, prepared, order, emit)
-            elif isinstance(method, Splitting):
-                with phase("evaluating the network", prepared.device):
-                    split(method, prepared, order, emit)
-            else:
-                with phase("sampling", prepared.device):
-                    smooth(method, prepared, order, emit, ask, self._test, self._together)
+            compute(method, Work(prepared, order, emit, ask, self._test, self._together))
         except (UnsupportedModel, UnboundedModel) as error:
             detail = f"{method.kind} does not apply to this model."
             return Problem.METHOD_NOT_APPLICABLE.document(detail, reasons=obstacles(error.obstacles))

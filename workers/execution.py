@@ -8,8 +8,7 @@ from functools import cached_property, partial
 import numpy as np
 import torch
 
-from radii.methods import Smoothed, Smoothing
-from radii.methods.common import SAVED_BY_DECIDING
+from radii.methods import Smoothed
 from radii.smoothing import Noise, executors, rounded, search
 from radii.smoothing.executors import START, TORCH, Execution
 from radii.smoothing.sampling import Classifier
@@ -188,8 +187,7 @@ class Runs:
 
     def _samples(self) -> int:
         """About how many the certification takes."""
-        decides = isinstance(self.method, Smoothing) and self.method.target_radius is not None
-        return int(self.order["inputs"]) * self.method.cost() // (SAVED_BY_DECIDING if decides else 1)
+        return self.method.expected_samples(self.order["inputs"])
 
     def _draw(self, size: int) -> torch.Tensor:
         """The first noisy copies of the shard's first input, the same each time."""

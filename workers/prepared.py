@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from radii.bounds import BoundName
 from radii.graph import Graph, composed, normalized, to_module, undecorated
 from radii.lipschitz import NetworkBound, network_bound
-from radii.methods import Lipschitz
 from radii.smoothing import executors
 from radii.smoothing.executors import START, Execution
 from radii.smoothing.sampling import Classifier
@@ -68,12 +68,12 @@ class Prepared:
         with phase("making ready what runs the samples", CPU):  # which may take minutes of compiling
             return executors.build(execution.executor, graph, self.device, dtype, batch_size=execution.batch_size)
 
-    def bound(self, method: Lipschitz) -> NetworkBound:
-        key = (method.bound, method.rtol)
-        if key not in self._bounds:
+    def bound(self, bound: BoundName = "auto", rtol: float = 1e-6) -> NetworkBound:
+        """The network's, by that rule."""
+        if (bound, rtol) not in self._bounds:
             with phase("bounding the network", CPU):
-                self._bounds[key] = network_bound(self.graph, bound=method.bound, rtol=method.rtol)
-        return self._bounds[key]
+                self._bounds[bound, rtol] = network_bound(self.graph, bound=bound, rtol=rtol)
+        return self._bounds[bound, rtol]
 
 
 def device(name: str) -> torch.device:

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from models.tables.chunk import REUSED
 from radii.lipschitz import UnboundedModel
-from radii.methods import Lipschitz, Smoothed, Smoothing
+from radii.methods import Smoothed, Smoothing
 from radii.norms import converted
 from radii.smoothing import Moments, chunk_size, chunks
 from radii.smoothing.keys import Stage
@@ -94,7 +94,7 @@ def _logits_error(task: Sampled) -> float:
     # float32 rounds.
     norm = float(np.linalg.norm(task.row.astype(np.float64))) + task.method.sigma * math.sqrt(task.row.size)
     # infinite where a network may overflow: then nothing is certified
-    return min(task.model.bound(Lipschitz()).error.at(norm * (1 + 2.0**-6)), 1e300)
+    return min(task.model.bound().error.at(norm * (1 + 2.0**-6)), 1e300)
 
 
 def network_lipschitz(method: Smoothed, model: Prepared) -> tuple[float | None, str | None]:
@@ -102,7 +102,7 @@ def network_lipschitz(method: Smoothed, model: Prepared) -> tuple[float | None, 
     if method.grid == "on":
         return None, "grid is on, and scores of a rounded input jump; leave grid at auto"
     try:
-        bound = model.bound(Lipschitz())
+        bound = model.bound()
     except UnboundedModel as error:
         nodes = ", ".join(sorted({f"{o.operator} (node {o.node})" for o in error.obstacles}))
         return None, f"the network has no Lipschitz bound: {nodes}"

@@ -13,13 +13,11 @@ from sqlalchemy.orm import Session
 from models import cross_check
 from models.base import Json
 from models.repositories.chunks import InputResult
-from models.tables import Answer
+from models.tables import Answer, Certification
 
 MANY = 500  # values in one statement
 OWN = {"seconds", "reused", "other_noises", "answered_by", "attack"}
 """What a result's detail says of its own certification; an attack has a place of its own."""
-RAN = {"executor", "batch_size", "device"}
-"""What drew samples: of votes it is said by results that drew theirs."""
 
 
 @dataclass(frozen=True)
@@ -45,15 +43,15 @@ def known(session: Session, question: Question, indices: Iterable[int]) -> dict[
     return {index: found[digest] for index in indices if (digest := question.inputs[index]) in found}
 
 
-def row(question: Question, certification_id: str, kind: str, result: InputResult) -> Json:
+def row(question: Question, certification: Certification, result: InputResult) -> Json:
     """The row that keeps ``result``."""
-    own = OWN | (RAN if kind in ("smoothing", "prediction") else set())
+    own = OWN.union(certification.plan.passing)
     attack = result.detail.get("attack")
     return {
         "model": question.model,
         "input": question.inputs[result.index],
         "question": question.text,
-        "certification_id": certification_id,
+        "certification_id": certification.id,
         "prediction": result.prediction,
         "radius": result.radius,
         "abstained": result.abstained,

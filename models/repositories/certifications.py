@@ -9,6 +9,7 @@ from models.bell import Bell
 from models.curve import CLAIMS, summary
 from models.database import ring_after_commit
 from models.ids import CERTIFICATION, SHARD, new_id
+from models.plan import Plan
 from models.problems import Problem
 from models.repositories import reports, results
 from models.states import TERMINAL, IllegalMove, JobState, guard
@@ -24,6 +25,7 @@ def add(
     *,
     denoiser: Model | None = None,
     method: Json,
+    plan: Plan,
     indices: range,
     cost: int,
     shard_inputs: int,
@@ -35,6 +37,7 @@ def add(
         denoiser=denoiser,
         dataset=dataset,
         method=method,
+        plan=plan,
         start=indices.start,
         stop=indices.stop,
         step=indices.step,
@@ -88,7 +91,7 @@ def _cross_check(session: Session, certification: Certification) -> Json | None:
     method, indices = certification.method, certification.indices
     drawn = cross_check.drawn(method, (certification.model.summary or {}).get("digest", ""), indices)
     attacks = results.attacks(session, certification.id)
-    return cross_check.tally(method, len(indices), drawn, attacks) if drawn or attacks else None
+    return cross_check.tally(certification.plan, len(indices), drawn, attacks) if drawn or attacks else None
 
 
 def _end(session: Session, certification: Certification, state: JobState) -> None:
@@ -96,11 +99,11 @@ def _end(session: Session, certification: Certification, state: JobState) -> Non
         raise IllegalMove(f"{certification.state} -> {state}")
     certification.state = JobState(guard(certification.state, state))
     certification.finished_at = now()
-    figures = summary(certification.method, results.outcomes(session, certification.id))
+    figures = summary(certification.plan, results.outcomes(session, certification.id))
     figures |= {"inputs_asked": len(certification.indices), "complete": state is JobState.SUCCEEDED}
     if state is JobState.FAILED:  # what was counted does not stand
         figures |= dict.fromkeys(CLAIMS)
-    figures |= reports.summary(reports.get(session, certification.id))
+    figures |= reports.summary(certification.plan, reports.get(session, certification.id))
     if checked := _cross_check(session, certification):
         figures["cross_check"] = checked
     if others := results.other_noises(session, certification.id):

@@ -8,23 +8,13 @@ from sqlalchemy import delete, insert, select
 from sqlalchemy.orm import Session
 
 from models.base import Json
+from models.plan import Plan
 from models.repositories import ledger
 from models.repositories.ledger import Beginning, Streams
 from models.tables import Chunk, Result, Shard
 from models.tables.chunk import REUSED
 
 Counts = list[int]
-
-COUNTS = {
-    "smoothing": {"pilot": "pilot_counts", "estimate": "counts"},
-    "prediction": {"predict": "counts"},
-    "median": {"median": "counts"},
-    "splitting": {"split": "counts"},
-}
-"""Which sums of chunks a result must hold, by the stage of the chunks."""
-
-MEDIAN = ("median", "lower", "upper", "noise", "executor", "batch_size")
-"""What the ledger keeps of a median's result."""
 
 MEAN_ROUNDING = 1e-9  # a million chunks merged one after the other, each to 2^-53
 
@@ -86,18 +76,20 @@ def add_result(
     """
     if session.get(Result, (shard.certification_id, result.index)) is not None:
         return 0
-    sampled = "counts" in result.detail
-    if sampled:
+    certification = shard.certification
+    if certification.plan.stages:
         taken = _take(session, shard, result)
         if streams is not None:
             result.detail["reused"] = sum(sum(chunk.counts) for chunk in taken if chunk.number == REUSED)
-            others = ledger.other_noises(session, streams, [result.index], shard.certification.method)
+            others = ledger.other_noises(session, streams, [result.index], certification.plan)
             if result.index in others:
                 result.detail["other_noises"] = others[result.index]
-            for stage, beginnings in _known(taken, result).items():
+            for stage, beginnings in _known(certification.plan, taken, result).items():
                 entries += [ledger.row(streams, result.index, stage, known) for known in beginnings if known.samples]
     session.add(Result(certification_id=shard.certification_id, **asdict(result)))
-    return int(result.detail.get("unspent", 0)) if sampled else 1
+    if certification.plan.stages:
+        return int(result.detail.get("unspent", 0))
+    return certification.total // len(certification.indices)
 
 
 def _take(session: Session, shard: Shard, result: InputResult) -> Sequence[Chunk]:
@@ -106,7 +98,7 @@ def _take(session: Session, shard: Shard, result: InputResult) -> Sequence[Chunk
     taken = session.scalars(select(Chunk).where(*of_input)).all()
     where = f"input {result.index} of {shard.certification_id}"
     sums = _sums(taken)
-    said = {stage: result.detail[name] for stage, name in COUNTS[shard.certification.method["kind"]].items()}
+    said = {stage.name: result.detail[stage.counts] for stage in shard.certification.plan.stages}
     said = {stage: counts for stage, counts in said.items() if any(counts)}  # a decision may need no sample
     if sums != said or sum(result.detail["counts"]) != result.detail["n"]:
         raise CountsMismatch(f"{where}: chunks sum to {sums}, not {said}")
@@ -120,7 +112,7 @@ def _take(session: Session, shard: Shard, result: InputResult) -> Sequence[Chunk
     return taken
 
 
-def _known(taken: Sequence[Chunk], result: InputResult) -> dict[str, list[Beginning]]:
+def _known(plan: Plan, taken: Sequence[Chunk], result: InputResult) -> dict[str, list[Beginning]]:
     """What the ledger is to know of each stage: of all samples, and of chunks that more samples would not change."""
     sums, detail = _sums(taken), result.detail
     if "scores" in detail:
@@ -129,8 +121,10 @@ def _known(taken: Sequence[Chunk], result: InputResult) -> dict[str, list[Beginn
             "pilot": [Beginning(sums["pilot"], pilot)],
             "estimate": [Beginning(sums["estimate"], detail["scores"])],
         }
-    if "median" in sums:
-        return {"median": [Beginning(sums["median"], {name: detail[name] for name in MEDIAN})]}
+    if kept := {stage.name: stage.keeps for stage in plan.stages if stage.keeps}:
+        return {
+            stage: [Beginning(counts, {name: detail[name] for name in kept[stage]})] for stage, counts in sums.items()
+        }
     whole = _sums([chunk for chunk in taken if sum(chunk.counts) % ledger.CHUNK == 0])
     known = {stage: [Beginning(counts), Beginning(whole.get(stage, []))] for stage, counts in sums.items()}
     if "estimate" in sums and detail.get("decision") is not None:  # it looks at beginnings of many chunks

@@ -14,6 +14,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from models.base import Json
+from models.plan import Plan
 from models.tables import Ledger
 
 CHUNK = 1000  # radii.smoothing.CHUNK, which models may not import; a test holds them together
@@ -57,15 +58,6 @@ def name(noise: Json) -> str:
     return json.dumps(noise, sort_keys=True, separators=(",", ":"))
 
 
-def stages(method: Json) -> dict[str, int]:
-    """The stages whose samples are kept here, and how many of each the method asks for."""
-    if method["kind"] == "prediction":
-        return {"predict": method["n"]}
-    if method["kind"] == "median":
-        return {"median": method["n"]}
-    return {"pilot": method["n0"], "estimate": method["n"]}
-
-
 def beginnings(session: Session, streams: Streams, stage: str, n: int) -> dict[int, Beginning]:
     """The most that is known of the first n samples of each stream: of all, or of whole chunks."""
     best: dict[str, Beginning] = {}
@@ -107,8 +99,8 @@ def add(session: Session, new: list[Json]) -> None:
         session.execute(insert(Ledger).values(**values).on_conflict_do_nothing())
 
 
-def other_noises(session: Session, streams: Streams, indices: Sequence[int], method: Json) -> dict[int, list[Json]]:
-    """The other noises that this model and each of those inputs have been asked about so far by that kind of method;
+def other_noises(session: Session, streams: Streams, indices: Sequence[int], plan: Plan) -> dict[int, list[Json]]:
+    """The other noises that this model and each of those inputs have been asked about so far, in the plan's stages;
     inputs of which there are none are left out."""
     digests = sorted({streams.inputs[index] for index in indices})
     found: dict[str, set[str]] = {}
@@ -117,7 +109,7 @@ def other_noises(session: Session, streams: Streams, indices: Sequence[int], met
             Ledger.model == streams.model,
             Ledger.input.in_(digests[start : start + MANY]),
             Ledger.noise != streams.noise,
-            or_(*(Ledger.stage.startswith(stage) for stage in stages(method))),
+            or_(*(Ledger.stage.startswith(stage) for stage in plan.ledger)),
         )
         for digest, noise in session.execute(names.distinct()):
             found.setdefault(digest, set()).add(noise)

@@ -14,7 +14,7 @@ from models import cross_check
 from models.base import now
 from models.repositories import answers, certifications, leases, ledger, reports
 from models.repositories.answers import Question
-from models.repositories.chunks import COUNTS, CountsMismatch
+from models.repositories.chunks import CountsMismatch
 from models.repositories.leases import Claim, LostClaim
 from models.repositories.ledger import Streams
 from models.states import TERMINAL, JobState, guard
@@ -85,17 +85,17 @@ def _results(session: Session, certification: Certification, indices: Sequence[i
     An input that was drawn for the cross-check, and is certified, can not where no attack on it is known. A
     contradiction that is known stands, whether its input was drawn or not. What has begun to be counted goes on.
     """
-    method, total = certification.method, certification.total // len(certification.indices)
+    plan, total = certification.plan, certification.total // len(certification.indices)
     digest = (certification.model.summary or {}).get("digest", "")
-    drawn = set(cross_check.drawn(method, digest, certification.indices))
+    drawn = set(cross_check.drawn(certification.method, digest, certification.indices))
     begun = select(Chunk.index).where(Chunk.certification_id == certification.id, Chunk.index.in_(indices)).distinct()
     counting = set(session.scalars(begun))
     known = answers.known(session, asked.question, [index for index in indices if index not in counting])
-    others = ledger.other_noises(session, asked.streams, list(known), method) if asked.streams else {}
+    others = ledger.other_noises(session, asked.streams, list(known), plan) if asked.streams else {}
     reported = {
         job: _has_report(session, certification, job)
         for job in {answer.certification_id for answer in known.values()}
-        if method["kind"] == "lipschitz"
+        if plan.figures
     }
     found: dict[int, Result] = {}
     for index, answer in known.items():
@@ -105,7 +105,7 @@ def _results(session: Session, certification: Certification, indices: Sequence[i
         detail = answer.detail | {"seconds": 0.0, "answered_by": answer.certification_id}
         if answer.attack is not None and (index in drawn or answer.attack.get("contradicted")):
             detail["attack"] = answer.attack
-        counted = sum(sum(detail[name]) for name in COUNTS.get(method["kind"], {}).values())
+        counted = sum(sum(detail[stage.counts]) for stage in plan.stages)
         if counted and counted + detail.get("unspent", 0) != total:
             raise CountsMismatch(f"input {index} of {certification.id}: {counted} samples are known, not {total}")
         if asked.streams is not None:

@@ -3,6 +3,7 @@
 from sqlalchemy.orm import Session
 
 from models.base import Json
+from models.plan import Plan
 from models.tables import Certification, Report
 
 
@@ -18,6 +19,8 @@ def add_first(session: Session, certification: Certification, document: Json) ->
         session.add(Report(certification_id=certification.id, document=document))
 
 
-def summary(document: Json | None) -> Json:
+def summary(plan: Plan, document: Json | None) -> Json:
     """The figures of a report that belong in the summary of its certification."""
-    return {} if document is None else {"bound": {key: document[key] for key in ("upper", "norm", "rule", "vacuous")}}
+    if document is None:
+        return {}
+    return {name: {field: document[field] for field in fields} for name, fields in plan.figures.items()}

@@ -130,7 +130,7 @@ def reuse(session: Session, claim: Claim, streams: Streams) -> list[ChunkCounts]
     certification, shard = _locked(session, claim)
     found = [
         ChunkCounts(index, stage, REUSED, known.counts, known.scores)
-        for stage, n in ledger.stages(certification.method).items()
+        for stage, n in certification.plan.ledger.items()
         for index, known in ledger.beginnings(session, streams, stage, n).items()
     ]
     begun = select(Chunk.index, Chunk.stage).where(
@@ -184,8 +184,7 @@ def record(
         progress += add_result(session, shard, result, streams, entries)
     ledger.add(session, entries)
     if question is not None:
-        kind = certification.method["kind"]
-        answers.add(session, [answers.row(question, certification.id, kind, result) for result in results])
+        answers.add(session, [answers.row(question, certification, result) for result in results])
     certification.done += progress
     if progress:
         shard.attempts = 0

@@ -4,6 +4,7 @@ from sqlalchemy import BigInteger, ForeignKey
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from models.base import Base, Json, StateColumn, now
+from models.plan import Plan, PlanColumn
 from models.states import JobState
 from models.tables.dataset import Dataset
 from models.tables.model import Model
@@ -20,6 +21,7 @@ class Certification(Base):
     denoiser_model_id: Mapped[str | None] = mapped_column(ForeignKey("models.id"))
     dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.id"), index=True)
     method: Mapped[Json]
+    plan: Mapped[Plan] = mapped_column(PlanColumn, server_default="{}")
     # Inputs are the indices of range(start, stop, step).
     start: Mapped[int]
     stop: Mapped[int]

@@ -16,5 +16,5 @@ class Result(Base):
     prediction: Mapped[int | None]
     radius: Mapped[float | None]
     abstained: Mapped[bool]
-    # Method's own: what app.figures.ResultItem lists besides the columns.
+    # Method's own: what the results of its kind have (radii.methods) besides the columns.
     detail: Mapped[Json]

@@ -41,3 +41,13 @@ def architecture(text: str) -> dict[str, Any]:
     except ValueError as error:
         raise typer.BadParameter(f'{error}; e.g. resnet or resnet:{{"layers": [3, 4, 6, 3]}}') from None
     return document
+
+
+def radius_kind(text: str) -> str:
+    """A kind of method that certifies radii."""
+    from radii.methods import KINDS
+
+    kinds = [kind for kind, method in KINDS.items() if method.no_curve is None]
+    if text not in kinds:
+        raise typer.BadParameter(f"{text!r} is not one of {', '.join(kinds)}")
+    return text

@@ -10,9 +10,9 @@ from radii.cli.connection import before_it_started, connected, outliving_us
 from radii.cli.console import err, fail, out, plain, print_json
 from radii.cli.npy import input_shape
 from radii.cli.progress import progress
-from radii.cli.report import NO_CURVE, print_report, print_results, save_results
+from radii.cli.report import print_report, print_results, save_results
 from radii.client import Cancelled, Client
-from radii.methods import parse_method
+from radii.methods import kind_of, parse_method
 
 Json = dict[str, Any]
 
@@ -48,7 +48,7 @@ def command(
 def _show(client: Client, job: Json, output: Path | None, as_json: bool) -> None:
     if output is not None:
         save_results(client, job["id"], output)
-    one_by_one = job["method"]["kind"] in NO_CURVE
+    one_by_one = kind_of(job["method"]).no_curve is not None
     if as_json:
         rows = {"results": list(client.results(job["id"]))} if one_by_one else {}
         print_json({**job, **(rows or {"curve": client.curve(job["id"])})})
@@ -118,12 +118,12 @@ def taken_in(client: Client, resource: Json, noun: str) -> Json:
 
 def follow(client: Client, job: Json) -> Json:
     """The certification once it has ended, its progress shown. Raises ``ProblemError`` if it has failed."""
-    with progress(_doing(job["method"]["kind"]), job["progress"]["unit"]) as advance:
+    with progress(_doing(job["method"]), job["progress"]["unit"]) as advance:
         return client.wait(job, on_change=lambda now: advance(now["progress"]["done"], now["progress"]["total"]))
 
 
-def _doing(kind: str) -> str:
-    return {"prediction": "predicting", "median": "bounding medians"}.get(kind, f"certifying ({kind})")
+def _doing(method: Json) -> str:
+    return kind_of(method).doing or f"certifying ({method['kind']})"
 
 
 def checked(question: Json) -> BaseModel:

@@ -1,7 +1,6 @@
 """The commands. Each imports its own module when it runs."""
 
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -25,6 +24,7 @@ from radii.cli.options import (
     NetworkFile,
     OutputName,
     Precision,
+    RadiusKind,
     Range,
     Shape,
     ShapeOption,
@@ -41,12 +41,6 @@ from radii.cli.smoothed import median, predict
 from radii.cli.threads import bound_threads
 
 RESULTS = Path("results.jsonl")
-
-
-class Kind(StrEnum):
-    SMOOTHING = "smoothing"
-    SPLITTING = "splitting"
-    LIPSCHITZ = "lipschitz"
 
 
 app = typer.Typer(
@@ -115,7 +109,7 @@ def up(context: typer.Context) -> None:
 def certify(
     model: ModelName,
     data: DataName,
-    method: Annotated[Kind, typer.Option(help="How to certify.")] = Kind.SMOOTHING,
+    method: RadiusKind = "smoothing",
     sigma: Sigma = None,
     noise: Annotated[
         str | None,
@@ -174,7 +168,7 @@ def certify(
     }
     decision = {"mode": mode, "target_radius": target_radius}
     lipschitz = {"bound": bound, "rtol": rtol}
-    question = {"kind": method.value, **smoothing, **decision, **lipschitz, "norm": norm, "cross_check": cross_check}
+    question = {"kind": method, **smoothing, **decision, **lipschitz, "norm": norm, "cross_check": cross_check}
     settings = {"shape": shape, "range": range_, "mean": mean, "std": std, "name": name, "architecture": architecture}
     certify.command(
         model,

@@ -68,6 +68,14 @@ ModelName = Annotated[str, typer.Argument(help="An ONNX, graph.json or safetenso
 DataName = Annotated[
     str, typer.Argument(help="A .npz file with x, and y if there are labels; or the id of a data set.")
 ]
+RadiusKind = Annotated[
+    str,
+    typer.Option(
+        parser=arguments.radius_kind,
+        metavar="KIND",
+        help="How to certify: by smoothing, lipschitz, splitting, or another kind that gives radii.",
+    ),
+]
 Sigma = Annotated[float | None, method_option("Standard deviation of the noise of smoothing.")]
 FamilyWise = Annotated[bool | None, method_option("alpha is for all inputs of smoothing together.")]
 GridMode = Annotated[

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable
 from datetime import datetime
-from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_FLOOR, Context, Decimal
+from decimal import ROUND_DOWN, Decimal
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,11 @@ from rich.table import Table
 from radii.cli.console import out, plain
 from radii.cli.plot import certified_accuracy, largest_radius, ticks
 from radii.client import Client
+from radii.methods import kind_of
+from radii.methods.lines import DECIMALS, above, down
 
 Json = dict[str, Any]
 
-NO_CURVE = ("prediction", "median")  # kinds of methods
 HALF_STEP = 0.5 / 255  # of an 8-bit pixel
 VACUOUS = (
     "vacuous: even a margin of 16 logits certifies less than half a step of an 8-bit pixel. "
@@ -38,7 +39,7 @@ def save_results(client: Client, job_id: str, file: Path) -> None:
 
 def print_report(client: Client, job: Json) -> None:
     """The figures of a certification that has ended."""
-    found = job["summary"]
+    found, method = job["summary"], kind_of(job["method"])
     table = Table(box=None, show_header=False, padding=(0, 1))
     table.add_row("method", in_words(job["method"]))
     decisions = found.get("decisions")
@@ -49,17 +50,18 @@ def print_report(client: Client, job: Json) -> None:
         answers = ("certified", "not certified", "undecided")  # JSON of a database comes back in an order of its own
         table.add_row(asked, ", ".join(f"{decisions[answer]} {answer}" for answer in answers))
     if found["accuracy"] is not None and not decisions:
-        whose = "of the network" if job["method"]["kind"] == "lipschitz" else "of the smoothed classifier"
-        table.add_row("accuracy", f"{percent(found['accuracy'])}  ({whose}; abstaining is not right)")
+        words = f"of {method.answers_for}; abstaining is not right"
+        table.add_row("accuracy", f"{percent(found['accuracy'])}  ({words})")
     if found["clean_accuracy"] is not None:
         table.add_row("clean accuracy", f"{percent(found['clean_accuracy'])}  (of the network itself, without noise)")
     if bound := found.get("bound"):
         table.add_row("bound", f"{above(bound['upper'])}  ({bound['norm']}, by the rule: {plain(bound['rule'])})")
         if bound["vacuous"] and (found["median_radius"] or 0.0) < HALF_STEP:  # logits may be large as well
             table.add_row("[yellow]beware[/]", VACUOUS)
-    curve = None if job["method"]["kind"] in NO_CURVE else client.curve(job["id"])
+    curve = client.curve(job["id"]) if method.no_curve is None else None
     if curve and found["median_radius"] is not None:
-        table.add_row("median radius", f"{down(found['median_radius'], decimals(curve['norm']))}  ({curve['norm']})")
+        radius = down(found["median_radius"], DECIMALS.get(curve["norm"], 4))
+        table.add_row("median radius", f"{radius}  ({curve['norm']})")
     if checked := found.get("cross_check"):
         table.add_row("cross-check", cross_check_in_words(checked))
     if (took := seconds(job)) is not None:
@@ -92,45 +94,18 @@ def cross_check_in_words(found: Json) -> str:
 
 
 def print_results(rows: Iterable[Json]) -> None:
-    """A row an input: index, label, prediction, radius; of predictions the p-value. Of medians a row an output."""
+    """A table of results, as their method shows them: most a line an input."""
     rows = iter(rows)
-    first = next(rows, None)
-    if first and "lower" in first:
-        _print_medians(chain([first], rows))
-        return
-    last = "p-value" if first and "p_value" in first else "radius"
-    table = Table("index", "label", "prediction", last, header_style="bold")
+    first = next(rows, {})
+    method = kind_of(first)
+    table = Table(*method.headings, header_style="bold")
     for column in table.columns:
         column.justify = "right"
-    for row in [] if first is None else chain([first], rows):
+    for row in chain([first], rows) if first else ():
         wrong = row["label"] is not None and row["prediction"] is not None and row["label"] != row["prediction"]
-        cells = (_text(row["index"]), _text(row["label"]), *_answer(row))
-        table.add_row(*cells, style="red" if wrong else "dim" if row["abstained"] else None)
+        for line in method.lines(row):
+            table.add_row(*map(plain, line.cells), style="red" if wrong else None if line.says else "dim")
     out.print(table)
-
-
-def _print_medians(rows: Iterable[Json]) -> None:
-    table = Table("index", "output", "median", "at least", "at most", header_style="bold")
-    for column in table.columns:
-        column.justify = "right"
-    for row in rows:
-        for output, (median, lower, upper) in enumerate(zip(row["median"], row["lower"], row["upper"], strict=True)):
-            cells = ("-" if median is None else f"{median:.7g}", _end(lower, ROUND_FLOOR), _end(upper, ROUND_CEILING))
-            table.add_row(str(row["index"]), str(output), *cells, style="dim" if None in (lower, upper) else None)
-    out.print(table)
-
-
-def _end(bound: float | None, rounding: str) -> str:
-    return "-" if bound is None else _digits(bound, rounding)
-
-
-def _answer(row: Json) -> tuple[str, str]:
-    if "p_value" in row:
-        return "abstained" if row["abstained"] else _text(row["prediction"]), _digits(row["p_value"], ROUND_CEILING, 2)
-    if not row["abstained"]:
-        return _text(row["prediction"]), down(row["radius"], decimals(row["norm"]))
-    pilot_class = row.get("pilot_class")
-    return "-", (row.get("decision") or "abstained") + ("" if pilot_class is None else f" (pilot: {pilot_class})")
 
 
 def in_words(method: Json) -> str:
@@ -149,32 +124,6 @@ def in_words(method: Json) -> str:
     return " ".join([method["kind"], *(f"{key} {_number(value)}" for key, value in parameters.items())])
 
 
-def down(number: float, decimals: int) -> str:
-    """A certified figure in print: rounded toward zero, so that print never says more than was certified."""
-    if number >= 2**53 / 10**decimals:  # floats lie further apart than these decimals
-        return below(number)
-    return str(Decimal(repr(number)).quantize(Decimal(1).scaleb(-decimals), ROUND_DOWN))
-
-
-def above(number: float) -> str:
-    """An upper bound in print: seven digits, rounded up."""
-    return _digits(number, ROUND_CEILING)
-
-
-def below(number: float) -> str:
-    """A lower bound in print: seven digits, rounded down."""
-    return _digits(number, ROUND_FLOOR)
-
-
-def _digits(number: float, rounding: str, digits: int = 7) -> str:
-    return f"{float(Context(prec=digits, rounding=rounding).create_decimal(Decimal(repr(number)))):.{digits}g}"
-
-
-def decimals(norm: str) -> int:
-    """How many a radius has in print: one of linf is small, divided by the square root of the input's size."""
-    return 6 if norm == "linf" else 4
-
-
 def percent(share: float) -> str:
     """A share in print, rounded toward zero."""
     return f"{(Decimal(repr(share)) * 100).quantize(Decimal('0.1'), ROUND_DOWN)}%"
@@ -191,7 +140,3 @@ def _number(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:,}" if isinstance(value, int | float) else plain(str(value))
-
-
-def _text(value: Any) -> str:
-    return "-" if value is None else plain(str(value))

@@ -6,9 +6,6 @@ from pydantic import ConfigDict, Field
 
 STRICT = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 SHARD_SAMPLES = 200_000  # some: workers share a job, and a shard's start is cheap
-SAVED_BY_DECIDING = 25  # times fewer samples than n, at least, for most inputs (docs/smoothing.md)
-TO_FILL_A_BATCH = 20  # inputs: their looks of 50 samples are one of 1000
-WORKERS_SHARE = 32  # shards that a job is cut into before they hold so many inputs
 
 CrossCheck = Annotated[
     int | None,

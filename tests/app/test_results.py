@@ -35,6 +35,8 @@ def test_abstention_is_null_and_said(client: Client, database: Database) -> None
     assert (page["next_cursor"], page["norm"]) == (None, "l2")
     assert page["units"].startswith("input values")
     assert page["items"][0] == {
+        "kind": "smoothing",
+        "version": 1,
         "index": 0,
         "label": 3,
         "prediction": 3,
@@ -45,6 +47,8 @@ def test_abstention_is_null_and_said(client: Client, database: Database) -> None
     }
     assert LABELLED[1].detail["pilot_class"] == 0
     assert page["items"][1] == {
+        "kind": "smoothing",
+        "version": 1,
         "index": 1,
         "label": 3,
         "prediction": None,

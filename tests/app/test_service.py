@@ -77,7 +77,7 @@ def test_openapi_and_docs_need_no_key(app: FastAPI, anonymous: Client) -> None:
                 assert schema.get("description") or parts, f"{name}.{field}"
                 shown |= dict.fromkeys(parts - described - {"Method"})
                 assert all(schemas[part].get("description") for part in parts)
-    assert described >= {"Summary", "CrossCheck", "Bound", "ResultItem", "Attack", "CurvePoint", "Progress"}
+    assert described >= {"Summary", "CrossCheck", "Bound", "SmoothingResult", "Attack", "CurvePoint", "Progress"}
     assert anonymous.get("/", follow_redirects=True).status_code == 200
 
 

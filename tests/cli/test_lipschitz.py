@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from radii.cli.lipschitz import COLUMNS, _table
-from radii.cli.report import above, below
 from radii.graph import normalized, read_onnx
 from radii.lipschitz import NetworkBound, network_bound
 from radii.methods import Lipschitz
+from radii.methods.lines import above, below
 from tests.acceptance import real
 from tests.cli.conftest import DIGITS, Radii
 from tests.graph.build import model, node

@@ -1,10 +1,12 @@
 import math
 import random
+from typing import Any
 
 import pytest
 
-from radii.cli.report import _answer, cross_check_in_words, down, in_words, percent
+from radii.cli.report import cross_check_in_words, in_words, percent
 from radii.methods import Lipschitz, Prediction, Smoothing
+from radii.methods.lines import down
 
 
 @pytest.mark.parametrize(
@@ -46,13 +48,20 @@ def test_methods_in_words() -> None:
 
 
 def test_who_abstains_has_no_prediction_in_print_but_the_pilots_class() -> None:
-    certified = {"prediction": 3, "pilot_class": 3, "radius": 0.25, "abstained": False, "norm": "l2"}
+    certified = {"index": 7, "label": 3, "prediction": 3, "pilot_class": 3, "radius": 0.25, "abstained": False}
+    certified |= {"norm": "l2"}
     nothing = certified | {"prediction": None, "radius": None, "abstained": True}
-    assert _answer(certified) == ("3", "0.2500")
-    assert _answer(nothing) == ("-", "abstained (pilot: 3)")
-    assert _answer(nothing | {"pilot_class": None}) == ("-", "abstained")
-    assert _answer(nothing | {"decision": "not certified"}) == ("-", "not certified (pilot: 3)")
-    assert _answer({key: value for key, value in nothing.items() if key != "pilot_class"}) == ("-", "abstained")
+
+    def shown(row: dict[str, Any]) -> tuple[str, ...]:
+        (line,) = Smoothing.lines(row)
+        assert line.cells[:2] == ("7", "3") and line.says is not row["abstained"]
+        return line.cells[2:]
+
+    assert shown(certified) == ("3", "0.2500")
+    assert shown(nothing) == ("-", "abstained (pilot: 3)")
+    assert shown(nothing | {"pilot_class": None}) == ("-", "abstained")
+    assert shown(nothing | {"decision": "not certified"}) == ("-", "not certified (pilot: 3)")
+    assert shown({key: value for key, value in nothing.items() if key != "pilot_class"}) == ("-", "abstained")
 
 
 def test_a_cross_check_in_words() -> None:

@@ -9,6 +9,7 @@ from sqlalchemy import select
 from models import cross_check
 from models.base import Json
 from models.database import Database
+from models.plan import Plan
 from models.repositories import certifications, intake, leases, shards
 from models.repositories.answers import Question
 from models.repositories.chunks import ChunkCounts, CountsMismatch, InputResult
@@ -23,6 +24,7 @@ QUESTION, STREAMS = Question("model", "question", DIGESTS), Streams("model", '{"
 COUNTS = {"pilot_counts": [10, 0, 0], "counts": [90, 10, 0], "n": 100, "decision": None}
 SMOOTHING: Json = {"kind": "smoothing", "sigma": 0.25, "alpha": 0.001, "n0": 10, "n": 100}
 LIPSCHITZ: Json = {"kind": "lipschitz", "bound": "auto", "rtol": 1e-6, "norm": "l2"}
+BOUND = Plan(figures={"bound": ("upper",)})
 FOUND: Json = {"distance": 0.3, "prediction": 1, "contradicted": False, "input": "digest"}
 
 
@@ -35,6 +37,7 @@ def asked(database: Database, method: Json = SMOOTHING, *, attacked: int = 0, sh
             intake.get(session, Model, model.id),
             intake.get(session, Dataset, dataset.id),
             method=method | {"cross_check": attacked},
+            plan=BOUND if method is LIPSCHITZ else factories.smoothing(10, 100),
             indices=range(3),
             cost=1 if method is LIPSCHITZ else 110,
             shard_inputs=shard_inputs,

@@ -3,19 +3,23 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import func, insert, inspect, select
 
+from app.planning import planned
 from models.base import Base
 from models.bootstrap import ROOT, WrongSecretError, bootstrap, migrated
 from models.database import Database
+from models.plan import Plan
 from models.repositories import keys, ledger
 from models.settings import Settings
 from models.states import JobState
 from models.tables import Certification, Chunk, Fact, Key, Ledger, Result, Shard
+from radii.methods import parse_method
 from tests import factories
 
 
@@ -234,6 +238,39 @@ def test_shards_of_before_have_lost_nothing(fresh: Settings) -> None:
             (2, 4, None),
             (4, 5, None),
         ]
+    database.close()
+
+
+def test_certifications_of_before_have_the_plans_that_they_would_get_today(fresh: Settings) -> None:
+    """Of every kind, with all that it takes and with what its first version took."""
+    questions: list[dict[str, Any]] = [
+        {"kind": "smoothing", "sigma": 0.25},
+        {"kind": "smoothing", "sigma": 0.25, "n0": 10, "n": 200, "alpha": 0.01, "family_wise": True},
+        {"kind": "smoothing", "sigma": 0.25, "mode": "decide", "target_radius": 0.5},
+        {"kind": "smoothing", "sigma": 0.25, "scores": "soft"},
+        {"kind": "lipschitz"},
+        {"kind": "prediction", "sigma": 0.25, "n": 50},
+        {"kind": "prediction", "sigma": 0.25},
+        {"kind": "median", "sigma": 0.25, "radius": 0.1},
+        {"kind": "splitting", "sigma": 0.25},
+    ]
+    bootstrap(fresh)
+    database = Database(fresh.database)
+    expected: dict[str, Plan] = {}
+    with database.write() as session:
+        for question in questions:
+            for method in (question, parse_method(question).model_dump()):
+                job = factories.certification(session, inputs=5)
+                job.method = method
+                expected[job.id] = planned(parse_method(question), 5)
+    config = Config(toml_file=ROOT / "pyproject.toml")
+    with database.engine.connect() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0011")
+        command.upgrade(config, "head")
+        connection.commit()
+    with database.read() as session:
+        assert {job.id: job.plan for job in session.scalars(select(Certification))} == expected
     database.close()
 
 

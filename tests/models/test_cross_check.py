@@ -5,13 +5,13 @@ from mpmath import binomial, mp, mpf
 
 from models.cross_check import at_least, damning, drawn, tally
 from models.database import Database
+from models.plan import Plan
 from models.repositories import certifications, intake, leases, shards
 from models.repositories.shards import InputResult
 from models.tables import Certification, Dataset, Model, Shard
 from tests import factories
 
-SMOOTHING = {"kind": "smoothing", "alpha": 0.001}
-LIPSCHITZ = {"kind": "lipschitz"}
+SMOOTHING, LIPSCHITZ = Plan(chance=0.001), Plan()
 
 
 def attack(index: int, contradicted: bool) -> dict[str, Any]:
@@ -37,8 +37,8 @@ def test_the_probability_is_that_of_the_binomial_distribution() -> None:
 
 
 def test_when_contradictions_damn_a_job() -> None:
-    def contradicted(method: dict[str, Any], count: int, number: int = 10) -> dict[str, Any]:
-        return tally(method, 500, range(number), {i: attack(i, i < count) for i in range(5)})
+    def contradicted(plan: Plan, count: int, number: int = 10) -> dict[str, Any]:
+        return tally(plan, 500, range(number), {i: attack(i, i < count) for i in range(5)})
 
     assert damning(contradicted(LIPSCHITZ, 0)) is None
     assert "0 at most" in str(damning(contradicted(LIPSCHITZ, 1)))
@@ -48,8 +48,8 @@ def test_when_contradictions_damn_a_job() -> None:
     assert one["probability"] == pytest.approx(1 - 0.999**10, rel=1e-5)
     assert damning(contradicted(SMOOTHING, 2)) is None  # 4.5e-5
     assert "0, 1, 2" in str(damning(contradicted(SMOOTHING, 3)))  # 1.2e-7
-    assert damning(contradicted(SMOOTHING | {"family_wise": True}, 2))
-    assert damning(contradicted({"kind": "smoothing", "alpha": 0.5}, 5)) is None
+    assert damning(contradicted(Plan(chance=0.001 / 500), 2))
+    assert damning(contradicted(Plan(chance=0.5), 5)) is None
     same = {i: attack(0, True) for i in range(3)}  # one input three times, and one noise
     assert damning(tally(SMOOTHING, 500, range(10), same)) is None
     # known from earlier certifications, of inputs that nobody drew now: all 500 may have been looked at
@@ -71,7 +71,8 @@ def test_a_broken_deterministic_radius_fails_the_job_and_keeps_the_evidence(
             session,
             intake.get(session, Model, model.id),
             intake.get(session, Dataset, dataset.id),
-            method=LIPSCHITZ | {"cross_check": 2},
+            method={"kind": "lipschitz", "cross_check": 2},
+            plan=LIPSCHITZ,
             indices=range(4),
             cost=1,
             shard_inputs=2,

@@ -7,9 +7,10 @@ from itertools import pairwise
 import pytest
 
 from models.curve import POINTS, READING, Outcome, certified_accuracy, curve, summary
+from models.plan import Plan
 
-RADII = {"kind": "smoothing"}
-DECISION = {"kind": "smoothing", "target_radius": 0.5}
+RADII = Plan()
+DECISION = Plan(target_radius=0.5)
 # label, prediction, radius: right, right, wrong, abstained, right with the same radius
 FIVE = [Outcome(1, 1, 0.5), Outcome(2, 2, 0.25), Outcome(3, 1, 0.9), Outcome(4, None, None), Outcome(5, 5, 0.25)]
 
@@ -65,16 +66,16 @@ def test_the_median_is_a_number_where_radii_are_the_largest_float() -> None:
         assert middle(radii) == pytest.approx(statistics.median(radii), rel=1e-15)
 
 
-@pytest.mark.parametrize("kind", ["smoothing", "lipschitz", "splitting", "prediction"])
-def test_whoever_abstains_is_not_right(kind: str) -> None:
-    radius = None if kind == "prediction" else 0.5
-    figures = summary({"kind": kind}, [Outcome(1, 1, radius), Outcome(2, 1, radius), Outcome(1, None, None)])
+@pytest.mark.parametrize("plan", [Plan(), Plan(radii=False)])
+def test_whoever_abstains_is_not_right(plan: Plan) -> None:
+    radius = 0.5 if plan.radii else None
+    figures = summary(plan, [Outcome(1, 1, radius), Outcome(2, 1, radius), Outcome(1, None, None)])
     assert (figures["accuracy"], figures["abstained"]) == (1 / 3, 1)
-    assert (figures["median_radius"] is None) is (kind == "prediction")
+    assert (figures["median_radius"] is None) is not plan.radii
 
 
 def test_of_medians_no_answer_is_right_or_wrong() -> None:
-    figures = summary({"kind": "median"}, [Outcome(3, None, 0.25, None, 3), Outcome(None, None, None)])
+    figures = summary(Plan(classes=False, radii=False), [Outcome(3, None, 0.25, None, 3), Outcome(None, None, None)])
     assert figures == {"inputs": 2, "abstained": 1} | dict.fromkeys(
         ("accuracy", "clean_accuracy", "at_target", "median_radius", "decisions")
     )

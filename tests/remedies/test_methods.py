@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from radii.methods import Splitting, parse_method
+from radii.methods import About, Splitting, parse_method
 
 SMOOTHING: dict[str, Any] = {"kind": "smoothing", "sigma": 0.25}
 MEDIAN: dict[str, Any] = {"kind": "median", "sigma": 0.25, "radius": 0.1}
@@ -49,8 +49,9 @@ def test_what_the_refusal_names_is_accepted(asked: dict[str, Any], words: str, c
 def test_a_sigma_of_splitting_between_those_that_are_named(span: float) -> None:
     method = parse_method({"kind": "splitting", "sigma": 1e-6})
     assert isinstance(method, Splitting)
-    reason = method.unfit(span)
-    assert reason is not None
-    for end in re.findall(r"[0-9.e+-]*\d", reason.split("between")[1]):
+    about = About(grid=[0.0, span])
+    unfit = method.unfit(about)
+    assert unfit is not None
+    for end in re.findall(r"[0-9.e+-]*\d", unfit.reason.split("between")[1]):
         named = parse_method({"kind": "splitting", "sigma": float(end)})
-        assert isinstance(named, Splitting) and named.unfit(span) is None
+        assert isinstance(named, Splitting) and named.unfit(about) is None

@@ -46,7 +46,7 @@ def test_refusals_name_the_argument():
     with pytest.raises(ValueError, match=r"^key: "):
         chunk_seed(KEY[:-1], "pilot", 0)
     with pytest.raises(ValueError, match=r"^stage: "):
-        chunk_seed(KEY, "third", 0)
+        chunk_seed(KEY, "estimate {}", 0)
     with pytest.raises(ValueError, match=r"^number: "):
         chunk_seed(KEY, "pilot", -1)
     for number in (-1, 3):

@@ -6,9 +6,10 @@ import pytest
 from scipy import stats
 from scipy.signal import convolve2d
 
-from radii.methods.smoothed import LATE
+from radii.methods.smoothed import DECISION_TEST
+from radii.methods.smoothing.method import LATE
 from radii.smoothing import certificate, laws, looks, radius_one_sided
-from radii.smoothing.sequential import EARLY, SequentialTest
+from radii.smoothing.sequential import EARLY, TEST, SequentialTest
 from tests.acceptance import load
 
 
@@ -218,6 +219,7 @@ def test_what_cannot_be_certified_costs_nothing():
 def test_the_last_bound_is_that_of_mode_radius(pilot, rival):
     """With one side or two, as the pilot says, at what is left of alpha."""
     assert LATE == 1 - EARLY
+    assert DECISION_TEST == TEST
     settings, n, z = {"sigma": 1.0, "tail_mass": 1e-9}, 1000, 0.35
     for top in range(500, 760):
         counts = [top, round((n - top) * rival), 0, 0]

@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import redis
 
-from app.checks import span
+from app.planning import about, planned
 from models.bell import Bell, celery_app, celery_ring
 from models.blobs import Blobs
 from models.database import Database
@@ -113,16 +113,18 @@ class Service:
     ) -> str:
         parsed = parse_method(method)
         with self.database.write() as session:
-            data = session.get_one(Dataset, dataset)
+            data, network = session.get_one(Dataset, dataset), session.get_one(Model, model)
+            span = about(network, data, range(inputs)).span
             row = certifications.add(
                 session,
-                intake.get(session, Model, model),
+                network,
                 data,
                 denoiser=denoiser and intake.get(session, Model, denoiser),
                 method=parsed.model_dump(),
+                plan=planned(parsed, inputs),
                 indices=range(inputs),
-                cost=parsed.cost(span(data)),
-                shard_inputs=shard_inputs or parsed.shard_inputs(span(data), inputs),
+                cost=parsed.cost(span),
+                shard_inputs=shard_inputs or parsed.shard_inputs(span, inputs),
             )
             return row.id
 

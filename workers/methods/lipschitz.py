@@ -13,14 +13,18 @@ from radii.methods import Lipschitz
 from radii.norms import converted
 from radii.smoothing.executors import START
 from workers.cross_check import attacked
-from workers.prepared import Emit, Json, Prepared, classes, inputs, result
+from workers.heartbeat import phase
+from workers.methods import Work
+from workers.prepared import Json, classes, inputs, result
 
 
-def bound(method: Lipschitz, model: Prepared, order: Json, emit: Emit) -> None:
+@phase("computing margins")
+def compute(method: Lipschitz, work: Work) -> None:
     """The network's bound, then margins over it. The seconds of an input are its share of its batch, without the
     bound's."""
-    network = model.bound(method)
-    emit("report", network.to_json())
+    model, order = work.model, work.order
+    network = model.bound(method.bound, method.rtol)
+    work.emit("report", network.to_json())
     module = model.logits
     xs, ys = inputs(order, model.graph)
     for batch in _batches(order["indices"], order["batch_size"] or START):
@@ -48,7 +52,7 @@ def bound(method: Lipschitz, model: Prepared, order: Json, emit: Emit) -> None:
                     error=network.error.at,
                 )
                 detail["attack"] = attacked(row.numpy(), attack)
-            emit("result", result(index, ys, found.prediction, radius, radius is None, detail))
+            work.emit("result", result(index, ys, found.prediction, radius, radius is None, detail))
 
 
 def _batches(indices: list[int], size: int) -> Iterator[list[int]]:

@@ -1,4 +1,4 @@
-"""Bounds on a regressor's smoothed medians for one input of a shard.
+"""Median: of every input of a shard, bounds on a regressor's smoothed medians.
 
 All its outputs are drawn before anything is sorted, so what is kept of a chunk is that it was counted. Whoever takes
 over in the middle of an input draws its samples again: the same ones.
@@ -12,12 +12,30 @@ import numpy as np
 from models.tables.chunk import REUSED
 from radii.methods import Median
 from radii.smoothing import CHUNK, chunk_size, chunks, median_bounds
+from radii.smoothing.procedure import Procedure
 from radii.smoothing.sampling import logits_chunk
-from workers.prepared import Json
+from workers.heartbeat import phase
+from workers.methods import Work
+from workers.prepared import Json, inputs, result
 from workers.sampled import Sampled
+from workers.smoothed import runs_of, said
+from workers.together import Said
 
 
-def by_order(method: Median, task: Sampled) -> tuple[None, float | None, Json]:
+def compute(method: Median, work: Work) -> None:
+    """Every input that has no result yet."""
+    _, ys = inputs(work.order, work.model.graph)
+
+    def procedure(task: Sampled) -> Procedure[Said]:
+        yield from ()  # it asks for no votes: it needs outputs, which it draws itself
+        return _by_order(method, task)
+
+    with phase("sampling", work.model.device):
+        for task, (_, radius, detail) in said(method, work, runs_of(method, work), procedure):
+            work.emit("result", result(task.index, ys, None, radius, radius is None, detail))
+
+
+def _by_order(method: Median, task: Sampled) -> tuple[None, float | None, Json]:
     """No class, the radius that was asked about where an output is bounded on both sides, and what is said of all."""
     if (known := task.chunk("median", REUSED)) is not None:
         counts, found = known["counts"], known["scores"]

@@ -1,0 +1,1 @@
+"""Radii by a Lipschitz bound."""

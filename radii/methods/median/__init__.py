@@ -1,0 +1,1 @@
+"""Bounds on a smoothed regressor's medians."""

@@ -1,0 +1,1 @@
+"""Radii of a smoothed classifier, or whether one radius is reached."""

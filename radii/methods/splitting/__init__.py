@@ -1,0 +1,1 @@
+"""Radii by splitting noise, every offset evaluated."""

@@ -1,0 +1,25 @@
+"""Prediction: of every input of a shard the class of g, or abstention. No radius."""
+
+from radii.methods import Prediction
+from radii.smoothing import prediction_test
+from radii.smoothing.procedure import Procedure, requests
+from workers.heartbeat import phase
+from workers.methods import Work
+from workers.prepared import inputs, result
+from workers.sampled import Sampled
+from workers.smoothed import runs_of, said
+from workers.together import Said
+
+
+def compute(method: Prediction, work: Work) -> None:
+    """Every input that has no result yet."""
+    _, ys = inputs(work.order, work.model.graph)
+
+    def procedure(task: Sampled) -> Procedure[Said]:
+        counts = (yield requests("predict", method.n)).tolist()
+        answer = prediction_test(counts, alpha=task.alpha, tail_mass=task.law["tail_mass"])
+        return answer.prediction, None, {"counts": counts, "n": sum(counts), "p_value": answer.p_value}
+
+    with phase("sampling", work.model.device):
+        for task, (prediction, _, detail) in said(method, work, runs_of(method, work), procedure):
+            work.emit("result", result(task.index, ys, prediction, None, prediction is None, detail))
