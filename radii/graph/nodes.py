@@ -14,8 +14,9 @@ from radii.graph.call import Activation, Call, Value
 from radii.graph.errors import Obstacle, Refusal
 from radii.graph.evaluation import evaluated
 from radii.graph.folding import FOLDS
-from radii.graph.ir import Node, Operator, Shape
+from radii.graph.ir import Node
 from radii.graph.limits import Limits
+from radii.graph.operator import Operator, Shape
 from radii.graph.ops import OPERATORS
 from radii.graph.ops.activation import Erf
 from radii.graph.ops.copies import Parameter, repeated

@@ -16,7 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from radii.graph.ir import Node, Operator, Shape
+from radii.graph.ir import Node
+from radii.graph.operator import Operator, Shape
 from radii.graph.ops import activation, elementwise, layout, normalization, parametric, reduce, trigonometry
 
 

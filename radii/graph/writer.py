@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from radii.graph.ir import Graph, Operator, Shape
+from radii.graph.ir import Graph
+from radii.graph.operator import Operator, Shape
 from radii.graph.ops import layout, linear, normalization, pool
 from radii.graph.ops.conv import Conv
 from radii.graph.ops.elementwise import Add, Div, Max, Min, Mul, Sub, Sum

@@ -12,7 +12,7 @@ import numpy as np
 
 from radii.graph.cone import jet
 from radii.graph.cone.jet import Bools, Jet
-from radii.graph.ir import Operator
+from radii.graph.operator import Operator
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from radii.graph.call import Call
 from radii.graph.errors import hold
-from radii.graph.ir import Operator, Shape
+from radii.graph.operator import Operator, Shape
 from radii.graph.ops.registry import onnx_operator
 from radii.graph.rules import Rule, Slope
 

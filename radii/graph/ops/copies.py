@@ -13,7 +13,7 @@ from radii.graph.affine import Affine
 from radii.graph.bounds import sqrt_up
 from radii.graph.call import Activation, Call
 from radii.graph.errors import Refusal, hold
-from radii.graph.ir import Operator, Shape
+from radii.graph.operator import Operator, Shape
 from radii.graph.ops.layout import KEEP_BATCH, Identity
 from radii.graph.ops.registry import graph_operator, onnx_operator
 from radii.graph.rules import Rule, Slope

@@ -14,7 +14,7 @@ from radii.graph import rules
 from radii.graph.bounds import diagonal, slope, sqrt_up
 from radii.graph.call import Activation, Call
 from radii.graph.errors import Refusal, hold
-from radii.graph.ir import Operator, Shape
+from radii.graph.operator import Operator, Shape
 from radii.graph.ops.layout import Identity
 from radii.graph.ops.registry import MANY, onnx_operator
 

@@ -12,7 +12,7 @@ import numpy as np
 from radii.graph.affine import BATCH, Affine
 from radii.graph.call import Activation, Call
 from radii.graph.errors import Refusal, hold
-from radii.graph.ir import Operator, Shape
+from radii.graph.operator import Operator, Shape
 from radii.graph.ops.registry import graph_operator, onnx_operator
 from radii.graph.rules import Rule, Slope, Unbounded
 

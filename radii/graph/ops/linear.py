@@ -13,7 +13,7 @@ import torch
 from radii.graph.bounds import diagonal, slope, up
 from radii.graph.call import Activation, Call
 from radii.graph.errors import Refusal, hold
-from radii.graph.ir import Operator, Shape
+from radii.graph.operator import Operator, Shape
 from radii.graph.ops.elementwise import per_sample
 from radii.graph.ops.registry import graph_operator, onnx_operator
 from radii.graph.rules import Dense, Rule, Unbounded

@@ -14,7 +14,7 @@ from radii.graph.affine import Affine
 from radii.graph.bounds import MAX_TAPS, slope, up, weighting_norm
 from radii.graph.call import Activation, Call
 from radii.graph.errors import Refusal, hold
-from radii.graph.ir import Operator, Shape
+from radii.graph.operator import Operator, Shape
 from radii.graph.ops.copies import is_batch
 from radii.graph.ops.layout import KEEP_BATCH, Identity
 from radii.graph.ops.registry import onnx_operator

@@ -15,8 +15,8 @@ from radii.graph import rules
 from radii.graph.bounds import multiplicity, sqrt_up
 from radii.graph.call import Call
 from radii.graph.errors import Refusal, hold
-from radii.graph.ir import Operator, Shape
 from radii.graph.lengths import split_lengths
+from radii.graph.operator import Operator, Shape
 from radii.graph.ops.layout import KEEP_BATCH, Identity, check_axes, sample_axis
 from radii.graph.ops.registry import MANY, onnx_operator
 

@@ -12,7 +12,7 @@ import torch
 from radii.graph.bounds import multiplicity, output_size, window_taps
 from radii.graph.call import Activation, Call
 from radii.graph.errors import Refusal, hold
-from radii.graph.ir import Shape
+from radii.graph.operator import Shape
 
 if TYPE_CHECKING:
     from torch import Tensor
