@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from math import prod
 
-from radii.graph.cone import pruned
+from radii.graph.cone.find import pruned
 from radii.graph.ir import Graph, Node
 from radii.graph.ops.layout import Reshape, Transpose
 from radii.graph.order import Known, Ordered, Shared, known

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from radii.graph.cone import pruned
+from radii.graph.cone.find import pruned
 from radii.graph.ir import Graph, Node
 from radii.graph.operator import Operator, Shape
 from radii.graph.ops.elementwise import Add

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 
 from radii.graph import Graph, Node
-from radii.graph.cone import pruned
+from radii.graph.cone.find import pruned
 from radii.graph.ops.layout import Reshape
 from radii.graph.ops.select import Gather
 
