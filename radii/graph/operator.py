@@ -14,6 +14,9 @@ from radii.graph.rules import Rule
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from radii.graph.cone.decision import Decision
+    from radii.graph.cone.jet import Jet
+
 Shape = tuple[int, ...]
 
 
@@ -32,6 +35,7 @@ class Operator:
     lifts_constants: ClassVar[bool] = False  # whether constants among its inputs become activations
     activations: ClassVar[tuple[int, int]] = (1, 1)  # the fewest and the most that it reads
     array_kinds: ClassVar[Mapping[str, str]] = {}  # of constants that are no floats: field name -> f, i or b
+    takes_decisions: ClassVar[bool] = False  # whether `on_cells` tells truth values from the numbers 0 and 1
     behaviour: ClassVar[str]  # its Lipschitz constant, in words
 
     def __post_init__(self) -> None:
@@ -75,6 +79,15 @@ class Operator:
     def lipschitz(self, *inputs: Shape) -> Rule:
         """The Lipschitz rule, given the shapes of the inputs a sample."""
         raise NotImplementedError
+
+    def on_cells(self, *args: Any, **kwargs: Any) -> Jet | Decision:
+        """What it makes of its inputs on cells (:mod:`radii.graph.cone`); only of functions of every entry alone."""
+        raise NotImplementedError
+
+    @property
+    def has_cells(self) -> bool:
+        """Whether it says so."""
+        return type(self).on_cells is not Operator.on_cells
 
     def multiply_adds(self, *inputs: Shape) -> int:
         """Multiply-adds a sample; elementwise work is not counted."""

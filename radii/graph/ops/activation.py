@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 
 from radii.graph.call import Call
+from radii.graph.cone import jet
+from radii.graph.cone.jet import Jet
 from radii.graph.errors import hold
 from radii.graph.operator import Operator, Shape
 from radii.graph.ops.registry import onnx_operator
@@ -64,6 +66,9 @@ class Relu(Univariate):
     def function(self, x: Tensor) -> Tensor:
         return torch.relu(x)
 
+    def on_cells(self, u: Jet) -> Jet:
+        return jet.kinked(u, 0.0, 1.0)
+
 
 @onnx_operator()
 @dataclass(frozen=True, eq=False)
@@ -73,6 +78,9 @@ class Tanh(Univariate):
 
     def function(self, x: Tensor) -> Tensor:
         return torch.tanh(x)
+
+    def on_cells(self, u: Jet) -> Jet:
+        return jet.tanh(u)
 
 
 @onnx_operator()
@@ -84,6 +92,9 @@ class Softplus(Univariate):
     def function(self, x: Tensor) -> Tensor:
         return torch.logaddexp(x, torch.zeros((), dtype=x.dtype, device=x.device))
 
+    def on_cells(self, u: Jet) -> Jet:
+        return jet.softplus(u)
+
 
 @onnx_operator()
 @dataclass(frozen=True, eq=False)
@@ -94,6 +105,9 @@ class Softsign(Univariate):
     def function(self, x: Tensor) -> Tensor:
         return torch.nn.functional.softsign(x)
 
+    def on_cells(self, u: Jet) -> Jet:
+        return u * jet.reciprocal(jet.kinked(u, -1.0, 1.0) + u.constant(1.0))
+
 
 @onnx_operator()
 @dataclass(frozen=True, eq=False)
@@ -103,6 +117,9 @@ class Abs(Univariate):
     def function(self, x: Tensor) -> Tensor:
         return torch.abs(x)
 
+    def on_cells(self, u: Jet) -> Jet:
+        return jet.kinked(u, -1.0, 1.0)
+
 
 @onnx_operator()
 @dataclass(frozen=True, eq=False)
@@ -111,6 +128,9 @@ class Neg(Univariate):
 
     def function(self, x: Tensor) -> Tensor:
         return -x
+
+    def on_cells(self, u: Jet) -> Jet:
+        return -u
 
 
 @onnx_operator()
@@ -123,6 +143,9 @@ class Sigmoid(Univariate):
     def function(self, x: Tensor) -> Tensor:
         return torch.sigmoid(x)
 
+    def on_cells(self, u: Jet) -> Jet:
+        return jet.sigmoid(u)
+
 
 @onnx_operator()
 @dataclass(frozen=True, eq=False)
@@ -133,6 +156,9 @@ class HardSwish(Univariate):
 
     def function(self, x: Tensor) -> Tensor:
         return torch.nn.functional.hardswish(x)
+
+    def on_cells(self, u: Jet) -> Jet:
+        return u * jet.clipped(u.scaled(1 / 6, exact=False) + u.constant(0.5), 0.0, 1.0)
 
 
 @onnx_operator()
@@ -145,6 +171,9 @@ class Mish(Univariate):
     def function(self, x: Tensor) -> Tensor:
         return x * torch.tanh(torch.logaddexp(x, torch.zeros((), dtype=x.dtype, device=x.device)))
 
+    def on_cells(self, u: Jet) -> Jet:
+        return u * jet.tanh(jet.softplus(u))
+
 
 @onnx_operator()
 @dataclass(frozen=True, eq=False)
@@ -155,6 +184,9 @@ class Erf(Univariate):
 
     def function(self, x: Tensor) -> Tensor:
         return torch.erf(x)
+
+    def on_cells(self, u: Jet) -> Jet:
+        return jet.error_function(u)
 
 
 @onnx_operator()
@@ -168,6 +200,9 @@ class Exp(Univariate):
     def lipschitz(self, *inputs: Shape) -> Rule:
         return Unbounded("exp grows without bound", "Use smoothing")
 
+    def on_cells(self, u: Jet) -> Jet:
+        return jet.exponential(u)
+
 
 @onnx_operator()
 @dataclass(frozen=True, eq=False)
@@ -179,6 +214,9 @@ class Sqrt(Univariate):
 
     def lipschitz(self, *inputs: Shape) -> Rule:
         return Unbounded("the square root is infinitely steep at 0", "Use smoothing")
+
+    def on_cells(self, u: Jet) -> Jet:
+        return jet.square_root(u)
 
 
 @onnx_operator()
@@ -192,6 +230,9 @@ class Log(Univariate):
     def lipschitz(self, *inputs: Shape) -> Rule:
         return Unbounded("the logarithm is infinitely steep at 0", "Use smoothing")
 
+    def on_cells(self, u: Jet) -> Jet:
+        return jet.logarithm(u)
+
 
 @onnx_operator()
 @dataclass(frozen=True, eq=False)
@@ -203,6 +244,9 @@ class Reciprocal(Univariate):
 
     def lipschitz(self, *inputs: Shape) -> Rule:
         return Unbounded("the reciprocal is infinitely steep at 0", "Use smoothing, or divide by a constant")
+
+    def on_cells(self, u: Jet) -> Jet:
+        return jet.reciprocal(u)
 
 
 @onnx_operator(approximate="string")
@@ -225,3 +269,11 @@ class Gelu(Univariate):
     def lipschitz(self, *inputs: Shape) -> Rule:
         steepest = GELU_ERF if self.approximate == "none" else GELU_TANH
         return Slope(steepest, interval=(1 - steepest - 2.0**-50, steepest))  # f'(x) + f'(-x) = 1
+
+    def on_cells(self, u: Jet) -> Jet:
+        if self.approximate == "none":
+            gate = jet.error_function(u.scaled(math.sqrt(0.5), exact=False))
+        else:
+            cubic = u + jet.power(u, 3).scaled(0.044715, exact=False)
+            gate = jet.tanh(cubic.scaled(math.sqrt(2 / math.pi), exact=False))
+        return (u * (gate + u.constant(1.0))).scaled(0.5)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from functools import reduce as folded
 from math import prod
 from typing import TYPE_CHECKING
 
@@ -13,6 +16,8 @@ import torch
 from radii.graph import rules
 from radii.graph.bounds import diagonal, slope, sqrt_up
 from radii.graph.call import Activation, Call
+from radii.graph.cone import jet
+from radii.graph.cone.jet import Jet
 from radii.graph.errors import Refusal, hold
 from radii.graph.operator import Operator, Shape
 from radii.graph.ops.layout import Identity
@@ -111,6 +116,13 @@ class Binary(Operator):
             return broadcast(*inputs)
         return np.broadcast_shapes(self.constant.shape, inputs[0])
 
+    def jets(self, inputs: Sequence[Jet]) -> tuple[Jet, Jet]:
+        """The same on cells, where a constant is a single number."""
+        if self.constant is None:
+            return inputs[0], inputs[1]
+        constant = inputs[0].constant(float(self.constant.reshape(())))
+        return (constant, inputs[0]) if self.constant_first else (inputs[0], constant)
+
 
 @dataclass(frozen=True, eq=False)
 class Additive(Binary):
@@ -138,6 +150,10 @@ class Add(Additive):
     def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
         return torch.add(*self.operands(inputs, arrays))
 
+    def on_cells(self, *inputs: Jet) -> Jet:
+        a, b = self.jets(inputs)
+        return a + b
+
 
 @onnx_operator(inputs=2)
 @dataclass(frozen=True, eq=False)
@@ -149,6 +165,10 @@ class Sub(Additive):
 
     def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
         return torch.sub(*self.operands(inputs, arrays))
+
+    def on_cells(self, *inputs: Jet) -> Jet:
+        a, b = self.jets(inputs)
+        return a - b
 
 
 @onnx_operator(inputs=2)
@@ -166,6 +186,10 @@ class Mul(Binary):
                 "Use smoothing, or replace the product (a gate, an attention) by a sum",
             )
         return slope(diagonal(self.constant, inputs[0]))
+
+    def on_cells(self, *inputs: Jet) -> Jet:
+        a, b = self.jets(inputs)
+        return a * b
 
 
 @onnx_operator(inputs=2)
@@ -192,6 +216,15 @@ class Div(Binary):
             reciprocal = 1 / self.constant.astype(np.float64)
             away = np.nextafter(np.abs(reciprocal), np.inf)
         return slope(diagonal(away, inputs[0])) if np.all(np.isfinite(away)) else slope(float("inf"))
+
+    def on_cells(self, *inputs: Jet) -> Jet:
+        a, b = self.jets(inputs)
+        return a * jet.reciprocal(b)
+
+
+def with_constant(inputs: Sequence[Jet], constant: np.ndarray | None) -> list[Jet]:
+    """Operands on cells, and behind them the constant, a single number."""
+    return [*inputs, *([] if constant is None else [inputs[0].constant(float(constant.reshape(())))])]
 
 
 @onnx_operator(inputs=MANY)
@@ -231,6 +264,9 @@ class Sum(Operator):
 
     def lipschitz(self, *inputs: Shape) -> rules.Rule:
         return sum_rule([1.0] * len(inputs), inputs, self.shape(*inputs))
+
+    def on_cells(self, *inputs: Jet) -> Jet:
+        return folded(operator.add, with_constant(inputs, self.constant))
 
 
 @dataclass(frozen=True, eq=False)
@@ -293,6 +329,9 @@ class Max(Extreme):
     def of_tensors(a: Tensor, b: Tensor) -> Tensor:
         return torch.maximum(a, b)
 
+    def on_cells(self, *inputs: Jet) -> Jet:
+        return folded(partial(jet.extreme, largest=True), with_constant(inputs, self.constant))
+
 
 @onnx_operator(inputs=MANY)
 @dataclass(frozen=True, eq=False)
@@ -304,3 +343,6 @@ class Min(Extreme):
     @staticmethod
     def of_tensors(a: Tensor, b: Tensor) -> Tensor:
         return torch.minimum(a, b)
+
+    def on_cells(self, *inputs: Jet) -> Jet:
+        return folded(partial(jet.extreme, largest=False), with_constant(inputs, self.constant))

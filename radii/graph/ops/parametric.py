@@ -12,6 +12,8 @@ import torch
 
 from radii.graph.bounds import slope, up
 from radii.graph.call import Call
+from radii.graph.cone import jet
+from radii.graph.cone.jet import Jet
 from radii.graph.errors import Refusal, hold
 from radii.graph.operator import Operator, Shape
 from radii.graph.ops.activation import SILU, Univariate
@@ -47,6 +49,11 @@ class Pow(Univariate):
             return Slope(1.0, interval=(1.0, 1.0))
         return Unbounded(f"x^{self.exponent:g} is not Lipschitz on the real line", "Use smoothing")
 
+    def on_cells(self, u: Jet) -> Jet:
+        if abs(self.exponent) > 16 or (2 * self.exponent) % 1:
+            return jet.power(u.constant(0.0), -1.0)  # everything: no bound
+        return jet.power(u, self.exponent)
+
 
 @onnx_operator(alpha="float")
 @dataclass(frozen=True, eq=False)
@@ -65,6 +72,14 @@ class LeakyRelu(Univariate):
     def lipschitz(self, *inputs: Shape) -> Rule:
         return Slope(max(1.0, abs(self.alpha)), interval=(min(1.0, self.alpha), max(1.0, self.alpha)))
 
+    def on_cells(self, u: Jet) -> Jet:
+        return jet.kinked(u, self.alpha, 1.0)
+
+
+def _elu(u: Jet, alpha: float, gamma: float = 1.0, rate: float = 1.0) -> Jet:
+    below = jet.exponential(jet.kinked(u, 1.0, 0.0).scaled(rate, exact=rate == 1)) - u.constant(1.0)
+    return (jet.kinked(u, 0.0, 1.0) + below.scaled(alpha)).scaled(gamma)
+
 
 @onnx_operator(alpha="float")
 @dataclass(frozen=True, eq=False)
@@ -82,6 +97,9 @@ class Elu(Univariate):
 
     def lipschitz(self, *inputs: Shape) -> Rule:
         return Slope(max(1.0, abs(self.alpha)), interval=(min(0.0, self.alpha), max(1.0, self.alpha)))
+
+    def on_cells(self, u: Jet) -> Jet:
+        return _elu(u, self.alpha)
 
 
 @onnx_operator(alpha="float", gamma="float")
@@ -103,6 +121,9 @@ class Selu(Univariate):
         upper = up(abs(self.gamma) * max(1.0, abs(self.alpha)))
         return slope(upper, interval=(0.0 if min(self.alpha, self.gamma) >= 0 else -upper, upper))
 
+    def on_cells(self, u: Jet) -> Jet:
+        return _elu(u, self.alpha, self.gamma)
+
 
 @onnx_operator(alpha="float")
 @dataclass(frozen=True, eq=False)
@@ -121,6 +142,9 @@ class Celu(Univariate):
 
     def function(self, x: Tensor) -> Tensor:
         return torch.nn.functional.celu(x, self.alpha)
+
+    def on_cells(self, u: Jet) -> Jet:
+        return _elu(u, self.alpha, rate=1 / self.alpha)
 
 
 @onnx_operator(alpha="float")
@@ -141,6 +165,9 @@ class Swish(Univariate):
     def function(self, x: Tensor) -> Tensor:
         return x * torch.sigmoid(self.alpha * x)
 
+    def on_cells(self, u: Jet) -> Jet:
+        return u * jet.sigmoid(u.scaled(self.alpha))
+
 
 @onnx_operator(alpha="float", beta="float")
 @dataclass(frozen=True, eq=False)
@@ -159,6 +186,9 @@ class HardSigmoid(Univariate):
 
     def lipschitz(self, *inputs: Shape) -> Rule:
         return Slope(abs(self.alpha), interval=(min(0.0, self.alpha), max(0.0, self.alpha)))
+
+    def on_cells(self, u: Jet) -> Jet:
+        return jet.clipped(u.scaled(self.alpha) + u.constant(self.beta), 0.0, 1.0)
 
 
 @onnx_operator(inputs=3, min="float", max="float")
@@ -180,6 +210,9 @@ class Clip(Univariate):
         if self.low is None and self.high is None:
             return x
         return torch.clamp(x, self.low, self.high)
+
+    def on_cells(self, u: Jet) -> Jet:
+        return jet.clipped(u, -math.inf if self.low is None else self.low, math.inf if self.high is None else self.high)
 
 
 def _limit(call: Call, position: int, name: str, absent: float) -> float | None:
