@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from radii.graph.cone.decision import Decision
     from radii.graph.cone.jet import Jet
+    from radii.graph.order import Given, Known
 
 Shape = tuple[int, ...]
 
@@ -79,6 +80,10 @@ class Operator:
     def lipschitz(self, *inputs: Shape) -> Rule:
         """The Lipschitz rule, given the shapes of the inputs a sample."""
         raise NotImplementedError
+
+    def order(self, *inputs: Given) -> Known | None:
+        """What is known of its output, in the terms of :mod:`radii.graph.order`; None: nothing."""
+        return None
 
     def on_cells(self, *args: Any, **kwargs: Any) -> Jet | Decision:
         """What it makes of its inputs on cells (:mod:`radii.graph.cone`); only of functions of every entry alone."""

@@ -15,6 +15,19 @@ from radii.graph.cone.jet import Jet
 from radii.graph.errors import hold
 from radii.graph.operator import Operator, Shape
 from radii.graph.ops.registry import onnx_operator
+from radii.graph.order import (
+    EVERYTHING,
+    POSITIVE,
+    SYMMETRIC,
+    UNIT,
+    Given,
+    Known,
+    Range,
+    clipped,
+    moved,
+    negated,
+    reciprocal,
+)
 from radii.graph.rules import Rule, Slope, Unbounded
 
 if TYPE_CHECKING:
@@ -32,6 +45,7 @@ MISH_LOWEST = -0.112526122390
 class Univariate(Operator):
     """The same function at every entry."""
 
+    increasing: ClassVar[Range | None] = None  # strictly so on the whole line: the range of what it makes
     steepest: ClassVar[float] = 1.0
     lowest: ClassVar[float] = -math.inf  # slope, rounded down; unknown: that of the steepest
 
@@ -56,6 +70,10 @@ class Univariate(Operator):
         """The function itself."""
         raise NotImplementedError
 
+    def order(self, *inputs: Given) -> Known | None:
+        (given,) = inputs
+        return None if self.increasing is None else moved(given.value, self.increasing)
+
 
 @onnx_operator()
 @dataclass(frozen=True, eq=False)
@@ -69,12 +87,17 @@ class Relu(Univariate):
     def on_cells(self, u: Jet) -> Jet:
         return jet.kinked(u, 0.0, 1.0)
 
+    def order(self, *inputs: Given) -> Known | None:
+        (given,) = inputs
+        return clipped(given.value, 0.0, None, math.prod(given.shape))
+
 
 @onnx_operator()
 @dataclass(frozen=True, eq=False)
 class Tanh(Univariate):
     behaviour = "1"
     lowest = 0.0
+    increasing = SYMMETRIC
 
     def function(self, x: Tensor) -> Tensor:
         return torch.tanh(x)
@@ -88,6 +111,7 @@ class Tanh(Univariate):
 class Softplus(Univariate):
     behaviour = "1"
     lowest = 0.0
+    increasing = POSITIVE
 
     def function(self, x: Tensor) -> Tensor:
         return torch.logaddexp(x, torch.zeros((), dtype=x.dtype, device=x.device))
@@ -101,6 +125,7 @@ class Softplus(Univariate):
 class Softsign(Univariate):
     behaviour = "1"
     lowest = 0.0
+    increasing = SYMMETRIC
 
     def function(self, x: Tensor) -> Tensor:
         return torch.nn.functional.softsign(x)
@@ -120,6 +145,12 @@ class Abs(Univariate):
     def on_cells(self, u: Jet) -> Jet:
         return jet.kinked(u, -1.0, 1.0)
 
+    def order(self, *inputs: Given) -> Known | None:
+        ((value, *_),) = inputs
+        if value.range.low >= 0:
+            return value
+        return negated(value) if value.range.high <= 0 else None
+
 
 @onnx_operator()
 @dataclass(frozen=True, eq=False)
@@ -132,6 +163,10 @@ class Neg(Univariate):
     def on_cells(self, u: Jet) -> Jet:
         return -u
 
+    def order(self, *inputs: Given) -> Known | None:
+        (given,) = inputs
+        return negated(given.value)
+
 
 @onnx_operator()
 @dataclass(frozen=True, eq=False)
@@ -139,6 +174,7 @@ class Sigmoid(Univariate):
     behaviour = "1/4"
     steepest = 0.25
     lowest = 0.0
+    increasing = UNIT
 
     def function(self, x: Tensor) -> Tensor:
         return torch.sigmoid(x)
@@ -181,6 +217,7 @@ class Erf(Univariate):
     behaviour = "2/sqrt(pi)"
     steepest = ERF
     lowest = 0.0
+    increasing = SYMMETRIC
 
     def function(self, x: Tensor) -> Tensor:
         return torch.erf(x)
@@ -193,6 +230,7 @@ class Erf(Univariate):
 @dataclass(frozen=True, eq=False)
 class Exp(Univariate):
     behaviour = "unbounded: smoothing only"
+    increasing = POSITIVE
 
     def function(self, x: Tensor) -> Tensor:
         return torch.exp(x)
@@ -218,6 +256,10 @@ class Sqrt(Univariate):
     def on_cells(self, u: Jet) -> Jet:
         return jet.square_root(u)
 
+    def order(self, *inputs: Given) -> Known | None:
+        ((value, *_),) = inputs
+        return moved(value, Range(0.0, nonzero=value.range.nonzero)) if value.range.low >= 0 else None
+
 
 @onnx_operator()
 @dataclass(frozen=True, eq=False)
@@ -233,6 +275,10 @@ class Log(Univariate):
     def on_cells(self, u: Jet) -> Jet:
         return jet.logarithm(u)
 
+    def order(self, *inputs: Given) -> Known | None:
+        ((value, *_),) = inputs
+        return moved(value, EVERYTHING) if value.range.sign > 0 else None
+
 
 @onnx_operator()
 @dataclass(frozen=True, eq=False)
@@ -247,6 +293,10 @@ class Reciprocal(Univariate):
 
     def on_cells(self, u: Jet) -> Jet:
         return jet.reciprocal(u)
+
+    def order(self, *inputs: Given) -> Known | None:
+        (given,) = inputs
+        return reciprocal(given.value)
 
 
 @onnx_operator(approximate="string")

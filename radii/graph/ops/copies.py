@@ -16,6 +16,7 @@ from radii.graph.errors import Refusal, hold
 from radii.graph.operator import Operator, Shape
 from radii.graph.ops.layout import KEEP_BATCH, Identity
 from radii.graph.ops.registry import graph_operator, onnx_operator
+from radii.graph.order import Given, Known, Shared
 from radii.graph.rules import Rule, Slope
 
 if TYPE_CHECKING:
@@ -123,6 +124,11 @@ class Expand(Operator):
     def lipschitz(self, *inputs: Shape) -> Rule:
         return Slope(sqrt_up(prod(self.target) // prod(inputs[0])))
 
+    def order(self, *inputs: Given) -> Known | None:
+        (given,) = inputs
+        same = isinstance(given.value, Shared) or prod(self.shape(given.shape)) == prod(given.shape)
+        return given.value if same else None
+
 
 @onnx_operator(inputs=2)
 @dataclass(frozen=True, eq=False)
@@ -152,3 +158,8 @@ class Tile(Operator):
 
     def lipschitz(self, *inputs: Shape) -> Rule:
         return Slope(sqrt_up(prod(self.repeats)))
+
+    def order(self, *inputs: Given) -> Known | None:
+        (given,) = inputs
+        same = isinstance(given.value, Shared) or prod(self.shape(given.shape)) == prod(given.shape)
+        return given.value if same else None

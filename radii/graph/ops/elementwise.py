@@ -22,6 +22,7 @@ from radii.graph.errors import Refusal, hold
 from radii.graph.operator import Operator, Shape
 from radii.graph.ops.layout import Identity
 from radii.graph.ops.registry import MANY, onnx_operator
+from radii.graph.order import UNIT, Given, Known, Ordered, Shared, clipped, constant, negated, plus, reciprocal, times
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -123,6 +124,13 @@ class Binary(Operator):
         constant = inputs[0].constant(float(self.constant.reshape(())))
         return (constant, inputs[0]) if self.constant_first else (inputs[0], constant)
 
+    def known(self, inputs: Sequence[Given]) -> list[Known | None]:
+        """What is known of both operands, in the file's order."""
+        values: list[Known | None] = [given.value for given in inputs]
+        if self.constant is not None:
+            values.insert(0 if self.constant_first else 1, constant(self.constant))
+        return values
+
 
 @dataclass(frozen=True, eq=False)
 class Additive(Binary):
@@ -154,6 +162,9 @@ class Add(Additive):
         a, b = self.jets(inputs)
         return a + b
 
+    def order(self, *inputs: Given) -> Known | None:
+        return plus(*self.known(inputs))
+
 
 @onnx_operator(inputs=2)
 @dataclass(frozen=True, eq=False)
@@ -169,6 +180,10 @@ class Sub(Additive):
     def on_cells(self, *inputs: Jet) -> Jet:
         a, b = self.jets(inputs)
         return a - b
+
+    def order(self, *inputs: Given) -> Known | None:
+        a, b = self.known(inputs)
+        return plus(a, negated(b))
 
 
 @onnx_operator(inputs=2)
@@ -190,6 +205,9 @@ class Mul(Binary):
     def on_cells(self, *inputs: Jet) -> Jet:
         a, b = self.jets(inputs)
         return a * b
+
+    def order(self, *inputs: Given) -> Known | None:
+        return times(*self.known(inputs))
 
 
 @onnx_operator(inputs=2)
@@ -220,6 +238,12 @@ class Div(Binary):
     def on_cells(self, *inputs: Jet) -> Jet:
         a, b = self.jets(inputs)
         return a * jet.reciprocal(b)
+
+    def order(self, *inputs: Given) -> Known | None:
+        value, divisor = self.known(inputs)
+        if isinstance(value, Ordered) and isinstance(divisor, Shared) and divisor.total_of == inputs[0].name:
+            return Ordered(UNIT, value.rising, probabilities=True) if value.range.sign > 0 else None
+        return times(value, reciprocal(divisor))
 
 
 def with_constant(inputs: Sequence[Jet], constant: np.ndarray | None) -> list[Jet]:
@@ -267,6 +291,10 @@ class Sum(Operator):
 
     def on_cells(self, *inputs: Jet) -> Jet:
         return folded(operator.add, with_constant(inputs, self.constant))
+
+    def order(self, *inputs: Given) -> Known | None:
+        values: list[Known | None] = [given.value for given in inputs]
+        return folded(plus, values if self.constant is None else [*values, constant(self.constant)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -317,6 +345,11 @@ class Extreme(Operator):
     def lipschitz(self, *inputs: Shape) -> rules.Rule:
         return choice_rule(inputs, self.shape(*inputs))
 
+    def limit(self, inputs: Sequence[Given]) -> float | None:
+        """The one number that its only activation is cut off at."""
+        only = constant(self.constant) if self.constant is not None and len(inputs) == 1 else None
+        return None if only is None else only.range.low
+
 
 @onnx_operator(inputs=MANY)
 @dataclass(frozen=True, eq=False)
@@ -332,6 +365,10 @@ class Max(Extreme):
     def on_cells(self, *inputs: Jet) -> Jet:
         return folded(partial(jet.extreme, largest=True), with_constant(inputs, self.constant))
 
+    def order(self, *inputs: Given) -> Known | None:
+        limit = self.limit(inputs)
+        return None if limit is None else clipped(inputs[0].value, limit, None, prod(self.shape(inputs[0].shape)))
+
 
 @onnx_operator(inputs=MANY)
 @dataclass(frozen=True, eq=False)
@@ -346,3 +383,7 @@ class Min(Extreme):
 
     def on_cells(self, *inputs: Jet) -> Jet:
         return folded(partial(jet.extreme, largest=False), with_constant(inputs, self.constant))
+
+    def order(self, *inputs: Given) -> Known | None:
+        limit = self.limit(inputs)
+        return None if limit is None else clipped(inputs[0].value, None, limit, prod(self.shape(inputs[0].shape)))

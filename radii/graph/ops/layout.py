@@ -14,6 +14,7 @@ from radii.graph.call import Activation, Call
 from radii.graph.errors import Refusal, hold
 from radii.graph.operator import Operator, Shape
 from radii.graph.ops.registry import graph_operator, onnx_operator
+from radii.graph.order import Given, Known
 from radii.graph.rules import Rule, Slope, Unbounded
 
 if TYPE_CHECKING:
@@ -67,6 +68,10 @@ class Identity(Operator):
 
     def lipschitz(self, *inputs: Shape) -> Rule:
         return Slope(1.0)
+
+    def order(self, *inputs: Given) -> Known | None:
+        (given,) = inputs
+        return given.value
 
 
 @onnx_operator(inputs=3, ratio="float", seed="int")
@@ -157,6 +162,10 @@ class Reshape(Operator):
 
     def lipschitz(self, *inputs: Shape) -> Rule:
         return Slope(1.0)
+
+    def order(self, *inputs: Given) -> Known | None:
+        (given,) = inputs
+        return given.value
 
 
 def reshape(cls: type[Reshape], x: Activation, target: Shape) -> Operator:
@@ -272,3 +281,8 @@ class Transpose(Operator):
 
     def lipschitz(self, *inputs: Shape) -> Rule:
         return Slope(1.0)
+
+    def order(self, *inputs: Given) -> Known | None:
+        (given,) = inputs
+        moved = [axis for axis in self.permutation if given.shape[axis] != 1]
+        return given.value if moved == sorted(moved) else None

@@ -16,6 +16,7 @@ from radii.graph.errors import Refusal, hold
 from radii.graph.operator import Operator, Shape
 from radii.graph.ops.layout import check_axes, sample_axis
 from radii.graph.ops.registry import onnx_operator
+from radii.graph.order import UNIT, Given, Known, Ordered, Range
 from radii.graph.rules import Rule, Slope, Unbounded
 
 if TYPE_CHECKING:
@@ -144,6 +145,18 @@ class Softmax(Operator):
         # diag(p) - p p^T has norm at most 1/2; along an axis of size 1 softmax is constant.
         return Slope(0.5)
 
+    def order(self, *inputs: Given) -> Known | None:
+        (given,) = inputs
+        along = math.prod(given.shape[self.axis :]) if self.trailing else given.shape[self.axis]
+        if not isinstance(given.value, Ordered) or along != math.prod(given.shape):
+            return None
+        return self.of_all(given.value.rising)
+
+    @staticmethod
+    def of_all(rising: bool) -> Known:
+        """What is known where it is taken over all classes."""
+        return Ordered(UNIT, rising, probabilities=True)
+
 
 @onnx_operator(axis="int")
 @dataclass(frozen=True, eq=False)
@@ -160,3 +173,7 @@ class LogSoftmax(Softmax):
         # I - 1 p^T projects along 1 onto the complement of p; so its norm is that of 1 p^T, at most sqrt(n)
         (shape,) = inputs
         return Slope(sqrt_up(math.prod(shape[self.axis :]) if self.trailing else shape[self.axis]))
+
+    @staticmethod
+    def of_all(rising: bool) -> Known:
+        return Ordered(Range(high=0.0), rising)

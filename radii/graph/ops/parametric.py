@@ -19,6 +19,7 @@ from radii.graph.operator import Operator, Shape
 from radii.graph.ops.activation import SILU, Univariate
 from radii.graph.ops.elementwise import per_sample
 from radii.graph.ops.registry import onnx_operator
+from radii.graph.order import EVERYTHING, POSITIVE, Given, Known, Range, clipped, moved, number, plus, times
 from radii.graph.rules import Rule, Slope, Unbounded
 
 if TYPE_CHECKING:
@@ -54,6 +55,13 @@ class Pow(Univariate):
             return jet.power(u.constant(0.0), -1.0)  # everything: no bound
         return jet.power(u, self.exponent)
 
+    def order(self, *inputs: Given) -> Known | None:
+        ((value, *_),) = inputs
+        low, _, nonzero = value.range
+        if self.exponent > 0 and (low >= 0 or self.exponent % 2 == 1):
+            return moved(value, Range(0.0, nonzero=nonzero) if low >= 0 else EVERYTHING)
+        return moved(value, POSITIVE, rising=False) if self.exponent < 0 and value.range.sign > 0 else None
+
 
 @onnx_operator(alpha="float")
 @dataclass(frozen=True, eq=False)
@@ -74,6 +82,10 @@ class LeakyRelu(Univariate):
 
     def on_cells(self, u: Jet) -> Jet:
         return jet.kinked(u, self.alpha, 1.0)
+
+    def order(self, *inputs: Given) -> Known | None:
+        (given,) = inputs
+        return moved(given.value, EVERYTHING) if self.alpha > 0 else None
 
 
 def _elu(u: Jet, alpha: float, gamma: float = 1.0, rate: float = 1.0) -> Jet:
@@ -101,6 +113,10 @@ class Elu(Univariate):
     def on_cells(self, u: Jet) -> Jet:
         return _elu(u, self.alpha)
 
+    def order(self, *inputs: Given) -> Known | None:
+        (given,) = inputs
+        return moved(given.value, EVERYTHING) if self.alpha > 0 else None
+
 
 @onnx_operator(alpha="float", gamma="float")
 @dataclass(frozen=True, eq=False)
@@ -124,12 +140,17 @@ class Selu(Univariate):
     def on_cells(self, u: Jet) -> Jet:
         return _elu(u, self.alpha, self.gamma)
 
+    def order(self, *inputs: Given) -> Known | None:
+        (given,) = inputs
+        return moved(given.value, EVERYTHING) if self.alpha > 0 and self.gamma > 0 else None
+
 
 @onnx_operator(alpha="float")
 @dataclass(frozen=True, eq=False)
 class Celu(Univariate):
     behaviour = "1"
     lowest = 0.0
+    increasing = EVERYTHING
     alpha: float = 1.0
 
     @classmethod
@@ -190,6 +211,11 @@ class HardSigmoid(Univariate):
     def on_cells(self, u: Jet) -> Jet:
         return jet.clipped(u.scaled(self.alpha) + u.constant(self.beta), 0.0, 1.0)
 
+    def order(self, *inputs: Given) -> Known | None:
+        (given,) = inputs
+        line = plus(times(given.value, number(self.alpha)), number(self.beta))
+        return None if line is None else clipped(line, 0.0, 1.0, math.prod(given.shape))
+
 
 @onnx_operator(inputs=3, min="float", max="float")
 @dataclass(frozen=True, eq=False)
@@ -213,6 +239,10 @@ class Clip(Univariate):
 
     def on_cells(self, u: Jet) -> Jet:
         return jet.clipped(u, -math.inf if self.low is None else self.low, math.inf if self.high is None else self.high)
+
+    def order(self, *inputs: Given) -> Known | None:
+        (given,) = inputs
+        return clipped(given.value, self.low, self.high, math.prod(given.shape))
 
 
 def _limit(call: Call, position: int, name: str, absent: float) -> float | None:
@@ -254,3 +284,8 @@ class PRelu(Operator):
     def lipschitz(self, *inputs: Shape) -> Rule:
         low, high = float(np.min(self.slope)), float(np.max(self.slope))
         return Slope(max(1.0, high, -low), interval=(min(1.0, low), max(1.0, high)))
+
+    def order(self, *inputs: Given) -> Known | None:
+        (given,) = inputs
+        same = self.slope.flat[0]
+        return moved(given.value, EVERYTHING) if same > 0 and np.all(self.slope == same) else None

@@ -15,6 +15,7 @@ from radii.graph.errors import Refusal, hold
 from radii.graph.operator import Operator, Shape
 from radii.graph.ops.layout import Identity, check_axes, sample_axes, sample_axis
 from radii.graph.ops.registry import onnx_operator
+from radii.graph.order import EVERYTHING, POSITIVE, Given, Known, Range, Shared
 from radii.graph.rules import Rule, Slope, Unbounded
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ AXES = {"axes": "ints", "keepdims": "flag", "noop_with_empty_axes": "flag"}
 class Reduction(Operator):
     """Over ``axes`` (of one sample: 0 is the first after the batch). An attribute in older opsets, an input since."""
 
+    is_total: ClassVar[bool] = False  # whether it is the sum
     idempotent: ClassVar[bool] = True  # over no axes at all it is nothing
     axes: tuple[int, ...]
     keepdims: bool
@@ -64,6 +66,17 @@ class Reduction(Operator):
         """How many entries make one."""
         return prod(shape[axis] for axis in self.axes)
 
+    def order(self, *inputs: Given) -> Known | None:
+        (given,) = inputs
+        if prod(self.shape(given.shape)) != 1:
+            return None
+        made = self.of_all(given.value.range)
+        return None if made is None else Shared(made, given.name if self.is_total else "")
+
+    def of_all(self, entries: Range) -> Range | None:
+        """The range of the one number that it makes of all entries; None: it may be undefined."""
+        return None
+
 
 @onnx_operator(inputs=2, **AXES)
 @dataclass(frozen=True, eq=False)
@@ -76,17 +89,24 @@ class ReduceMean(Reduction):
     def lipschitz(self, *inputs: Shape) -> Rule:
         return Slope(up(1 / sqrt(self.count(inputs[0]))))
 
+    def of_all(self, entries: Range) -> Range:
+        return entries._replace(nonzero=entries.sign != 0)
+
 
 @onnx_operator(inputs=2, **AXES)
 @dataclass(frozen=True, eq=False)
 class ReduceSum(Reduction):
     behaviour = "square root of the number of entries added"
+    is_total = True
 
     def reduced(self, x: Tensor, axes: tuple[int, ...]) -> Tensor:
         return x.sum(dim=axes, keepdim=self.keepdims)
 
     def lipschitz(self, *inputs: Shape) -> Rule:
         return Slope(sqrt_up(self.count(inputs[0])))
+
+    def of_all(self, entries: Range) -> Range:
+        return POSITIVE if entries.sign > 0 else Range(0.0) if entries.low >= 0 else EVERYTHING
 
 
 @onnx_operator(inputs=2, **AXES)
@@ -97,6 +117,9 @@ class ReduceMax(Reduction):
     def reduced(self, x: Tensor, axes: tuple[int, ...]) -> Tensor:
         return x.amax(dim=axes, keepdim=self.keepdims)
 
+    def of_all(self, entries: Range) -> Range:
+        return entries._replace(nonzero=entries.sign != 0)
+
 
 @onnx_operator(inputs=2, **AXES)
 @dataclass(frozen=True, eq=False)
@@ -105,6 +128,9 @@ class ReduceMin(Reduction):
 
     def reduced(self, x: Tensor, axes: tuple[int, ...]) -> Tensor:
         return x.amin(dim=axes, keepdim=self.keepdims)
+
+    def of_all(self, entries: Range) -> Range:
+        return entries._replace(nonzero=entries.sign != 0)
 
 
 @onnx_operator(inputs=2, **AXES)
@@ -118,6 +144,9 @@ class ReduceL1(Reduction):
 
     def lipschitz(self, *inputs: Shape) -> Rule:
         return Slope(sqrt_up(self.count(inputs[0])))
+
+    def of_all(self, entries: Range) -> Range:
+        return Range(0.0, nonzero=entries.sign != 0)
 
 
 @onnx_operator(inputs=2, **AXES)
@@ -133,6 +162,9 @@ class ReduceL2(Reduction):
     def lipschitz(self, *inputs: Shape) -> Rule:
         return Slope(1.0, loss=2.0**-500)  # squares of entries below 2^-537 are 0 in float64
 
+    def of_all(self, entries: Range) -> Range:
+        return Range(0.0, nonzero=entries.sign != 0)
+
 
 @onnx_operator(inputs=2, **AXES)
 @dataclass(frozen=True, eq=False)
@@ -142,6 +174,9 @@ class ReduceLogSumExp(Reduction):
 
     def reduced(self, x: Tensor, axes: tuple[int, ...]) -> Tensor:
         return torch.logsumexp(x, dim=axes, keepdim=self.keepdims)
+
+    def of_all(self, entries: Range) -> Range:
+        return EVERYTHING
 
 
 @onnx_operator(inputs=2, **AXES)
@@ -155,6 +190,9 @@ class ReduceSumSquare(Reduction):
 
     def lipschitz(self, *inputs: Shape) -> Rule:
         return Unbounded("a sum of squares grows faster than its input", "Use smoothing, or ReduceL2")
+
+    def of_all(self, entries: Range) -> Range:
+        return Range(0.0, nonzero=entries.sign != 0)
 
 
 @onnx_operator()
