@@ -16,7 +16,8 @@ from radii.graph.errors import Refusal, hold
 from radii.graph.folding import FOLDS, fold
 from radii.graph.folding.registry import Array, check_size, given
 from radii.graph.ops import OPERATORS
-from radii.graph.whole import View, views
+from radii.graph.views import View
+from radii.graph.whole import views
 
 
 def evaluated(call: Call) -> Array:

@@ -24,7 +24,8 @@ from radii.graph.ops.elementwise import Sub
 from radii.graph.ops.layout import KEEP_BATCH, Identity, Reshape
 from radii.graph.remedies import quoted, remedy_on_activations
 from radii.graph.tensors import MissingFile, Tensors
-from radii.graph.whole import View, relabelled, views
+from radii.graph.views import View
+from radii.graph.whole import relabelled, views
 
 SHAPE_ONLY = ("Shape", "Size")  # known at import even for an activation
 VARIADIC = ("Concat", "Einsum", "Max", "Min", "Sum")  # take a list of inputs, of which none may be left out

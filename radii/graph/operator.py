@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from radii.graph.cone.decision import Decision
     from radii.graph.cone.jet import Jet
     from radii.graph.order import Given, Known
+    from radii.graph.views import View
 
 Shape = tuple[int, ...]
 
@@ -36,6 +37,7 @@ class Operator:
     lifts_constants: ClassVar[bool] = False  # whether constants among its inputs become activations
     activations: ClassVar[tuple[int, int]] = (1, 1)  # the fewest and the most that it reads
     array_kinds: ClassVar[Mapping[str, str]] = {}  # of constants that are no floats: field name -> f, i or b
+    entrywise: ClassVar[bool] = False  # whether it is the same function of every entry
     takes_decisions: ClassVar[bool] = False  # whether `on_cells` tells truth values from the numbers 0 and 1
     behaviour: ClassVar[str]  # its Lipschitz constant, in words
 
@@ -52,6 +54,19 @@ class Operator:
     def read(cls, call: Call) -> Operator:
         """What one node of a file does. Raises `Refusal` for what it can't honour exactly."""
         raise NotImplementedError
+
+    @classmethod
+    def relabelled(cls, call: Call) -> Shape | None:
+        """The file's shape of its output, where entries lie in memory as its input's do; None: they need not.
+
+        Here and in `viewed` the file's batch is an axis like any other (:mod:`radii.graph.whole`).
+        """
+        return None
+
+    @classmethod
+    def viewed(cls, call: Call) -> View | None:
+        """How it is read beside a batch of ours (:mod:`radii.graph.views`); None: it can't be."""
+        return None
 
     def check(self, *inputs: Shape) -> None:
         """Raises `Refusal` unless the fields are such that all below holds for inputs of these shapes.

@@ -29,6 +29,7 @@ from radii.graph.order import (
     reciprocal,
 )
 from radii.graph.rules import Rule, Slope, Unbounded
+from radii.graph.views import View, broadcast_shifted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,6 +46,7 @@ MISH_LOWEST = -0.112526122390
 class Univariate(Operator):
     """The same function at every entry."""
 
+    entrywise = True
     increasing: ClassVar[Range | None] = None  # strictly so on the whole line: the range of what it makes
     steepest: ClassVar[float] = 1.0
     lowest: ClassVar[float] = -math.inf  # slope, rounded down; unknown: that of the steepest
@@ -73,6 +75,10 @@ class Univariate(Operator):
     def order(self, *inputs: Given) -> Known | None:
         (given,) = inputs
         return None if self.increasing is None else moved(given.value, self.increasing)
+
+    @classmethod
+    def viewed(cls, call: Call) -> View | None:
+        return broadcast_shifted(call)
 
 
 @onnx_operator()

@@ -16,6 +16,7 @@ from radii.graph.operator import Operator, Shape
 from radii.graph.ops.registry import onnx_operator
 from radii.graph.ops.windows import ATTRIBUTES, Windows, read_windows
 from radii.graph.rules import Convolution, Rule
+from radii.graph.views import View, by_channel
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -96,3 +97,7 @@ class Conv(Operator):
         bias = offset if self.bias is None else scale * self.bias + offset
         column = scale.reshape(-1, *[1] * (self.weight.ndim - 1))
         return Conv(column * self.weight, bias, self.windows, self.groups)
+
+    @classmethod
+    def viewed(cls, call: Call) -> View | None:
+        return by_channel(call, repeated=(1, 2), groups="group")

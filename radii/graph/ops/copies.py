@@ -18,6 +18,7 @@ from radii.graph.ops.layout import KEEP_BATCH, Identity
 from radii.graph.ops.registry import graph_operator, onnx_operator
 from radii.graph.order import Given, Known, Shared
 from radii.graph.rules import Rule, Slope
+from radii.graph.views import View, broadcast_shifted, shifted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -129,6 +130,10 @@ class Expand(Operator):
         same = isinstance(given.value, Shared) or prod(self.shape(given.shape)) == prod(given.shape)
         return given.value if same else None
 
+    @classmethod
+    def viewed(cls, call: Call) -> View | None:
+        return broadcast_shifted(call, least=len(call.integers(1, "shape") or ()))
+
 
 @onnx_operator(inputs=2)
 @dataclass(frozen=True, eq=False)
@@ -163,3 +168,9 @@ class Tile(Operator):
         (given,) = inputs
         same = isinstance(given.value, Shared) or prod(self.shape(given.shape)) == prod(given.shape)
         return given.value if same else None
+
+    @classmethod
+    def viewed(cls, call: Call) -> View | None:
+        inputs = list(call.inputs)
+        inputs[1] = np.array([1, *(call.integers(1, "repeats") or ())])
+        return shifted(call, inputs=inputs)

@@ -23,6 +23,7 @@ from radii.graph.operator import Operator, Shape
 from radii.graph.ops.layout import Identity
 from radii.graph.ops.registry import MANY, onnx_operator
 from radii.graph.order import UNIT, Given, Known, Ordered, Shared, clipped, constant, negated, plus, reciprocal, times
+from radii.graph.views import View, broadcast_shifted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -130,6 +131,10 @@ class Binary(Operator):
         if self.constant is not None:
             values.insert(0 if self.constant_first else 1, constant(self.constant))
         return values
+
+    @classmethod
+    def viewed(cls, call: Call) -> View | None:
+        return broadcast_shifted(call)
 
 
 @dataclass(frozen=True, eq=False)
@@ -296,6 +301,10 @@ class Sum(Operator):
         values: list[Known | None] = [given.value for given in inputs]
         return folded(plus, values if self.constant is None else [*values, constant(self.constant)])
 
+    @classmethod
+    def viewed(cls, call: Call) -> View | None:
+        return broadcast_shifted(call)
+
 
 @dataclass(frozen=True, eq=False)
 class Extreme(Operator):
@@ -349,6 +358,10 @@ class Extreme(Operator):
         """The one number that its only activation is cut off at."""
         only = constant(self.constant) if self.constant is not None and len(inputs) == 1 else None
         return None if only is None else only.range.low
+
+    @classmethod
+    def viewed(cls, call: Call) -> View | None:
+        return broadcast_shifted(call)
 
 
 @onnx_operator(inputs=MANY)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import TYPE_CHECKING
 
@@ -12,10 +12,12 @@ import numpy as np
 from radii.graph.affine import BATCH, Affine
 from radii.graph.call import Activation, Call
 from radii.graph.errors import Refusal, hold
+from radii.graph.folding import fold
 from radii.graph.operator import Operator, Shape
 from radii.graph.ops.registry import graph_operator, onnx_operator
 from radii.graph.order import Given, Known
 from radii.graph.rules import Rule, Slope, Unbounded
+from radii.graph.views import View, behind, broadcast_shifted, shifted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,6 +53,7 @@ class Identity(Operator):
 
     is_node = False
     behaviour = "1 (dropped at import)"
+    entrywise = True
 
     @classmethod
     def read(cls, call: Call) -> Operator:
@@ -72,6 +75,10 @@ class Identity(Operator):
     def order(self, *inputs: Given) -> Known | None:
         (given,) = inputs
         return given.value
+
+    @classmethod
+    def viewed(cls, call: Call) -> View | None:
+        return broadcast_shifted(call)
 
 
 @onnx_operator(inputs=3, ratio="float", seed="int")
@@ -166,6 +173,12 @@ class Reshape(Operator):
     def order(self, *inputs: Given) -> Known | None:
         (given,) = inputs
         return given.value
+
+    @classmethod
+    def relabelled(cls, call: Call) -> Shape | None:
+        empty = np.broadcast_to(np.float32(0), call.activation().shape)  # a shape, and no memory
+        made: Shape = fold(replace(call, inputs=(empty, *call.inputs[1:]))).shape
+        return made
 
 
 def reshape(cls: type[Reshape], x: Activation, target: Shape) -> Operator:
@@ -286,3 +299,16 @@ class Transpose(Operator):
         (given,) = inputs
         moved = [axis for axis in self.permutation if given.shape[axis] != 1]
         return given.value if moved == sorted(moved) else None
+
+    @classmethod
+    def viewed(cls, call: Call) -> View | None:
+        x = call.activation()
+        return shifted(call, perm=(0, *map(behind, call.get("perm", range(len(x.shape))[::-1]))))
+
+    @classmethod
+    def relabelled(cls, call: Call) -> Shape | None:
+        x = call.activation()
+        order = call.get("perm", range(len(x.shape))[::-1])
+        moved = [axis for axis in order if x.shape[axis] != 1]
+        in_place = sorted(order) == list(range(len(x.shape))) and moved == sorted(moved)
+        return tuple(x.shape[axis] for axis in order) if in_place else None

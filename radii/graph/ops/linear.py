@@ -17,6 +17,7 @@ from radii.graph.operator import Operator, Shape
 from radii.graph.ops.elementwise import per_sample
 from radii.graph.ops.registry import graph_operator, onnx_operator
 from radii.graph.rules import Dense, Rule, Unbounded
+from radii.graph.views import View, broadcast_shifted, seen_as, shifted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -84,6 +85,12 @@ class Gemm(Linear):
             raise Refusal("the bias of Gemm differs from sample to sample", "Use one bias for all samples")
         return cls(weight, np.broadcast_to(bias, weight.shape[:1]).copy())
 
+    @classmethod
+    def viewed(cls, call: Call) -> View | None:
+        shapes = [x.shape for x in call.activations()]
+        of_a_row = seen_as(call, [shape[1:] for shape in shapes], lambda made: made)
+        return of_a_row._replace(shapes=tuple(shapes))  # read as the layer of one row, run on all of them
+
 
 def _scaled(array: np.ndarray, factor: float) -> np.ndarray:
     return array if factor == 1 else array.astype(np.float64) * factor
@@ -111,6 +118,11 @@ class MatMul(Linear):
         if matrix.ndim > 2:
             return Matrices(per_sample(matrix, call.activations()[0]), left)
         return LeftMatMul(matrix) if left else cls(matrix.T)
+
+    @classmethod
+    def viewed(cls, call: Call) -> View | None:
+        vectors = any(len(x.shape) < 2 for x in call.activations())  # for which it has its own rule
+        return shifted(call) if vectors else broadcast_shifted(call)
 
 
 @graph_operator

@@ -18,6 +18,7 @@ from radii.graph.ops.layout import check_axes, sample_axis
 from radii.graph.ops.registry import onnx_operator
 from radii.graph.order import UNIT, Given, Known, Ordered, Range
 from radii.graph.rules import Rule, Slope, Unbounded
+from radii.graph.views import View, axis_shifted, by_channel
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -66,6 +67,10 @@ class BatchNormalization(Operator):
     def lipschitz(self, *inputs: Shape) -> Rule:
         return slope(up(float(np.max(np.abs(self.scale)))))
 
+    @classmethod
+    def viewed(cls, call: Call) -> View | None:
+        return by_channel(call, repeated=(1, 2, 3, 4))
+
 
 def check_statistics(x: Shape, axis: int, scale: np.ndarray, epsilon: float) -> None:
     """`Refusal` unless samples of shape ``x`` may be normalised over the axes from ``axis`` on, and scaled."""
@@ -113,6 +118,10 @@ class LayerNormalization(Operator):
             return Unbounded("a layer norm without epsilon is infinitely steep", "Use smoothing")
         return slope(up(float(np.max(np.abs(self.scale))) / math.sqrt(self.epsilon)))
 
+    @classmethod
+    def viewed(cls, call: Call) -> View | None:
+        return axis_shifted(call, -1)
+
 
 @onnx_operator(axis="int")
 @dataclass(frozen=True, eq=False)
@@ -156,6 +165,10 @@ class Softmax(Operator):
     def of_all(rising: bool) -> Known:
         """What is known where it is taken over all classes."""
         return Ordered(UNIT, rising, probabilities=True)
+
+    @classmethod
+    def viewed(cls, call: Call) -> View | None:
+        return axis_shifted(call, 1 if call.opset < 13 else -1)
 
 
 @onnx_operator(axis="int")

@@ -21,6 +21,7 @@ from radii.graph.ops.elementwise import per_sample
 from radii.graph.ops.registry import onnx_operator
 from radii.graph.order import EVERYTHING, POSITIVE, Given, Known, Range, clipped, moved, number, plus, times
 from radii.graph.rules import Rule, Slope, Unbounded
+from radii.graph.views import View, broadcast_shifted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -289,3 +290,7 @@ class PRelu(Operator):
         (given,) = inputs
         same = self.slope.flat[0]
         return moved(given.value, EVERYTHING) if same > 0 and np.all(self.slope == same) else None
+
+    @classmethod
+    def viewed(cls, call: Call) -> View | None:
+        return broadcast_shifted(call)

@@ -18,6 +18,7 @@ from radii.graph.operator import Operator, Shape
 from radii.graph.ops.registry import onnx_operator
 from radii.graph.ops.windows import ATTRIBUTES, Windows, read_windows
 from radii.graph.rules import Rule, Slope
+from radii.graph.views import View, by_channel
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -59,6 +60,10 @@ class Pool(Operator):
     def shape(self, *inputs: Shape) -> Shape:
         (shape,) = inputs
         return (shape[0], *self.windows.outputs(shape[1:]))
+
+    @classmethod
+    def viewed(cls, call: Call) -> View | None:
+        return by_channel(call)
 
 
 def _within(windows: Windows, sizes: Shape) -> tuple[int, ...]:
@@ -167,3 +172,7 @@ class GlobalAveragePool(Operator):
 
     def lipschitz(self, *inputs: Shape) -> Rule:
         return Slope(up(1 / math.sqrt(prod(inputs[0][1:]))))
+
+    @classmethod
+    def viewed(cls, call: Call) -> View | None:
+        return by_channel(call)

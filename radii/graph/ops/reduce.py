@@ -17,6 +17,7 @@ from radii.graph.ops.layout import Identity, check_axes, sample_axes, sample_axi
 from radii.graph.ops.registry import onnx_operator
 from radii.graph.order import EVERYTHING, POSITIVE, Given, Known, Range, Shared
 from radii.graph.rules import Rule, Slope, Unbounded
+from radii.graph.views import View, axes_shifted, axis_shifted, by_channel
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -76,6 +77,10 @@ class Reduction(Operator):
     def of_all(self, entries: Range) -> Range | None:
         """The range of the one number that it makes of all entries; None: it may be undefined."""
         return None
+
+    @classmethod
+    def viewed(cls, call: Call) -> View | None:
+        return axes_shifted(call, 1)
 
 
 @onnx_operator(inputs=2, **AXES)
@@ -208,6 +213,10 @@ class GlobalMaxPool(Operator):
             raise Refusal("its input has no spatial axes", "Remove the layer")
         return ReduceMax(tuple(range(1, rank - 1)), keepdims=True)
 
+    @classmethod
+    def viewed(cls, call: Call) -> View | None:
+        return by_channel(call)
+
 
 @onnx_operator(inputs=2, axis="int", k="int", largest="flag", sorted="flag")
 @dataclass(frozen=True, eq=False)
@@ -245,3 +254,7 @@ class TopK(Operator):
 
     def lipschitz(self, *inputs: Shape) -> Rule:
         return Slope(1.0)  # sorting both of two vectors the same way brings them no further apart
+
+    @classmethod
+    def viewed(cls, call: Call) -> View | None:
+        return axis_shifted(call, -1)

@@ -19,6 +19,7 @@ from radii.graph.lengths import split_lengths
 from radii.graph.operator import Operator, Shape
 from radii.graph.ops.layout import KEEP_BATCH, Identity, check_axes, sample_axis
 from radii.graph.ops.registry import MANY, onnx_operator
+from radii.graph.views import View, axes_shifted, axis_shifted, behind, shifted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -66,6 +67,10 @@ class Gather(Operator):
 
     def lipschitz(self, *inputs: Shape) -> rules.Rule:
         return rules.Slope(sqrt_up(multiplicity(self.indices, inputs[0][self.axis])))
+
+    @classmethod
+    def viewed(cls, call: Call) -> View | None:
+        return axis_shifted(call, 0)
 
 
 @onnx_operator(inputs=5, starts="ints", ends="ints", axes="ints")
@@ -123,6 +128,10 @@ class Slice(Operator):
     def lipschitz(self, *inputs: Shape) -> rules.Rule:
         return rules.Slope(1.0)
 
+    @classmethod
+    def viewed(cls, call: Call) -> View | None:
+        return axes_shifted(call, 3, count=len(call.integers(1, "starts") or ()))
+
 
 def _range(start: int, end: int, step: int, size: int) -> tuple[int, int, int]:
     """As Python has it, but that a start before the first entry is the first, for negative steps too."""
@@ -145,6 +154,10 @@ class Split(Operator):
         start = sum(lengths[: call.output])
         stop = start + lengths[call.output]
         return Identity() if (start, stop) == (0, size) else Slice((axis,), ((start, stop, 1),))
+
+    @classmethod
+    def viewed(cls, call: Call) -> View | None:
+        return axis_shifted(call, 0)
 
 
 @onnx_operator(inputs=4, mode="string", pads="ints", value="float")
@@ -231,6 +244,10 @@ class Pad(Operator):
         copies = (multiplicity(index, size) for index, size in zip(self.sources(inputs[0]), inputs[0], strict=True))
         return rules.Slope(sqrt_up(prod(copies)))
 
+    @classmethod
+    def viewed(cls, call: Call) -> View | None:
+        return axes_shifted(call, 3)
+
 
 @onnx_operator(inputs=MANY, axis="int")
 @dataclass(frozen=True, eq=False)
@@ -264,3 +281,8 @@ class Concat(Operator):
 
     def lipschitz(self, *inputs: Shape) -> rules.Rule:
         return rules.Concat()
+
+    @classmethod
+    def viewed(cls, call: Call) -> View | None:
+        inputs = [value[None] if isinstance(value, np.ndarray) else value for value in call.inputs]
+        return shifted(call, inputs=inputs, axis=behind(call.get("axis", 0)))

@@ -19,6 +19,7 @@ from radii.graph.ops.activation import Univariate
 from radii.graph.ops.elementwise import Binary, broadcast, check_constant, choice_rule, per_sample, without_batch
 from radii.graph.ops.registry import onnx_operator
 from radii.graph.rules import Rule, Slope, Unbounded
+from radii.graph.views import View, broadcast_shifted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -336,3 +337,7 @@ class Where(Operator):
             condition = Decision(value.lo == 1, value.hi == 0, np.zeros_like(value.lo, dtype=bool))
         assert isinstance(yes, Jet) and isinstance(no, Jet)
         return condition.between(yes, no)
+
+    @classmethod
+    def viewed(cls, call: Call) -> View | None:
+        return broadcast_shifted(call)

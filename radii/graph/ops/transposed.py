@@ -17,6 +17,7 @@ from radii.graph.operator import Operator, Shape
 from radii.graph.ops.registry import onnx_operator
 from radii.graph.ops.windows import ATTRIBUTES, LARGEST, Windows, read_windows
 from radii.graph.rules import Convolution, Rule, Slope
+from radii.graph.views import View, by_channel
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -104,6 +105,10 @@ class ConvTranspose(Operator):
     def multiply_adds(self, *inputs: Shape) -> int:
         return prod(inputs[0][1:]) * self.weight.size
 
+    @classmethod
+    def viewed(cls, call: Call) -> View | None:
+        return by_channel(call, repeated=(1, 2), groups="group")
+
 
 def _lengths(windows: Windows, sizes: tuple[int, ...]) -> list[int]:
     """What all windows cover together, along each axis."""
@@ -175,3 +180,7 @@ class Col2Im(Operator):
 
     def lipschitz(self, *inputs: Shape) -> Rule:
         return Slope(sqrt_up(prod(self.windows.covers(self.image))))
+
+    @classmethod
+    def viewed(cls, call: Call) -> View | None:
+        return by_channel(call)
