@@ -37,7 +37,17 @@ class Operator:
     lifts_constants: ClassVar[bool] = False  # whether constants among its inputs become activations
     activations: ClassVar[tuple[int, int]] = (1, 1)  # the fewest and the most that it reads
     array_kinds: ClassVar[Mapping[str, str]] = {}  # of constants that are no floats: field name -> f, i or b
-    entrywise: ClassVar[bool] = False  # whether it is the same function of every entry
+    # What holds of its output, for bounds to build on; all of it of what `run` computes in floating point too:
+    exact: ClassVar[bool] = False  # it holds no new number: some of the inputs', their sign changed, or 0 and 1
+    copies: ClassVar[bool] = False  # each entry is one of the inputs'
+    keeps_order: ClassVar[bool] = False  # and each of its only input's is there once, in the order of memory
+    entrywise: ClassVar[bool] = False  # each entry is the same function of the input's entry there
+    # and in real arithmetic, of an operator with one input whose rule is a sum, or a slope without loss:
+    linear: ClassVar[bool] = False  # it is linear in the input, but for a constant
+    diagonal: ClassVar[bool] = False  # and each entry is a multiple of the input's entry there, where shapes agree
+    averages: ClassVar[bool] = False  # and each entry is a mean of some of the input's
+    adds: ClassVar[str | None] = None  # it is 0 at 0 but for this array, each of whose entries is added equally often
+    zero_at_zero: ClassVar[bool] = False  # where all inputs are 0 the output is
     takes_decisions: ClassVar[bool] = False  # whether `on_cells` tells truth values from the numbers 0 and 1
     behaviour: ClassVar[str]  # its Lipschitz constant, in words
 
@@ -109,6 +119,15 @@ class Operator:
         """Whether it says so."""
         return type(self).on_cells is not Operator.on_cells
 
+    def factors(self, shape: Shape) -> np.ndarray | None:
+        """(channels,) factors, where all that it does to samples of this shape, an offset aside, is multiply channels
+        by them; None: it does more, or constants are no numbers a channel."""
+        return None
+
+    def linear_part(self, x: np.ndarray) -> np.ndarray | None:
+        """What a linear operator makes of float64 inputs (batch, *shape) without its offset; None: `run` tells."""
+        return x.reshape(len(x), *self.shape(x.shape[1:])) if self.keeps_order else None
+
     def multiply_adds(self, *inputs: Shape) -> int:
         """Multiply-adds a sample; elementwise work is not counted."""
         return 0
@@ -117,6 +136,10 @@ class Operator:
         """The constants, read-only, by field name."""
         values = ((field.name, getattr(self, field.name)) for field in fields(self))
         return {name: value for name, value in values if isinstance(value, np.ndarray)}
+
+    def absorbable(self, shape: Shape) -> tuple[np.ndarray, np.ndarray] | None:
+        """(scale, offset) of each channel of samples of this shape, for the layer before to absorb by `rescaled`."""
+        return None
 
     def rescaled(self, scale: np.ndarray, offset: np.ndarray, output: Shape) -> Operator | None:
         """This operator followed by ``scale * y + offset`` on axis 1 of its output, or None: it can't absorb that."""

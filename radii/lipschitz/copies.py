@@ -20,12 +20,6 @@ from radii.graph.cone.find import pruned
 from radii.graph.ops.layout import Reshape
 from radii.graph.ops.select import Gather
 
-MOVES = frozenset(  # what computes no number and adds none: every entry of the output is one of the inputs'
-    {
-        *("Concat", "DepthToSpace", "Dropout", "Expand", "Flatten", "Gather", "Identity", "Reshape", "Slice"),
-        *("SpaceToDepth", "Squeeze", "Tile", "Transpose", "Unsqueeze"),
-    }
-)
 MOST_NODES = 64  # of one gather
 MOST_ENTRIES = 2**26  # of all activations that are looked at in a graph: half a second, at most 512 MiB of indices
 
@@ -39,7 +33,7 @@ def with_gathers(graph: Graph) -> Graph:
     nodes: list[Node] = []
     room = MOST_ENTRIES
     for node in graph.nodes:
-        source, members = _copied(node, maker, order) if node.operator.name == "Concat" else ("", [])
+        source, members = _copied(node, maker, order) if node.operator.copies and len(node.inputs) > 1 else ("", [])
         entries = sum(math.prod(graph.shapes[member.output]) for member in members)
         if members and entries <= room:
             room -= entries
@@ -55,7 +49,7 @@ def _copied(end: Node, maker: Mapping[str, Node], order: Mapping[str, int]) -> t
     while len(reads) > 1:
         latest = max(reads, key=lambda name: order.get(name, -1))
         node = maker[latest]
-        if node.operator.name not in MOVES or len(members) == MOST_NODES:
+        if not node.operator.copies or len(members) == MOST_NODES:
             return "", []
         members.append(node)
         reads.discard(latest)

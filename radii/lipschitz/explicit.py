@@ -10,7 +10,7 @@ from radii.graph import Graph, Node
 from radii.graph.rules import Convolution, Dense
 from radii.lipschitz.conv import explicit_matrices
 from radii.lipschitz.geometry import axes
-from radii.lipschitz.linear import COPIES, SHUFFLES, Array, NotApplicable, Piece, run
+from radii.lipschitz.linear import Array, NotApplicable, Piece, run
 from radii.lipschitz.rounding import UNIT, as_float64, gamma, product_up, sum_up, up
 
 MOST_ENTRIES = 2**22  # of an explicit matrix: 32 MiB
@@ -52,7 +52,7 @@ def explicit(piece: Piece) -> tuple[Array, float]:
             loss = 0.0 if exact else gamma(matrix.shape[2] + 4) * _norm(matrix) * size
         else:
             basis = run(node, basis)
-            loss = 0.0 if node.operator.name in COPIES else RELATIVE * norm.upper * size
+            loss = 0.0 if node.operator.exact else RELATIVE * norm.upper * size
         exact = False
         error = sum_up((product_up((norm.upper, error)), up(up(loss))))
     return np.ascontiguousarray(basis.reshape(inputs, -1).T), error
@@ -60,9 +60,8 @@ def explicit(piece: Piece) -> tuple[Array, float]:
 
 def _keeps_entries(graph: Graph, node: Node) -> bool:
     """Whether it multiplies every entry by a number, and leaves it in its place."""
-    name = node.operator.name
     same = graph.shapes[node.inputs[0]] == graph.shapes[node.output]
-    return name in SHUFFLES or (same and name in ("Add", "Sub", "Sum", "Mul", "Div", "Neg", "BatchNormalization"))
+    return node.operator.keeps_order or (same and node.operator.diagonal)
 
 
 def _norm(array: Array) -> float:

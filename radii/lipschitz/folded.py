@@ -13,7 +13,7 @@ from radii.graph.rules import Convolution
 from radii.lipschitz.conv import conv_norm
 from radii.lipschitz.explicit import explicit
 from radii.lipschitz.geometry import Axis, PaddingMode
-from radii.lipschitz.linear import COPIES, NotApplicable, Piece, per_channel, run
+from radii.lipschitz.linear import NotApplicable, Piece, per_channel, run
 from radii.lipschitz.matrix import matrix_norm
 from radii.lipschitz.rounding import UNIT, Upper, as_float64, gamma, sum_up, up
 
@@ -50,7 +50,7 @@ def _convolution(piece: Piece, rtol: float) -> Upper:
             before = before * factor
         elif factor is not None:
             after = after * factor
-        elif i < place and node.operator.name in COPIES:
+        elif i < place and node.operator.exact:
             places = run(node, places)
         else:
             raise NotApplicable(f"{node.operator.name} is no factor of each channel")

@@ -39,27 +39,6 @@ from radii.lipschitz.rounding import (
     up,
 )
 
-EXACT = frozenset(  # what computes no new number: it copies some of those it gets, changes a sign, or makes 0 and 1
-    {
-        *("Abs", "Clip", "IsNaN", "Max", "MaxPool", "Min", "Neg", "ReduceMax", "ReduceMin", "Relu", "Sign", "TopK"),
-        *("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Not", "ThresholdedRelu", "Where"),
-        *("Cast", "Concat", "DepthToSpace", "Dropout", "Expand", "Flatten", "Gather", "GlobalMaxPool", "Identity"),
-        *("Pad", "Parameter", "Reshape", "Slice", "SpaceToDepth", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze"),
-    }
-)
-# Where the input is 0 the output is: 0,
-AT_ZERO_ZERO = frozenset(
-    {
-        *("Abs", "AveragePool", "GlobalAveragePool", "LeakyRelu", "MaxPool", "Neg", "Relu", "Sign", "Tanh"),
-        *("Flatten", "Reshape", "Squeeze", "Transpose", "Unsqueeze"),
-    }
-)
-# or this array of the operator's, each of its entries equally often, or, where it has none, 0.
-AT_ZERO_BIAS = {
-    **dict.fromkeys(("Gemm", "MatMul", "Conv", "ConvTranspose"), "bias"),
-    **dict.fromkeys(("Add", "Sub"), "constant"),
-    "BatchNormalization": "offset",
-}
 ELEMENTARY = 2.0**-36
 UNDERFLOW = 2.0**-900  # more than all products of one layer can lose by underflow
 REACH = 2.0**500  # norms up to which nothing overflows inside of a node: not even sums of squares
@@ -130,7 +109,7 @@ def _arithmetic(node: Node, rule: Rule, norm: NormBound, entries: int) -> tuple[
     Args:
         entries: of an input a sample.
     """
-    if node.operator.name in EXACT:
+    if node.operator.exact:
         return 0.0, Upper(0.0)
     match rule:
         case Dense(weight=weight):
@@ -157,11 +136,11 @@ def _frobenius(matrix: np.ndarray) -> Upper:
 
 def _norm_at_zero(graph: Graph, node: Node) -> Upper:
     """``||op(0)||``: the bias, as the operator itself applies it."""
-    name, arrays = node.operator.name, node.operator.arrays()
-    if name in AT_ZERO_ZERO:
+    operator = node.operator
+    if operator.zero_at_zero:
         return Upper(0.0)
-    if name in AT_ZERO_BIAS:
-        bias = as_float64(arrays.get(AT_ZERO_BIAS[name], np.zeros(1)))
+    if operator.adds is not None:
+        bias = as_float64(operator.arrays().get(operator.adds, np.zeros(1)))
         copies = math.prod(graph.shapes[node.output]) / bias.size
         largest, exponent = scaled(bias)
         return ldexp_up(up(float(np.linalg.norm(largest)) * math.sqrt(copies) * (1 + ELEMENTARY)), exponent)

@@ -18,7 +18,7 @@ from radii.graph import Node
 from radii.graph.rules import Convolution, Dense
 from radii.lipschitz.blocks import Blocks
 from radii.lipschitz.explicit import MOST_ENTRIES, explicit
-from radii.lipschitz.linear import SHUFFLES, Array, NotApplicable, Piece, per_channel, run
+from radii.lipschitz.linear import Array, NotApplicable, Piece, per_channel, run
 from radii.lipschitz.rounding import UNIT, as_float64, gamma, product_up, sum_up, up
 
 MOST_BLOCK_BYTES = 2**26  # of all blocks of one layer
@@ -151,7 +151,7 @@ def gathering(piece: Piece, torus: Torus) -> tuple[Blocks, float]:
     """
     shape = piece.input_shape
     start = 0
-    while start < len(piece.nodes) and piece.nodes[start].operator.name in SHUFFLES:
+    while start < len(piece.nodes) and piece.nodes[start].operator.keeps_order:
         start += 1
     error = 0.0
     if start < len(piece.nodes) and isinstance(rule := piece.rules[start], Dense):
@@ -201,9 +201,7 @@ def _is_mean(piece: Piece, at: int) -> bool:
     if shape != piece.input_shape or len(shape) < 2:
         return False
     made = math.prod(piece.graph.shapes[node.output])
-    means = ("ReduceMean", "AveragePool")
-    name = node.operator.name
-    return made == shape[0] and (name == "GlobalAveragePool" or (name in means and _spatial(node, shape)))
+    return made == shape[0] and node.operator.averages and _spatial(node, shape)
 
 
 def _spatial(node: Node, shape: tuple[int, ...]) -> bool:

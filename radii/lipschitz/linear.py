@@ -7,27 +7,17 @@ their norms: as explicit matrices (:mod:`radii.lipschitz.explicit`), or as block
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from radii.graph import Graph, Node
-from radii.graph.rules import Convolution, Dense, Rule, Slope
+from radii.graph.rules import Convolution, Dense, Rule, Slope, Sum
 from radii.lipschitz.matrix import NormBound
 from radii.lipschitz.rounding import as_float64, product_up
 
 Array = npt.NDArray[np.float64]
-
-SHUFFLES = frozenset({"Identity", "Dropout", "Flatten", "Reshape", "Squeeze", "Unsqueeze"})  # the order is kept
-COPIES = SHUFFLES | {
-    *("Cast", "DepthToSpace", "Expand", "Gather", "Neg", "Pad", "Slice", "SpaceToDepth", "Tile", "Transpose"),
-}
-WITH_CONSTANT = frozenset({"Add", "Sub", "Sum", "Mul", "Div"})
-AVERAGES = frozenset({"AveragePool", "GlobalAveragePool", "ReduceMean", "ReduceSum"})
-SCALES = frozenset({"Mul", "Div", "BatchNormalization", "Neg"})
-OFFSETS = frozenset({"bias", "offset"})
 
 
 class NotApplicable(Exception):
@@ -69,47 +59,20 @@ def is_linear(node: Node, rule: Rule) -> bool:
         return False
     if isinstance(rule, Dense | Convolution):
         return True
-    name, operator = node.operator.name, node.operator
-    if name in WITH_CONSTANT:
-        return not (name == "Div" and getattr(operator, "constant_first", False)) and _finite(rule)
-    return name in COPIES | AVERAGES | SCALES and isinstance(rule, Slope) and rule.loss == 0
-
-
-def _finite(rule: Rule) -> bool:
-    return not isinstance(rule, Slope) or math.isfinite(rule.upper)
+    return node.operator.linear and (isinstance(rule, Sum) or (isinstance(rule, Slope) and rule.loss == 0))
 
 
 def per_channel(graph: Graph, node: Node) -> Array | None:
     """The factor of each channel, where that is all a node does."""
-    shape, name = graph.shapes[node.output], node.operator.name
-    if graph.shapes[node.inputs[0]] != shape:
-        return None
-    if name in ("Identity", "Dropout"):
-        return np.ones(shape[0])
-    if name in ("Add", "Sub", "Sum", "Neg"):
-        turned = name == "Neg" or (name == "Sub" and getattr(node.operator, "constant_first", False))
-        return np.full(shape[0], -1.0 if turned else 1.0)
-    if name == "BatchNormalization":
-        return as_float64(node.operator.arrays()["scale"])
-    if name not in ("Mul", "Div"):
-        return None
-    constant = as_float64(node.operator.arrays()["constant"])
-    sizes = (1,) * (len(shape) - constant.ndim) + constant.shape
-    if any(size != 1 for size in sizes[1:]):
-        return None
-    factor = np.broadcast_to(constant.reshape(-1), shape[:1])
-    return 1 / factor if name == "Div" else factor.copy()
+    shape = graph.shapes[node.output]
+    factors = node.operator.factors(shape) if graph.shapes[node.inputs[0]] == shape else None
+    return None if factors is None else as_float64(factors)
 
 
 def run(node: Node, basis: Array) -> Array:
     """What a linear node makes of inputs (B, *shape), without its constant."""
-    name, shape = node.operator.name, basis.shape[1:]
-    if name in SHUFFLES:
-        return basis.reshape(len(basis), *node.operator.shape(shape))
-    if name == "GlobalAveragePool":
-        mean: Array = basis.mean(axis=tuple(range(2, basis.ndim)), keepdims=True)
-        return mean
-    return _run(node, basis)
+    made = node.operator.linear_part(basis)
+    return _run(node, basis) if made is None else made
 
 
 def _run(node: Node, basis: Array) -> Array:
@@ -119,8 +82,7 @@ def _run(node: Node, basis: Array) -> Array:
     arrays = {}
     for name, array in node.operator.arrays().items():
         values = torch.from_numpy(np.array(array, dtype=np.float64 if array.dtype.kind == "f" else array.dtype))
-        additive = name in OFFSETS or (name == "constant" and node.operator.name in ("Add", "Sub", "Sum"))
-        arrays[name] = torch.zeros_like(values) if additive else values
+        arrays[name] = torch.zeros_like(values) if name == node.operator.adds else values
     x = torch.from_numpy(np.array(basis))
     made = node.operator.run([x], arrays) - node.operator.run([torch.zeros_like(x[:1])], arrays)
     result: Array = made.numpy()

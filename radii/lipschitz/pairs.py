@@ -12,7 +12,6 @@ from radii.lipschitz.compose import SQRT2
 from radii.lipschitz.rounding import Upper, as_float64, gamma, product_up, scaled, up
 
 MOST_CLASSES = 2048  # the matrix of pairs grows as its square: 32 MiB
-RENAMES = frozenset({"Identity", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Dropout"})
 
 
 def pairwise_constants(
@@ -38,11 +37,11 @@ def pairwise_constants(
             case Dense(weight=weight) if len(weight) == graph.num_classes:
                 factor = product_up((scale, constants[node.inputs[0]]))
                 return np.minimum(distances(weight, factor), cap)
-            case Concat() if node.operator.name == "Concat" and graph.shapes[name] == (graph.num_classes,):
+            case Concat() if node.operator.copies and graph.shapes[name] == (graph.num_classes,):
                 return np.minimum(_joined(graph, node, constants, scale), cap)
             case Sum(coefficients=(coefficient,), exact=True):
                 scale = product_up((scale, abs(coefficient)))
-            case _ if node.operator.name in RENAMES:
+            case _ if node.operator.keeps_order:
                 pass
             case _:
                 return None

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+import numpy as np
 import torch
 
 from radii.graph.call import Call
@@ -86,6 +87,7 @@ class Univariate(Operator):
 class Relu(Univariate):
     behaviour = "1"
     lowest = 0.0
+    exact = zero_at_zero = True
 
     def function(self, x: Tensor) -> Tensor:
         return torch.relu(x)
@@ -104,6 +106,7 @@ class Tanh(Univariate):
     behaviour = "1"
     lowest = 0.0
     increasing = SYMMETRIC
+    zero_at_zero = True
 
     def function(self, x: Tensor) -> Tensor:
         return torch.tanh(x)
@@ -144,6 +147,7 @@ class Softsign(Univariate):
 @dataclass(frozen=True, eq=False)
 class Abs(Univariate):
     behaviour = "1"
+    exact = zero_at_zero = True
 
     def function(self, x: Tensor) -> Tensor:
         return torch.abs(x)
@@ -162,6 +166,7 @@ class Abs(Univariate):
 @dataclass(frozen=True, eq=False)
 class Neg(Univariate):
     behaviour = "1"
+    exact = linear = diagonal = zero_at_zero = True
 
     def function(self, x: Tensor) -> Tensor:
         return -x
@@ -172,6 +177,9 @@ class Neg(Univariate):
     def order(self, *inputs: Given) -> Known | None:
         (given,) = inputs
         return negated(given.value)
+
+    def factors(self, shape: Shape) -> np.ndarray | None:
+        return np.full(shape[0], -1.0)
 
 
 @onnx_operator()

@@ -26,6 +26,7 @@ class DepthToSpace(Operator):
     """Channels to blocks of pixels; the block's axes come first among the channels (DCR), or last (CRD)."""
 
     behaviour = "1"
+    exact = copies = linear = True
     block: int
     mode: str
 
@@ -63,6 +64,7 @@ class SpaceToDepth(Operator):
     """Blocks of pixels to channels."""
 
     behaviour = "1"
+    exact = copies = linear = True
     block: int
 
     @classmethod

@@ -28,6 +28,7 @@ class Conv(Operator):
     """Cross-correlation with zero padding in one, two or three axes; ``weight`` is (out, in/groups, *kernel)."""
 
     behaviour = "spectral norm of the convolution at the input's size, stride and zero padding included"
+    adds = "bias"
     weight: np.ndarray
     bias: np.ndarray | None
     windows: Windows

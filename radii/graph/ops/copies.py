@@ -30,6 +30,7 @@ class Parameter(Operator):
     """``value`` for every sample, whatever the input: a class token, a position embedding joined to an activation."""
 
     behaviour = "0"
+    exact = True
     value: np.ndarray  # of one sample
 
     def check(self, *inputs: Shape) -> None:
@@ -103,6 +104,7 @@ class Expand(Operator):
     """Broadcasts one sample to (at least) ``target``."""
 
     behaviour = "square root of the number of copies"
+    exact = copies = linear = True
     target: tuple[int, ...]
 
     @classmethod
@@ -141,6 +143,7 @@ class Tile(Operator):
     """One sample ``repeats`` times along its axes."""
 
     behaviour = "square root of the number of copies"
+    exact = copies = linear = True
     repeats: tuple[int, ...]
 
     @classmethod

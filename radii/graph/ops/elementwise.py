@@ -54,6 +54,14 @@ def check_constant(constant: np.ndarray | None, x: Shape) -> None:
     hold(constant is None or constant.ndim <= len(x), "a constant has an axis more than a sample")
 
 
+def by_channel_of(constant: np.ndarray, shape: Shape) -> np.ndarray | None:
+    """(channels,) in float64: what a constant has for each channel of samples of this shape; None: it has more."""
+    sizes = (1,) * (len(shape) - constant.ndim) + constant.shape
+    if not shape or len(sizes) != len(shape) or any(size != 1 for size in sizes[1:]):
+        return None
+    return np.broadcast_to(constant.astype(np.float64).reshape(-1), shape[:1])
+
+
 def broadcast(*shapes: Shape) -> Shape:
     """The shape a sample that activations of these shapes make; their batch axes must meet."""
     if len({len(shape) for shape in shapes}) > 1:
@@ -141,6 +149,9 @@ class Binary(Operator):
 class Additive(Binary):
     """``c_1 a + c_2 b``."""
 
+    linear = diagonal = True
+    adds = "constant"
+
     def coefficients(self) -> tuple[float, float]:
         """(c_1, c_2)."""
         raise NotImplementedError
@@ -150,6 +161,9 @@ class Additive(Binary):
         if self.constant is None:
             return sum_rule(self.coefficients(), inputs, output)
         return sum_rule(self.coefficients()[int(self.constant_first) :][:1], inputs, output)
+
+    def factors(self, shape: Shape) -> np.ndarray | None:
+        return np.full(shape[0], self.coefficients()[int(self.constant_first)])
 
 
 @onnx_operator(inputs=2)
@@ -169,6 +183,10 @@ class Add(Additive):
 
     def order(self, *inputs: Given) -> Known | None:
         return plus(*self.known(inputs))
+
+    def absorbable(self, shape: Shape) -> tuple[np.ndarray, np.ndarray] | None:
+        offset = None if self.constant is None else by_channel_of(self.constant, shape)
+        return None if offset is None else (np.ones(shape[0]), offset)
 
 
 @onnx_operator(inputs=2)
@@ -195,6 +213,7 @@ class Sub(Additive):
 @dataclass(frozen=True, eq=False)
 class Mul(Binary):
     behaviour = "largest |factor| for a constant; unbounded for two activations"
+    linear = diagonal = True
 
     def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
         return torch.mul(*self.operands(inputs, arrays))
@@ -214,11 +233,15 @@ class Mul(Binary):
     def order(self, *inputs: Given) -> Known | None:
         return times(*self.known(inputs))
 
+    def factors(self, shape: Shape) -> np.ndarray | None:
+        return None if self.constant is None else by_channel_of(self.constant, shape)
+
 
 @onnx_operator(inputs=2)
 @dataclass(frozen=True, eq=False)
 class Div(Binary):
     behaviour = "1/(smallest |divisor|) for a constant; unbounded for an activation as the divisor"
+    linear = diagonal = True
 
     def check(self, *inputs: Shape) -> None:
         super().check(*inputs)
@@ -250,6 +273,10 @@ class Div(Binary):
             return Ordered(UNIT, value.rising, probabilities=True) if value.range.sign > 0 else None
         return times(value, reciprocal(divisor))
 
+    def factors(self, shape: Shape) -> np.ndarray | None:
+        divisors = None if self.constant is None or self.constant_first else by_channel_of(self.constant, shape)
+        return None if divisors is None else 1 / divisors
+
 
 def with_constant(inputs: Sequence[Jet], constant: np.ndarray | None) -> list[Jet]:
     """Operands on cells, and behind them the constant, a single number."""
@@ -263,6 +290,8 @@ class Sum(Operator):
 
     behaviour = "sum of the inputs' constants"
     activations = (1, MANY)
+    linear = diagonal = True
+    adds = "constant"
     constant: np.ndarray | None = None
 
     @classmethod
@@ -305,6 +334,9 @@ class Sum(Operator):
     def viewed(cls, call: Call) -> View | None:
         return broadcast_shifted(call)
 
+    def factors(self, shape: Shape) -> np.ndarray | None:
+        return np.ones(shape[0])
+
 
 @dataclass(frozen=True, eq=False)
 class Extreme(Operator):
@@ -312,6 +344,7 @@ class Extreme(Operator):
 
     behaviour = "square root of the sum of the squares of the inputs' constants; 1 for one activation"
     activations = (1, MANY)
+    exact = True
     constant: np.ndarray | None = None
 
     @classmethod

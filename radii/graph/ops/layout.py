@@ -54,6 +54,7 @@ class Identity(Operator):
     is_node = False
     behaviour = "1 (dropped at import)"
     entrywise = True
+    exact = copies = keeps_order = linear = True
 
     @classmethod
     def read(cls, call: Call) -> Operator:
@@ -79,6 +80,9 @@ class Identity(Operator):
     @classmethod
     def viewed(cls, call: Call) -> View | None:
         return broadcast_shifted(call)
+
+    def factors(self, shape: Shape) -> np.ndarray | None:
+        return np.ones(shape[0])
 
 
 @onnx_operator(inputs=3, ratio="float", seed="int")
@@ -119,6 +123,7 @@ class Truth(Operator):
     """Whether a number is not 0; a truth value is a float, 0 or 1, like everything else."""
 
     behaviour = "unbounded: smoothing only"
+    exact = True
 
     @property
     def name(self) -> str:
@@ -144,6 +149,7 @@ class Reshape(Operator):
     """``target`` is the shape of one sample."""
 
     behaviour = "1"
+    exact = copies = keeps_order = linear = zero_at_zero = True
     target: tuple[int, ...]
 
     @classmethod
@@ -271,6 +277,7 @@ class Transpose(Operator):
     """``permutation`` of the axes of one sample."""
 
     behaviour = "1"
+    exact = copies = linear = zero_at_zero = True
     permutation: tuple[int, ...]
 
     @classmethod

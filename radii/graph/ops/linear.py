@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 class Linear(Operator):
     """``y = W x + b`` on the last axis; ``weight`` is (out, in)."""
 
+    adds = "bias"
     weight: np.ndarray
     bias: np.ndarray | None = None
 
@@ -131,6 +132,7 @@ class LeftMatMul(Operator):
     """A constant matrix times an activation: ``y = W x`` on the axis before the last."""
 
     behaviour = "spectral norm of the constant matrix"
+    adds = ""
     weight: np.ndarray  # (out, in)
 
     @property
@@ -174,6 +176,7 @@ class Matrices(Operator):
     """A constant matrix for each head or group, on the left or the right of its part of the activation."""
 
     behaviour = "a bound of the largest matrix' norm"
+    adds = ""
     weight: np.ndarray  # (..., out, in) on the left, (..., in, out) on the right
     left: bool
 
@@ -217,6 +220,7 @@ class Product(Operator):
 
     behaviour = "unbounded: smoothing only"
     activations = (2, 2)
+    adds = ""
 
     @property
     def name(self) -> str:

@@ -30,6 +30,8 @@ class BatchNormalization(Operator):
     """``scale * x + offset`` a channel, from the running statistics; folded into the layer before where it can."""
 
     behaviour = "folded into the layer before; alone max |gamma|/sqrt(var + epsilon)"
+    linear = diagonal = True
+    adds = "offset"
     scale: np.ndarray  # float64, (channels,)
     offset: np.ndarray
 
@@ -70,6 +72,12 @@ class BatchNormalization(Operator):
     @classmethod
     def viewed(cls, call: Call) -> View | None:
         return by_channel(call, repeated=(1, 2, 3, 4))
+
+    def factors(self, shape: Shape) -> np.ndarray | None:
+        return self.scale
+
+    def absorbable(self, shape: Shape) -> tuple[np.ndarray, np.ndarray] | None:
+        return self.scale, self.offset
 
 
 def check_statistics(x: Shape, axis: int, scale: np.ndarray, epsilon: float) -> None:

@@ -68,6 +68,7 @@ class Pow(Univariate):
 @dataclass(frozen=True, eq=False)
 class LeakyRelu(Univariate):
     behaviour = "max(1, |alpha|)"
+    zero_at_zero = True
     alpha: float = 0.01
 
     @classmethod
@@ -225,6 +226,7 @@ class Clip(Univariate):
 
     behaviour = "1"
     lowest = 0.0
+    exact = True
     low: float | None = None
     high: float | None = None
 

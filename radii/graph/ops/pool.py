@@ -78,6 +78,7 @@ def _within(windows: Windows, sizes: Shape) -> tuple[int, ...]:
 @dataclass(frozen=True, eq=False)
 class MaxPool(Pool):
     behaviour = "square root of the most windows that cover one pixel"
+    exact = zero_at_zero = True
 
     @classmethod
     def read(cls, call: Call) -> Operator:
@@ -105,6 +106,7 @@ class AveragePool(Pool):
     """``include_pad``: the divisor counts the padding inside the window (but nothing past the padded input)."""
 
     behaviour = "spectral norm, as the product of the axes' norms (count_include_pad=0 can exceed 1)"
+    linear = averages = zero_at_zero = True
     include_pad: bool
 
     @classmethod
@@ -153,6 +155,7 @@ class AveragePool(Pool):
 @dataclass(frozen=True, eq=False)
 class GlobalAveragePool(Operator):
     behaviour = "1/sqrt(number of pixels)"
+    linear = averages = zero_at_zero = True
 
     @classmethod
     def read(cls, call: Call) -> Operator:
@@ -176,3 +179,6 @@ class GlobalAveragePool(Operator):
     @classmethod
     def viewed(cls, call: Call) -> View | None:
         return by_channel(call)
+
+    def linear_part(self, x: np.ndarray) -> np.ndarray:
+        return np.asarray(x.mean(axis=tuple(range(2, x.ndim)), keepdims=True))

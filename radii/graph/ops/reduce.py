@@ -87,6 +87,7 @@ class Reduction(Operator):
 @dataclass(frozen=True, eq=False)
 class ReduceMean(Reduction):
     behaviour = "1/sqrt(number of entries averaged)"
+    linear = averages = True
 
     def reduced(self, x: Tensor, axes: tuple[int, ...]) -> Tensor:
         return x.mean(dim=axes, keepdim=self.keepdims)
@@ -103,6 +104,7 @@ class ReduceMean(Reduction):
 class ReduceSum(Reduction):
     behaviour = "square root of the number of entries added"
     is_total = True
+    linear = True
 
     def reduced(self, x: Tensor, axes: tuple[int, ...]) -> Tensor:
         return x.sum(dim=axes, keepdim=self.keepdims)
@@ -118,6 +120,7 @@ class ReduceSum(Reduction):
 @dataclass(frozen=True, eq=False)
 class ReduceMax(Reduction):
     behaviour = "1"
+    exact = True
 
     def reduced(self, x: Tensor, axes: tuple[int, ...]) -> Tensor:
         return x.amax(dim=axes, keepdim=self.keepdims)
@@ -130,6 +133,7 @@ class ReduceMax(Reduction):
 @dataclass(frozen=True, eq=False)
 class ReduceMin(Reduction):
     behaviour = "1"
+    exact = True
 
     def reduced(self, x: Tensor, axes: tuple[int, ...]) -> Tensor:
         return x.amin(dim=axes, keepdim=self.keepdims)
@@ -224,6 +228,7 @@ class TopK(Operator):
     """The ``k`` largest (or smallest) entries along ``axis`` of one sample, in order."""
 
     behaviour = "1"
+    exact = True
     k: int
     axis: int
     largest: bool

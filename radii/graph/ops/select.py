@@ -34,6 +34,7 @@ class Gather(Operator):
 
     behaviour = "square root of how often the most used index occurs"
     array_kinds = MappingProxyType({"indices": "i"})
+    exact = copies = linear = True
     indices: np.ndarray  # int64, none negative, any shape
     axis: int
 
@@ -79,6 +80,7 @@ class Slice(Operator):
     """``ranges`` (start, stop, step) along ``axes`` of one sample. Attributes up to opset 9, inputs since."""
 
     behaviour = "1"
+    exact = copies = linear = True
     axes: tuple[int, ...]
     ranges: tuple[tuple[int, int, int], ...]
 
@@ -166,6 +168,7 @@ class Pad(Operator):
     """``pads`` (before, after) per axis of one sample. Attributes up to opset 10, inputs since."""
 
     behaviour = "1 with a constant; else the square root of how often the most used pixel occurs"
+    exact = linear = True
     mode: str
     pads: tuple[tuple[int, int], ...]
     value: float
@@ -257,6 +260,7 @@ class Concat(Operator):
     lifts_constants = True
     activations = (2, MANY)
     behaviour = "square root of the sum of the squares of the inputs' constants"
+    exact = copies = True
     axis: int
 
     @classmethod

@@ -33,6 +33,7 @@ class Comparison(Binary):
     """1 where it holds, else 0."""
 
     behaviour = JUMPS
+    exact = True
 
     def holds(self, a: Tensor, b: Tensor) -> Tensor:
         """Where it holds, as booleans."""
@@ -101,6 +102,7 @@ class Equal(Comparison):
 class Not(Univariate):
     behaviour = JUMPS
     takes_decisions = True
+    exact = True
 
     def function(self, x: Tensor) -> Tensor:
         return (x == 0).to(x.dtype)
@@ -122,6 +124,7 @@ class IsNaN(Univariate):
 
     behaviour = "0"
     steepest = 0.0
+    exact = True
 
     def function(self, x: Tensor) -> Tensor:
         return torch.isnan(x).to(x.dtype)
@@ -219,6 +222,7 @@ class Xor(Connective):
 @dataclass(frozen=True, eq=False)
 class Sign(Univariate):
     behaviour = JUMPS
+    exact = zero_at_zero = True
 
     def function(self, x: Tensor) -> Tensor:
         return torch.sign(x)
@@ -236,6 +240,7 @@ class ThresholdedRelu(Univariate):
     """x where it is above ``alpha``, else 0."""
 
     behaviour = "1 for alpha 0, else it jumps: smoothing only"
+    exact = True
     alpha: float = 1.0
 
     @classmethod
@@ -291,6 +296,7 @@ class Where(Operator):
     activations = (1, 3)
     array_kinds = MappingProxyType({"condition": "b"})
     takes_decisions = True
+    exact = True
     condition: np.ndarray | None
     yes: np.ndarray | None
     no: np.ndarray | None

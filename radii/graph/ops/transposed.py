@@ -31,6 +31,7 @@ class ConvTranspose(Operator):
     """The adjoint of a convolution; ``weight`` is (in, out/groups, *kernel), pads crop, ``extra`` adds behind."""
 
     behaviour = "spectral norm of the convolution that it is the adjoint of"
+    adds = "bias"
     weight: np.ndarray
     bias: np.ndarray | None
     windows: Windows
