@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from radii.graph.call import Call
+from radii.graph.pen import Pen, Unwritable
 from radii.graph.rules import Rule
 
 if TYPE_CHECKING:
@@ -32,8 +33,10 @@ class Operator:
 
     attributes: ClassVar[Mapping[str, str]] = {}  # the ONNX attributes known: name -> kind (see `Call`)
     most_inputs: ClassVar[int] = 1  # the inputs its node may have, constants included
+    takes_list: ClassVar[bool] = False  # whether its inputs are a list, of which none may be left out
     many_outputs: ClassVar[bool] = False  # whether others than the first may be read, each as an operator of its own
     is_node: ClassVar[bool] = True  # False: it never stands in a graph, since it is always read as another operator
+    is_idle: ClassVar[bool] = False  # whether it does nothing, so that the reader leaves it out
     lifts_constants: ClassVar[bool] = False  # whether constants among its inputs become activations
     activations: ClassVar[tuple[int, int]] = (1, 1)  # the fewest and the most that it reads
     array_kinds: ClassVar[Mapping[str, str]] = {}  # of constants that are no floats: field name -> f, i or b
@@ -49,6 +52,7 @@ class Operator:
     adds: ClassVar[str | None] = None  # it is 0 at 0 but for this array, each of whose entries is added equally often
     zero_at_zero: ClassVar[bool] = False  # where all inputs are 0 the output is
     takes_decisions: ClassVar[bool] = False  # whether `on_cells` tells truth values from the numbers 0 and 1
+    written_as_is: ClassVar[bool] = False  # whether its fields are the attributes of ONNX's operator of its name
     behaviour: ClassVar[str]  # its Lipschitz constant, in words
 
     def __post_init__(self) -> None:
@@ -64,6 +68,11 @@ class Operator:
     def read(cls, call: Call) -> Operator:
         """What one node of a file does. Raises `Refusal` for what it can't honour exactly."""
         raise NotImplementedError
+
+    @classmethod
+    def of_constants(cls, call: Call) -> np.ndarray | None:
+        """What it makes of constants alone; None: what it makes of an activation."""
+        return None
 
     @classmethod
     def relabelled(cls, call: Call) -> Shape | None:
@@ -127,6 +136,12 @@ class Operator:
     def linear_part(self, x: np.ndarray) -> np.ndarray | None:
         """What a linear operator makes of float64 inputs (batch, *shape) without its offset; None: `run` tells."""
         return x.reshape(len(x), *self.shape(x.shape[1:])) if self.keeps_order else None
+
+    def write(self, pen: Pen, inputs: list[str], output: str, shapes: Sequence[Shape]) -> None:
+        """Write it as nodes of ONNX that make ``output`` of ``inputs``, of these shapes. Raises `Unwritable`."""
+        if not self.written_as_is:
+            raise Unwritable(f"{self.name} can't be written")
+        pen.node(type(self).__name__, inputs, output, **self.settings())
 
     def multiply_adds(self, *inputs: Shape) -> int:
         """Multiply-adds a sample; elementwise work is not counted."""

@@ -88,6 +88,7 @@ class Relu(Univariate):
     behaviour = "1"
     lowest = 0.0
     exact = zero_at_zero = True
+    written_as_is = True
 
     def function(self, x: Tensor) -> Tensor:
         return torch.relu(x)
@@ -107,6 +108,7 @@ class Tanh(Univariate):
     lowest = 0.0
     increasing = SYMMETRIC
     zero_at_zero = True
+    written_as_is = True
 
     def function(self, x: Tensor) -> Tensor:
         return torch.tanh(x)
@@ -121,6 +123,7 @@ class Softplus(Univariate):
     behaviour = "1"
     lowest = 0.0
     increasing = POSITIVE
+    written_as_is = True
 
     def function(self, x: Tensor) -> Tensor:
         return torch.logaddexp(x, torch.zeros((), dtype=x.dtype, device=x.device))
@@ -135,6 +138,7 @@ class Softsign(Univariate):
     behaviour = "1"
     lowest = 0.0
     increasing = SYMMETRIC
+    written_as_is = True
 
     def function(self, x: Tensor) -> Tensor:
         return torch.nn.functional.softsign(x)
@@ -148,6 +152,7 @@ class Softsign(Univariate):
 class Abs(Univariate):
     behaviour = "1"
     exact = zero_at_zero = True
+    written_as_is = True
 
     def function(self, x: Tensor) -> Tensor:
         return torch.abs(x)
@@ -167,6 +172,7 @@ class Abs(Univariate):
 class Neg(Univariate):
     behaviour = "1"
     exact = linear = diagonal = zero_at_zero = True
+    written_as_is = True
 
     def function(self, x: Tensor) -> Tensor:
         return -x
@@ -189,6 +195,7 @@ class Sigmoid(Univariate):
     steepest = 0.25
     lowest = 0.0
     increasing = UNIT
+    written_as_is = True
 
     def function(self, x: Tensor) -> Tensor:
         return torch.sigmoid(x)
@@ -203,6 +210,7 @@ class HardSwish(Univariate):
     behaviour = "3/2"
     steepest = 1.5
     lowest = -0.5
+    written_as_is = True
 
     def function(self, x: Tensor) -> Tensor:
         return torch.nn.functional.hardswish(x)
@@ -217,6 +225,7 @@ class Mish(Univariate):
     behaviour = f"{MISH}"
     steepest = MISH
     lowest = MISH_LOWEST
+    written_as_is = True
 
     def function(self, x: Tensor) -> Tensor:
         return x * torch.tanh(torch.logaddexp(x, torch.zeros((), dtype=x.dtype, device=x.device)))
@@ -232,6 +241,7 @@ class Erf(Univariate):
     steepest = ERF
     lowest = 0.0
     increasing = SYMMETRIC
+    written_as_is = True
 
     def function(self, x: Tensor) -> Tensor:
         return torch.erf(x)
@@ -245,6 +255,7 @@ class Erf(Univariate):
 class Exp(Univariate):
     behaviour = "unbounded: smoothing only"
     increasing = POSITIVE
+    written_as_is = True
 
     def function(self, x: Tensor) -> Tensor:
         return torch.exp(x)
@@ -260,6 +271,7 @@ class Exp(Univariate):
 @dataclass(frozen=True, eq=False)
 class Sqrt(Univariate):
     behaviour = "unbounded: smoothing only"
+    written_as_is = True
 
     def function(self, x: Tensor) -> Tensor:
         return torch.sqrt(x)
@@ -279,6 +291,7 @@ class Sqrt(Univariate):
 @dataclass(frozen=True, eq=False)
 class Log(Univariate):
     behaviour = "unbounded: smoothing only"
+    written_as_is = True
 
     def function(self, x: Tensor) -> Tensor:
         return torch.log(x)
@@ -298,6 +311,7 @@ class Log(Univariate):
 @dataclass(frozen=True, eq=False)
 class Reciprocal(Univariate):
     behaviour = "unbounded: smoothing only"
+    written_as_is = True
 
     def function(self, x: Tensor) -> Tensor:
         return torch.reciprocal(x)
@@ -317,6 +331,7 @@ class Reciprocal(Univariate):
 @dataclass(frozen=True, eq=False)
 class Gelu(Univariate):
     behaviour = f"{GELU_ERF} (erf), {GELU_TANH} (tanh)"
+    written_as_is = True
     approximate: str = "none"
 
     @classmethod

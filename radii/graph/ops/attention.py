@@ -154,6 +154,7 @@ class Einsum(Operator):
 
     behaviour = "1 for a permutation, a bound of the matrix norm for a constant; unbounded for two activations"
     activations = (1, 2)
+    takes_list = True
     equation: str
     constant: np.ndarray | None = None
     constant_first: bool = False

@@ -15,6 +15,7 @@ from radii.graph.errors import Refusal, hold
 from radii.graph.operator import Operator, Shape
 from radii.graph.ops.registry import onnx_operator
 from radii.graph.ops.windows import ATTRIBUTES, Windows, read_windows
+from radii.graph.pen import Pen
 from radii.graph.rules import Convolution, Rule
 from radii.graph.views import View, by_channel
 
@@ -102,3 +103,7 @@ class Conv(Operator):
     @classmethod
     def viewed(cls, call: Call) -> View | None:
         return by_channel(call, repeated=(1, 2), groups="group")
+
+    def write(self, pen: Pen, inputs: list[str], output: str, shapes: Sequence[Shape]) -> None:
+        given = [*inputs, *pen.given(self.weight, self.bias)]
+        pen.node("Conv", given, output, group=self.groups, **self.windows.written(shapes[0][1:]))

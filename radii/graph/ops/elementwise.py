@@ -23,6 +23,7 @@ from radii.graph.operator import Operator, Shape
 from radii.graph.ops.layout import Identity
 from radii.graph.ops.registry import MANY, onnx_operator
 from radii.graph.order import UNIT, Given, Known, Ordered, Shared, clipped, constant, negated, plus, reciprocal, times
+from radii.graph.pen import Pen
 from radii.graph.views import View, broadcast_shifted
 
 if TYPE_CHECKING:
@@ -144,6 +145,11 @@ class Binary(Operator):
     def viewed(cls, call: Call) -> View | None:
         return broadcast_shifted(call)
 
+    def write_operands(self, pen: Pen, inputs: list[str], output: str) -> None:
+        """Write it under its own name, in the file's order."""
+        constants = pen.given(self.constant)
+        pen.node(self.name, [*constants, *inputs] if self.constant_first else [*inputs, *constants], output)
+
 
 @dataclass(frozen=True, eq=False)
 class Additive(Binary):
@@ -164,6 +170,9 @@ class Additive(Binary):
 
     def factors(self, shape: Shape) -> np.ndarray | None:
         return np.full(shape[0], self.coefficients()[int(self.constant_first)])
+
+    def write(self, pen: Pen, inputs: list[str], output: str, shapes: Sequence[Shape]) -> None:
+        self.write_operands(pen, inputs, output)
 
 
 @onnx_operator(inputs=2)
@@ -236,6 +245,9 @@ class Mul(Binary):
     def factors(self, shape: Shape) -> np.ndarray | None:
         return None if self.constant is None else by_channel_of(self.constant, shape)
 
+    def write(self, pen: Pen, inputs: list[str], output: str, shapes: Sequence[Shape]) -> None:
+        self.write_operands(pen, inputs, output)
+
 
 @onnx_operator(inputs=2)
 @dataclass(frozen=True, eq=False)
@@ -277,6 +289,9 @@ class Div(Binary):
         divisors = None if self.constant is None or self.constant_first else by_channel_of(self.constant, shape)
         return None if divisors is None else 1 / divisors
 
+    def write(self, pen: Pen, inputs: list[str], output: str, shapes: Sequence[Shape]) -> None:
+        self.write_operands(pen, inputs, output)
+
 
 def with_constant(inputs: Sequence[Jet], constant: np.ndarray | None) -> list[Jet]:
     """Operands on cells, and behind them the constant, a single number."""
@@ -292,6 +307,7 @@ class Sum(Operator):
     activations = (1, MANY)
     linear = diagonal = True
     adds = "constant"
+    takes_list = True
     constant: np.ndarray | None = None
 
     @classmethod
@@ -337,6 +353,9 @@ class Sum(Operator):
     def factors(self, shape: Shape) -> np.ndarray | None:
         return np.ones(shape[0])
 
+    def write(self, pen: Pen, inputs: list[str], output: str, shapes: Sequence[Shape]) -> None:
+        pen.node(self.name, [*inputs, *pen.given(self.constant)], output)
+
 
 @dataclass(frozen=True, eq=False)
 class Extreme(Operator):
@@ -345,6 +364,7 @@ class Extreme(Operator):
     behaviour = "square root of the sum of the squares of the inputs' constants; 1 for one activation"
     activations = (1, MANY)
     exact = True
+    takes_list = True
     constant: np.ndarray | None = None
 
     @classmethod
@@ -358,14 +378,14 @@ class Extreme(Operator):
                 other = per_sample(call.weight(position), activations[0])
                 if constant is not None:
                     call.limits.check_tensor(np.broadcast_shapes(constant.shape, other.shape))
-                constant = other if constant is None else cls.of_constants(constant, other)
+                constant = other if constant is None else cls.of_arrays(constant, other)
         return cls(constant)
 
     def check(self, *inputs: Shape) -> None:
         check_constant(self.constant, inputs[0])
 
     @staticmethod
-    def of_constants(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    def of_arrays(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """The larger or smaller, entry by entry."""
         raise NotImplementedError
 
@@ -396,12 +416,15 @@ class Extreme(Operator):
     def viewed(cls, call: Call) -> View | None:
         return broadcast_shifted(call)
 
+    def write(self, pen: Pen, inputs: list[str], output: str, shapes: Sequence[Shape]) -> None:
+        pen.node(self.name, [*inputs, *pen.given(self.constant)], output)
+
 
 @onnx_operator(inputs=MANY)
 @dataclass(frozen=True, eq=False)
 class Max(Extreme):
     @staticmethod
-    def of_constants(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    def of_arrays(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         return np.asarray(np.maximum(a, b))
 
     @staticmethod
@@ -420,7 +443,7 @@ class Max(Extreme):
 @dataclass(frozen=True, eq=False)
 class Min(Extreme):
     @staticmethod
-    def of_constants(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    def of_arrays(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         return np.asarray(np.minimum(a, b))
 
     @staticmethod

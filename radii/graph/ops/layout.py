@@ -16,6 +16,7 @@ from radii.graph.folding import fold
 from radii.graph.operator import Operator, Shape
 from radii.graph.ops.registry import graph_operator, onnx_operator
 from radii.graph.order import Given, Known
+from radii.graph.pen import Pen
 from radii.graph.rules import Rule, Slope, Unbounded
 from radii.graph.views import View, behind, broadcast_shifted, shifted
 
@@ -55,6 +56,7 @@ class Identity(Operator):
     behaviour = "1 (dropped at import)"
     entrywise = True
     exact = copies = keeps_order = linear = True
+    is_idle = True
 
     @classmethod
     def read(cls, call: Call) -> Operator:
@@ -185,6 +187,9 @@ class Reshape(Operator):
         empty = np.broadcast_to(np.float32(0), call.activation().shape)  # a shape, and no memory
         made: Shape = fold(replace(call, inputs=(empty, *call.inputs[1:]))).shape
         return made
+
+    def write(self, pen: Pen, inputs: list[str], output: str, shapes: Sequence[Shape]) -> None:
+        pen.node("Reshape", [*inputs, pen.constant(np.array([0, *self.target]))], output)  # 0: as it is
 
 
 def reshape(cls: type[Reshape], x: Activation, target: Shape) -> Operator:
@@ -319,3 +324,6 @@ class Transpose(Operator):
         moved = [axis for axis in order if x.shape[axis] != 1]
         in_place = sorted(order) == list(range(len(x.shape))) and moved == sorted(moved)
         return tuple(x.shape[axis] for axis in order) if in_place else None
+
+    def write(self, pen: Pen, inputs: list[str], output: str, shapes: Sequence[Shape]) -> None:
+        pen.node("Transpose", inputs, output, perm=[0, *(axis + 1 for axis in self.permutation)])

@@ -16,6 +16,7 @@ from radii.graph.errors import Refusal, hold
 from radii.graph.operator import Operator, Shape
 from radii.graph.ops.elementwise import per_sample
 from radii.graph.ops.registry import graph_operator, onnx_operator
+from radii.graph.pen import Pen
 from radii.graph.rules import Dense, Rule, Unbounded
 from radii.graph.views import View, broadcast_shifted, seen_as, shifted
 
@@ -59,6 +60,15 @@ class Linear(Operator):
             return None
         bias = offset if self.bias is None else scale * self.bias + offset
         return type(self)(scale[:, None] * self.weight, bias)
+
+    def write(self, pen: Pen, inputs: list[str], output: str, shapes: Sequence[Shape]) -> None:
+        if len(shapes[0]) == 1:
+            pen.node("Gemm", [*inputs, *pen.given(self.weight, self.bias)], output, transB=1)
+            return
+        weight = pen.constant(self.weight.T)
+        product = pen.node("MatMul", [*inputs, weight], output if self.bias is None else f"{output}p")
+        if self.bias is not None:
+            pen.node("Add", [product, pen.constant(self.bias)], output)
 
 
 @onnx_operator(inputs=3, alpha="float", beta="float", transA="flag", transB="flag")
@@ -163,6 +173,9 @@ class LeftMatMul(Operator):
     def multiply_adds(self, *inputs: Shape) -> int:
         return prod(inputs[0][:-2]) * self.weight.size * inputs[0][-1]
 
+    def write(self, pen: Pen, inputs: list[str], output: str, shapes: Sequence[Shape]) -> None:
+        pen.node("MatMul", [pen.constant(self.weight), *inputs], output)
+
 
 def _copied(a: Shape, b: Shape) -> int:
     """Entries of the factors of a product of stacks of matrices, where torch copies them to broadcast them."""
@@ -212,6 +225,10 @@ class Matrices(Operator):
     def multiply_adds(self, *inputs: Shape) -> int:
         return prod(self.shape(*inputs)) * int(self.weight.shape[-1 if self.left else -2])
 
+    def write(self, pen: Pen, inputs: list[str], output: str, shapes: Sequence[Shape]) -> None:
+        weight = pen.constant(self.weight)
+        pen.node("MatMul", [weight, *inputs] if self.left else [*inputs, weight], output)
+
 
 @graph_operator
 @dataclass(frozen=True, eq=False)
@@ -249,3 +266,6 @@ class Product(Operator):
 
     def multiply_adds(self, *inputs: Shape) -> int:
         return prod(self.shape(*inputs)) * inputs[0][-1]
+
+    def write(self, pen: Pen, inputs: list[str], output: str, shapes: Sequence[Shape]) -> None:
+        pen.node("MatMul", inputs, output)

@@ -13,10 +13,12 @@ import torch
 from radii.graph.bounds import slope, sqrt_up, up
 from radii.graph.call import Call
 from radii.graph.errors import Refusal, hold
+from radii.graph.folding.registry import check_size, given
 from radii.graph.operator import Operator, Shape
 from radii.graph.ops.layout import check_axes, sample_axis
 from radii.graph.ops.registry import onnx_operator
 from radii.graph.order import UNIT, Given, Known, Ordered, Range
+from radii.graph.pen import Pen, Unwritable
 from radii.graph.rules import Rule, Slope, Unbounded
 from radii.graph.views import View, axis_shifted, by_channel
 
@@ -79,6 +81,27 @@ class BatchNormalization(Operator):
     def absorbable(self, shape: Shape) -> tuple[np.ndarray, np.ndarray] | None:
         return self.scale, self.offset
 
+    def write(self, pen: Pen, inputs: list[str], output: str, shapes: Sequence[Shape]) -> None:
+        column = (-1, *[1] * (len(shapes[0]) - 1))
+        scaled = pen.node("Mul", [*inputs, pen.constant(self.scale.reshape(column))], f"{output}s")
+        pen.node("Add", [scaled, pen.constant(self.offset.reshape(column))], output)
+
+    @classmethod
+    def of_constants(cls, call: Call) -> np.ndarray | None:
+        """In training mode it mixes samples; of a kernel it is how some networks standardise their weights."""
+        if not call.get("training_mode", 0):
+            return None
+        value, scale, offset = (given(call, position) for position in range(3))
+        channels = value.shape[1:2]
+        hold(value.size > 0 and scale.shape == offset.shape == channels != (), "it has not one entry a channel")
+        check_size(call, value.shape)
+        axes, column = (0, *range(2, value.ndim)), (-1, *[1] * (value.ndim - 2))
+        wide = value.astype(np.float64)
+        centred = wide - wide.mean(axis=axes, keepdims=True)
+        variance = np.mean(np.square(centred), axis=axes, keepdims=True)
+        standard = centred / np.sqrt(variance + call.get("epsilon", 1e-5))
+        return np.asarray(standard * scale.reshape(column) + offset.reshape(column)).astype(value.dtype)
+
 
 def check_statistics(x: Shape, axis: int, scale: np.ndarray, epsilon: float) -> None:
     """`Refusal` unless samples of shape ``x`` may be normalised over the axes from ``axis`` on, and scaled."""
@@ -130,6 +153,10 @@ class LayerNormalization(Operator):
     def viewed(cls, call: Call) -> View | None:
         return axis_shifted(call, -1)
 
+    def write(self, pen: Pen, inputs: list[str], output: str, shapes: Sequence[Shape]) -> None:
+        given = [*inputs, *pen.given(self.scale, self.bias)]
+        pen.node("LayerNormalization", given, output, axis=self.axis + 1, epsilon=self.epsilon)
+
 
 @onnx_operator(axis="int")
 @dataclass(frozen=True, eq=False)
@@ -177,6 +204,11 @@ class Softmax(Operator):
     @classmethod
     def viewed(cls, call: Call) -> View | None:
         return axis_shifted(call, 1 if call.opset < 13 else -1)
+
+    def write(self, pen: Pen, inputs: list[str], output: str, shapes: Sequence[Shape]) -> None:
+        if self.trailing:
+            raise Unwritable("Softmax over several axes can't be written")
+        pen.node(self.name, inputs, output, axis=self.axis + 1)
 
 
 @onnx_operator(axis="int")

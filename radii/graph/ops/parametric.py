@@ -20,6 +20,7 @@ from radii.graph.ops.activation import SILU, Univariate
 from radii.graph.ops.elementwise import per_sample
 from radii.graph.ops.registry import onnx_operator
 from radii.graph.order import EVERYTHING, POSITIVE, Given, Known, Range, clipped, moved, number, plus, times
+from radii.graph.pen import Pen
 from radii.graph.rules import Rule, Slope, Unbounded
 from radii.graph.views import View, broadcast_shifted
 
@@ -69,6 +70,7 @@ class Pow(Univariate):
 class LeakyRelu(Univariate):
     behaviour = "max(1, |alpha|)"
     zero_at_zero = True
+    written_as_is = True
     alpha: float = 0.01
 
     @classmethod
@@ -99,6 +101,7 @@ def _elu(u: Jet, alpha: float, gamma: float = 1.0, rate: float = 1.0) -> Jet:
 @dataclass(frozen=True, eq=False)
 class Elu(Univariate):
     behaviour = "max(1, |alpha|)"
+    written_as_is = True
     alpha: float = 1.0
 
     @classmethod
@@ -124,6 +127,7 @@ class Elu(Univariate):
 @dataclass(frozen=True, eq=False)
 class Selu(Univariate):
     behaviour = "|gamma| max(1, |alpha|)"
+    written_as_is = True
     alpha: float = 1.67326319217681884765625
     gamma: float = 1.05070102214813232421875
 
@@ -153,6 +157,7 @@ class Celu(Univariate):
     behaviour = "1"
     lowest = 0.0
     increasing = EVERYTHING
+    written_as_is = True
     alpha: float = 1.0
 
     @classmethod
@@ -196,6 +201,7 @@ class Swish(Univariate):
 @dataclass(frozen=True, eq=False)
 class HardSigmoid(Univariate):
     behaviour = "|alpha|"
+    written_as_is = True
     alpha: float = 0.2
     beta: float = 0.5
 
@@ -247,6 +253,10 @@ class Clip(Univariate):
         (given,) = inputs
         return clipped(given.value, self.low, self.high, math.prod(given.shape))
 
+    def write(self, pen: Pen, inputs: list[str], output: str, shapes: Sequence[Shape]) -> None:
+        ends = ["" if end is None else pen.constant(np.array(end, np.float32)) for end in (self.low, self.high)]
+        pen.node("Clip", [*inputs, *ends], output)
+
 
 def _limit(call: Call, position: int, name: str, absent: float) -> float | None:
     given = call.constant(position)
@@ -296,3 +306,6 @@ class PRelu(Operator):
     @classmethod
     def viewed(cls, call: Call) -> View | None:
         return broadcast_shifted(call)
+
+    def write(self, pen: Pen, inputs: list[str], output: str, shapes: Sequence[Shape]) -> None:
+        pen.node("PRelu", [*inputs, pen.constant(self.slope)], output)

@@ -17,6 +17,7 @@ from radii.graph.errors import Refusal, hold
 from radii.graph.operator import Operator, Shape
 from radii.graph.ops.registry import onnx_operator
 from radii.graph.ops.windows import ATTRIBUTES, Windows, read_windows
+from radii.graph.pen import Pen, Unwritable
 from radii.graph.rules import Rule, Slope
 from radii.graph.views import View, by_channel
 
@@ -99,6 +100,9 @@ class MaxPool(Pool):
         # |max_j a_j - max_j b_j|^2 <= sum_j |a_j - b_j|^2 over the window, and each pixel is in so many windows.
         return Slope(sqrt_up(prod(self.windows.covers(inputs[0][1:]))))
 
+    def write(self, pen: Pen, inputs: list[str], output: str, shapes: Sequence[Shape]) -> None:
+        pen.node("MaxPool", inputs, output, **self.windows.written(shapes[0][1:]))
+
 
 @onnx_operator(inputs=1, **ATTRIBUTES, ceil_mode="flag", count_include_pad="flag")
 @dataclass(frozen=True, eq=False)
@@ -150,12 +154,21 @@ class AveragePool(Pool):
         axes = zip(self.windows.taps(sizes), self.divisors(sizes), sizes, strict=True)
         return Slope(up(prod(averaging_norm(taps, np.array(divisor), size) for taps, divisor, size in axes)))
 
+    def write(self, pen: Pen, inputs: list[str], output: str, shapes: Sequence[Shape]) -> None:
+        sizes, kernel = shapes[0][1:], self.windows.kernel
+        cut = any(entry != k for entries, k in zip(self.divisors(sizes), kernel, strict=True) for entry in entries)
+        if self.include_pad and cut:
+            raise Unwritable("AveragePool with a window that ends behind its padding can't be written")
+        pads = int(self.include_pad)
+        pen.node("AveragePool", inputs, output, count_include_pad=pads, **self.windows.written(sizes))
+
 
 @onnx_operator()
 @dataclass(frozen=True, eq=False)
 class GlobalAveragePool(Operator):
     behaviour = "1/sqrt(number of pixels)"
     linear = averages = zero_at_zero = True
+    written_as_is = True
 
     @classmethod
     def read(cls, call: Call) -> Operator:

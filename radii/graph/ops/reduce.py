@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import prod, sqrt
 from typing import TYPE_CHECKING, ClassVar
 
+import numpy as np
 import torch
 
 from radii.graph.bounds import sqrt_up, up
@@ -16,6 +17,7 @@ from radii.graph.operator import Operator, Shape
 from radii.graph.ops.layout import Identity, check_axes, sample_axes, sample_axis
 from radii.graph.ops.registry import onnx_operator
 from radii.graph.order import EVERYTHING, POSITIVE, Given, Known, Range, Shared
+from radii.graph.pen import Pen
 from radii.graph.rules import Rule, Slope, Unbounded
 from radii.graph.views import View, axes_shifted, axis_shifted, by_channel
 
@@ -97,6 +99,10 @@ class ReduceMean(Reduction):
 
     def of_all(self, entries: Range) -> Range:
         return entries._replace(nonzero=entries.sign != 0)
+
+    def write(self, pen: Pen, inputs: list[str], output: str, shapes: Sequence[Shape]) -> None:
+        axes = pen.constant(np.array([axis + 1 for axis in self.axes]))
+        pen.node("ReduceMean", [*inputs, axes], output, keepdims=int(self.keepdims))
 
 
 @onnx_operator(inputs=2, **AXES)

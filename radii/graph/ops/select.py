@@ -19,6 +19,7 @@ from radii.graph.lengths import split_lengths
 from radii.graph.operator import Operator, Shape
 from radii.graph.ops.layout import KEEP_BATCH, Identity, check_axes, sample_axis
 from radii.graph.ops.registry import MANY, onnx_operator
+from radii.graph.pen import Pen, Unwritable
 from radii.graph.views import View, axes_shifted, axis_shifted, behind, shifted
 
 if TYPE_CHECKING:
@@ -251,6 +252,13 @@ class Pad(Operator):
     def viewed(cls, call: Call) -> View | None:
         return axes_shifted(call, 3)
 
+    def write(self, pen: Pen, inputs: list[str], output: str, shapes: Sequence[Shape]) -> None:
+        if self.mode != "constant":
+            raise Unwritable(f"Pad in mode {self.mode} can't be written")
+        low, high = ([0, *(pair[side] for pair in self.pads)] for side in (0, 1))
+        value = pen.constant(np.array(self.value, np.float32))
+        pen.node("Pad", [*inputs, pen.constant(np.array(low + high)), value], output)
+
 
 @onnx_operator(inputs=MANY, axis="int")
 @dataclass(frozen=True, eq=False)
@@ -261,6 +269,7 @@ class Concat(Operator):
     activations = (2, MANY)
     behaviour = "square root of the sum of the squares of the inputs' constants"
     exact = copies = True
+    takes_list = True
     axis: int
 
     @classmethod
@@ -290,3 +299,6 @@ class Concat(Operator):
     def viewed(cls, call: Call) -> View | None:
         inputs = [value[None] if isinstance(value, np.ndarray) else value for value in call.inputs]
         return shifted(call, inputs=inputs, axis=behind(call.get("axis", 0)))
+
+    def write(self, pen: Pen, inputs: list[str], output: str, shapes: Sequence[Shape]) -> None:
+        pen.node("Concat", inputs, output, axis=self.axis + 1)
