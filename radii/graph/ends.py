@@ -5,7 +5,7 @@ from math import prod
 
 from radii.graph.cone.find import pruned
 from radii.graph.ir import Graph, Node
-from radii.graph.ops.layout import Reshape, Transpose
+from radii.graph.ops.layout import Reshape
 from radii.graph.order import Given, Known, Ordered, Shared
 from radii.graph.rules import Unbounded
 
@@ -78,8 +78,8 @@ def _ending_in(graph: Graph, source: str) -> Graph:
     """The graph up to ``source``, with an entry a class."""
     kept = pruned(graph.nodes, source)
     names = {node.output for node in kept}
-    if all(isinstance(node.operator, Reshape | Transpose) for node in graph.nodes if node.output not in names):
-        return graph  # nothing but names of axes
+    if all(node.operator.copies for node in graph.nodes if node.output not in names):
+        return graph  # nothing is computed there
     if len(graph.shapes[source]) > 1:
         kept, source = [*kept, Node(Reshape((graph.num_classes,)), (source,), f"{source} flat", -1)], f"{source} flat"
     return Graph.build(graph.input, graph.input_shape, source, kept)
