@@ -14,7 +14,7 @@ from radii.graph.bounds import diagonal, slope, up
 from radii.graph.call import Activation, Call
 from radii.graph.errors import Refusal, hold
 from radii.graph.operator import Operator, Shape
-from radii.graph.ops.elementwise import per_sample
+from radii.graph.ops.broadcast import per_sample
 from radii.graph.ops.registry import graph_operator, onnx_operator
 from radii.graph.pen import Pen
 from radii.graph.rules import Dense, Rule, Unbounded

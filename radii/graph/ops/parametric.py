@@ -17,7 +17,7 @@ from radii.graph.cone.jet import Jet
 from radii.graph.errors import Refusal, hold
 from radii.graph.operator import Operator, Shape
 from radii.graph.ops.activation import SILU, Univariate
-from radii.graph.ops.elementwise import per_sample
+from radii.graph.ops.broadcast import per_sample
 from radii.graph.ops.registry import onnx_operator
 from radii.graph.order import EVERYTHING, POSITIVE, Given, Known, Range, clipped, moved, number, plus, times
 from radii.graph.pen import Pen

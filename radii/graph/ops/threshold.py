@@ -16,7 +16,8 @@ from radii.graph.cone.jet import Jet
 from radii.graph.errors import Refusal, hold
 from radii.graph.operator import Operator, Shape
 from radii.graph.ops.activation import Univariate
-from radii.graph.ops.elementwise import Binary, broadcast, check_constant, choice_rule, per_sample, without_batch
+from radii.graph.ops.broadcast import broadcast, check_constant, choice_rule, per_sample, without_batch
+from radii.graph.ops.elementwise import Binary
 from radii.graph.ops.registry import onnx_operator
 from radii.graph.rules import Rule, Slope, Unbounded
 from radii.graph.views import View, broadcast_shifted
