@@ -256,8 +256,8 @@ class Pad(Operator):
         if self.mode != "constant":
             raise Unwritable(f"Pad in mode {self.mode} can't be written")
         low, high = ([0, *(pair[side] for pair in self.pads)] for side in (0, 1))
-        value = pen.constant(np.array(self.value, np.float32))
-        pen.node("Pad", [*inputs, pen.constant(np.array(low + high)), value], output)
+        constants = pen.given(np.array(low + high), np.array(self.value, np.float32))
+        pen.node("Pad", [*inputs, *constants], output)
 
 
 @onnx_operator(inputs=MANY, axis="int")
