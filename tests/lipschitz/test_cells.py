@@ -8,11 +8,11 @@ import pytest
 
 from radii.lipschitz import conv_norm
 from radii.lipschitz import search as search_module
-from radii.lipschitz.cells import WIDEST, Grid
-from radii.lipschitz.iterated import iterate
-from radii.lipschitz.peaks import Peak, foreseen, peaks
-from radii.lipschitz.search import Search
-from radii.lipschitz.symbol import symbol
+from radii.lipschitz.convolution.cells import WIDEST, Grid
+from radii.lipschitz.convolution.iterated import iterate
+from radii.lipschitz.convolution.peaks import Peak, foreseen, peaks
+from radii.lipschitz.convolution.search import Search
+from radii.lipschitz.convolution.symbol import symbol
 
 TRUST = 1e-13  # of a float64 SVD, relative
 

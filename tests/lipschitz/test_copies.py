@@ -7,7 +7,7 @@ from torch import nn
 
 from radii.graph import OPERATORS, Graph, Node, to_module
 from radii.lipschitz import network_bound
-from radii.lipschitz.copies import with_gathers
+from radii.lipschitz.network.copies import with_gathers
 from tests.lipschitz.test_network import graph_of
 
 
@@ -136,5 +136,5 @@ def test_what_is_no_copy_of_one_activation_stays():
 
 def test_the_copies_of_a_stranger_have_a_limit(monkeypatch):
     graph = graph_of(nn.Sequential(Joined(lambda x: [x[:, 1::2], x[:, ::2]]), nn.Flatten()), (4, 4, 4))
-    monkeypatch.setattr("radii.lipschitz.copies.MOST_ENTRIES", 100)
+    monkeypatch.setattr("radii.lipschitz.network.copies.MOST_ENTRIES", 100)
     assert with_gathers(graph).digest == graph.digest

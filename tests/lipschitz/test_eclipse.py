@@ -7,9 +7,9 @@ import pytest
 
 from radii.graph import with_cones
 from radii.lipschitz import descent, eclipse, network_bound
-from radii.lipschitz.chain import Walk, chains
-from radii.lipschitz.layers import layers_of
-from radii.lipschitz.norms import node_norms
+from radii.lipschitz.network.chain import Walk, chains
+from radii.lipschitz.network.layers import layers_of
+from radii.lipschitz.network.norms import node_norms
 from tests.lipschitz.sharp import random_conv, random_mlp, relu_graph
 from tests.lipschitz.test_network import graph_of
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from scipy.linalg import lapack
 
 from radii.lipschitz import conv_norm
-from radii.lipschitz.eigen import LargestEigenvalue, cholesky_succeeds
-from radii.lipschitz.matrix import PANEL, gram_bound, gram_triangle
+from radii.lipschitz.dense.eigen import LargestEigenvalue, cholesky_succeeds
+from radii.lipschitz.dense.matrix import PANEL, gram_bound, gram_triangle
 from radii.lipschitz.rounding import UNIT, gamma
 from tests.lipschitz.layers import explicit_matrix
 

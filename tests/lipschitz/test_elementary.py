@@ -1,4 +1,4 @@
-"""What `radii.lipschitz.forward` assumes of torch's float64 functions, against mpmath: no proof, a watchman."""
+"""What `radii.lipschitz.network.forward` assumes of torch's float64 functions, against mpmath: no proof, a watchman."""
 
 import mpmath as mp
 import numpy as np
@@ -8,7 +8,7 @@ import torch
 from radii.graph import OPERATORS
 from radii.graph.ops.windows import Windows
 from radii.graph.rules import Unbounded
-from radii.lipschitz.forward import ELEMENTARY, REACH, UNDERFLOW
+from radii.lipschitz.network.forward import ELEMENTARY, REACH, UNDERFLOW
 
 ULPS = 512 * 2.0**-52  # 128 times less than is assumed
 EXTREMES = [5e-324, 1e-310, 2.3e-308, 1e-300, 1e-170, 1e-154, 1e-100, 1e-30, 1e30, 1e100, 1e154, 1e170, 1e300, 1.7e308]

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from radii.lipschitz.iteration import gram_iteration
+from radii.lipschitz.dense.iteration import gram_iteration
 from radii.lipschitz.rounding import gamma
 
 SPECTRA = {

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from radii.lipschitz import EmulatedFloat64, NonFiniteWeights, eigen, matrix_norm
-from radii.lipschitz.matrix import gram_bound
+from radii.lipschitz.dense.matrix import gram_bound
 
 RTOL = 1e-6
 METHODS = ["gram", "cholesky"]

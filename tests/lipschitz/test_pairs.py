@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from radii.lipschitz.pairs import distances
+from radii.lipschitz.network.pairs import distances
 
 
 @pytest.mark.parametrize("factor", [1e-310, 1e-300, 1.0, 1e200])

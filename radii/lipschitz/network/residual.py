@@ -17,10 +17,10 @@ import math
 import numpy as np
 
 from radii.lipschitz.blocks import Array, Blocks, adjoint
-from radii.lipschitz.chain import Chain
-from radii.lipschitz.combettes import block_norm, times
-from radii.lipschitz.layers import Layer, frobenius, layers_of
-from radii.lipschitz.linear import NotApplicable
+from radii.lipschitz.network.chain import Chain
+from radii.lipschitz.network.combettes import block_norm, times
+from radii.lipschitz.network.layers import Layer, frobenius, layers_of
+from radii.lipschitz.network.linear import NotApplicable
 from radii.lipschitz.rounding import UNIT, Upper, certified_arithmetic, product_up, sum_up, up
 
 TIGHT = 1e-9

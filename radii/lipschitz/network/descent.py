@@ -1,4 +1,4 @@
-"""Multipliers for the chain of matrix inequalities (:mod:`radii.lipschitz.eclipse`): all of this only proposes."""
+"""Multipliers for the matrix inequalities of :mod:`radii.lipschitz.network.eclipse`: all of this only proposes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from radii.lipschitz.blocks import Blocks, adjoint, diagonal_of, is_complex, solved
-from radii.lipschitz.layers import Layer
+from radii.lipschitz.network.layers import Layer
 
 STEPS = 20
 PATIENCE = 5

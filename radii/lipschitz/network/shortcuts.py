@@ -10,14 +10,14 @@ import numpy.typing as npt
 
 from radii.graph.rules import Convolution, Dense, Sum
 from radii.lipschitz.blocks import is_complex
-from radii.lipschitz.chain import Chain, Walk, chain_of, chains, interval
-from radii.lipschitz.combettes import averaged
-from radii.lipschitz.compose import compose
-from radii.lipschitz.eclipse import certified
-from radii.lipschitz.folded import folded_norm
-from radii.lipschitz.layers import Layer, layers_of
-from radii.lipschitz.linear import NotApplicable, Piece, is_linear
-from radii.lipschitz.residual import residual_bound
+from radii.lipschitz.network.chain import Chain, Walk, chain_of, chains, interval
+from radii.lipschitz.network.combettes import averaged
+from radii.lipschitz.network.compose import compose
+from radii.lipschitz.network.eclipse import certified
+from radii.lipschitz.network.folded import folded_norm
+from radii.lipschitz.network.layers import Layer, layers_of
+from radii.lipschitz.network.linear import NotApplicable, Piece, is_linear
+from radii.lipschitz.network.residual import residual_bound
 from radii.lipschitz.rounding import Upper, certified_arithmetic, product_up
 
 LONGEST_BRANCH = 16  # nodes of a residual branch

@@ -5,7 +5,7 @@ quadratic form ``v^H H v`` is of exponential type ``sum_a D_a |dt_a|``, between 
 ``S^2 cos^2 b``, it is at least ``S^2 cos^2(b + w)`` a distance of ``w = sum_a D_a |dt_a| / 2`` away (in radians, as
 long as b + w <= pi/2). *(Duffin and Schaeffer, 1938; for trigonometric polynomials M. Riesz, 1914.)*
 
-Cells of width w (:mod:`radii.lipschitz.cells`) cover the frequencies. If for some U every cell passes
+Cells of width w (:mod:`radii.lipschitz.convolution.cells`) cover the frequencies. If for some U every cell passes
 ``lambda_max(H(centre)) <= U^2 cos^2 w``, then ``S <= U`` (take b = 0 where S is reached), and no grid point lies above
 ``L = U^2 cos^2 w0`` (take b = w0: such a point is w - w0 from its cell's centre). A cell of one point is tested at
 ``L`` itself. The others are split where they fail, so few frequencies far from the maximum are looked at, and the cost
@@ -21,10 +21,10 @@ import numpy as np
 import numpy.typing as npt
 
 from radii.lipschitz.blocks import Blocks, positive_definite, power, top_eigenvectors
-from radii.lipschitz.cells import WIDEST, Cells, Grid, Tiling, joined
-from radii.lipschitz.peaks import Peak
+from radii.lipschitz.convolution.cells import WIDEST, Cells, Grid, Tiling, joined
+from radii.lipschitz.convolution.peaks import Peak
+from radii.lipschitz.convolution.symbol import Symbol
 from radii.lipschitz.rounding import Lower, Upper, down, gamma, up
-from radii.lipschitz.symbol import Symbol
 
 CHUNK_BYTES = 2**25  # of blocks held at a time, unless that makes them
 CHUNK = 16  # fewer than this

@@ -17,8 +17,8 @@ import numpy.typing as npt
 from radii.graph import Node
 from radii.graph.rules import Convolution, Dense
 from radii.lipschitz.blocks import Blocks
-from radii.lipschitz.explicit import MOST_ENTRIES, explicit
-from radii.lipschitz.linear import Array, NotApplicable, Piece, per_channel, run
+from radii.lipschitz.network.explicit import MOST_ENTRIES, explicit
+from radii.lipschitz.network.linear import Array, NotApplicable, Piece, per_channel, run
 from radii.lipschitz.rounding import UNIT, as_float64, gamma, product_up, sum_up, up
 
 MOST_BLOCK_BYTES = 2**26  # of all blocks of one layer

@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from radii.graph.rules import Convolution
-from radii.lipschitz.conv import conv_norm
-from radii.lipschitz.explicit import explicit
-from radii.lipschitz.geometry import Axis, PaddingMode
-from radii.lipschitz.linear import NotApplicable, Piece, per_channel, run
-from radii.lipschitz.matrix import matrix_norm
+from radii.lipschitz.convolution.conv import conv_norm
+from radii.lipschitz.convolution.geometry import Axis, PaddingMode
+from radii.lipschitz.dense.matrix import matrix_norm
+from radii.lipschitz.network.explicit import explicit
+from radii.lipschitz.network.linear import NotApplicable, Piece, per_channel, run
 from radii.lipschitz.rounding import UNIT, Upper, as_float64, gamma, sum_up, up
 
 Pixels = npt.NDArray[np.intp]

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from radii.lipschitz.compose import SQRT2
-from radii.lipschitz.network import NetworkBound
+from radii.lipschitz.network.bound import NetworkBound
+from radii.lipschitz.network.compose import SQRT2
 from radii.lipschitz.rounding import check_float64, is_tensor, product_up
 
 if TYPE_CHECKING:
@@ -38,10 +38,10 @@ def margin_radius(logits: LogitsLike, bound: NetworkBound, *, norms: LogitsLike)
 
     What is claimed: within the radius, the network in real arithmetic, with the weights as stored, has its largest
     logit, and so its largest output, at ``prediction``. The logits are those of ``bound.graph``, evaluated in float64
-    as ``bound.logits(x)`` does it; what that may have lost is bounded by :mod:`radii.lipschitz.forward` and subtracted
-    from the margin. The outputs of a file are others where ``bound.left_out`` names nodes: of probabilities a radius
-    would be several times too small, of outputs that an end has stretched (times three, an exponential) it would be
-    **false**.
+    as ``bound.logits(x)`` does it; what that may have lost is bounded by :mod:`radii.lipschitz.network.forward` and
+    subtracted from the margin. The outputs of a file are others where ``bound.left_out`` names nodes: of probabilities
+    a radius would be several times too small, of outputs that an end has stretched (times three, an exponential) it
+    would be **false**.
 
     Args:
         logits: (N, K), float64: ``bound.logits(x)``.

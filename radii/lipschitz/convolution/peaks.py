@@ -1,4 +1,4 @@
-"""Where a symbol is largest: an estimate, which only proposes what :mod:`radii.lipschitz.search` goes on to prove."""
+"""Where a symbol is largest: an estimate, which only proposes what `radii.lipschitz.convolution.search` then proves."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from radii.lipschitz.blocks import Blocks, top_eigenvectors
-from radii.lipschitz.symbol import Integers, Symbol
+from radii.lipschitz.convolution.symbol import Integers, Symbol
 
 Array = npt.NDArray[np.float64]
 

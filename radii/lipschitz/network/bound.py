@@ -21,15 +21,15 @@ from radii.bounds import BoundName
 from radii.files import external_data
 from radii.graph import Graph, Node, Obstacle, Task, left_out, read_network, undecorated, with_cones
 from radii.graph.rules import Convolution, Dense, Rule
-from radii.lipschitz.chain import Walk
-from radii.lipschitz.compose import SQRT2
-from radii.lipschitz.copies import with_gathers
-from radii.lipschitz.forward import ForwardError, forward_error
-from radii.lipschitz.matrix import NormBound, check_rtol
-from radii.lipschitz.norms import UnboundedModel, node_norms
-from radii.lipschitz.pairs import MOST_CLASSES, pairwise_constants
+from radii.lipschitz.dense.matrix import NormBound, check_rtol
+from radii.lipschitz.network.chain import Walk
+from radii.lipschitz.network.compose import SQRT2
+from radii.lipschitz.network.copies import with_gathers
+from radii.lipschitz.network.forward import ForwardError, forward_error
+from radii.lipschitz.network.norms import UnboundedModel, node_norms
+from radii.lipschitz.network.pairs import MOST_CLASSES, pairwise_constants
+from radii.lipschitz.network.shortcuts import Search, Shortcut, constants
 from radii.lipschitz.rounding import Lower, Upper, product_up
-from radii.lipschitz.shortcuts import Search, Shortcut, constants
 
 if TYPE_CHECKING:
     import torch
@@ -82,7 +82,7 @@ class NetworkBound:
             would be ``sqrt(2) upper`` throughout.
         seconds: wall time of the bound.
         notes: why sharper rules could not treat a part of the network, one sentence each.
-        error: what rounding does to logits evaluated in float64, see :mod:`radii.lipschitz.forward`.
+        error: what rounding does to logits evaluated in float64, see :mod:`radii.lipschitz.network.forward`.
         graph: the network whose outputs are those logits, see :func:`radii.graph.undecorated`.
         left_out: the nodes of the file that stand behind the logits: a softmax, say.
     """
@@ -169,8 +169,8 @@ def network_bound(
 
     Args:
         network: a graph, or the path of a file that :func:`radii.graph.read_network` takes, its weights beside it.
-        bound: ``product``; ``combettes-pesquet`` (:mod:`radii.lipschitz.combettes`); ``eclipse``
-            (:mod:`radii.lipschitz.eclipse`); ``auto``: the smallest of them, for each pair of classes too.
+        bound: ``product``; ``combettes-pesquet`` (:mod:`radii.lipschitz.network.combettes`); ``eclipse``
+            (:mod:`radii.lipschitz.network.eclipse`); ``auto``: the smallest of them, for each pair of classes too.
         rtol: as in :func:`matrix_norm` and :func:`conv_norm`.
         task: of a classifier an end that keeps the order of the classes (a softmax, a temperature, ...) is left out, as
             :func:`radii.graph.undecorated` does it, for a graph as for a file; of all others the outputs themselves are

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from radii.graph import Graph
 from radii.graph.rules import Rule, Slope
-from radii.lipschitz.linear import Piece, is_linear
-from radii.lipschitz.matrix import NormBound
+from radii.lipschitz.dense.matrix import NormBound
+from radii.lipschitz.network.linear import Piece, is_linear
 
 Interval = tuple[float, float]
 

@@ -8,13 +8,13 @@ import numpy as np
 
 from radii.graph import Graph, Node
 from radii.graph.rules import Convolution, Dense
-from radii.lipschitz.conv import explicit_matrices
-from radii.lipschitz.geometry import axes
-from radii.lipschitz.linear import Array, NotApplicable, Piece, run
+from radii.lipschitz.convolution.conv import explicit_matrices
+from radii.lipschitz.convolution.geometry import axes
+from radii.lipschitz.network.linear import Array, NotApplicable, Piece, run
 from radii.lipschitz.rounding import UNIT, as_float64, gamma, product_up, sum_up, up
 
 MOST_ENTRIES = 2**22  # of an explicit matrix: 32 MiB
-RELATIVE = 2.0**-36  # what an operator's own arithmetic may lose, as in `radii.lipschitz.forward`
+RELATIVE = 2.0**-36  # what an operator's own arithmetic may lose, as in `radii.lipschitz.network.forward`
 
 
 def explicit(piece: Piece) -> tuple[Array, float]:

@@ -1,7 +1,8 @@
 """The spectral norm of a convolution layer, as a pair of proved bounds. No convolution kernel runs here.
 
 A layer whose matrix is small is bounded as that matrix. Any other is a piece of a circular operator on a torus
-(:meth:`radii.lipschitz.geometry.Axis.torus`), which Fourier turns into blocks: the largest norm among them bounds it.
+(:meth:`radii.lipschitz.convolution.geometry.Axis.torus`), which Fourier turns into blocks: the largest norm among them
+bounds it.
 """
 
 from __future__ import annotations
@@ -15,11 +16,14 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 import numpy.typing as npt
 
-from radii.lipschitz.cells import Grid
-from radii.lipschitz.geometry import Axis, Padding, axes
-from radii.lipschitz.iterated import iterate
-from radii.lipschitz.matrix import ZERO, Method, NormBound, check_rtol, gram_bound, matrix_norm
-from radii.lipschitz.peaks import Peak, foreseen, peaks
+from radii.lipschitz.convolution.cells import Grid
+from radii.lipschitz.convolution.geometry import Axis, Padding, axes
+from radii.lipschitz.convolution.iterated import iterate
+from radii.lipschitz.convolution.peaks import Peak, foreseen, peaks
+from radii.lipschitz.convolution.search import Largest, Search
+from radii.lipschitz.convolution.symbol import Symbol, polyphase, symbol
+from radii.lipschitz.convolution.witness import wave_norm
+from radii.lipschitz.dense.matrix import ZERO, Method, NormBound, check_rtol, gram_bound, matrix_norm
 from radii.lipschitz.rounding import (
     Lower,
     Upper,
@@ -34,9 +38,6 @@ from radii.lipschitz.rounding import (
     sum_up,
     up,
 )
-from radii.lipschitz.search import Largest, Search
-from radii.lipschitz.symbol import Symbol, polyphase, symbol
-from radii.lipschitz.witness import wave_norm
 
 if TYPE_CHECKING:
     import torch

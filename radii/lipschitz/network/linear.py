@@ -1,8 +1,9 @@
 """Linear pieces of a network: nodes in a row that together are one linear map, but for a constant.
 
-A bound that looks at several layers at once (:mod:`radii.lipschitz.eclipse`) needs the layers themselves, not only
-their norms: as explicit matrices (:mod:`radii.lipschitz.explicit`), or as blocks of a circular operator that holds them
-(:mod:`radii.lipschitz.fourier`). What a piece cannot be written as, it says (:class:`NotApplicable`).
+A bound that looks at several layers at once (:mod:`radii.lipschitz.network.eclipse`) needs the layers themselves, not
+only their norms: as explicit matrices (:mod:`radii.lipschitz.network.explicit`), or as blocks of a circular operator
+that holds them (:mod:`radii.lipschitz.network.fourier`). What a piece cannot be written as, it says
+(:class:`NotApplicable`).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy.typing as npt
 
 from radii.graph import Graph, Node
 from radii.graph.rules import Convolution, Dense, Rule, Slope, Sum
-from radii.lipschitz.matrix import NormBound
+from radii.lipschitz.dense.matrix import NormBound
 from radii.lipschitz.rounding import as_float64, product_up
 
 Array = npt.NDArray[np.float64]

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.linalg import blas
 
-from radii.lipschitz.eigen import LargestEigenvalue
-from radii.lipschitz.iteration import gram_iteration, largest_entry
+from radii.lipschitz.dense.eigen import LargestEigenvalue
+from radii.lipschitz.dense.iteration import gram_iteration, largest_entry
 from radii.lipschitz.rounding import (
     Lower,
     NonFiniteWeights,
@@ -32,7 +32,7 @@ from radii.lipschitz.rounding import (
 if TYPE_CHECKING:
     import torch
 
-    from radii.lipschitz.iteration import Array
+    from radii.lipschitz.dense.iteration import Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +71,10 @@ def matrix_norm(weight: npt.ArrayLike | torch.Tensor, *, rtol: float = 1e-6, met
     where the weight lies, all else on the CPU: a GPU's triangular solves are not known to keep the bounds of Cholesky.
 
     Args:
-        method: ``gram``: Gram iteration (:func:`radii.lipschitz.iteration.gram_iteration` shows the bound after every
-            step); ``cholesky``: one Gram product, an estimate of its largest eigenvalue, and a Cholesky factorisation
-            that verifies it (:mod:`radii.lipschitz.eigen`); ``auto``: the one that takes less work, on a GPU ``gram``.
+        method: ``gram``: Gram iteration (:func:`radii.lipschitz.dense.iteration.gram_iteration` shows the bound after
+            every step); ``cholesky``: one Gram product, an estimate of its largest eigenvalue, and a Cholesky
+            factorisation that verifies it (:mod:`radii.lipschitz.dense.eigen`); ``auto``: the one that takes less work,
+            on a GPU ``gram``.
 
     Raises:
         NonFiniteWeights: a weight is NaN or infinite.

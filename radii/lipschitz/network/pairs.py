@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from radii.graph import Graph, Node
 from radii.graph.rules import Concat, Dense, Rule, Sum
-from radii.lipschitz.compose import SQRT2
+from radii.lipschitz.network.compose import SQRT2
 from radii.lipschitz.rounding import Upper, as_float64, gamma, product_up, scaled, up
 
 MOST_CLASSES = 2048  # the matrix of pairs grows as its square: 32 MiB

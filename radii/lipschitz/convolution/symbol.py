@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from radii.lipschitz.blocks import Blocks, adjoint
-from radii.lipschitz.geometry import Axis
+from radii.lipschitz.convolution.geometry import Axis
 from radii.lipschitz.rounding import UNIT, LayerTooLarge, gamma, up
 
 Array = npt.NDArray[np.float64]

@@ -25,7 +25,8 @@ import numpy as np
 import numpy.typing as npt
 
 from radii.lipschitz.blocks import Blocks, adjoint, diagonal_of, gathered, is_complex, real, solved
-from radii.lipschitz.descent import (
+from radii.lipschitz.dense.matrix import gram_bound
+from radii.lipschitz.network.descent import (
     PATIENCE,
     Multiplier,
     affordable_steps,
@@ -35,10 +36,9 @@ from radii.lipschitz.descent import (
     norm_of,
     power_of,
 )
-from radii.lipschitz.layers import Layer, frobenius
-from radii.lipschitz.linear import NotApplicable
-from radii.lipschitz.matrix import gram_bound
-from radii.lipschitz.pairs import distances
+from radii.lipschitz.network.layers import Layer, frobenius
+from radii.lipschitz.network.linear import NotApplicable
+from radii.lipschitz.network.pairs import distances
 from radii.lipschitz.rounding import UNIT, Upper, certified_arithmetic, gamma, ldexp_up, product_up, up
 
 SYMMETRIC = 1e-3  # activations with a + b this near 0 gain nothing

@@ -1,7 +1,8 @@
 """Gram iteration on the Fourier blocks of a convolution, with its rounding errors.
 
-As :mod:`radii.lipschitz.iteration` does for a matrix, for all frequencies of a grid at once. A block is dropped as soon
-as its bound is no larger than what another one is thought to reach. *(Delattre et al., ICML 2023, arXiv 2305.16173.)*
+As :mod:`radii.lipschitz.dense.iteration` does for a matrix, for all frequencies of a grid at once. A block is dropped
+as soon as its bound is no larger than what another one is thought to reach. *(Delattre et al., ICML 2023, arXiv
+2305.16173.)*
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from radii.lipschitz.blocks import Blocks, adjoint
-from radii.lipschitz.cells import Grid
-from radii.lipschitz.peaks import Peak
+from radii.lipschitz.convolution.cells import Grid
+from radii.lipschitz.convolution.peaks import Peak
+from radii.lipschitz.convolution.search import Largest
+from radii.lipschitz.convolution.symbol import Symbol
 from radii.lipschitz.rounding import Lower, gamma, up
-from radii.lipschitz.search import Largest
-from radii.lipschitz.symbol import Symbol
 
 Array = npt.NDArray[np.float64]
 

@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from radii.graph import Graph, Node, Obstacle, Obstructed
 from radii.graph.rules import Concat, Convolution, Dense, Rule, Slope, Sum, Unbounded
-from radii.lipschitz.conv import conv_norm
-from radii.lipschitz.matrix import ZERO, NormBound, matrix_norm
+from radii.lipschitz.convolution.conv import conv_norm
+from radii.lipschitz.dense.matrix import ZERO, NormBound, matrix_norm
 from radii.lipschitz.rounding import LayerTooLarge, Lower, NonFiniteWeights, Upper, sum_up
 
 

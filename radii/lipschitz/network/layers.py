@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from radii.lipschitz.blocks import Blocks, is_complex
-from radii.lipschitz.chain import Chain, Interval
-from radii.lipschitz.explicit import explicit
-from radii.lipschitz.fourier import fourier_blocks, gathering, largest_torus
-from radii.lipschitz.linear import NotApplicable, Piece
+from radii.lipschitz.network.chain import Chain, Interval
+from radii.lipschitz.network.explicit import explicit
+from radii.lipschitz.network.fourier import fourier_blocks, gathering, largest_torus
+from radii.lipschitz.network.linear import NotApplicable, Piece
 from radii.lipschitz.rounding import gamma, up
 
 MOST_WORK = 2**32  # multiply-adds of one product of all blocks of a layer: some tenths of a second

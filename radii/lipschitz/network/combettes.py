@@ -17,10 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from radii.lipschitz.blocks import Blocks, gathered, is_complex, real
-from radii.lipschitz.layers import Layer, frobenius
-from radii.lipschitz.linear import NotApplicable
-from radii.lipschitz.matrix import gram_bound
-from radii.lipschitz.pairs import distances
+from radii.lipschitz.dense.matrix import gram_bound
+from radii.lipschitz.network.layers import Layer, frobenius
+from radii.lipschitz.network.linear import NotApplicable
+from radii.lipschitz.network.pairs import distances
 from radii.lipschitz.rounding import UNIT, Upper, certified_arithmetic, gamma, ldexp_up, product_up, sum_up, up
 
 Array = npt.NDArray[np.float64]

@@ -25,8 +25,8 @@ import numpy as np
 
 from radii.graph import Graph, Node
 from radii.graph.rules import Convolution, Dense, Rule, Slope, Sum
-from radii.lipschitz.compose import compose
-from radii.lipschitz.matrix import NormBound
+from radii.lipschitz.dense.matrix import NormBound
+from radii.lipschitz.network.compose import compose
 from radii.lipschitz.rounding import (
     Upper,
     as_float64,

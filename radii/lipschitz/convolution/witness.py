@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from radii.lipschitz.geometry import Axis
+from radii.lipschitz.convolution.geometry import Axis
 from radii.lipschitz.rounding import UNIT, Lower, down, gamma, up
 
 MOST_TAPS = 1024  # the work grows as their square
