@@ -7,8 +7,8 @@ from torch import nn
 
 from radii.graph import OPERATORS, Graph, Node, normalized, to_module
 from radii.lipschitz import network_bound
-from tests.lipschitz.sharp import ConvSll, Cpl, Sll, same, steepest_jacobians
-from tests.lipschitz.test_network import Residual, graph_of
+from tests.lipschitz.network.sharp import ConvSll, Cpl, Sll, same, steepest_jacobians
+from tests.lipschitz.network.test_bound import Residual, graph_of
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from torch import nn
 from radii.graph import OPERATORS, Graph, Node, to_module
 from radii.lipschitz import network_bound
 from radii.lipschitz.network.copies import with_gathers
-from tests.lipschitz.test_network import graph_of
+from tests.lipschitz.network.test_bound import graph_of
 
 
 def matrix_of(graph):

@@ -10,7 +10,7 @@ from torch import nn
 
 from radii.graph import OPERATORS, Graph, Node, normalized, read_onnx, to_canonical, to_module
 from radii.lipschitz import UnboundedModel, matrix_norm, network_bound
-from radii.lipschitz import norms as norms_module
+from radii.lipschitz.network import norms as norms_module
 from tests.graph.export import export
 from tests.graph.networks import NETWORKS, trained
 

@@ -10,7 +10,7 @@ import torch
 from radii.graph import OPERATORS, Graph, Node, to_module
 from radii.lipschitz import Margin, certified_accuracy, margin_radius, network_bound
 from tests.graph.networks import NETWORKS, trained
-from tests.lipschitz.test_network import graph_of, linear
+from tests.lipschitz.network.test_bound import graph_of, linear
 
 
 def fractions(array):

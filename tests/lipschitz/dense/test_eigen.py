@@ -11,7 +11,7 @@ from radii.lipschitz import conv_norm
 from radii.lipschitz.dense.eigen import LargestEigenvalue, cholesky_succeeds
 from radii.lipschitz.dense.matrix import PANEL, gram_bound, gram_triangle
 from radii.lipschitz.rounding import UNIT, gamma
-from tests.lipschitz.layers import explicit_matrix
+from tests.lipschitz.convolution.layers import explicit_matrix
 
 
 def symmetric(rng, order, values):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from radii.graph import read_onnx
-from radii.lipschitz import forward, linear
+from radii.lipschitz.network import forward, linear
 from tests.graph.cases import GOOD
 
 

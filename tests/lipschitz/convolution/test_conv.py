@@ -5,8 +5,9 @@ import pytest
 import torch
 from scipy.sparse.linalg import LinearOperator, eigsh
 
-from radii.lipschitz import LayerTooLarge, NonFiniteWeights, conv, conv_norm
-from tests.lipschitz.layers import explicit_matrix, random_layer
+from radii.lipschitz import LayerTooLarge, NonFiniteWeights, conv_norm
+from radii.lipschitz.convolution import conv
+from tests.lipschitz.convolution.layers import explicit_matrix, random_layer
 
 TRUST = 1e-13  # of a float64 SVD, relative
 

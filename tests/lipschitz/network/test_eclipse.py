@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 from radii.graph import with_cones
-from radii.lipschitz import descent, eclipse, network_bound
+from radii.lipschitz import network_bound
+from radii.lipschitz.network import descent, eclipse
 from radii.lipschitz.network.chain import Walk, chains
 from radii.lipschitz.network.layers import layers_of
 from radii.lipschitz.network.norms import node_norms
-from tests.lipschitz.sharp import random_conv, random_mlp, relu_graph
-from tests.lipschitz.test_network import graph_of
+from tests.lipschitz.network.sharp import random_conv, random_mlp, relu_graph
+from tests.lipschitz.network.test_bound import graph_of
 
 
 def layers_in(graph):

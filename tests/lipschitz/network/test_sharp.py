@@ -12,7 +12,7 @@ from torch.nn import functional as F  # noqa: N812
 from radii.graph import OPERATORS, Graph, Node, normalized, to_module, with_cones
 from radii.graph.rules import Slope
 from radii.lipschitz import margin_radius, matrix_norm, network_bound
-from tests.lipschitz.sharp import (
+from tests.lipschitz.network.sharp import (
     ACTIVATIONS,
     ConvSll,
     Cpl,
@@ -23,9 +23,9 @@ from tests.lipschitz.sharp import (
     same,
     steepest_jacobians,
 )
-from tests.lipschitz.test_network import Residual, graph_of
+from tests.lipschitz.network.test_bound import Residual, graph_of
 
-DIGITS = Path(__file__).parents[2] / "examples" / "digits" / "digits.npz"
+DIGITS = Path(__file__).parents[3] / "examples" / "digits" / "digits.npz"
 BOUNDS = ("product", "combettes-pesquet", "eclipse", "auto")
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from radii.lipschitz import conv_norm
-from radii.lipschitz import search as search_module
+from radii.lipschitz.convolution import search as search_module
 from radii.lipschitz.convolution.cells import WIDEST, Grid
 from radii.lipschitz.convolution.iterated import iterate
 from radii.lipschitz.convolution.peaks import Peak, foreseen, peaks

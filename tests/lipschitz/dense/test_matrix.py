@@ -10,7 +10,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from radii.lipschitz import EmulatedFloat64, NonFiniteWeights, eigen, matrix_norm
+from radii.lipschitz import EmulatedFloat64, NonFiniteWeights, matrix_norm
+from radii.lipschitz.dense import eigen
 from radii.lipschitz.dense.matrix import gram_bound
 
 RTOL = 1e-6
