@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from radii.execution import executors
+from radii.execution.executors import START, Execution
 from radii.graph import Graph, composed, normalized, to_module, undecorated
 from radii.lipschitz import NetworkBound, network_bound
 from radii.methods import Lipschitz
-from radii.smoothing import executors
-from radii.smoothing.executors import START, Execution
 from radii.smoothing.sampling import Classifier
 from workers.network import read_graph
 

@@ -5,12 +5,12 @@ from collections import Counter
 import pytest
 import torch
 
+from radii.execution.executors import ONNXRUNTIME, build
 from radii.graph import OPERATORS, read_onnx, to_module
 from radii.graph.operator import Operator
 from radii.graph.ops.registry import NODES
 from radii.graph.pen import Unwritable
 from radii.graph.writer import write_onnx
-from radii.smoothing.executors import ONNXRUNTIME, build
 from tests.graph.build import relative_gap
 from tests.graph.space import corpus
 

@@ -19,11 +19,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from radii.execution.executors import COMPILED, RECORDED, TORCH, build, executors
+from radii.execution.search import agree, first_line
 from radii.graph import Graph
 from radii.smoothing import GridGaussian, count_chunk
-from radii.smoothing.executors import COMPILED, RECORDED, TORCH, build, executors
 from radii.smoothing.sampling import Classifier
-from radii.smoothing.search import agree, first_line
 from tests.graph.cuda import load
 
 GPU = torch.device("cuda")

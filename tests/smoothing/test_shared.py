@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import nn
 
+from radii.execution.steady import steady
 from radii.smoothing import CHUNK, GridGaussian, Noise, count_chunk, gaussian
 from radii.smoothing.keys import chunk_seed
 from radii.smoothing.noise import Fill, Part
 from radii.smoothing.sampling import count_parts
-from radii.smoothing.steady import steady
 from tests.graph.placement import OneDevice
 
 SHAPE = (2, 3)

@@ -12,8 +12,9 @@ from sqlalchemy import delete, select
 
 from models.states import TERMINAL
 from models.tables import Answer, Certification, Dataset, Ledger, Model, Result
+from radii.execution import executors
 from radii.graph import Graph, composed, normalized, read_onnx
-from radii.smoothing import GridGaussian, Noise, certify_median, executors, gaussian, input_digest, noise_key
+from radii.smoothing import GridGaussian, Noise, certify_median, gaussian, input_digest, noise_key
 from tests import factories
 from tests.graph.build import model, node
 from tests.workers.answers import results

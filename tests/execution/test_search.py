@@ -6,9 +6,9 @@ from itertools import count
 import pytest
 import torch
 
-from radii.smoothing.executors import COMPILED, GRAPH, RECORDED, START, Execution
+from radii.execution.executors import COMPILED, GRAPH, RECORDED, START, Execution
+from radii.execution.search import COMPILE_SECONDS, MEMORY, SHARE, SIZES, agree, batch_sizes, fastest
 from radii.smoothing.sampling import Classifier
-from radii.smoothing.search import COMPILE_SECONDS, MEMORY, SHARE, SIZES, agree, batch_sizes, fastest
 from tests.smoothing.test_executors import CPU, graph_of, linear
 
 

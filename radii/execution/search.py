@@ -7,9 +7,9 @@ from dataclasses import astuple, replace
 
 import torch
 
+from radii.execution.executors import COMPILED, RECORDED, START, Execution
 from radii.graph import Graph
 from radii.graph.difference import difference
-from radii.smoothing.executors import COMPILED, RECORDED, START, Execution
 from radii.smoothing.sampling import Classifier
 
 log = logging.getLogger(__name__)

@@ -1,7 +1,7 @@
 """Programs that run a network.
 
 All compute the same function, in float32 or, where that is asked, in bfloat16; they sum in other orders, so votes may
-differ at near-ties. A certificate names the one that voted. `radii.smoothing.search` finds the fastest.
+differ at near-ties. A certificate names the one that voted. `radii.execution.search` finds the fastest.
 """
 
 from collections.abc import Sequence
@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import torch
 
+from radii.execution.recorded import Recorded, compiled, cuda_graph
 from radii.graph import Graph, to_module
-from radii.smoothing.recorded import Recorded, compiled, cuda_graph
 from radii.smoothing.sampling import Classifier
 
 TORCH, CHANNELS_LAST, ONNXRUNTIME = "torch", "torch, channels last", "onnxruntime"

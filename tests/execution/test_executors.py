@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import nn
 
+from radii.execution.executors import CHANNELS_LAST, CHANNELS_LAST_GRAPH, GRAPH, TORCH, build, executors
+from radii.execution.recorded import Recorded, compiled, cuda_graph
 from radii.graph import Graph, read_onnx, to_module
 from radii.smoothing import GridGaussian, count_chunk
-from radii.smoothing.executors import CHANNELS_LAST, CHANNELS_LAST_GRAPH, GRAPH, TORCH, build, executors
-from radii.smoothing.recorded import Recorded, compiled, cuda_graph
 from radii.smoothing.sampling import Classifier, logits_chunk
 from tests.graph.export import export
 from tests.graph.plain import BasicBlock, ResNet, shaken
@@ -115,7 +115,7 @@ def cpu_as_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """A recorder in the place of CUDA graphs."""
     monkeypatch.setattr(cuda, "GPU", CPU)
     monkeypatch.setattr(cuda, "executors", lambda *_: [TORCH, CHANNELS_LAST, GRAPH, CHANNELS_LAST_GRAPH])
-    monkeypatch.setattr("radii.smoothing.executors.cuda_graph", on_the_cpu)
+    monkeypatch.setattr("radii.execution.executors.cuda_graph", on_the_cpu)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
@@ -128,7 +128,7 @@ def test_the_comparison_on_a_gpu_finds_what_is_wrong(monkeypatch: pytest.MonkeyP
     def stale(work: Callable[[], torch.Tensor], device: torch.device) -> tuple[Callable[[], None], torch.Tensor]:
         return lambda: None, on_the_cpu(work, device)[1]
 
-    monkeypatch.setattr("radii.smoothing.executors.cuda_graph", stale)
+    monkeypatch.setattr("radii.execution.executors.cuda_graph", stale)
     wrong = cuda.compared(graph, dtype, compiled=False)
     assert {f"{name}: not what it recorded" for name in (GRAPH, CHANNELS_LAST_GRAPH)} <= set(wrong)
     assert {f"{name}: other logits" for name in (GRAPH, CHANNELS_LAST_GRAPH)} <= set(wrong)
