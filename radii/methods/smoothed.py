@@ -2,11 +2,11 @@
 
 import math
 from abc import ABC, abstractmethod
-from statistics import NormalDist
 from typing import Literal, Self
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
+from radii.laws import LAWS, LawName
 from radii.methods.common import (
     SAVED_BY_DECIDING,
     SHARD_SAMPLES,
@@ -15,7 +15,7 @@ from radii.methods.common import (
     WORKERS_SHARE,
     CrossCheck,
 )
-from radii.norms import Law, Norm
+from radii.norms import Norm
 
 MOST_VALUES = 2**26  # of an input, in memory at once: 256 MiB in float32
 MOST_MEDIAN_SAMPLES = 1_000_000
@@ -37,7 +37,7 @@ class Smoothed(BaseModel, ABC):
     model_config = STRICT
 
     kind: Literal["smoothing", "prediction", "median"]
-    noise: Law = Field(
+    noise: LawName = Field(
         default="gaussian", description="Law of the noise an axis. gaussian certifies l2, uniform and laplace l1."
     )
     sigma: float = Field(gt=0, le=1e3, description="Standard deviation of the noise an axis, in input units.")
@@ -152,15 +152,18 @@ class Smoothing(Smoothed):
     @model_validator(mode="before")
     @classmethod
     def _norm_of_the_noise(cls, data: object) -> object:
-        if isinstance(data, dict) and data.get("noise", "gaussian") != "gaussian" and "norm" not in data:
-            return data | {"norm": "l1"}
+        noise = data.get("noise") if isinstance(data, dict) else None
+        law = LAWS.get(noise) if isinstance(noise, str) else None
+        if isinstance(data, dict) and law is not None and law.norm != "l2" and "norm" not in data:
+            return data | {"norm": law.norm}
         return data
 
     @model_validator(mode="after")
     def _noise_fits_the_norm(self) -> Self:
-        if self.noise != "gaussian" and self.norm != "l1":
+        norm = LAWS[self.noise].norm
+        if norm not in ("l2", self.norm):
             raise ValueError(
-                f"{self.noise} noise certifies l1 radii: leave norm out, or take gaussian noise for {self.norm}."
+                f"{self.noise} noise certifies {norm} radii: leave norm out, or take gaussian noise for {self.norm}."
             )
         return self
 
@@ -222,11 +225,8 @@ class Smoothing(Smoothed):
     def _most(self, alpha: float) -> float:
         """The radius that n samples certify if all agree, in the norm of the noise."""
         miss = min(-math.expm1(math.log(alpha) / self.n), 0.5)
-        if self.noise == "uniform":
-            return math.sqrt(3) * self.sigma * (1 - 2 * miss)
-        if self.noise == "laplace":
-            return -self.sigma / math.sqrt(2) * math.log(2 * miss)
-        return -self.sigma * NormalDist().inv_cdf(miss)
+        law = LAWS[self.noise]
+        return law.ideal(miss, law.stretch(self.sigma))
 
     def cost(self, span: float | None = None) -> int:
         return self.n0 + self.n

@@ -14,7 +14,7 @@ from torch import nn
 from radii.execution.executors import CHANNELS_LAST, CHANNELS_LAST_GRAPH, GRAPH, TORCH, build, executors
 from radii.execution.recorded import Recorded, compiled, cuda_graph
 from radii.graph import Graph, read_onnx, to_module
-from radii.smoothing import GridGaussian, count_chunk
+from radii.smoothing import count_chunk, grid_of
 from radii.smoothing.sampling import Classifier, logits_chunk
 from tests.graph.export import export
 from tests.graph.plain import BasicBlock, ResNet, shaken
@@ -106,7 +106,7 @@ def test_recorded_work_counts_what_the_classifier_does(size: int) -> None:
 def sampled(of_chunk: Any, classifier: Classifier, graph: Graph, **sizes: int) -> Any:
     """Of a chunk under noise on the grid, around one input."""
     x = torch.randint(0, 256, graph.input_shape, generator=torch.Generator().manual_seed(1)) / 255
-    call = {"num_classes": graph.num_classes, "noise": GridGaussian(0.5), "key": bytes(32)}
+    call = {"num_classes": graph.num_classes, "noise": grid_of("gaussian", 0.5), "key": bytes(32)}
     return of_chunk(classifier, x, **call, stage="estimate", number=0, **sizes)
 
 
