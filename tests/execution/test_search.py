@@ -9,7 +9,7 @@ import torch
 from radii.execution.executors import COMPILED, GRAPH, RECORDED, START, Execution
 from radii.execution.search import COMPILE_SECONDS, MEMORY, SHARE, SIZES, agree, batch_sizes, fastest
 from radii.smoothing.sampling import Classifier
-from tests.smoothing.test_executors import CPU, graph_of, linear
+from tests.execution.test_executors import CPU, graph_of, linear
 
 
 class Bench:
