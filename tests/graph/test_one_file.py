@@ -134,7 +134,7 @@ MAKERS = {
     "radii/graph/cone/find.py": "L x - f(x) beside a cone, whose steepness is the least slope of f",
     "radii/graph/ends.py": "logits of another shape made flat",
     "radii/graph/nodes.py": "Erfc as 1 - erf, a reshape between two views, a constant as an activation",
-    "radii/lipschitz/copies.py": "entries cut out and joined as one Gather",
+    "radii/lipschitz/network/copies.py": "entries cut out and joined as one Gather",
 }
 # And these have another reason:
 NAMERS = {
