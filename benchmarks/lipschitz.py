@@ -46,7 +46,7 @@ from scipy.linalg import blas, lapack
 from radii.graph import read_onnx
 from radii.lipschitz import conv_norm, gram_norm, matrix_norm, network_bound
 from radii.lipschitz.blocks import positive_definite
-from radii.lipschitz.symbol import symbol
+from radii.lipschitz.convolution.symbol import symbol
 from tests.graph.export import export
 from tests.graph.plain import Bottleneck, ResNet, shaken
 

@@ -38,12 +38,12 @@ import numpy as np
 import torch
 from torch import nn
 
+from radii.execution.executors import CHANNELS_LAST, START, TORCH, Execution, build, executors
+from radii.execution.search import batch_sizes, clock_of, fastest
 from radii.graph import Graph
 from radii.smoothing import Noise, chunk_seed, chunk_size, chunks, count_chunk, grid_of, noise_of
-from radii.smoothing.executors import CHANNELS_LAST, START, TORCH, Execution, build, executors
 from radii.smoothing.noise import Part
 from radii.smoothing.sampling import count_parts
-from radii.smoothing.search import batch_sizes, clock_of, fastest
 from tests.graph import cuda
 from tests.graph.plain import BasicBlock, ResNet, shaken
 from tests.smoothing.cuda import as_a_worker

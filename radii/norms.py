@@ -4,8 +4,6 @@ import math
 from typing import Literal
 
 Norm = Literal["l2", "linf", "l1"]
-Law = Literal["gaussian", "uniform", "laplace"]
-"""Of the noise of an axis. Radii under uniform and Laplace noise are l1."""
 
 
 def converted(radius: float, norm: Norm, dimensions: int) -> float:

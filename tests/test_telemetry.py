@@ -50,7 +50,7 @@ WAYS = {
     "the library runs a network": """
 import torch
 from radii.graph import read_onnx
-from radii.smoothing.executors import ONNXRUNTIME, build
+from radii.execution.executors import ONNXRUNTIME, build
 run = build(ONNXRUNTIME, read_onnx(open(FILE, "rb").read()), torch.device("cpu"))
 assert run(torch.zeros(2, 1, 8, 8)).shape == (2, 10)
 """,

@@ -8,12 +8,13 @@ from functools import cached_property, partial
 import numpy as np
 import torch
 
+from radii.execution import executors, search
+from radii.execution.executors import START, TORCH, Execution
+from radii.execution.search import SHARE, TOLERANCE, first_line
+from radii.execution.steady import steady
 from radii.methods import Smoothed
-from radii.smoothing import Noise, executors, rounded, search
-from radii.smoothing.executors import START, TORCH, Execution
+from radii.smoothing import Noise, rounded
 from radii.smoothing.sampling import Classifier
-from radii.smoothing.search import SHARE, TOLERANCE, first_line
-from radii.smoothing.steady import steady
 from workers.heartbeat import phase, stepping
 from workers.prepared import Json, Prepared, described, inputs
 

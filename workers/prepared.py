@@ -9,10 +9,10 @@ import numpy.typing as npt
 import torch
 
 from radii.bounds import BoundName
+from radii.execution import executors
+from radii.execution.executors import START, Execution
 from radii.graph import Graph, composed, normalized, to_module, undecorated
 from radii.lipschitz import NetworkBound, network_bound
-from radii.smoothing import executors
-from radii.smoothing.executors import START, Execution
 from radii.smoothing.sampling import Classifier
 from workers.heartbeat import phase
 from workers.network import read_graph

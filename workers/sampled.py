@@ -12,10 +12,10 @@ from torch import Tensor
 
 from models.tables.chunk import REUSED
 from radii.attacks import SmoothedAttack
+from radii.execution.executors import START
 from radii.methods import Smoothed
 from radii.norms import Norm
 from radii.smoothing import Noise, chunk_seed, chunks, input_digest, noise_key
-from radii.smoothing.executors import START
 from radii.smoothing.keys import Stage
 from radii.smoothing.noise import Part
 from radii.smoothing.prediction import Counts

@@ -14,13 +14,14 @@ from radii.graph import rules
 from radii.graph.architectures import from_weights
 from radii.graph.canonical import from_canonical, to_canonical
 from radii.graph.composition import Task, composed
-from radii.graph.cone import with_cones
+from radii.graph.cone.find import with_cones
 from radii.graph.ends import left_out, undecorated
 from radii.graph.errors import Obstacle, Obstructed, UnsupportedModel
-from radii.graph.ir import Graph, Node, Operator
+from radii.graph.ir import Graph, Node
 from radii.graph.limits import Limits
 from radii.graph.methods import methods, normalized
 from radii.graph.network import read_network
+from radii.graph.operator import Operator
 from radii.graph.ops import OPERATORS, operators
 from radii.graph.reader import read_onnx
 

@@ -10,8 +10,9 @@ import numpy as np
 
 from radii.graph.composition import Task
 from radii.graph.errors import Obstacle, Refusal, UnsupportedModel, hold
-from radii.graph.ir import Graph, Operator, Shape
+from radii.graph.ir import Graph
 from radii.graph.limits import Limits
+from radii.graph.operator import Operator, Shape
 
 # What fields and shapes that contradict each other make numpy or Python raise. Nothing of this has side effects, so
 # all of them mean the same: this operator can't be taken.

@@ -17,8 +17,9 @@ import numpy as np
 
 from radii.graph.admission import admit, admitted
 from radii.graph.errors import Obstacle, Refusal, UnsupportedModel
-from radii.graph.ir import FORMAT, Graph, Node, Operator, Shape, array_digest
+from radii.graph.ir import FORMAT, Graph, Node, array_digest
 from radii.graph.limits import DEFAULTS, Limits
+from radii.graph.operator import Operator, Shape
 from radii.graph.ops.registry import NODES
 from radii.graph.remedies import quoted
 from radii.graph.weights import parse_json, read_safetensors, write_safetensors

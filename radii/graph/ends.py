@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from math import prod
 
-from radii.graph.cone import pruned
+from radii.graph.cone.find import pruned
 from radii.graph.ir import Graph, Node
-from radii.graph.ops.layout import Reshape, Transpose
-from radii.graph.order import Known, Ordered, Shared, known
+from radii.graph.ops.layout import Reshape
+from radii.graph.order import Given, Known, Ordered, Shared
 from radii.graph.rules import Unbounded
 
 MOST_NODES = 64  # of an end; real ones have a dozen
@@ -52,10 +52,11 @@ def _keeps_order(graph: Graph, tail: list[Node], source: str) -> bool:
     values: dict[str, Known] = {source: Ordered()}
     for node in tail:
         if node.output != source:
-            given = [_given(graph, values, name) for name in node.inputs]
-            value = known(node, given, graph.input_shapes(node), graph.shapes[node.output])
-            if value is not None:
-                values[node.output] = value
+            known = [(_known(graph, values, name), graph.shapes[name], name) for name in node.inputs]
+            given = [Given(value, shape, name) for value, shape, name in known if value is not None]
+            made = node.operator.order(*given) if len(given) == len(known) > 0 else None
+            if made is not None:
+                values[node.output] = made
     end = values.get(graph.output)
     if not isinstance(end, Ordered) or not end.rising:
         return False
@@ -68,7 +69,7 @@ def _keeps_order(graph: Graph, tail: list[Node], source: str) -> bool:
     )
 
 
-def _given(graph: Graph, values: Mapping[str, Known], name: str) -> Known | None:
+def _known(graph: Graph, values: Mapping[str, Known], name: str) -> Known | None:
     """What is known of an activation. One number a sample is the same for all classes, whatever it is."""
     return values.get(name, Shared() if prod(graph.shapes[name]) == 1 else None)
 
@@ -77,8 +78,8 @@ def _ending_in(graph: Graph, source: str) -> Graph:
     """The graph up to ``source``, with an entry a class."""
     kept = pruned(graph.nodes, source)
     names = {node.output for node in kept}
-    if all(isinstance(node.operator, Reshape | Transpose) for node in graph.nodes if node.output not in names):
-        return graph  # nothing but names of axes
+    if all(node.operator.copies for node in graph.nodes if node.output not in names):
+        return graph  # nothing is computed there
     if len(graph.shapes[source]) > 1:
         kept, source = [*kept, Node(Reshape((graph.num_classes,)), (source,), f"{source} flat", -1)], f"{source} flat"
     return Graph.build(graph.input, graph.input_shape, source, kept)

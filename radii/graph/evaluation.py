@@ -14,9 +14,10 @@ from radii.graph.admission import MALFORMED, admit
 from radii.graph.call import Activation, Call
 from radii.graph.errors import Refusal, hold
 from radii.graph.folding import FOLDS, fold
-from radii.graph.folding.registry import Array, check_size, given
+from radii.graph.folding.registry import Array, given
 from radii.graph.ops import OPERATORS
-from radii.graph.whole import View, views
+from radii.graph.views import View
+from radii.graph.whole import views
 
 
 def evaluated(call: Call) -> Array:
@@ -24,7 +25,8 @@ def evaluated(call: Call) -> Array:
     if call.operator in FOLDS:
         return fold(call)
     with np.errstate(all="ignore"):  # what is not finite is refused where it is used
-        made = _standardised(call) if _in_training(call) else _run(call)
+        made = OPERATORS[call.operator].of_constants(call)
+        made = _run(call) if made is None else made
     made.flags.writeable = False
     return made
 
@@ -55,21 +57,3 @@ def _seen(view: View, x: Array) -> Array:
     with torch.no_grad():
         result = operator.run([torch.from_numpy(np.array(x)).reshape(1, *shape)], arrays)
     return np.array(result.numpy()).reshape(view.file(made))
-
-
-def _in_training(call: Call) -> bool:
-    return call.operator == "BatchNormalization" and bool(call.get("training_mode", 0))
-
-
-def _standardised(call: Call) -> Array:
-    """Batch norm in training mode mixes samples; of a kernel it is how some networks standardise their weights."""
-    value, scale, offset = (given(call, position) for position in range(3))
-    channels = value.shape[1:2]
-    hold(value.size > 0 and scale.shape == offset.shape == channels != (), "it has not one entry a channel")
-    check_size(call, value.shape)
-    axes, column = (0, *range(2, value.ndim)), (-1, *[1] * (value.ndim - 2))
-    wide = value.astype(np.float64)
-    centred = wide - wide.mean(axis=axes, keepdims=True)
-    variance = np.mean(np.square(centred), axis=axes, keepdims=True)
-    standard = centred / np.sqrt(variance + call.get("epsilon", 1e-5))
-    return np.asarray(standard * scale.reshape(column) + offset.reshape(column)).astype(value.dtype)

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from radii.graph.difference import difference
-from radii.graph.ir import Graph, Shape
+from radii.graph.ir import Graph
 from radii.graph.module import to_module
+from radii.graph.operator import Shape
 
 TOLERANCE = 1e-6  # of an output: the rounding of another order of summation in float64 is far below,
 SHARE = 1e-3  # also where it is what is left of numbers as large as this makes it

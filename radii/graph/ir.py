@@ -11,103 +11,15 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any
 
 import numpy as np
 
-from radii.graph.call import Call
-from radii.graph.rules import Rule
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-Shape = tuple[int, ...]
+from radii.graph.operator import Operator, Shape
 
 FORMAT = 1  # of the canonical form; another one means other digests
-
-
-@dataclass(frozen=True, eq=False)
-class Operator:
-    """One ONNX operator: how it is read, run, what shape it makes, and its Lipschitz rule.
-
-    A subclass is named like its ONNX operator and is a frozen dataclass; its array fields are its
-    constants, the others its attributes (JSON values). It sees its activation inputs only, in the file's order.
-    """
-
-    attributes: ClassVar[Mapping[str, str]] = {}  # the ONNX attributes known: name -> kind (see `Call`)
-    most_inputs: ClassVar[int] = 1  # the inputs its node may have, constants included
-    many_outputs: ClassVar[bool] = False  # whether others than the first may be read, each as an operator of its own
-    is_node: ClassVar[bool] = True  # False: it never stands in a graph, since it is always read as another operator
-    lifts_constants: ClassVar[bool] = False  # whether constants among its inputs become activations
-    activations: ClassVar[tuple[int, int]] = (1, 1)  # the fewest and the most that it reads
-    array_kinds: ClassVar[Mapping[str, str]] = {}  # of constants that are no floats: field name -> f, i or b
-    behaviour: ClassVar[str]  # its Lipschitz constant, in words
-
-    def __post_init__(self) -> None:
-        for array in self.arrays().values():
-            array.flags.writeable = False
-
-    @property
-    def name(self) -> str:
-        """The operator's name in ONNX."""
-        return type(self).__name__
-
-    @classmethod
-    def read(cls, call: Call) -> Operator:
-        """What one node of a file does. Raises `Refusal` for what it can't honour exactly."""
-        raise NotImplementedError
-
-    def check(self, *inputs: Shape) -> None:
-        """Raises `Refusal` unless the fields are such that all below holds for inputs of these shapes.
-
-        A node may come from a stranger's graph.json (docs/graph-format.md), so nothing is known of the fields but
-        their types, that numbers are finite and arrays not empty. What the shapes' own arithmetic raises need not be
-        foreseen: see `radii.graph.admission`. Must neither allocate nor loop in proportion to a size that is given.
-        """
-        raise NotImplementedError(f"{type(self).__name__} has no rule of admission")
-
-    def scratch(self, *inputs: Shape) -> int:
-        """The most entries a sample that `run` holds at once beside its inputs and its output, where that is much."""
-        return 0
-
-    def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
-        """The output for inputs of shape (batch, *shape); ``arrays`` are `arrays` as tensors.
-
-        It looks at no array of its own: where that lies in bytes that nobody may change, torch.compile can't trace it.
-        """
-        raise NotImplementedError
-
-    def shape(self, *inputs: Shape) -> Shape:
-        """The output's shape a sample. Raises `Refusal` where the inputs' shapes do not fit."""
-        raise NotImplementedError
-
-    def lipschitz(self, *inputs: Shape) -> Rule:
-        """The Lipschitz rule, given the shapes of the inputs a sample."""
-        raise NotImplementedError
-
-    def multiply_adds(self, *inputs: Shape) -> int:
-        """Multiply-adds a sample; elementwise work is not counted."""
-        return 0
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """The constants, read-only, by field name."""
-        values = ((field.name, getattr(self, field.name)) for field in fields(self))
-        return {name: value for name, value in values if isinstance(value, np.ndarray)}
-
-    def rescaled(self, scale: np.ndarray, offset: np.ndarray, output: Shape) -> Operator | None:
-        """This operator followed by ``scale * y + offset`` on axis 1 of its output, or None: it can't absorb that."""
-        return None
-
-    def settings(self) -> dict[str, Any]:
-        """The attributes as JSON values, by field name."""
-        values = ((field.name, getattr(self, field.name)) for field in fields(self))
-        return {
-            name: asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
-            for name, value in values
-            if not isinstance(value, np.ndarray)
-        }
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -8,7 +8,7 @@ import numpy as np
 
 from radii.float32 import LARGEST, LEAST_NORMAL
 from radii.graph.composition import Task
-from radii.graph.cone import with_cones
+from radii.graph.cone.find import with_cones
 from radii.graph.ends import undecorated
 from radii.graph.ir import Graph, Node
 from radii.graph.ops.elementwise import Div, Sub

@@ -7,7 +7,8 @@ from radii.graph.architectures import from_weights
 from radii.graph.canonical import WEIGHTS, from_canonical
 from radii.graph.composition import Task
 from radii.graph.errors import Obstacle, UnsupportedModel
-from radii.graph.ir import Graph, Shape
+from radii.graph.ir import Graph
+from radii.graph.operator import Shape
 from radii.graph.reader import read_onnx
 
 

@@ -14,19 +14,18 @@ from radii.graph.call import Activation, Call, Value
 from radii.graph.errors import Obstacle, Refusal
 from radii.graph.evaluation import evaluated
 from radii.graph.folding import FOLDS
-from radii.graph.ir import Node, Operator, Shape
+from radii.graph.ir import Node
 from radii.graph.limits import Limits
+from radii.graph.operator import Operator, Shape
 from radii.graph.ops import OPERATORS
 from radii.graph.ops.activation import Erf
 from radii.graph.ops.copies import Parameter, repeated
 from radii.graph.ops.elementwise import Sub
-from radii.graph.ops.layout import KEEP_BATCH, Identity, Reshape
+from radii.graph.ops.layout import KEEP_BATCH, Reshape
 from radii.graph.remedies import quoted, remedy_on_activations
 from radii.graph.tensors import MissingFile, Tensors
-from radii.graph.whole import View, relabelled, views
-
-SHAPE_ONLY = ("Shape", "Size")  # known at import even for an activation
-VARIADIC = ("Concat", "Einsum", "Max", "Min", "Sum")  # take a list of inputs, of which none may be left out
+from radii.graph.views import View
+from radii.graph.whole import relabelled, views
 
 
 class NodeReader:
@@ -59,10 +58,10 @@ class NodeReader:
                 self.read_branch(index, node, needed)
                 return
             attributes = read_attributes(node, self.tensors)
-            many = node.op_type in OPERATORS and OPERATORS[node.op_type].many_outputs
-            if not many and any(name in needed for name in node.output[1:]):
+            operator = OPERATORS.get(node.op_type, Operator)
+            if not operator.many_outputs and any(name in needed for name in node.output[1:]):
                 raise Refusal("an output other than its first is used", "Use the first output only")
-            if node.op_type in VARIADIC and "" in node.input:
+            if operator.takes_list and "" in node.input:
                 raise Refusal("an operand has no name, and none may be left out", "Export the model again")
             given = max((i for i, name in enumerate(node.input, start=1) if name), default=0)
             names = node.input[:given]
@@ -143,7 +142,8 @@ class NodeReader:
 
     def value(self, call: Call, index: int, label: str) -> Value:
         """What a node makes: a constant, or an activation and the node for it."""
-        if not call.activations() or call.operator in SHAPE_ONLY:
+        of_shapes = call.operator in FOLDS and FOLDS[call.operator].of_shapes
+        if not call.activations() or of_shapes:
             parameter = repeated(call)
             if parameter is not None:
                 self.tensors.spend(parameter.value.size)
@@ -222,7 +222,7 @@ class NodeReader:
     def made(self, operator: Operator, activations: tuple[Activation, ...], index: int, label: str) -> Activation:
         """The node for an operator, checked, and the activation that it makes."""
         shape = admit(operator, [self.shapes[value.id] for value in activations], self.limits)
-        if isinstance(operator, Identity):
+        if operator.is_idle:
             return replace(activations[0], shape=shape)
         made = Activation(f"node{len(self.nodes)}", shape)
         self.shapes[made.id] = shape

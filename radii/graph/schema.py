@@ -7,8 +7,9 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 
-from radii.graph.ir import FORMAT, Operator
+from radii.graph.ir import FORMAT
 from radii.graph.limits import DEFAULTS
+from radii.graph.operator import Operator
 from radii.graph.ops.registry import MANY, NODES
 
 _TYPES = {int: "integer", float: "number", bool: "boolean", str: "string", types.NoneType: "null"}

@@ -7,12 +7,8 @@ does not need goes.
 from collections import Counter
 from collections.abc import Mapping
 
-import numpy as np
-
-from radii.graph.cone import pruned
-from radii.graph.ir import Graph, Node, Operator, Shape
-from radii.graph.ops.elementwise import Add
-from radii.graph.ops.normalization import BatchNormalization
+from radii.graph.cone.find import pruned
+from radii.graph.ir import Graph, Node
 
 
 def simplify(graph: Graph) -> Graph:
@@ -27,7 +23,7 @@ def simplify(graph: Graph) -> Graph:
 
 def _fold(node: Node, made: Mapping[str, Node], uses: Counter[str], graph: Graph) -> Node | None:
     """The layer before a node together with it, where it only scales and shifts channels."""
-    affine = _affine(node.operator, graph.shapes[node.output])
+    affine = node.operator.absorbable(graph.shapes[node.output])
     if affine is None or len(node.inputs) != 1:
         return None
     (source,) = node.inputs
@@ -38,16 +34,3 @@ def _fold(node: Node, made: Mapping[str, Node], uses: Counter[str], graph: Graph
     if folded is None:
         return None
     return Node(folded, before.inputs, node.output, before.index, before.label)
-
-
-def _affine(operator: Operator, shape: Shape) -> tuple[np.ndarray, np.ndarray] | None:
-    """(scale, offset) of each channel: a BatchNormalization, or the bias that Keras adds in a node of its own."""
-    if isinstance(operator, BatchNormalization):
-        return operator.scale, operator.offset
-    if not isinstance(operator, Add) or operator.constant is None or operator.constant.ndim > len(shape):
-        return None
-    sizes = (1,) * (len(shape) - operator.constant.ndim) + operator.constant.shape
-    if any(size != 1 for size in sizes[1:]):
-        return None
-    offset = np.broadcast_to(operator.constant.astype(np.float64).reshape(-1), shape[:1])
-    return np.ones(shape[0]), offset

@@ -6,9 +6,9 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from radii.laws import LawName
 from radii.methods.common import SHARD_SAMPLES
 from radii.methods.method import About, Json, LedgerQuestion, Method, Unfit
-from radii.norms import Law
 
 GRIDS = [[0.0, 1.0], [0.0, 255.0]]
 """Ranges of 8-bit inputs, whose 255ths noisy copies may be rounded to."""
@@ -25,7 +25,7 @@ class Smoothed(Method):
     unit: ClassVar[Literal["samples", "inputs"]] = "samples"
     answers_for: ClassVar[str] = "the smoothed classifier"
 
-    noise: Law = Field(
+    noise: LawName = Field(
         default="gaussian", description="Law of the noise an axis. gaussian certifies l2, uniform and laplace l1."
     )
     sigma: float = Field(gt=0, le=1e3, description="Standard deviation of the noise an axis, in input units.")

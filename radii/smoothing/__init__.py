@@ -20,14 +20,8 @@ from radii.smoothing.sequential import SequentialTest
 
 if TYPE_CHECKING:
     from radii.smoothing.noise import (
-        GRIDS,
         Grid,
-        GridGaussian,
-        GridLaplace,
-        GridUniform,
-        Laplace,
         Noise,
-        Uniform,
         gaussian,
         grid_of,
         noise_of,
@@ -39,14 +33,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CHUNK",
-    "GRIDS",
     "Answer",
     "CountChunk",
     "Grid",
-    "GridGaussian",
-    "GridLaplace",
-    "GridUniform",
-    "Laplace",
     "MedianBounds",
     "Moments",
     "Noise",
@@ -54,7 +43,6 @@ __all__ = [
     "SmoothedClassifier",
     "SmoothedPrediction",
     "Splitting",
-    "Uniform",
     "bernstein_interval",
     "certificate",
     "certify",
@@ -87,9 +75,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:  # PEP 562: whoever only checks a certificate does not wait for torch
-    if name in ("GRIDS", "Noise", "noise_of", "grid_of", "gaussian", "rounded") or name.startswith(
-        ("Grid", "Laplace", "Uniform")
-    ):
+    if name in ("Grid", "Noise", "noise_of", "grid_of", "gaussian", "rounded"):
         from radii.smoothing import noise as module
     elif name in ("certify", "certify_median", "count_chunk"):
         from radii.smoothing import sampling as module  # type: ignore[no-redef]

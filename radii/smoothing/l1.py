@@ -2,6 +2,7 @@
 
 import math
 
+from radii.laws import LAWS
 from radii.smoothing.radius import check_count, check_settings, floor_radius, miss_upper
 
 
@@ -13,7 +14,7 @@ def radius_uniform(count: int, n: int, *, alpha: float, width: float, tail_mass:
     argument.
     """
     q = _miss(count, n, alpha, width, "width", tail_mass)
-    return floor_radius(2 * width * (0.5 - q) * (1 - 1e-12)) if q < 0.5 else None
+    return floor_radius(LAWS["uniform"].radius(q, width)) if q < 0.5 else None
 
 
 def radius_laplace(count: int, n: int, *, alpha: float, scale: float, tail_mass: float = 0.0) -> float | None:
@@ -22,7 +23,7 @@ def radius_laplace(count: int, n: int, *, alpha: float, scale: float, tail_mass:
     Teng et al. 2020; Yang et al. 2020. Otherwise as :func:`radius_uniform`.
     """
     q = _miss(count, n, alpha, scale, "scale", tail_mass)
-    return floor_radius(-scale * math.log(2 * q) * (1 - 1e-12)) if q < 0.5 else None
+    return floor_radius(LAWS["laplace"].radius(q, scale)) if q < 0.5 else None
 
 
 def radius_splitting(count: int, runner_up: int, *, runner_up_before: bool, span: float = 1.0) -> float | None:

@@ -9,9 +9,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from radii.norms import Law
-from radii.smoothing import laws
-from radii.smoothing.radius import miss_upper, probability_lower, radius_one_sided, radius_two_sided
+from radii.laws import LAWS
+from radii.smoothing.radius import miss_upper, probability_lower, radius_one_sided, radius_two_sided, radius_under
 
 Counts = Sequence[int] | npt.NDArray[np.integer]
 Sides = Literal["one-sided", "two-sided"]
@@ -23,8 +22,8 @@ class SmoothedPrediction:
     """What randomized smoothing says of one input.
 
     With probability at least ``1 - alpha`` over the noise: if not ``abstained``, the smoothed classifier answers
-    ``prediction`` everywhere within distance ``radius`` (input units, rounded down) of the input, in l2 under Gaussian
-    noise, in l1 under uniform and Laplace noise.
+    ``prediction`` everywhere within distance ``radius`` (input units, rounded down) of the input, in the norm of the
+    noise's law: l2 under Gaussian noise, l1 under others.
     """
 
     prediction: int | None
@@ -62,7 +61,7 @@ def certificate(
     alpha: float,
     sigma: float,
     tail_mass: float,
-    law: Law = "gaussian",
+    law: str = "gaussian",
 ) -> SmoothedPrediction:
     """The radius of one input: the class, and one or two sides, from the pilot alone; the bound from n fresh samples.
 
@@ -108,7 +107,7 @@ def vote_bounds(
     alpha: float,
     sigma: float,
     tail_mass: float,
-    law: Law = "gaussian",
+    law: str = "gaussian",
 ) -> tuple[float | None, float, float | None]:
     """Radius of class ``top`` (None to abstain), lower bound of its probability, upper bound of every other class's
     (None: one less the lower bound). Two sides are for Gaussian noise.
@@ -116,7 +115,7 @@ def vote_bounds(
     settings = {"alpha": alpha, "sigma": sigma, "tail_mass": tail_mass}
     if sides == "one-sided":
         p_lower = probability_lower(counts[top], n, alpha=alpha, tail_mass=tail_mass)
-        return laws.radius(law, counts[top], n, **settings), p_lower, None
+        return radius_under(LAWS[law], counts[top], n, **settings), p_lower, None
     rival = _rival(counts, top)
     p_lower = probability_lower(counts[top], n, alpha=alpha / 2, tail_mass=tail_mass)
     p_upper = min(1.0, math.nextafter(miss_upper(n - rival, n, alpha / 2) + tail_mass, 2.0))
@@ -133,7 +132,7 @@ def winner(pilot_counts: Counts) -> tuple[int, bool]:
 
 
 def sides_of(
-    pilot: Sequence[int], top: int, n: int, *, alpha: float, sigma: float, tail_mass: float, law: Law = "gaussian"
+    pilot: Sequence[int], top: int, n: int, *, alpha: float, sigma: float, tail_mass: float, law: str = "gaussian"
 ) -> Sides:
     """Whichever would give the larger radius if n samples voted as the pilot did. Two are for Gaussian noise."""
     settings = {"alpha": alpha, "sigma": sigma, "tail_mass": tail_mass}
@@ -141,7 +140,7 @@ def sides_of(
     count, rival = (round(n * (votes / n0)) for votes in (pilot[top], _rival(pilot, top)))
     count, rival = min(count, n), min(rival, n - min(count, n))
     one, two = radius_one_sided(count, n, **settings), radius_two_sided(count, rival, n, **settings)
-    return "two-sided" if law == "gaussian" and (two or 0) > (one or 0) else "one-sided"
+    return "two-sided" if LAWS[law].two_sided and (two or 0) > (one or 0) else "one-sided"
 
 
 def _rival(counts: Sequence[int], top: int) -> int:

@@ -12,7 +12,6 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from radii.norms import Law
 from radii.smoothing.keys import Stage, chunk_size, chunks
 from radii.smoothing.prediction import Counts, SmoothedPrediction, certificate, winner
 from radii.smoothing.radius import check_settings, minimum_n, probability_lower
@@ -56,7 +55,7 @@ def counted(procedure: Procedure[T], count: CountChunk) -> T:
 
 
 def certify_radius(
-    count: CountChunk, *, n0: int, n: int, alpha: float, sigma: float, tail_mass: float, law: Law = "gaussian"
+    count: CountChunk, *, n0: int, n: int, alpha: float, sigma: float, tail_mass: float, law: str = "gaussian"
 ) -> SmoothedPrediction:
     """CERTIFY of Cohen et al. 2019: n0 pilot samples choose the class, n fresh ones bound its radius.
 
@@ -66,7 +65,7 @@ def certify_radius(
 
 
 def radius_procedure(
-    *, n0: int, n: int, alpha: float, sigma: float, tail_mass: float, law: Law = "gaussian"
+    *, n0: int, n: int, alpha: float, sigma: float, tail_mass: float, law: str = "gaussian"
 ) -> Procedure[SmoothedPrediction]:
     """:func:`certify_radius`, as a procedure."""
     _check_pilot(n0)
@@ -86,7 +85,7 @@ def certify_decision(
     alpha: float,
     sigma: float,
     tail_mass: float,
-    law: Law = "gaussian",
+    law: str = "gaussian",
 ) -> SmoothedPrediction:
     """Whether the radius is at least ``target_radius``, with as many of n samples as that needs.
 
@@ -100,7 +99,7 @@ def certify_decision(
 
 
 def decision_procedure(
-    *, target_radius: float, n0: int, n: int, alpha: float, sigma: float, tail_mass: float, law: Law = "gaussian"
+    *, target_radius: float, n0: int, n: int, alpha: float, sigma: float, tail_mass: float, law: str = "gaussian"
 ) -> Procedure[SmoothedPrediction]:
     """:func:`certify_decision`, as a procedure."""
     _check_pilot(n0)

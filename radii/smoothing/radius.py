@@ -7,7 +7,10 @@ has no digits left. Every rounding goes towards the smaller radius.
 import math
 import operator
 
-from scipy.special import betaincc, betainccinv, ndtri
+from scipy.special import betaincc, betainccinv
+
+from radii.laws import LAWS, Law
+from radii.laws.gaussian import z_lower
 
 MAX_N = 10**9
 """Largest n accepted: as far as the arithmetic was compared with arbitrary precision."""
@@ -17,7 +20,6 @@ MAX_N = 10**9
 # alpha to 1e-200, against 40 digits).
 _WIDENINGS = (2e-9, 2e-8, 1e-6, 1e-3)
 _TAIL_SLACK = 1e-9
-_NDTRI_SLACK = 1e-9
 
 
 def radius_one_sided(count: int, n: int, *, alpha: float, sigma: float, tail_mass: float = 0.0) -> float | None:
@@ -29,10 +31,15 @@ def radius_one_sided(count: int, n: int, *, alpha: float, sigma: float, tail_mas
 
     Raises ValueError, naming the argument, for anything out of range.
     """
+    return radius_under(LAWS["gaussian"], count, n, alpha=alpha, sigma=sigma, tail_mass=tail_mass)
+
+
+def radius_under(law: Law, count: int, n: int, *, alpha: float, sigma: float, tail_mass: float = 0.0) -> float | None:
+    """Certified radius under noise of a law, in its norm. Otherwise as :func:`radius_one_sided`."""
     check_settings(n, alpha, sigma, tail_mass)
     check_count("count", count, n)
     q = miss_upper(count, n, alpha) + tail_mass
-    return floor_radius(sigma * z_lower(q)) if q < 0.5 else None
+    return floor_radius(law.radius(q, law.stretch(sigma))) if q < 0.5 else None
 
 
 def radius_two_sided(
@@ -81,12 +88,6 @@ def miss_upper(count: int, n: int, alpha: float) -> float:
         if 0 < q < 1 and float(betaincc(misses + 1, count, q)) * (1 + _TAIL_SLACK) <= alpha:
             return q
     return 1.0
-
-
-def z_lower(q: float) -> float:
-    """A lower bound of ``Phi^-1(1 - q)``, 0 < q < 1."""
-    z = -float(ndtri(q))
-    return z - _NDTRI_SLACK * abs(z)
 
 
 def floor_radius(radius: float) -> float | None:

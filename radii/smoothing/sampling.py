@@ -7,7 +7,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from radii.norms import Law
 from radii.smoothing.keys import CHUNK, Stage, chunk_seed, chunk_size, chunks
 from radii.smoothing.median import MedianBounds, median_bounds
 from radii.smoothing.noise import Fill, Noise, Part
@@ -19,7 +18,7 @@ Classifier = Callable[[torch.Tensor], torch.Tensor]
 
 class _Law(TypedDict):
     sigma: float
-    law: Law
+    law: str
     tail_mass: float
 
 

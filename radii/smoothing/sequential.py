@@ -2,11 +2,10 @@
 
 import math
 
-from radii.norms import Law
-from radii.smoothing import laws
+from radii.laws import LAWS
 from radii.smoothing.betting import bets_against, bets_for, bets_on_misses
 from radii.smoothing.prediction import Counts, Decision, checked_counts, sides_of, winner
-from radii.smoothing.radius import check_settings, radius_two_sided
+from radii.smoothing.radius import check_settings, radius_two_sided, radius_under
 
 EARLY = 0.2
 """The part of alpha that stopping early may use; the rest is the last bound's, which then loses next to nothing."""
@@ -24,7 +23,7 @@ class SequentialTest:
     """Whether a radius is at least ``target_radius``, looked at any time.
 
     It is Cohen's radius of the class that the pilot chose, ``sigma/2 (Phi^-1(a) - Phi^-1(b))``: a is the class's
-    probability under the noise, b the largest one of any other. (Under uniform and Laplace noise it follows from a
+    probability under the noise, b the largest one of any other. (Under noise of other laws it follows from a
     alone.) Over the noise, the decision means:
 
     - "certified": the radius is at least the target. Said with probability ``alpha`` at most where it is less.
@@ -56,7 +55,7 @@ class SequentialTest:
         beta: float = 0.001,
         n_max: int = 100_000,
         tail_mass: float = 0.0,
-        law: Law = "gaussian",
+        law: str = "gaussian",
     ) -> None:
         """``target_radius``: in the units of ``sigma``, the norm of the law. ``pilot_counts``: votes of samples that
         are not given here, by class; the last entry counts non-finite logits.
@@ -74,17 +73,17 @@ class SequentialTest:
         self.counts = [0] * len(pilot)
         self.decision: Decision = "undecided"
         self._last = {"alpha": (1 - EARLY) * alpha, "sigma": sigma, "tail_mass": tail_mass}
-        self._law = law
+        self._law = LAWS[law]
         self._sides = sides_of(pilot, self.top, n_max, law=law, **self._last)
-        most = laws.radius(law, n_max, n_max, **self._last)
+        most = radius_under(LAWS[law], n_max, n_max, **self._last)
         self._hopeless = not known or most is None or most < target_radius  # not even votes that all agree would do
         if self._hopeless:
             return
-        if law == "gaussian":
+        if self._law.two_sided:
             c = 2 * target_radius / sigma
             self._for, self._against = bets_for(c, n_max, tail_mass), bets_against(c, n_max, tail_mass)
         else:
-            q = laws.most_misses(law, target_radius, sigma)
+            q = self._law.most_misses(target_radius, self._law.stretch(sigma))
             self._for, self._against = bets_on_misses(q, n_max, tail_mass)
         others = sum(pilot) - pilot[self.top]
         self._reasons = [(votes / others if others else 0.0) / 2 + 0.5 / (len(pilot) - 1) for votes in pilot]
@@ -128,7 +127,7 @@ class SequentialTest:
 
     def _rival(self) -> tuple[int, float]:
         """The most votes of another class, and its part of beta; of one side, all others' and all of it."""
-        if self._law != "gaussian":
+        if not self._law.two_sided:
             return self.n - self.counts[self.top], 1.0
         others = (j for j in range(len(self.counts)) if j != self.top)
         return max((self.counts[j], self._reasons[j]) for j in others)
@@ -138,7 +137,7 @@ class SequentialTest:
         if self._sides == "two-sided":
             radius = radius_two_sided(top, rival, self.n_max, **self._last)
         else:
-            radius = laws.radius(self._law, top, self.n_max, **self._last)
+            radius = radius_under(self._law, top, self.n_max, **self._last)
         return radius is not None and radius >= self.target_radius
 
     def _may_end(self, decision: Decision) -> bool:

@@ -13,10 +13,11 @@ from functools import reduce
 import numpy as np
 import numpy.typing as npt
 
+from radii.laws.gaussian import z_lower
 from radii.smoothing.keys import chunk_size, chunks
 from radii.smoothing.lipschitz_aware import radius_lipschitz
 from radii.smoothing.prediction import Counts, Sides, vote_bounds
-from radii.smoothing.radius import check_settings, floor_radius, z_lower
+from radii.smoothing.radius import check_settings, floor_radius
 from radii.smoothing.scores import Moments, bernstein_interval
 from radii.smoothing.simplex import CHOICES, Scoring
 

@@ -16,10 +16,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from radii.laws import LAWS
 from radii.smoothing.keys import CHUNK, chunk_size, chunks
 from radii.smoothing.l1 import radius_splitting
 from radii.smoothing.noise.base import sfc64
-from radii.smoothing.noise.grid import STEPS, GridUniform
+from radii.smoothing.noise.grid import STEPS, Grid
 from radii.smoothing.prediction import Counts, SmoothedPrediction, winner
 from radii.smoothing.sampling import Classifier, count_votes
 
@@ -44,7 +45,7 @@ class Splitting:
         if not 1.5 <= length <= MOST:
             raise ValueError(f"sigma: splitting takes 2 to {MOST} offsets, not {length:.6g}; choose another sigma")
         self.period = round(length)
-        self.grid = GridUniform(high - low, low, high)
+        self.grid = Grid(LAWS["uniform"], high - low, low, high)
 
     @property
     def name(self) -> str:

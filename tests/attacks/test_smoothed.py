@@ -8,7 +8,7 @@ from torch import Tensor
 from radii.attacks import NotAttackable, SmoothedAttack
 from radii.graph import read_onnx, to_module, undecorated
 from radii.norms import Norm
-from radii.smoothing import GridGaussian, GridLaplace, GridUniform, Laplace, Noise, Uniform, certify, gaussian
+from radii.smoothing import Noise, certify, gaussian, grid_of, noise_of
 from radii.smoothing.simplex import Scoring
 from tests.workers.harness import EXAMPLES
 
@@ -40,7 +40,7 @@ def test_the_distance_of_a_smoothed_linear_classifier(norm: Norm, grid: bool) ->
         return points @ weight.T + bias
 
     ask = {
-        "noise": GridGaussian(SIGMA) if grid else gaussian(SIGMA),
+        "noise": grid_of("gaussian", SIGMA) if grid else gaussian(SIGMA),
         "num_classes": 3,
         "prediction": 0,
         "norm": norm,
@@ -65,7 +65,10 @@ def test_steep_networks_have_no_vanishing_gradient_nor_do_those_of_steps() -> No
         assert not SmoothedAttack()(steep, x, radius=0.9 * SIGMA, **ask).contradicted
 
 
-@pytest.mark.parametrize("source", [GridLaplace(SIGMA), Uniform(SIGMA), GridUniform(SIGMA), Laplace(SIGMA)])
+@pytest.mark.parametrize(
+    "source",
+    [grid_of("laplace", SIGMA), noise_of("uniform", SIGMA), grid_of("uniform", SIGMA), noise_of("laplace", SIGMA)],
+)
 def test_l1_radii_of_other_laws_are_held_against_g_too(source: Noise) -> None:
     """g is f for a linear f under any symmetric law; on the grid, but for half a step."""
     exact = 0.8 * SIGMA
@@ -119,7 +122,7 @@ def test_a_confident_network_is_attacked_whatever_the_scale_of_its_logits(
     input. Errs with probability 1e-9 a case."""
     exact = margin * SIGMA
     weight, bias, x = linear(exact, "l2")
-    noise = GridGaussian(SIGMA) if grid else gaussian(SIGMA)
+    noise = grid_of("gaussian", SIGMA) if grid else gaussian(SIGMA)
     ask = {"noise": noise, "num_classes": 2, "prediction": 0, "key": KEY}
 
     def classifier(points: Tensor) -> Tensor:

@@ -5,9 +5,9 @@ import math
 import numpy as np
 import torch
 
-from radii.graph.cone import Cone
 from radii.graph.cone.expression import Step
-from radii.graph.ir import Operator
+from radii.graph.cone.find import Cone
+from radii.graph.operator import Operator
 from radii.graph.ops import activation as act
 from radii.graph.ops import elementwise as arithmetic
 from radii.graph.ops import parametric as par

@@ -12,7 +12,7 @@ from onnx import TensorProto
 from radii.graph import methods, read_onnx, to_module
 from radii.graph.cone.expression import Step
 from radii.graph.cone.search import steepness
-from radii.graph.ir import Operator
+from radii.graph.operator import Operator
 from radii.graph.ops import activation as act
 from radii.graph.ops import elementwise as arithmetic
 from radii.graph.ops import parametric as par

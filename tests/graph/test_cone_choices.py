@@ -6,7 +6,7 @@ import torch
 from radii.graph.cone.expression import evaluate
 from radii.graph.cone.jet import variable
 from radii.graph.cone.search import steepness
-from radii.graph.ir import Operator
+from radii.graph.operator import Operator
 from radii.graph.ops import parametric as par
 from radii.graph.ops import threshold as thresholds
 from tests.graph.functions import CHOICE, SUB, Steps, cone, mul

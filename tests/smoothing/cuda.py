@@ -19,11 +19,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from radii.execution.executors import COMPILED, RECORDED, TORCH, build, executors
+from radii.execution.search import agree, first_line
 from radii.graph import Graph
-from radii.smoothing import GridGaussian, count_chunk
-from radii.smoothing.executors import COMPILED, RECORDED, TORCH, build, executors
+from radii.smoothing import count_chunk, grid_of
 from radii.smoothing.sampling import Classifier
-from radii.smoothing.search import agree, first_line
 from tests.graph.cuda import load
 
 GPU = torch.device("cuda")
@@ -72,7 +72,7 @@ def same(one: torch.Tensor, two: torch.Tensor) -> bool:
 
 def counted(way: Classifier, graph: Graph) -> np.ndarray:
     x = torch.randint(0, 256, graph.input_shape, generator=torch.Generator().manual_seed(1)) / 255
-    call = {"num_classes": graph.num_classes, "noise": GridGaussian(0.5), "key": bytes(32), "batch_size": SIZE}
+    call = {"num_classes": graph.num_classes, "noise": grid_of("gaussian", 0.5), "key": bytes(32), "batch_size": SIZE}
     return count_chunk(way, x.to(GPU), **call, stage="estimate", number=0, size=950)
 
 

@@ -9,7 +9,8 @@ import torch
 from scipy import stats
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from radii.smoothing import GridGaussian, GridLaplace, GridUniform, certify, count_chunk, noise_key
+from radii.laws import LAWS
+from radii.smoothing import certify, count_chunk, grid_of, noise_key
 from radii.smoothing.noise.grid import _table
 
 SEED = hashlib.sha256(b"tests of the grid").digest()
@@ -32,7 +33,7 @@ def pixels(*shape, seed=0):
 )
 def test_samples_are_whole_steps_whose_values_are_the_grids(sigma, low, high):
     steps = torch.arange(256)
-    noise = GridGaussian(sigma, low, high)
+    noise = grid_of("gaussian", sigma, low, high)
     x = (steps.float() / 255 * (high - low) + low) if high - low != 255 else steps.float()
     assert noise.steps(x).tolist() == list(range(256))
     noisy = (draw(noise, x, 200).double() - low) * 255 / (high - low)
@@ -55,7 +56,7 @@ class DivisionOfAGpu(TorchDispatchMode):
 @pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (0.0, 255.0), (-1.0, 1.0), (0.1, 3.7)])
 def test_a_gpu_has_the_same_grid(low, high):
     """Else it would refuse what lies on the one of the CPU."""
-    noise = GridGaussian((high - low) / 4, low, high)
+    noise = grid_of("gaussian", (high - low) / 4, low, high)
     steps = torch.arange(256)
     noise.values(steps, here := torch.empty(256))
     with DivisionOfAGpu():
@@ -66,12 +67,12 @@ def test_a_gpu_has_the_same_grid(low, high):
 
 def test_the_stream_is_the_one_that_certificates_name():
     """The same on every processor. Should numpy change SFC64 (NEP 19), this digest and every key change with it."""
-    assert GridGaussian(0.5).name == "grid-gaussian/255/sfc64-table/8f1c8e255c240ac2"
+    assert grid_of("gaussian", 0.5).name == "grid-gaussian/255/sfc64-table/8f1c8e255c240ac2"
 
 
 @pytest.mark.parametrize("shape", [(1,), (5,), (3, 4, 7), (3, 32, 32)])
 def test_samples_do_not_depend_on_how_they_are_drawn(shape):
-    noise, x = GridGaussian(0.25), pixels(*shape)
+    noise, x = grid_of("gaussian", 0.25), pixels(*shape)
     whole = draw(noise, x, 130)
     for sizes in ([1] * 130, [7] * 18 + [4], [100, 30], [129, 1]):
         assert torch.equal(draw(noise, x, *sizes), whole)
@@ -79,9 +80,9 @@ def test_samples_do_not_depend_on_how_they_are_drawn(shape):
 
 
 CDFS = {
-    GridGaussian: mp.ncdf,
-    GridUniform: lambda z: min(max(mp.mpf("0.5") + z / (2 * mp.sqrt(3)), 0), 1),
-    GridLaplace: lambda z: mp.exp(mp.sqrt(2) * z) / 2 if z < 0 else 1 - mp.exp(-mp.sqrt(2) * z) / 2,
+    "gaussian": mp.ncdf,
+    "uniform": lambda z: min(max(mp.mpf("0.5") + z / (2 * mp.sqrt(3)), 0), 1),
+    "laplace": lambda z: mp.exp(mp.sqrt(2) * z) / 2 if z < 0 else 1 - mp.exp(-mp.sqrt(2) * z) / 2,
 }
 
 
@@ -89,7 +90,7 @@ CDFS = {
 @pytest.mark.parametrize("scale", [0.3, 2.55, 30.6, 63.75, 255.0, 1000.0])
 def test_table_is_the_law_of_a_rounded_value(scale, law):
     """The shares that the table gives, summed cell by cell, against 30-digit probabilities."""
-    table = _table(scale, law)
+    table = _table(scale, LAWS[law])
     ends = [mp.mpf(float(end)) for end in table.ends[:-1]]
     given = [b - a for a, b in zip([mp.mpf(0), *ends], [*ends, mp.mpf(1)], strict=True)]
     with mp.workdps(30):
@@ -97,25 +98,25 @@ def test_table_is_the_law_of_a_rounded_value(scale, law):
         ends = [CDFS[law]((v - mp.mpf("0.5")) / scale) for v in [*values, table.most + 1]]
         exact = [b - a for a, b in itertools.pairwise(ends)]
     distance = mp.fsum(abs(a - b) for a, b in zip(given, exact, strict=True)) / 2
-    assert distance < law(scale / 255).tail_mass(1) / 2  # the other half: u's last bits
+    assert distance < grid_of(law, scale / 255).tail_mass(1) / 2  # the other half: u's last bits
     closed = np.flatnonzero(table.value != -(2**15))
     value = table.value[closed].astype(int)
     assert (table.ends[value + table.most] * 65536 >= closed + 1).all()
     assert (table.ends[np.maximum(value + table.most - 1, 0)] * 65536 <= closed)[value > -table.most].all()
 
 
-LAWS = {
-    GridGaussian: stats.norm(),
-    GridUniform: stats.uniform(-math.sqrt(3), 2 * math.sqrt(3)),
-    GridLaplace: stats.laplace(scale=math.sqrt(0.5)),
+SCIPY = {
+    "gaussian": stats.norm(),
+    "uniform": stats.uniform(-math.sqrt(3), 2 * math.sqrt(3)),
+    "laplace": stats.laplace(scale=math.sqrt(0.5)),
 }
 
 
-@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("law", SCIPY)
 @pytest.mark.parametrize("sigma", [0.004, 0.12, 1.0])
 def test_values_follow_the_law(sigma, law):
     """Fixed seed; chi-square over all values that are expected 20 times: a right source fails with chance 1e-6."""
-    noise, x, cdf = law(sigma), torch.zeros(1000), LAWS[law].cdf
+    noise, x, cdf = grid_of(law, sigma), torch.zeros(1000), SCIPY[law].cdf
     drawn = (draw(noise, x, 1000) * 255).round().flatten().numpy().astype(int)
     scale = sigma * 255
     bins = np.arange(-math.ceil(5 * scale), math.ceil(5 * scale) + 1)
@@ -130,7 +131,7 @@ def test_values_follow_the_law(sigma, law):
 
 
 def test_tails_are_full():
-    noise, x = GridGaussian(1.0), torch.zeros(1_000_000)
+    noise, x = grid_of("gaussian", 1.0), torch.zeros(1_000_000)
     beyond = total = 0
     fill, part = noise.stream(SEED, x), torch.empty(1, 1_000_000)
     for _ in range(20):
@@ -143,15 +144,15 @@ def test_tails_are_full():
 
 def test_all_256_bits_of_the_seed_are_used():
     x = torch.zeros(64)
-    first = draw(GridGaussian(1.0), x, 4)
+    first = draw(grid_of("gaussian", 1.0), x, 4)
     for bit in range(256):
         flipped = bytearray(SEED)
         flipped[bit // 8] ^= 1 << bit % 8
-        assert not torch.equal(draw(GridGaussian(1.0), x, 4, seed=bytes(flipped)), first)
+        assert not torch.equal(draw(grid_of("gaussian", 1.0), x, 4, seed=bytes(flipped)), first)
 
 
 def test_what_is_not_on_the_grid_is_refused():
-    noise = GridGaussian(0.25)
+    noise = grid_of("gaussian", 0.25)
     for x in (torch.tensor([0.5]), torch.tensor([1.01]), torch.tensor([-1 / 255]), torch.tensor([math.nan])):
         assert noise.steps(x) is None
         with pytest.raises(ValueError, match=r"^x: "):
@@ -161,7 +162,7 @@ def test_what_is_not_on_the_grid_is_refused():
 @pytest.mark.parametrize("sigma", [0.0, -1.0, math.nan, math.inf, 16.0])
 def test_a_deviation_without_a_table_is_refused(sigma):
     with pytest.raises(ValueError, match=r"^sigma: "):
-        GridGaussian(sigma)
+        grid_of("gaussian", sigma)
 
 
 def test_counts_and_radius_of_a_linear_classifier():
@@ -172,8 +173,8 @@ def test_counts_and_radius_of_a_linear_classifier():
         mean = batch.flatten(1).double().mean(1)
         return torch.stack([mean - 104.25 / 255, 104.25 / 255 - mean], 1)
 
-    key = noise_key(bytes(32), model_digest="m", input_digest="x", noise=GridGaussian(0.1).name, sigma=0.1)
-    noise = GridGaussian(0.1)
+    key = noise_key(bytes(32), model_digest="m", input_digest="x", noise=grid_of("gaussian", 0.1).name, sigma=0.1)
+    noise = grid_of("gaussian", 0.1)
     counts = sum(
         count_chunk(
             classifier, x, num_classes=2, noise=noise, key=key, stage="estimate", number=i, size=1000, batch_size=250

@@ -10,7 +10,7 @@ import torch
 from scipy import stats
 
 from radii.methods import Median
-from radii.smoothing import Uniform, certify_median, gaussian, median_bounds, median_statistics, noise_key
+from radii.smoothing import certify_median, gaussian, median_bounds, median_statistics, noise_key, noise_of
 
 WHOLE = [
     (40, 0.0, 0.1, 0.0),
@@ -110,7 +110,7 @@ def test_samples_are_those_of_the_stream_whatever_the_batch():
     more = certify_median(regressor, x, n=5000, **ask)
     assert more.upper[0] - more.lower[0] < one.upper[0] - one.lower[0]
     with pytest.raises(ValueError, match=r"^noise: "):
-        certify_median(regressor, x, n=2500, **ask | {"noise": Uniform(1.0)})
+        certify_median(regressor, x, n=2500, **ask | {"noise": noise_of("uniform", 1.0)})
     with pytest.raises(ValueError, match="gave shape"):
         certify_median(regressor, x, n=2500, **ask | {"outputs": 2})
 

@@ -6,14 +6,14 @@ import pytest
 import torch
 from scipy import stats
 
-from radii.smoothing import gaussian
-from radii.smoothing.noise import GridGaussian, Part, Uniform, floating
+from radii.laws import LAWS
+from radii.laws.base import COARSE
+from radii.smoothing import gaussian, grid_of, noise_of
+from radii.smoothing.noise import Part, floating
 from radii.smoothing.noise.base import sfc64
-from radii.smoothing.noise.floating import COARSE, Laplace
-from radii.smoothing.noise.gaussian import BoxMuller
 
 SEED = hashlib.sha256(b"tests of the noise").digest()
-SOURCES = [BoxMuller(1.0), Laplace(1.0)]
+SOURCES = [noise_of("gaussian", 1.0), noise_of("laplace", 1.0)]
 
 
 def draw(source, seed, shape, *sizes):
@@ -27,7 +27,7 @@ def draw(source, seed, shape, *sizes):
 def test_values_are_box_muller_of_the_raw_bits():
     """Against float64, value by value: what float32 loses is a few of its last bits."""
     values = np.empty(2**15, np.float32)
-    BoxMuller.values(sfc64(SEED), values)
+    LAWS["gaussian"].values(sfc64(SEED), values)
     raw = sfc64(SEED).random_raw(2**14 + 2**13)
     u = np.abs(raw[: 2**14].view(np.int64).astype(np.float64)) * 2.0**-63
     v = raw[2**14 :].view(np.int32) * (math.pi * 2.0**-31)
@@ -38,7 +38,7 @@ def test_values_are_box_muller_of_the_raw_bits():
 
 def test_noise_is_around_x_with_the_asked_deviation():
     x = torch.linspace(-3, 5, 6).view(2, 3)
-    plain, fill = draw(BoxMuller(1.0), SEED, (2, 3), 300), BoxMuller(0.25).stream(SEED, x)
+    plain, fill = draw(noise_of("gaussian", 1.0), SEED, (2, 3), 300), noise_of("gaussian", 0.25).stream(SEED, x)
     fill(noisy := torch.empty(300, 2, 3))
     assert torch.allclose(noisy, plain * 0.25 + x, atol=1e-6)
 
@@ -54,7 +54,7 @@ def test_samples_do_not_depend_on_how_they_are_drawn(source, shape):
         assert torch.equal(draw(source, SEED, shape, fewer), whole[:fewer])
 
 
-@pytest.mark.parametrize("source", [*SOURCES, Uniform(0.5), GridGaussian(0.25)])
+@pytest.mark.parametrize("source", [*SOURCES, noise_of("uniform", 0.5), grid_of("gaussian", 0.25)])
 @pytest.mark.parametrize("batch_size", [1, 7, 60, 200])
 def test_parts_in_one_stream_are_each_what_it_is_alone(source, batch_size):
     inputs = torch.randint(0, 256, (3, 2, 5)) / 255
@@ -82,16 +82,16 @@ def test_another_seed_is_another_stream(source):
 
 
 def test_all_256_bits_of_the_seed_are_used():
-    first = draw(BoxMuller(1.0), SEED, (), 64)
+    first = draw(noise_of("gaussian", 1.0), SEED, (), 64)
     for bit in range(256):
         flipped = bytearray(SEED)
         flipped[bit // 8] ^= 1 << bit % 8
-        assert not torch.equal(draw(BoxMuller(1.0), bytes(flipped), (), 64), first)
+        assert not torch.equal(draw(noise_of("gaussian", 1.0), bytes(flipped), (), 64), first)
 
 
 def test_values_are_standard_normal():
     """Fixed seed. With another, each of the six checks would fail a right source with chance below 1e-6."""
-    z = draw(BoxMuller(1.0), SEED, (), 4_000_000).double().numpy()
+    z = draw(noise_of("gaussian", 1.0), SEED, (), 4_000_000).double().numpy()
     assert stats.kstest(z, "norm").pvalue > 1e-6
     for power, moment, variance in ((1, 0, 1), (2, 1, 2), (3, 0, 15), (4, 3, 96)):
         assert abs((z**power).mean() - moment) < 5 * math.sqrt(variance / len(z))
@@ -101,7 +101,7 @@ def test_values_are_standard_normal():
 
 def test_tails_are_full():
     """Fixed seed; each check would fail a right source with chance about 1e-6, the last one with chance 0.2."""
-    total, fill = 0, BoxMuller(1.0).stream(SEED, torch.zeros(()))
+    total, fill = 0, noise_of("gaussian", 1.0).stream(SEED, torch.zeros(()))
     part, beyond = torch.empty(2_000_000), []
     for _ in range(100):
         fill(part)
@@ -121,8 +121,8 @@ def test_tail_mass_bounds_what_is_drawn_coarsely_or_never():
     least = COARSE * 2.0**63
     assert np.log1p(0.5 / least) <= 2.0**-25 < np.log1p(0.5 / (least / 2))
     for source, law, distance in (
-        (BoxMuller(1.0), stats.chi(2), math.sqrt(-2 * math.log(COARSE))),
-        (Laplace(1.0), stats.expon(), -math.log(COARSE)),
+        (noise_of("gaussian", 1.0), stats.chi(2), math.sqrt(-2 * math.log(COARSE))),
+        (noise_of("laplace", 1.0), stats.expon(), -math.log(COARSE)),
     ):
         assert law.sf(distance) * (1 - 1e-9) <= source.tail_mass(1) < 1e-11
         assert source.tail_mass(1) < source.tail_mass(2) < source.tail_mass(3) < source.tail_mass(3072) < 1e-8
@@ -142,13 +142,13 @@ class OneSmall:
 
 
 @pytest.mark.parametrize("dimension", [1, 2, 6, 7, 33, 64, 100])
-@pytest.mark.parametrize("source", [BoxMuller(1.0), Laplace(1.0)])
+@pytest.mark.parametrize("source", [noise_of("gaussian", 1.0), noise_of("laplace", 1.0)])
 def test_tail_mass_is_of_every_logarithm_that_a_sample_takes(source, dimension, monkeypatch):
     """Box and Muller's pairs are of two samples where a tile holds several: a sample has as many as it has values."""
     monkeypatch.setattr(floating, "TILE", 64)
     samples = max(1, 64 // dimension)
     values = 2 * -(-samples * dimension // 2)
-    logarithms = values // 2 if isinstance(source, BoxMuller) else values
+    logarithms = values // 2 if source.law == "gaussian" else values
 
     def drawn(place: int | None) -> torch.Tensor:
         monkeypatch.setattr(floating, "sfc64", lambda seed: OneSmall(place))

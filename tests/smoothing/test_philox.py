@@ -10,15 +10,16 @@ import numpy as np
 import pytest
 import torch
 
-from radii.smoothing import GRIDS, gaussian, grid_of, noise_of
-from radii.smoothing.noise import FLOATING
+from radii.laws import LAWS
+from radii.smoothing import Grid, gaussian, grid_of, noise_of
 from radii.smoothing.noise.base import in_turn
-from radii.smoothing.noise.fused import CELL_BITS, FUSED_GRIDS, FusedFloating, Shares
+from radii.smoothing.noise.floating import Floating
+from radii.smoothing.noise.fused import CELL_BITS, FusedFloating, FusedGrid, Shares
 from radii.smoothing.noise.philox import philox, words
 from radii.smoothing.noise.selftest import check_noise
 from tests.smoothing.test_grid import CDFS
 
-LAWS = sorted(GRIDS)
+NAMES = sorted(LAWS)
 CPU = torch.device("cpu")
 SEED = hashlib.sha256(b"tests of Philox").digest()
 
@@ -57,11 +58,11 @@ def test_128_bits_of_the_seed_are_used():
         assert not (words(bytes(flipped), np.arange(2), 8) == first).any()
 
 
-@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("law", NAMES)
 @pytest.mark.parametrize("scale", [0.01, 0.3, 2.55, 63.75, 1000.0, "most"])
 def test_shares_are_those_of_a_rounded_value(law, scale):
     """Of all 2^64 words, against 30-digit probabilities; and that the guide leads to them."""
-    kind = GRIDS[law]
+    kind = LAWS[law]
     if scale == "most":
         scale = math.floor((2**15 - 1 - 255 - 2) / kind.reach)
     shares = Shares(scale, kind)
@@ -69,10 +70,10 @@ def test_shares_are_those_of_a_rounded_value(law, scale):
     given = [mp.mpf(b - a) / 2**64 for a, b in itertools.pairwise(ends)]
     with mp.workdps(30):
         values = range(-shares.most, shares.most + 2)
-        cdf = [CDFS[kind]((v - mp.mpf("0.5")) / scale) for v in values]
+        cdf = [CDFS[law]((v - mp.mpf("0.5")) / scale) for v in values]
         exact = [b - a for a, b in itertools.pairwise(cdf)]
     distance = mp.fsum(abs(a - b) for a, b in zip(given, exact, strict=True)) / 2
-    assert distance < kind(scale / 255).tail_mass(1) / 2
+    assert distance < grid_of(law, scale / 255).tail_mass(1) / 2
 
     inner = shares.ends[(shares.ends > 0) & (shares.ends < 2**64 - 1)]
     tried = np.concatenate([inner, inner - np.uint64(1), inner + np.uint64(1)])
@@ -103,25 +104,28 @@ def defined(noise):
     return noise
 
 
-@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("law", NAMES)
 def test_what_is_defined_follows_the_law(law):
-    check_noise(defined(FUSED_GRIDS[law](0.001, device=CPU)))
-    check_noise(defined(FUSED_GRIDS[law](30.0, 0.0, 255.0, device=CPU)))
-    check_noise(defined(FusedFloating(FLOATING[law](0.5), CPU)))
+    check_noise(defined(FusedGrid(LAWS[law], 0.001, device=CPU)))
+    check_noise(defined(FusedGrid(LAWS[law], 30.0, 0.0, 255.0, device=CPU)))
+    check_noise(defined(FusedFloating(Floating(LAWS[law], 0.5), CPU)))
 
 
 def test_the_name_holds_what_is_defined():
-    name = FUSED_GRIDS["gaussian"](0.5, device=CPU).name
+    name = FusedGrid(LAWS["gaussian"], 0.5, device=CPU).name
     assert name == "grid-gaussian/255/philox-table/b4f59faa1464aa82"
-    assert len({FUSED_GRIDS[law](0.5, device=CPU).name for law in LAWS} | {GRIDS[law](0.5).name for law in LAWS}) == 6
+    assert (
+        len({FusedGrid(LAWS[law], 0.5, device=CPU).name for law in NAMES} | {grid_of(law, 0.5).name for law in NAMES})
+        == 6
+    )
 
 
 def test_the_tail_is_that_of_the_source_on_the_cpu():
     """Votes of both are summed: a CPU goes on where a GPU began, or finds its votes in the ledger."""
     for law in LAWS:
         for size in (1, 3072):
-            assert FusedFloating(FLOATING[law](0.5), CPU).tail_mass(size) == noise_of(law, 0.5).tail_mass(size)
-            assert FUSED_GRIDS[law](0.5, device=CPU).tail_mass(size) == GRIDS[law](0.5).tail_mass(size)
+            assert FusedFloating(Floating(LAWS[law], 0.5), CPU).tail_mass(size) == noise_of(law, 0.5).tail_mass(size)
+            assert FusedGrid(LAWS[law], 0.5, device=CPU).tail_mass(size) == grid_of(law, 0.5).tail_mass(size)
 
 
 def test_where_it_can_not_be_drawn_the_cpu_draws(caplog):
@@ -130,7 +134,7 @@ def test_where_it_can_not_be_drawn_the_cpu_draws(caplog):
         pytest.skip("there is a GPU here, which draws")
     with caplog.at_level(logging.WARNING):
         for _ in range(2):
-            assert type(grid_of("gaussian", 0.25, 0.0, 1.0, device="cuda")) is GRIDS["gaussian"]
+            assert type(grid_of("gaussian", 0.25, 0.0, 1.0, device="cuda")) is Grid
             assert gaussian(0.25, "cuda").name == gaussian(0.25).name
     assert [record.message.partition(" noise for cuda is drawn on the CPU")[0] for record in caplog.records] == [
         "gaussian",

@@ -6,9 +6,10 @@ import pytest
 from scipy import stats
 from scipy.signal import convolve2d
 
+from radii.laws import LAWS
 from radii.methods.smoothed import DECISION_TEST
 from radii.methods.smoothing.method import LATE
-from radii.smoothing import certificate, laws, looks, radius_one_sided
+from radii.smoothing import certificate, looks, radius_one_sided
 from radii.smoothing.sequential import EARLY, TEST, SequentialTest
 from tests.acceptance import load
 
@@ -85,7 +86,7 @@ def test_errors_by_enumeration(pilot, kind):
 
 @pytest.mark.parametrize("law", ["uniform", "laplace"])
 def test_errors_of_one_side_by_enumeration(law):
-    q = laws.most_misses(law, 0.2, 1.0)
+    q = LAWS[law].most_misses(0.2, LAWS[law].stretch(1.0))
     settings = {"target_radius": 0.2, "pilot_counts": [6, 2, 2, 0], "sigma": 1.0, "alpha": 0.05, "beta": 0.04}
     at_border = chances([1 - q, q / 2, q / 2], 10, n_max=80, law=law, **settings)
     assert 0.001 < at_border["certified"] <= 0.05

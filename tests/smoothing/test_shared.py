@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from radii.smoothing import CHUNK, GridGaussian, Noise, count_chunk, gaussian
+from radii.execution.steady import steady
+from radii.smoothing import CHUNK, Noise, count_chunk, gaussian, grid_of
 from radii.smoothing.keys import chunk_seed
 from radii.smoothing.noise import Fill, Part
 from radii.smoothing.sampling import count_parts
-from radii.smoothing.steady import steady
 from tests.graph.placement import OneDevice
 
 SHAPE = (2, 3)
@@ -47,12 +47,12 @@ def parts_of(*sizes: int) -> list[Part]:
 
 
 def shared(parts: list[Part], batch_size: int, noise: Noise | None = None, f=classifier) -> list[list[int]]:
-    counts = count_parts(f, parts, num_classes=CLASSES, noise=noise or GridGaussian(0.25), batch_size=batch_size)
+    counts = count_parts(f, parts, num_classes=CLASSES, noise=noise or grid_of("gaussian", 0.25), batch_size=batch_size)
     assert (counts.dtype, counts.shape) == (np.int64, (len(parts), CLASSES + 1))
     return counts.tolist()
 
 
-@pytest.mark.parametrize("noise", [GridGaussian(0.25), gaussian(0.25)], ids=["grid", "floating"])
+@pytest.mark.parametrize("noise", [grid_of("gaussian", 0.25), gaussian(0.25)], ids=["grid", "floating"])
 @pytest.mark.parametrize("sizes", [(1,), (1000,), (1, 50, 1000), (1000, 1, 1, 999, 50), (50,) * 40, (1,) * 9])
 def test_each_part_has_the_votes_of_its_own_stream(sizes: tuple[int, ...], noise: Noise) -> None:
     parts = parts_of(*sizes)
@@ -69,7 +69,7 @@ def test_they_are_those_of_a_chunk_alone() -> None:
             classifier,
             part.x,
             num_classes=CLASSES,
-            noise=GridGaussian(0.25),
+            noise=grid_of("gaussian", 0.25),
             key=bytes([number]) * 32,
             stage="estimate",
             number=number,
@@ -83,7 +83,7 @@ def test_the_classifier_sees_whole_batches_of_the_samples_in_turn() -> None:
     parts = parts_of(50, 3, 1000, 1)
     copies = [torch.empty((part.size, *SHAPE)) for part in parts]
     for part, samples in zip(parts, copies, strict=True):
-        GridGaussian(0.25).stream(part.seed, part.x)(samples)
+        grid_of("gaussian", 0.25).stream(part.seed, part.x)(samples)
     for batch_size in BATCHES:
         seen: list[torch.Tensor] = []
 
@@ -109,7 +109,7 @@ def test_the_classifier_sees_whole_batches_of_the_samples_in_turn() -> None:
     ],
 )
 def test_refusals_name_the_argument(name: str, sizes: tuple[int, ...], change: dict[str, int]) -> None:
-    call = {"num_classes": CLASSES, "batch_size": 10, "noise": GridGaussian(0.25), **change}
+    call = {"num_classes": CLASSES, "batch_size": 10, "noise": grid_of("gaussian", 0.25), **change}
     with pytest.raises(ValueError, match=f"^{name}: "):
         count_parts(classifier, parts_of(*sizes), **call)
 

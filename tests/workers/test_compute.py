@@ -12,7 +12,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from radii.graph import normalized, read_onnx
-from radii.smoothing import GridGaussian
+from radii.smoothing import Grid, grid_of
 from tests.graph.build import model, node
 from workers.compute import Bench
 from workers.prepared import classes, described
@@ -184,10 +184,10 @@ def test_the_first_of_equal_classes_and_none_of_what_is_not_finite() -> None:
 
 def test_broken_noise_certifies_nothing(tmp_path: Path, monkeypatch: Any, caplog: Any) -> None:
     """A processor whose generator is stuck now and then."""
-    bench, healthy = Bench(), GridGaussian.stream
-    assert GridGaussian(0.25).name  # a digest of its values, kept for the process: taken before they are broken
+    bench, healthy = Bench(), Grid.stream
+    assert grid_of("gaussian", 0.25).name  # a digest of its values, kept for the process: taken before they are broken
 
-    def stuck(self: GridGaussian, seed: bytes, x: torch.Tensor) -> Any:
+    def stuck(self: Grid, seed: bytes, x: torch.Tensor) -> Any:
         fill = healthy(self, seed, x)
 
         def broken(out: torch.Tensor) -> None:
@@ -196,7 +196,7 @@ def test_broken_noise_certifies_nothing(tmp_path: Path, monkeypatch: Any, caplog
 
         return broken
 
-    monkeypatch.setattr(GridGaussian, "stream", stuck)
+    monkeypatch.setattr(Grid, "stream", stuck)
     problem, emitted = smoothed(tmp_path, bench)
     assert problem is not None and problem["type"] == "/problems/broken-noise"
     assert "successive samples" in problem["detail"] and "gaussian" in problem["detail"]

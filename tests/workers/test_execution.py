@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import torch
 
-from radii.smoothing import executors
-from radii.smoothing.executors import ONNXRUNTIME, TORCH
+from radii.execution import executors
+from radii.execution.executors import ONNXRUNTIME, TORCH
 from radii.smoothing.sampling import Classifier
 from tests.workers.test_compute import smoothed
 from workers.compute import Bench

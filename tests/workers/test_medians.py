@@ -12,8 +12,9 @@ from sqlalchemy import delete, select
 
 from models.states import TERMINAL
 from models.tables import Answer, Certification, Dataset, Ledger, Model, Result
+from radii.execution import executors
 from radii.graph import Graph, composed, normalized, read_onnx
-from radii.smoothing import GridGaussian, Noise, certify_median, executors, gaussian, input_digest, noise_key
+from radii.smoothing import Noise, certify_median, gaussian, grid_of, input_digest, noise_key
 from tests import factories
 from tests.graph.build import model, node
 from tests.workers.answers import results
@@ -94,7 +95,7 @@ def test_bounds_are_the_library_s_on_both_noises_and_stand(service: Service) -> 
     question = {"kind": "median", "sigma": 0.75, "radius": 0.5, "n": 1000, "alpha": 0.01, "family_wise": True}
     jobs = {grid: service.certify(*ids, 3, grid=grid, **question) for grid in ("auto", "off")}
     ask = {"radius": 0.5, "n": 1000, "alpha": math.nextafter(0.01 / 3, 0)}
-    for job, noise in zip(jobs.values(), (GridGaussian(0.75), gaussian(0.75)), strict=True):
+    for job, noise in zip(jobs.values(), (grid_of("gaussian", 0.75), gaussian(0.75)), strict=True):
         rows = bounded(service, job)
         assert [(r.index, r.label, r.prediction, r.radius, r.abstained) for r in rows] == [
             (i, None, None, 0.5, False) for i in range(3)
@@ -171,7 +172,7 @@ def test_a_denoiser_in_front_of_a_regressor(service: Service) -> None:
     (row,) = bounded(service, job)
     both = composed(normalized(read_onnx(blur, task="denoiser"), [0.1], [0.5]), graph())
     summary = service.get(Certification, job).summary
-    assert said(row) == truth(both, 0, GridGaussian(0.25), summary["execution"], radius=0.25, n=500, alpha=0.001)
+    assert said(row) == truth(both, 0, grid_of("gaussian", 0.25), summary["execution"], radius=0.25, n=500, alpha=0.001)
     assert summary["networks"].keys() == {"regressor", "denoiser"}
 
 
@@ -186,5 +187,7 @@ def test_kill_9_of_a_worker_amid_an_input_changes_nothing(service: Service) -> N
     rows = bounded(service, job)
     execution = service.get(Certification, job).summary["execution"]
     for row in rows:
-        assert said(row) == truth(graph(), row.index, GridGaussian(0.25), execution, radius=0.25, n=n, alpha=0.001)
+        assert said(row) == truth(
+            graph(), row.index, grid_of("gaussian", 0.25), execution, radius=0.25, n=n, alpha=0.001
+        )
         assert (sum(row.detail["counts"]), row.detail["reused"]) == (n, 0)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from radii.smoothing import GridGaussian
+from radii.smoothing import grid_of
 from workers.read_dataset import read_dataset
 from workers.rejected import Rejected
 
@@ -86,7 +86,7 @@ def test_numbers_arrive_as_float32_in_c_order(x: NDArray[np.generic], tmp_path: 
 def test_8_bit_inputs_are_known_as_such(x: NDArray[np.generic], grid: list[float] | None, tmp_path: Path) -> None:
     assert read(npz(x=x), tmp_path)["grid"] == grid
     if grid is not None:  # and every one is a value that noise on this grid starts from
-        steps = GridGaussian(0.25 * grid[1], *grid).steps(torch.from_numpy(np.load(tmp_path / "x.npy")))
+        steps = grid_of("gaussian", 0.25 * grid[1], *grid).steps(torch.from_numpy(np.load(tmp_path / "x.npy")))
         assert steps is not None
 
 

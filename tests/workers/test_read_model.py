@@ -18,8 +18,8 @@ from safetensors.torch import save
 from torch import nn
 
 from models.settings import Settings
+from radii.execution import executors
 from radii.graph import read_onnx, to_canonical, to_module
-from radii.smoothing import executors
 from tests import acceptance, factories
 from tests.graph.export import export
 from tests.workers.harness import EXAMPLES

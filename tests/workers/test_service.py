@@ -11,7 +11,7 @@ from models.curve import DECISIONS
 from models.tables import Certification, Dataset, Ledger, Model
 from radii.graph import composed, normalized, read_onnx, to_module
 from radii.lipschitz import margin_radius, network_bound
-from radii.smoothing import GridGaussian, GridLaplace, Uniform, certify, gaussian, input_digest, noise_key
+from radii.smoothing import certify, gaussian, grid_of, input_digest, noise_key, noise_of
 from radii.smoothing.sequential import TEST
 from tests import factories
 from tests.graph.build import model, node
@@ -97,7 +97,7 @@ def test_decisions_on_8_bit_inputs_with_alpha_for_all_of_them(service: Service) 
         "uniform": service.certify(model, data, 4, kind="smoothing", noise="uniform", sigma=0.25, n=2000, grid="off"),
     }
     jobs["soft"] = service.certify(model, data, 2, kind="smoothing", scores="soft", sigma=0.25, n=2000)
-    sources = {"float": gaussian(0.25), "laplace": GridLaplace(0.25), "uniform": Uniform(0.25)}
+    sources = {"float": gaussian(0.25), "laplace": grid_of("laplace", 0.25), "uniform": noise_of("uniform", 0.25)}
     graph = normalized(read_onnx((EXAMPLES / "digits.onnx").read_bytes()), [0.0], [1.0])
     for name, job in jobs.items():
         done(service, job)
@@ -108,7 +108,7 @@ def test_decisions_on_8_bit_inputs_with_alpha_for_all_of_them(service: Service) 
             scores = [r.detail["scores"] for r in results(service, job)]
             assert all(abs(sum(s["mean"]) - 1) < 1e-12 and (s["lipschitz"] or s["why_not"]) for s in scores)
             continue
-        noise = sources.get(name, GridGaussian(0.25))
+        noise = sources.get(name, grid_of("gaussian", 0.25))
         target = {"target_radius": 0.25} if name == "decide" else {}
         for found, x in zip(results(service, job), pixels, strict=True):
             key = noise_key(

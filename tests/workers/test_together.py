@@ -10,7 +10,7 @@ import torch
 
 from models.tables.chunk import REUSED
 from radii.graph import normalized, read_onnx, to_module
-from radii.smoothing import GRIDS, Noise, chunk_seed, input_digest, noise_key, noise_of
+from radii.smoothing import Noise, chunk_seed, grid_of, input_digest, noise_key, noise_of
 from tests.graph.build import model, node
 from tests.workers.harness import EXAMPLES
 from tests.workers.test_compute import MEAN, STD, agreed, worked
@@ -103,7 +103,7 @@ def test_every_input_has_the_votes_that_it_has_alone(
 def test_every_chunk_has_the_votes_of_its_stream(tmp_path: Path, question: str) -> None:
     """By numpy in float64, where no vote is near a tie."""
     noise: Noise
-    for grid, noise in (([0.0, 1.0], GRIDS["gaussian"](SIGMA)), (None, noise_of("gaussian", SIGMA))):
+    for grid, noise in (([0.0, 1.0], grid_of("gaussian", SIGMA)), (None, noise_of("gaussian", SIGMA))):
         problem, emitted = run(tmp_path, 64, question, grid=grid, batch_size=1000)
         assert problem is None
         digest = normalized(read_onnx(FILE), MEAN, STD).digest

@@ -8,10 +8,10 @@ from functools import partial
 import torch
 
 from radii.attacks import attack_network
+from radii.execution.executors import START
 from radii.lipschitz import margin_radius
 from radii.methods import Lipschitz
 from radii.norms import converted
-from radii.smoothing.executors import START
 from workers.cross_check import attacked
 from workers.heartbeat import phase
 from workers.methods import Work

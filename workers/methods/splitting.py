@@ -9,8 +9,8 @@ import torch
 
 from radii import methods
 from radii.attacks import attack_splitting
+from radii.execution.executors import START, TORCH, Execution
 from radii.smoothing import Splitting, chunks
-from radii.smoothing.executors import START, TORCH, Execution
 from radii.smoothing.splitting import count_offsets
 from workers.cross_check import attacked
 from workers.heartbeat import phase, stepping

@@ -15,8 +15,9 @@ from radii.graph.architectures.resnet import resnet
 from radii.graph.architectures.vgg import vgg
 from radii.graph.architectures.wide_resnet import wide_resnet
 from radii.graph.errors import Obstacle, Refusal, UnsupportedModel
-from radii.graph.ir import Graph, Shape
+from radii.graph.ir import Graph
 from radii.graph.limits import DEFAULTS, Limits
+from radii.graph.operator import Shape
 from radii.graph.simplify import simplify
 from radii.graph.weights import read_safetensors
 

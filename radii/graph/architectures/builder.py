@@ -6,8 +6,9 @@ import numpy as np
 
 from radii.graph.admission import admit
 from radii.graph.errors import Obstacle, Refusal, UnsupportedModel, hold
-from radii.graph.ir import Graph, Node, Operator, Shape
+from radii.graph.ir import Graph, Node
 from radii.graph.limits import Limits
+from radii.graph.operator import Operator, Shape
 from radii.graph.ops.activation import Gelu, Relu, Sigmoid, Tanh
 from radii.graph.ops.conv import Conv
 from radii.graph.ops.elementwise import Add, Mul

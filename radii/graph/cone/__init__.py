@@ -1,5 +1,4 @@
-"""Univariate cones: several nodes that are one scalar function, and the largest slope of any such function, proved."""
+"""Univariate cones: several nodes that are one scalar function, and the largest slope of any such function, proved.
 
-from radii.graph.cone.find import Cone, pruned, with_cones
-
-__all__ = ["Cone", "pruned", "with_cones"]
+`find` makes them; it builds operators, which in turn say how they act on a `jet.Jet`, so nothing is imported here.
+"""

@@ -17,7 +17,8 @@ import numpy as np
 
 from radii.graph.cone.expression import Step, is_scalar
 from radii.graph.cone.search import Steepness, steepness
-from radii.graph.ir import Graph, Node, Operator, Shape
+from radii.graph.ir import Graph, Node
+from radii.graph.operator import Operator, Shape
 from radii.graph.ops.elementwise import Mul, Sub
 from radii.graph.rules import Rule, Slope, Unbounded
 

@@ -75,6 +75,10 @@ class Jet:
             jump,
         )
 
+    def scaled(self, factor: float, exact: bool = True) -> "Jet":
+        """It times a number, ``exact`` as in `constant`."""
+        return self * self.constant(factor, exact)
+
     def constant(self, number: float, exact: bool = True) -> "Jet":
         """A constant on the same cells; not ``exact``: the real number that ``number`` was rounded from."""
         zero, value = self.value.like(0.0), self.value.like(number)

@@ -18,7 +18,7 @@ NOTHING = 1e-200  # a slope like this is none
 MOST_CELLS = 2048
 MOST_WORK = 2**22  # cells times steps, a second or so
 NARROW = 2.0**-40  # of a cell that changes over: not split any further, lest rounding make several of it
-RELATIVE_LOSS = 2.0**-37  # of L |x|: rounding that `radii.lipschitz.forward` allows for anyway, and half of it
+RELATIVE_LOSS = 2.0**-37  # of L |x|: rounding that `radii.lipschitz.network.forward` allows for anyway, and half of it
 WORST_LOSS = 1e-4
 
 

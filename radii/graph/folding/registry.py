@@ -24,16 +24,19 @@ class Fold:
     most_inputs: int
     attributes: Mapping[str, str]
     evaluate: Evaluate
+    of_shapes: bool = False  # whether an input's shape suffices, so that an activation may be one
 
 
 FOLDS: dict[str, Fold] = {}
 
 
-def folds(*operators: str, inputs: int = 1, **attributes: str) -> Callable[[Evaluate], Evaluate]:
+def folds(
+    *operators: str, inputs: int = 1, of_shapes: bool = False, **attributes: str
+) -> Callable[[Evaluate], Evaluate]:
     """Enter a function as the evaluation of ``operators``."""
 
     def enter(function: Evaluate) -> Evaluate:
-        FOLDS.update(dict.fromkeys(operators, Fold(inputs, attributes, function)))
+        FOLDS.update(dict.fromkeys(operators, Fold(inputs, attributes, function, of_shapes)))
         return function
 
     return enter

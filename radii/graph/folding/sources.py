@@ -20,7 +20,7 @@ _TYPES: dict[int, type[np.generic]] = {
 FLOAT16 = 10
 
 
-@folds("Shape", start="int", end="int")
+@folds("Shape", of_shapes=True, start="int", end="int")
 def _shape(call: Call) -> Array:
     value = call.input(0)
     if isinstance(value, Activation):
@@ -31,7 +31,7 @@ def _shape(call: Call) -> Array:
     return np.asarray(full[call.get("start", 0) : call.get("end")])
 
 
-@folds("Size")
+@folds("Size", of_shapes=True)
 def _size(call: Call) -> Array:
     value = call.input(0)
     if not isinstance(value, Activation):

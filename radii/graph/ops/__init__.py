@@ -1,53 +1,22 @@
-"""The operators, one file a family, and the registry of them all."""
+"""The operators, one file a family, and the registry of them all.
 
+Every module of this folder is imported: a class that is entered there (`registry.onnx_operator`) is an operator, and
+nothing else need know of it.
+"""
+
+from importlib import import_module
+from pkgutil import iter_modules
 from typing import Any
 
-from radii.graph.ops import (
-    activation,
-    attention,
-    blocks,
-    conv,
-    copies,
-    elementwise,
-    groupnorm,
-    layout,
-    linear,
-    normalization,
-    parametric,
-    pool,
-    reduce,
-    resize,
-    rounding,
-    select,
-    threshold,
-    transposed,
-    trigonometry,
-)
 from radii.graph.ops.registry import OPERATORS
 
-__all__ = [
-    "OPERATORS",
-    "activation",
-    "attention",
-    "blocks",
-    "conv",
-    "copies",
-    "elementwise",
-    "groupnorm",
-    "layout",
-    "linear",
-    "normalization",
-    "operators",
-    "parametric",
-    "pool",
-    "reduce",
-    "resize",
-    "rounding",
-    "select",
-    "threshold",
-    "transposed",
-    "trigonometry",
-]
+__all__ = ["OPERATORS", "discover", "operators"]
+
+
+def discover() -> None:
+    """Import every module of this folder that is not imported yet."""
+    for module in iter_modules(__path__):
+        import_module(f"{__name__}.{module.name}")
 
 
 def operators() -> list[dict[str, Any]]:
@@ -61,3 +30,6 @@ def operators() -> list[dict[str, Any]]:
         }
         for name, cls in sorted(OPERATORS.items())
     ]
+
+
+discover()

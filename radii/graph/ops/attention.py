@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from string import ascii_letters
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -12,11 +13,12 @@ import numpy as np
 import torch
 
 from radii.graph.bounds import slope, up
-from radii.graph.call import Call
+from radii.graph.call import Activation, Call
 from radii.graph.errors import Refusal, hold
-from radii.graph.ir import Operator, Shape
+from radii.graph.operator import Operator, Shape
 from radii.graph.ops.registry import onnx_operator
 from radii.graph.rules import Rule, Slope, Unbounded
+from radii.graph.views import View, by_channel, not_beside_channels, shifted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -131,6 +133,19 @@ class Attention(Operator):
         q, k, v = (self.split(x, n) for x, n in zip(inputs, (self.heads, self.groups, self.groups), strict=True))
         return q[0] * q[1] * k[1] * (q[2] + v[2])
 
+    @classmethod
+    def viewed(cls, call: Call) -> View | None:
+        if len(call.activations()[0].shape) != 4:
+            raise not_beside_channels()
+        view, mask = by_channel(call), call.constant(3)  # rows are heads
+        if mask is None or mask.ndim <= 2:
+            return view
+        full = (*call.activations()[0].shape[:2], *mask.shape[-2:])
+        call.limits.check_made(full, mask.size)
+        inputs = list(view.call.inputs)
+        inputs[3] = np.broadcast_to(mask, full).reshape(1, -1, *mask.shape[-2:])
+        return view._replace(call=replace(view.call, inputs=tuple(inputs)))
+
 
 @onnx_operator(inputs=2, equation="string")
 @dataclass(frozen=True, eq=False)
@@ -139,6 +154,7 @@ class Einsum(Operator):
 
     behaviour = "1 for a permutation, a bound of the matrix norm for a constant; unbounded for two activations"
     activations = (1, 2)
+    takes_list = True
     equation: str
     constant: np.ndarray | None = None
     constant_first: bool = False
@@ -230,3 +246,20 @@ class Einsum(Operator):
         sizes = self.sizes(*inputs)
         batch = self.terms()[1][0]
         return math.prod(size for letter, size in sizes.items() if letter != batch)
+
+    @classmethod
+    def viewed(cls, call: Call) -> View | None:
+        return shifted(call, equation=_with_another_letter(call))
+
+
+def _with_another_letter(call: Call) -> str:
+    """An equation of Einsum with a letter for our batch in front of its activations and its output."""
+    left, arrow, output = call.get("equation", "").replace(" ", "").partition("->")
+    letter = next((letter for letter in ascii_letters if letter not in left + output), "")
+    terms = left.split(",")
+    if not arrow or not letter or len(terms) != len(call.inputs):
+        raise Refusal("the equation must name every axis and the output's, by letters", "Write it out in full")
+    fronted = (
+        letter + term if isinstance(value, Activation) else term for term, value in zip(terms, call.inputs, strict=True)
+    )
+    return f"{','.join(fronted)}->{letter}{output}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from radii.graph.call import Call
 from radii.graph.errors import hold
-from radii.graph.ir import Operator, Shape
+from radii.graph.operator import Operator, Shape
 from radii.graph.ops.registry import onnx_operator
 from radii.graph.rules import Rule, Slope
 
@@ -26,6 +26,7 @@ class DepthToSpace(Operator):
     """Channels to blocks of pixels; the block's axes come first among the channels (DCR), or last (CRD)."""
 
     behaviour = "1"
+    exact = copies = linear = True
     block: int
     mode: str
 
@@ -63,6 +64,7 @@ class SpaceToDepth(Operator):
     """Blocks of pixels to channels."""
 
     behaviour = "1"
+    exact = copies = linear = True
     block: int
 
     @classmethod

@@ -12,10 +12,12 @@ import torch
 
 from radii.graph.call import Call
 from radii.graph.errors import Refusal, hold
-from radii.graph.ir import Operator, Shape
+from radii.graph.operator import Operator, Shape
 from radii.graph.ops.registry import onnx_operator
 from radii.graph.ops.windows import ATTRIBUTES, Windows, read_windows
+from radii.graph.pen import Pen
 from radii.graph.rules import Convolution, Rule
+from radii.graph.views import View, by_channel
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,6 +29,7 @@ class Conv(Operator):
     """Cross-correlation with zero padding in one, two or three axes; ``weight`` is (out, in/groups, *kernel)."""
 
     behaviour = "spectral norm of the convolution at the input's size, stride and zero padding included"
+    adds = "bias"
     weight: np.ndarray
     bias: np.ndarray | None
     windows: Windows
@@ -96,3 +99,11 @@ class Conv(Operator):
         bias = offset if self.bias is None else scale * self.bias + offset
         column = scale.reshape(-1, *[1] * (self.weight.ndim - 1))
         return Conv(column * self.weight, bias, self.windows, self.groups)
+
+    @classmethod
+    def viewed(cls, call: Call) -> View | None:
+        return by_channel(call, repeated=(1, 2), groups="group")
+
+    def write(self, pen: Pen, inputs: list[str], output: str, shapes: Sequence[Shape]) -> None:
+        given = [*inputs, *pen.given(self.weight, self.bias)]
+        pen.node("Conv", given, output, group=self.groups, **self.windows.written(shapes[0][1:]))

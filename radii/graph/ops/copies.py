@@ -13,10 +13,12 @@ from radii.graph.affine import Affine
 from radii.graph.bounds import sqrt_up
 from radii.graph.call import Activation, Call
 from radii.graph.errors import Refusal, hold
-from radii.graph.ir import Operator, Shape
+from radii.graph.operator import Operator, Shape
 from radii.graph.ops.layout import KEEP_BATCH, Identity
 from radii.graph.ops.registry import graph_operator, onnx_operator
+from radii.graph.order import Given, Known, Shared
 from radii.graph.rules import Rule, Slope
+from radii.graph.views import View, broadcast_shifted, shifted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,6 +30,7 @@ class Parameter(Operator):
     """``value`` for every sample, whatever the input: a class token, a position embedding joined to an activation."""
 
     behaviour = "0"
+    exact = True
     value: np.ndarray  # of one sample
 
     def check(self, *inputs: Shape) -> None:
@@ -101,6 +104,7 @@ class Expand(Operator):
     """Broadcasts one sample to (at least) ``target``."""
 
     behaviour = "square root of the number of copies"
+    exact = copies = linear = True
     target: tuple[int, ...]
 
     @classmethod
@@ -123,6 +127,15 @@ class Expand(Operator):
     def lipschitz(self, *inputs: Shape) -> Rule:
         return Slope(sqrt_up(prod(self.target) // prod(inputs[0])))
 
+    def order(self, *inputs: Given) -> Known | None:
+        (given,) = inputs
+        same = isinstance(given.value, Shared) or prod(self.shape(given.shape)) == prod(given.shape)
+        return given.value if same else None
+
+    @classmethod
+    def viewed(cls, call: Call) -> View | None:
+        return broadcast_shifted(call, least=len(call.integers(1, "shape") or ()))
+
 
 @onnx_operator(inputs=2)
 @dataclass(frozen=True, eq=False)
@@ -130,6 +143,7 @@ class Tile(Operator):
     """One sample ``repeats`` times along its axes."""
 
     behaviour = "square root of the number of copies"
+    exact = copies = linear = True
     repeats: tuple[int, ...]
 
     @classmethod
@@ -152,3 +166,14 @@ class Tile(Operator):
 
     def lipschitz(self, *inputs: Shape) -> Rule:
         return Slope(sqrt_up(prod(self.repeats)))
+
+    def order(self, *inputs: Given) -> Known | None:
+        (given,) = inputs
+        same = isinstance(given.value, Shared) or prod(self.shape(given.shape)) == prod(given.shape)
+        return given.value if same else None
+
+    @classmethod
+    def viewed(cls, call: Call) -> View | None:
+        inputs = list(call.inputs)
+        inputs[1] = np.array([1, *(call.integers(1, "repeats") or ())])
+        return shifted(call, inputs=inputs)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from functools import reduce as folded
 from math import prod
 from typing import TYPE_CHECKING
 
@@ -11,70 +14,21 @@ import numpy as np
 import torch
 
 from radii.graph import rules
-from radii.graph.bounds import diagonal, slope, sqrt_up
+from radii.graph.bounds import diagonal, slope
 from radii.graph.call import Activation, Call
+from radii.graph.cone import jet
+from radii.graph.cone.jet import Jet
 from radii.graph.errors import Refusal, hold
-from radii.graph.ir import Operator, Shape
+from radii.graph.operator import Operator, Shape
+from radii.graph.ops.broadcast import broadcast, by_channel_of, check_constant, choice_rule, per_sample, sum_rule
 from radii.graph.ops.layout import Identity
 from radii.graph.ops.registry import MANY, onnx_operator
+from radii.graph.order import UNIT, Given, Known, Ordered, Shared, clipped, constant, negated, plus, reciprocal, times
+from radii.graph.pen import Pen
+from radii.graph.views import View, broadcast_shifted
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-
-def per_sample(constant: np.ndarray, x: Activation) -> np.ndarray:
-    """A constant to be broadcast with ``x``, without the batch axis.
-
-    Raises `Refusal` where it has an axis more than ``x``, or tells one sample of the batch from another.
-    """
-    if constant.dtype.kind != "f":
-        raise Refusal("a constant that meets an activation must be floats", "Export the model in float32")
-    return without_batch(constant, x)
-
-
-def without_batch(constant: np.ndarray, x: Activation) -> np.ndarray:
-    """The same for a constant of any type."""
-    if constant.ndim > x.rank or (constant.ndim == x.rank and constant.shape[0] != 1):
-        raise Refusal(
-            "a constant has a batch axis of its own, so samples would be treated differently",
-            "Give constants the shape of one sample",
-        )
-    return constant.reshape(constant.shape[1:]) if constant.ndim == x.rank else constant
-
-
-def check_constant(constant: np.ndarray | None, x: Shape) -> None:
-    """`Refusal` unless a constant, if there is one, may be broadcast with samples of shape ``x``."""
-    hold(constant is None or constant.ndim <= len(x), "a constant has an axis more than a sample")
-
-
-def broadcast(*shapes: Shape) -> Shape:
-    """The shape a sample that activations of these shapes make; their batch axes must meet."""
-    if len({len(shape) for shape in shapes}) > 1:
-        raise Refusal(
-            "activations of different rank are broadcast, so the batch meets another axis",
-            "Give them the same number of axes",
-        )
-    return np.broadcast_shapes(*shapes)
-
-
-def sum_rule(coefficients: Sequence[float], inputs: Sequence[Shape], output: Shape) -> rules.Sum:
-    """``sum c_i x_i`` with c_i = +-1; an input that is broadcast counts the square root of its copies."""
-    copies = [prod(output) // prod(shape) for shape in inputs]
-    if all(count == 1 for count in copies):
-        return rules.Sum(tuple(coefficients))
-    bounds = (c * sqrt_up(count) for c, count in zip(coefficients, copies, strict=True))
-    return rules.Sum(tuple(bounds), exact=False)
-
-
-def choice_rule(inputs: Sequence[Shape], output: Shape) -> rules.Rule:
-    """Where each entry of the output moves no more than some one of its operands' entries does.
-
-    So its square is at most the sum of their squares; an input that is broadcast counts once a copy.
-    """
-    copies = [sqrt_up(prod(output) // prod(shape)) for shape in inputs]
-    if len(copies) == 1:
-        return rules.Slope(copies[0])
-    return rules.Concat() if set(copies) == {1.0} else rules.Sum(tuple(copies), exact=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,10 +65,36 @@ class Binary(Operator):
             return broadcast(*inputs)
         return np.broadcast_shapes(self.constant.shape, inputs[0])
 
+    def jets(self, inputs: Sequence[Jet]) -> tuple[Jet, Jet]:
+        """The same on cells, where a constant is a single number."""
+        if self.constant is None:
+            return inputs[0], inputs[1]
+        constant = inputs[0].constant(float(self.constant.reshape(())))
+        return (constant, inputs[0]) if self.constant_first else (inputs[0], constant)
+
+    def known(self, inputs: Sequence[Given]) -> list[Known | None]:
+        """What is known of both operands, in the file's order."""
+        values: list[Known | None] = [given.value for given in inputs]
+        if self.constant is not None:
+            values.insert(0 if self.constant_first else 1, constant(self.constant))
+        return values
+
+    @classmethod
+    def viewed(cls, call: Call) -> View | None:
+        return broadcast_shifted(call)
+
+    def write_operands(self, pen: Pen, inputs: list[str], output: str) -> None:
+        """Write it under its own name, in the file's order."""
+        constants = pen.given(self.constant)
+        pen.node(self.name, [*constants, *inputs] if self.constant_first else [*inputs, *constants], output)
+
 
 @dataclass(frozen=True, eq=False)
 class Additive(Binary):
     """``c_1 a + c_2 b``."""
+
+    linear = diagonal = True
+    adds = "constant"
 
     def coefficients(self) -> tuple[float, float]:
         """(c_1, c_2)."""
@@ -125,6 +105,12 @@ class Additive(Binary):
         if self.constant is None:
             return sum_rule(self.coefficients(), inputs, output)
         return sum_rule(self.coefficients()[int(self.constant_first) :][:1], inputs, output)
+
+    def factors(self, shape: Shape) -> np.ndarray | None:
+        return np.full(shape[0], self.coefficients()[int(self.constant_first)])
+
+    def write(self, pen: Pen, inputs: list[str], output: str, shapes: Sequence[Shape]) -> None:
+        self.write_operands(pen, inputs, output)
 
 
 @onnx_operator(inputs=2)
@@ -138,6 +124,17 @@ class Add(Additive):
     def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
         return torch.add(*self.operands(inputs, arrays))
 
+    def on_cells(self, *inputs: Jet) -> Jet:
+        a, b = self.jets(inputs)
+        return a + b
+
+    def order(self, *inputs: Given) -> Known | None:
+        return plus(*self.known(inputs))
+
+    def absorbable(self, shape: Shape) -> tuple[np.ndarray, np.ndarray] | None:
+        offset = None if self.constant is None else by_channel_of(self.constant, shape)
+        return None if offset is None else (np.ones(shape[0]), offset)
+
 
 @onnx_operator(inputs=2)
 @dataclass(frozen=True, eq=False)
@@ -150,11 +147,20 @@ class Sub(Additive):
     def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
         return torch.sub(*self.operands(inputs, arrays))
 
+    def on_cells(self, *inputs: Jet) -> Jet:
+        a, b = self.jets(inputs)
+        return a - b
+
+    def order(self, *inputs: Given) -> Known | None:
+        a, b = self.known(inputs)
+        return plus(a, negated(b))
+
 
 @onnx_operator(inputs=2)
 @dataclass(frozen=True, eq=False)
 class Mul(Binary):
     behaviour = "largest |factor| for a constant; unbounded for two activations"
+    linear = diagonal = True
 
     def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
         return torch.mul(*self.operands(inputs, arrays))
@@ -167,11 +173,25 @@ class Mul(Binary):
             )
         return slope(diagonal(self.constant, inputs[0]))
 
+    def on_cells(self, *inputs: Jet) -> Jet:
+        a, b = self.jets(inputs)
+        return a * b
+
+    def order(self, *inputs: Given) -> Known | None:
+        return times(*self.known(inputs))
+
+    def factors(self, shape: Shape) -> np.ndarray | None:
+        return None if self.constant is None else by_channel_of(self.constant, shape)
+
+    def write(self, pen: Pen, inputs: list[str], output: str, shapes: Sequence[Shape]) -> None:
+        self.write_operands(pen, inputs, output)
+
 
 @onnx_operator(inputs=2)
 @dataclass(frozen=True, eq=False)
 class Div(Binary):
     behaviour = "1/(smallest |divisor|) for a constant; unbounded for an activation as the divisor"
+    linear = diagonal = True
 
     def check(self, *inputs: Shape) -> None:
         super().check(*inputs)
@@ -193,6 +213,28 @@ class Div(Binary):
             away = np.nextafter(np.abs(reciprocal), np.inf)
         return slope(diagonal(away, inputs[0])) if np.all(np.isfinite(away)) else slope(float("inf"))
 
+    def on_cells(self, *inputs: Jet) -> Jet:
+        a, b = self.jets(inputs)
+        return a * jet.reciprocal(b)
+
+    def order(self, *inputs: Given) -> Known | None:
+        value, divisor = self.known(inputs)
+        if isinstance(value, Ordered) and isinstance(divisor, Shared) and divisor.total_of == inputs[0].name:
+            return Ordered(UNIT, value.rising, probabilities=True) if value.range.sign > 0 else None
+        return times(value, reciprocal(divisor))
+
+    def factors(self, shape: Shape) -> np.ndarray | None:
+        divisors = None if self.constant is None or self.constant_first else by_channel_of(self.constant, shape)
+        return None if divisors is None else 1 / divisors
+
+    def write(self, pen: Pen, inputs: list[str], output: str, shapes: Sequence[Shape]) -> None:
+        self.write_operands(pen, inputs, output)
+
+
+def with_constant(inputs: Sequence[Jet], constant: np.ndarray | None) -> list[Jet]:
+    """Operands on cells, and behind them the constant, a single number."""
+    return [*inputs, *([] if constant is None else [inputs[0].constant(float(constant.reshape(())))])]
+
 
 @onnx_operator(inputs=MANY)
 @dataclass(frozen=True, eq=False)
@@ -201,6 +243,9 @@ class Sum(Operator):
 
     behaviour = "sum of the inputs' constants"
     activations = (1, MANY)
+    linear = diagonal = True
+    adds = "constant"
+    takes_list = True
     constant: np.ndarray | None = None
 
     @classmethod
@@ -232,6 +277,23 @@ class Sum(Operator):
     def lipschitz(self, *inputs: Shape) -> rules.Rule:
         return sum_rule([1.0] * len(inputs), inputs, self.shape(*inputs))
 
+    def on_cells(self, *inputs: Jet) -> Jet:
+        return folded(operator.add, with_constant(inputs, self.constant))
+
+    def order(self, *inputs: Given) -> Known | None:
+        values: list[Known | None] = [given.value for given in inputs]
+        return folded(plus, values if self.constant is None else [*values, constant(self.constant)])
+
+    @classmethod
+    def viewed(cls, call: Call) -> View | None:
+        return broadcast_shifted(call)
+
+    def factors(self, shape: Shape) -> np.ndarray | None:
+        return np.ones(shape[0])
+
+    def write(self, pen: Pen, inputs: list[str], output: str, shapes: Sequence[Shape]) -> None:
+        pen.node(self.name, [*inputs, *pen.given(self.constant)], output)
+
 
 @dataclass(frozen=True, eq=False)
 class Extreme(Operator):
@@ -239,6 +301,8 @@ class Extreme(Operator):
 
     behaviour = "square root of the sum of the squares of the inputs' constants; 1 for one activation"
     activations = (1, MANY)
+    exact = True
+    takes_list = True
     constant: np.ndarray | None = None
 
     @classmethod
@@ -252,14 +316,14 @@ class Extreme(Operator):
                 other = per_sample(call.weight(position), activations[0])
                 if constant is not None:
                     call.limits.check_tensor(np.broadcast_shapes(constant.shape, other.shape))
-                constant = other if constant is None else cls.of_constants(constant, other)
+                constant = other if constant is None else cls.of_arrays(constant, other)
         return cls(constant)
 
     def check(self, *inputs: Shape) -> None:
         check_constant(self.constant, inputs[0])
 
     @staticmethod
-    def of_constants(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    def of_arrays(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """The larger or smaller, entry by entry."""
         raise NotImplementedError
 
@@ -281,26 +345,52 @@ class Extreme(Operator):
     def lipschitz(self, *inputs: Shape) -> rules.Rule:
         return choice_rule(inputs, self.shape(*inputs))
 
+    def limit(self, inputs: Sequence[Given]) -> float | None:
+        """The one number that its only activation is cut off at."""
+        only = constant(self.constant) if self.constant is not None and len(inputs) == 1 else None
+        return None if only is None else only.range.low
+
+    @classmethod
+    def viewed(cls, call: Call) -> View | None:
+        return broadcast_shifted(call)
+
+    def write(self, pen: Pen, inputs: list[str], output: str, shapes: Sequence[Shape]) -> None:
+        pen.node(self.name, [*inputs, *pen.given(self.constant)], output)
+
 
 @onnx_operator(inputs=MANY)
 @dataclass(frozen=True, eq=False)
 class Max(Extreme):
     @staticmethod
-    def of_constants(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    def of_arrays(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         return np.asarray(np.maximum(a, b))
 
     @staticmethod
     def of_tensors(a: Tensor, b: Tensor) -> Tensor:
         return torch.maximum(a, b)
 
+    def on_cells(self, *inputs: Jet) -> Jet:
+        return folded(partial(jet.extreme, largest=True), with_constant(inputs, self.constant))
+
+    def order(self, *inputs: Given) -> Known | None:
+        limit = self.limit(inputs)
+        return None if limit is None else clipped(inputs[0].value, limit, None, prod(self.shape(inputs[0].shape)))
+
 
 @onnx_operator(inputs=MANY)
 @dataclass(frozen=True, eq=False)
 class Min(Extreme):
     @staticmethod
-    def of_constants(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    def of_arrays(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         return np.asarray(np.minimum(a, b))
 
     @staticmethod
     def of_tensors(a: Tensor, b: Tensor) -> Tensor:
         return torch.minimum(a, b)
+
+    def on_cells(self, *inputs: Jet) -> Jet:
+        return folded(partial(jet.extreme, largest=False), with_constant(inputs, self.constant))
+
+    def order(self, *inputs: Given) -> Known | None:
+        limit = self.limit(inputs)
+        return None if limit is None else clipped(inputs[0].value, None, limit, prod(self.shape(inputs[0].shape)))

@@ -14,11 +14,12 @@ import torch
 from radii.graph.bounds import slope, up
 from radii.graph.call import Call
 from radii.graph.errors import Refusal, hold
-from radii.graph.ir import Operator, Shape
+from radii.graph.operator import Operator, Shape
 from radii.graph.ops.layout import sample_axis
 from radii.graph.ops.normalization import check_statistics
 from radii.graph.ops.registry import onnx_operator
 from radii.graph.rules import Rule, Unbounded
+from radii.graph.views import View, axis_shifted, by_channel
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -77,6 +78,10 @@ class GroupNormalization(Operator):
     def lipschitz(self, *inputs: Shape) -> Rule:
         return statistics_rule(self.scale, self.epsilon)
 
+    @classmethod
+    def viewed(cls, call: Call) -> View | None:
+        return by_channel(call, repeated=(1, 2), groups="num_groups")
+
 
 @onnx_operator(inputs=3, epsilon="float")
 @dataclass(frozen=True, eq=False)
@@ -91,6 +96,10 @@ class InstanceNormalization(GroupNormalization):
     def check(self, *inputs: Shape) -> None:
         super().check(*inputs)
         hold(self.groups == inputs[0][0], "every channel must be a group")
+
+    @classmethod
+    def viewed(cls, call: Call) -> View | None:
+        return by_channel(call, repeated=(1, 2))
 
 
 @onnx_operator(inputs=2, axis="int", epsilon="float", stash_type="int")
@@ -123,6 +132,10 @@ class RMSNormalization(Operator):
 
     def lipschitz(self, *inputs: Shape) -> Rule:
         return statistics_rule(self.scale, self.epsilon)
+
+    @classmethod
+    def viewed(cls, call: Call) -> View | None:
+        return axis_shifted(call, -1)
 
 
 STEEPEST_POWER = 1024  # a power multiplies the rounding errors of its base

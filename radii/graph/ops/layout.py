@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import TYPE_CHECKING
 
@@ -12,9 +12,13 @@ import numpy as np
 from radii.graph.affine import BATCH, Affine
 from radii.graph.call import Activation, Call
 from radii.graph.errors import Refusal, hold
-from radii.graph.ir import Operator, Shape
+from radii.graph.folding import fold
+from radii.graph.operator import Operator, Shape
 from radii.graph.ops.registry import graph_operator, onnx_operator
+from radii.graph.order import Given, Known
+from radii.graph.pen import Pen
 from radii.graph.rules import Rule, Slope, Unbounded
+from radii.graph.views import View, behind, broadcast_shifted, shifted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,6 +54,9 @@ class Identity(Operator):
 
     is_node = False
     behaviour = "1 (dropped at import)"
+    entrywise = True
+    exact = copies = keeps_order = linear = True
+    is_idle = True
 
     @classmethod
     def read(cls, call: Call) -> Operator:
@@ -67,6 +74,17 @@ class Identity(Operator):
 
     def lipschitz(self, *inputs: Shape) -> Rule:
         return Slope(1.0)
+
+    def order(self, *inputs: Given) -> Known | None:
+        (given,) = inputs
+        return given.value
+
+    @classmethod
+    def viewed(cls, call: Call) -> View | None:
+        return broadcast_shifted(call)
+
+    def factors(self, shape: Shape) -> np.ndarray | None:
+        return np.ones(shape[0])
 
 
 @onnx_operator(inputs=3, ratio="float", seed="int")
@@ -107,6 +125,7 @@ class Truth(Operator):
     """Whether a number is not 0; a truth value is a float, 0 or 1, like everything else."""
 
     behaviour = "unbounded: smoothing only"
+    exact = True
 
     @property
     def name(self) -> str:
@@ -132,6 +151,7 @@ class Reshape(Operator):
     """``target`` is the shape of one sample."""
 
     behaviour = "1"
+    exact = copies = keeps_order = linear = zero_at_zero = True
     target: tuple[int, ...]
 
     @classmethod
@@ -157,6 +177,19 @@ class Reshape(Operator):
 
     def lipschitz(self, *inputs: Shape) -> Rule:
         return Slope(1.0)
+
+    def order(self, *inputs: Given) -> Known | None:
+        (given,) = inputs
+        return given.value
+
+    @classmethod
+    def relabelled(cls, call: Call) -> Shape | None:
+        empty = np.broadcast_to(np.float32(0), call.activation().shape)  # a shape, and no memory
+        made: Shape = fold(replace(call, inputs=(empty, *call.inputs[1:]))).shape
+        return made
+
+    def write(self, pen: Pen, inputs: list[str], output: str, shapes: Sequence[Shape]) -> None:
+        pen.node("Reshape", [*inputs, pen.constant(np.array([0, *self.target]))], output)  # 0: as it is
 
 
 def reshape(cls: type[Reshape], x: Activation, target: Shape) -> Operator:
@@ -249,6 +282,7 @@ class Transpose(Operator):
     """``permutation`` of the axes of one sample."""
 
     behaviour = "1"
+    exact = copies = linear = zero_at_zero = True
     permutation: tuple[int, ...]
 
     @classmethod
@@ -272,3 +306,24 @@ class Transpose(Operator):
 
     def lipschitz(self, *inputs: Shape) -> Rule:
         return Slope(1.0)
+
+    def order(self, *inputs: Given) -> Known | None:
+        (given,) = inputs
+        moved = [axis for axis in self.permutation if given.shape[axis] != 1]
+        return given.value if moved == sorted(moved) else None
+
+    @classmethod
+    def viewed(cls, call: Call) -> View | None:
+        x = call.activation()
+        return shifted(call, perm=(0, *map(behind, call.get("perm", range(len(x.shape))[::-1]))))
+
+    @classmethod
+    def relabelled(cls, call: Call) -> Shape | None:
+        x = call.activation()
+        order = call.get("perm", range(len(x.shape))[::-1])
+        moved = [axis for axis in order if x.shape[axis] != 1]
+        in_place = sorted(order) == list(range(len(x.shape))) and moved == sorted(moved)
+        return tuple(x.shape[axis] for axis in order) if in_place else None
+
+    def write(self, pen: Pen, inputs: list[str], output: str, shapes: Sequence[Shape]) -> None:
+        pen.node("Transpose", inputs, output, perm=[0, *(axis + 1 for axis in self.permutation)])

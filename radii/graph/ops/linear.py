@@ -13,10 +13,12 @@ import torch
 from radii.graph.bounds import diagonal, slope, up
 from radii.graph.call import Activation, Call
 from radii.graph.errors import Refusal, hold
-from radii.graph.ir import Operator, Shape
-from radii.graph.ops.elementwise import per_sample
+from radii.graph.operator import Operator, Shape
+from radii.graph.ops.broadcast import per_sample
 from radii.graph.ops.registry import graph_operator, onnx_operator
+from radii.graph.pen import Pen
 from radii.graph.rules import Dense, Rule, Unbounded
+from radii.graph.views import View, broadcast_shifted, seen_as, shifted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 class Linear(Operator):
     """``y = W x + b`` on the last axis; ``weight`` is (out, in)."""
 
+    adds = "bias"
     weight: np.ndarray
     bias: np.ndarray | None = None
 
@@ -58,6 +61,15 @@ class Linear(Operator):
         bias = offset if self.bias is None else scale * self.bias + offset
         return type(self)(scale[:, None] * self.weight, bias)
 
+    def write(self, pen: Pen, inputs: list[str], output: str, shapes: Sequence[Shape]) -> None:
+        if len(shapes[0]) == 1:
+            pen.node("Gemm", [*inputs, *pen.given(self.weight, self.bias)], output, transB=1)
+            return
+        weight = pen.constant(self.weight.T)
+        product = pen.node("MatMul", [*inputs, weight], output if self.bias is None else f"{output}p")
+        if self.bias is not None:
+            pen.node("Add", [product, pen.constant(self.bias)], output)
+
 
 @onnx_operator(inputs=3, alpha="float", beta="float", transA="flag", transB="flag")
 @dataclass(frozen=True, eq=False)
@@ -83,6 +95,12 @@ class Gemm(Linear):
         if bias.ndim > 1:
             raise Refusal("the bias of Gemm differs from sample to sample", "Use one bias for all samples")
         return cls(weight, np.broadcast_to(bias, weight.shape[:1]).copy())
+
+    @classmethod
+    def viewed(cls, call: Call) -> View | None:
+        shapes = [x.shape for x in call.activations()]
+        of_a_row = seen_as(call, [shape[1:] for shape in shapes], lambda made: made)
+        return of_a_row._replace(shapes=tuple(shapes))  # read as the layer of one row, run on all of them
 
 
 def _scaled(array: np.ndarray, factor: float) -> np.ndarray:
@@ -112,6 +130,11 @@ class MatMul(Linear):
             return Matrices(per_sample(matrix, call.activations()[0]), left)
         return LeftMatMul(matrix) if left else cls(matrix.T)
 
+    @classmethod
+    def viewed(cls, call: Call) -> View | None:
+        vectors = any(len(x.shape) < 2 for x in call.activations())  # for which it has its own rule
+        return shifted(call) if vectors else broadcast_shifted(call)
+
 
 @graph_operator
 @dataclass(frozen=True, eq=False)
@@ -119,6 +142,7 @@ class LeftMatMul(Operator):
     """A constant matrix times an activation: ``y = W x`` on the axis before the last."""
 
     behaviour = "spectral norm of the constant matrix"
+    adds = ""
     weight: np.ndarray  # (out, in)
 
     @property
@@ -149,6 +173,9 @@ class LeftMatMul(Operator):
     def multiply_adds(self, *inputs: Shape) -> int:
         return prod(inputs[0][:-2]) * self.weight.size * inputs[0][-1]
 
+    def write(self, pen: Pen, inputs: list[str], output: str, shapes: Sequence[Shape]) -> None:
+        pen.node("MatMul", [pen.constant(self.weight), *inputs], output)
+
 
 def _copied(a: Shape, b: Shape) -> int:
     """Entries of the factors of a product of stacks of matrices, where torch copies them to broadcast them."""
@@ -162,6 +189,7 @@ class Matrices(Operator):
     """A constant matrix for each head or group, on the left or the right of its part of the activation."""
 
     behaviour = "a bound of the largest matrix' norm"
+    adds = ""
     weight: np.ndarray  # (..., out, in) on the left, (..., in, out) on the right
     left: bool
 
@@ -197,6 +225,10 @@ class Matrices(Operator):
     def multiply_adds(self, *inputs: Shape) -> int:
         return prod(self.shape(*inputs)) * int(self.weight.shape[-1 if self.left else -2])
 
+    def write(self, pen: Pen, inputs: list[str], output: str, shapes: Sequence[Shape]) -> None:
+        weight = pen.constant(self.weight)
+        pen.node("MatMul", [weight, *inputs] if self.left else [*inputs, weight], output)
+
 
 @graph_operator
 @dataclass(frozen=True, eq=False)
@@ -205,6 +237,7 @@ class Product(Operator):
 
     behaviour = "unbounded: smoothing only"
     activations = (2, 2)
+    adds = ""
 
     @property
     def name(self) -> str:
@@ -233,3 +266,6 @@ class Product(Operator):
 
     def multiply_adds(self, *inputs: Shape) -> int:
         return prod(self.shape(*inputs)) * inputs[0][-1]
+
+    def write(self, pen: Pen, inputs: list[str], output: str, shapes: Sequence[Shape]) -> None:
+        pen.node("MatMul", inputs, output)

@@ -13,10 +13,14 @@ import torch
 from radii.graph.bounds import slope, sqrt_up, up
 from radii.graph.call import Call
 from radii.graph.errors import Refusal, hold
-from radii.graph.ir import Operator, Shape
+from radii.graph.folding.registry import check_size, given
+from radii.graph.operator import Operator, Shape
 from radii.graph.ops.layout import check_axes, sample_axis
 from radii.graph.ops.registry import onnx_operator
+from radii.graph.order import UNIT, Given, Known, Ordered, Range
+from radii.graph.pen import Pen, Unwritable
 from radii.graph.rules import Rule, Slope, Unbounded
+from radii.graph.views import View, axis_shifted, by_channel
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,6 +32,8 @@ class BatchNormalization(Operator):
     """``scale * x + offset`` a channel, from the running statistics; folded into the layer before where it can."""
 
     behaviour = "folded into the layer before; alone max |gamma|/sqrt(var + epsilon)"
+    linear = diagonal = True
+    adds = "offset"
     scale: np.ndarray  # float64, (channels,)
     offset: np.ndarray
 
@@ -64,6 +70,37 @@ class BatchNormalization(Operator):
 
     def lipschitz(self, *inputs: Shape) -> Rule:
         return slope(up(float(np.max(np.abs(self.scale)))))
+
+    @classmethod
+    def viewed(cls, call: Call) -> View | None:
+        return by_channel(call, repeated=(1, 2, 3, 4))
+
+    def factors(self, shape: Shape) -> np.ndarray | None:
+        return self.scale
+
+    def absorbable(self, shape: Shape) -> tuple[np.ndarray, np.ndarray] | None:
+        return self.scale, self.offset
+
+    def write(self, pen: Pen, inputs: list[str], output: str, shapes: Sequence[Shape]) -> None:
+        column = (-1, *[1] * (len(shapes[0]) - 1))
+        scaled = pen.node("Mul", [*inputs, pen.constant(self.scale.reshape(column))], f"{output}s")
+        pen.node("Add", [scaled, pen.constant(self.offset.reshape(column))], output)
+
+    @classmethod
+    def of_constants(cls, call: Call) -> np.ndarray | None:
+        """In training mode it mixes samples; of a kernel it is how some networks standardise their weights."""
+        if not call.get("training_mode", 0):
+            return None
+        value, scale, offset = (given(call, position) for position in range(3))
+        channels = value.shape[1:2]
+        hold(value.size > 0 and scale.shape == offset.shape == channels != (), "it has not one entry a channel")
+        check_size(call, value.shape)
+        axes, column = (0, *range(2, value.ndim)), (-1, *[1] * (value.ndim - 2))
+        wide = value.astype(np.float64)
+        centred = wide - wide.mean(axis=axes, keepdims=True)
+        variance = np.mean(np.square(centred), axis=axes, keepdims=True)
+        standard = centred / np.sqrt(variance + call.get("epsilon", 1e-5))
+        return np.asarray(standard * scale.reshape(column) + offset.reshape(column)).astype(value.dtype)
 
 
 def check_statistics(x: Shape, axis: int, scale: np.ndarray, epsilon: float) -> None:
@@ -112,6 +149,14 @@ class LayerNormalization(Operator):
             return Unbounded("a layer norm without epsilon is infinitely steep", "Use smoothing")
         return slope(up(float(np.max(np.abs(self.scale))) / math.sqrt(self.epsilon)))
 
+    @classmethod
+    def viewed(cls, call: Call) -> View | None:
+        return axis_shifted(call, -1)
+
+    def write(self, pen: Pen, inputs: list[str], output: str, shapes: Sequence[Shape]) -> None:
+        given = [*inputs, *pen.given(self.scale, self.bias)]
+        pen.node("LayerNormalization", given, output, axis=self.axis + 1, epsilon=self.epsilon)
+
 
 @onnx_operator(axis="int")
 @dataclass(frozen=True, eq=False)
@@ -144,6 +189,27 @@ class Softmax(Operator):
         # diag(p) - p p^T has norm at most 1/2; along an axis of size 1 softmax is constant.
         return Slope(0.5)
 
+    def order(self, *inputs: Given) -> Known | None:
+        (given,) = inputs
+        along = math.prod(given.shape[self.axis :]) if self.trailing else given.shape[self.axis]
+        if not isinstance(given.value, Ordered) or along != math.prod(given.shape):
+            return None
+        return self.of_all(given.value.rising)
+
+    @staticmethod
+    def of_all(rising: bool) -> Known:
+        """What is known where it is taken over all classes."""
+        return Ordered(UNIT, rising, probabilities=True)
+
+    @classmethod
+    def viewed(cls, call: Call) -> View | None:
+        return axis_shifted(call, 1 if call.opset < 13 else -1)
+
+    def write(self, pen: Pen, inputs: list[str], output: str, shapes: Sequence[Shape]) -> None:
+        if self.trailing:
+            raise Unwritable("Softmax over several axes can't be written")
+        pen.node(self.name, inputs, output, axis=self.axis + 1)
+
 
 @onnx_operator(axis="int")
 @dataclass(frozen=True, eq=False)
@@ -160,3 +226,7 @@ class LogSoftmax(Softmax):
         # I - 1 p^T projects along 1 onto the complement of p; so its norm is that of 1 p^T, at most sqrt(n)
         (shape,) = inputs
         return Slope(sqrt_up(math.prod(shape[self.axis :]) if self.trailing else shape[self.axis]))
+
+    @staticmethod
+    def of_all(rising: bool) -> Known:
+        return Ordered(Range(high=0.0), rising)

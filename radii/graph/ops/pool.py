@@ -14,10 +14,12 @@ import torch
 from radii.graph.bounds import averaging_norm, sqrt_up, up
 from radii.graph.call import Call
 from radii.graph.errors import Refusal, hold
-from radii.graph.ir import Operator, Shape
+from radii.graph.operator import Operator, Shape
 from radii.graph.ops.registry import onnx_operator
 from radii.graph.ops.windows import ATTRIBUTES, Windows, read_windows
+from radii.graph.pen import Pen, Unwritable
 from radii.graph.rules import Rule, Slope
+from radii.graph.views import View, by_channel
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -60,6 +62,10 @@ class Pool(Operator):
         (shape,) = inputs
         return (shape[0], *self.windows.outputs(shape[1:]))
 
+    @classmethod
+    def viewed(cls, call: Call) -> View | None:
+        return by_channel(call)
+
 
 def _within(windows: Windows, sizes: Shape) -> tuple[int, ...]:
     """The kernel, cut off where its first and only window ends behind the padding."""
@@ -73,6 +79,7 @@ def _within(windows: Windows, sizes: Shape) -> tuple[int, ...]:
 @dataclass(frozen=True, eq=False)
 class MaxPool(Pool):
     behaviour = "square root of the most windows that cover one pixel"
+    exact = zero_at_zero = True
 
     @classmethod
     def read(cls, call: Call) -> Operator:
@@ -93,6 +100,9 @@ class MaxPool(Pool):
         # |max_j a_j - max_j b_j|^2 <= sum_j |a_j - b_j|^2 over the window, and each pixel is in so many windows.
         return Slope(sqrt_up(prod(self.windows.covers(inputs[0][1:]))))
 
+    def write(self, pen: Pen, inputs: list[str], output: str, shapes: Sequence[Shape]) -> None:
+        pen.node("MaxPool", inputs, output, **self.windows.written(shapes[0][1:]))
+
 
 @onnx_operator(inputs=1, **ATTRIBUTES, ceil_mode="flag", count_include_pad="flag")
 @dataclass(frozen=True, eq=False)
@@ -100,6 +110,7 @@ class AveragePool(Pool):
     """``include_pad``: the divisor counts the padding inside the window (but nothing past the padded input)."""
 
     behaviour = "spectral norm, as the product of the axes' norms (count_include_pad=0 can exceed 1)"
+    linear = averages = zero_at_zero = True
     include_pad: bool
 
     @classmethod
@@ -143,11 +154,21 @@ class AveragePool(Pool):
         axes = zip(self.windows.taps(sizes), self.divisors(sizes), sizes, strict=True)
         return Slope(up(prod(averaging_norm(taps, np.array(divisor), size) for taps, divisor, size in axes)))
 
+    def write(self, pen: Pen, inputs: list[str], output: str, shapes: Sequence[Shape]) -> None:
+        sizes, kernel = shapes[0][1:], self.windows.kernel
+        cut = any(entry != k for entries, k in zip(self.divisors(sizes), kernel, strict=True) for entry in entries)
+        if self.include_pad and cut:
+            raise Unwritable("AveragePool with a window that ends behind its padding can't be written")
+        pads = int(self.include_pad)
+        pen.node("AveragePool", inputs, output, count_include_pad=pads, **self.windows.written(sizes))
+
 
 @onnx_operator()
 @dataclass(frozen=True, eq=False)
 class GlobalAveragePool(Operator):
     behaviour = "1/sqrt(number of pixels)"
+    linear = averages = zero_at_zero = True
+    written_as_is = True
 
     @classmethod
     def read(cls, call: Call) -> Operator:
@@ -167,3 +188,10 @@ class GlobalAveragePool(Operator):
 
     def lipschitz(self, *inputs: Shape) -> Rule:
         return Slope(up(1 / math.sqrt(prod(inputs[0][1:]))))
+
+    @classmethod
+    def viewed(cls, call: Call) -> View | None:
+        return by_channel(call)
+
+    def linear_part(self, x: np.ndarray) -> np.ndarray:
+        return np.asarray(x.mean(axis=tuple(range(2, x.ndim)), keepdims=True))

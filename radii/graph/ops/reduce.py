@@ -7,15 +7,19 @@ from dataclasses import dataclass
 from math import prod, sqrt
 from typing import TYPE_CHECKING, ClassVar
 
+import numpy as np
 import torch
 
 from radii.graph.bounds import sqrt_up, up
 from radii.graph.call import Call
 from radii.graph.errors import Refusal, hold
-from radii.graph.ir import Operator, Shape
+from radii.graph.operator import Operator, Shape
 from radii.graph.ops.layout import Identity, check_axes, sample_axes, sample_axis
 from radii.graph.ops.registry import onnx_operator
+from radii.graph.order import EVERYTHING, POSITIVE, Given, Known, Range, Shared
+from radii.graph.pen import Pen
 from radii.graph.rules import Rule, Slope, Unbounded
+from radii.graph.views import View, axes_shifted, axis_shifted, by_channel
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,6 +31,7 @@ AXES = {"axes": "ints", "keepdims": "flag", "noop_with_empty_axes": "flag"}
 class Reduction(Operator):
     """Over ``axes`` (of one sample: 0 is the first after the batch). An attribute in older opsets, an input since."""
 
+    is_total: ClassVar[bool] = False  # whether it is the sum
     idempotent: ClassVar[bool] = True  # over no axes at all it is nothing
     axes: tuple[int, ...]
     keepdims: bool
@@ -64,11 +69,27 @@ class Reduction(Operator):
         """How many entries make one."""
         return prod(shape[axis] for axis in self.axes)
 
+    def order(self, *inputs: Given) -> Known | None:
+        (given,) = inputs
+        if prod(self.shape(given.shape)) != 1:
+            return None
+        made = self.of_all(given.value.range)
+        return None if made is None else Shared(made, given.name if self.is_total else "")
+
+    def of_all(self, entries: Range) -> Range | None:
+        """The range of the one number that it makes of all entries; None: it may be undefined."""
+        return None
+
+    @classmethod
+    def viewed(cls, call: Call) -> View | None:
+        return axes_shifted(call, 1)
+
 
 @onnx_operator(inputs=2, **AXES)
 @dataclass(frozen=True, eq=False)
 class ReduceMean(Reduction):
     behaviour = "1/sqrt(number of entries averaged)"
+    linear = averages = True
 
     def reduced(self, x: Tensor, axes: tuple[int, ...]) -> Tensor:
         return x.mean(dim=axes, keepdim=self.keepdims)
@@ -76,11 +97,20 @@ class ReduceMean(Reduction):
     def lipschitz(self, *inputs: Shape) -> Rule:
         return Slope(up(1 / sqrt(self.count(inputs[0]))))
 
+    def of_all(self, entries: Range) -> Range:
+        return entries._replace(nonzero=entries.sign != 0)
+
+    def write(self, pen: Pen, inputs: list[str], output: str, shapes: Sequence[Shape]) -> None:
+        axes = pen.constant(np.array([axis + 1 for axis in self.axes]))
+        pen.node("ReduceMean", [*inputs, axes], output, keepdims=int(self.keepdims))
+
 
 @onnx_operator(inputs=2, **AXES)
 @dataclass(frozen=True, eq=False)
 class ReduceSum(Reduction):
     behaviour = "square root of the number of entries added"
+    is_total = True
+    linear = True
 
     def reduced(self, x: Tensor, axes: tuple[int, ...]) -> Tensor:
         return x.sum(dim=axes, keepdim=self.keepdims)
@@ -88,23 +118,34 @@ class ReduceSum(Reduction):
     def lipschitz(self, *inputs: Shape) -> Rule:
         return Slope(sqrt_up(self.count(inputs[0])))
 
+    def of_all(self, entries: Range) -> Range:
+        return POSITIVE if entries.sign > 0 else Range(0.0) if entries.low >= 0 else EVERYTHING
+
 
 @onnx_operator(inputs=2, **AXES)
 @dataclass(frozen=True, eq=False)
 class ReduceMax(Reduction):
     behaviour = "1"
+    exact = True
 
     def reduced(self, x: Tensor, axes: tuple[int, ...]) -> Tensor:
         return x.amax(dim=axes, keepdim=self.keepdims)
+
+    def of_all(self, entries: Range) -> Range:
+        return entries._replace(nonzero=entries.sign != 0)
 
 
 @onnx_operator(inputs=2, **AXES)
 @dataclass(frozen=True, eq=False)
 class ReduceMin(Reduction):
     behaviour = "1"
+    exact = True
 
     def reduced(self, x: Tensor, axes: tuple[int, ...]) -> Tensor:
         return x.amin(dim=axes, keepdim=self.keepdims)
+
+    def of_all(self, entries: Range) -> Range:
+        return entries._replace(nonzero=entries.sign != 0)
 
 
 @onnx_operator(inputs=2, **AXES)
@@ -118,6 +159,9 @@ class ReduceL1(Reduction):
 
     def lipschitz(self, *inputs: Shape) -> Rule:
         return Slope(sqrt_up(self.count(inputs[0])))
+
+    def of_all(self, entries: Range) -> Range:
+        return Range(0.0, nonzero=entries.sign != 0)
 
 
 @onnx_operator(inputs=2, **AXES)
@@ -133,6 +177,9 @@ class ReduceL2(Reduction):
     def lipschitz(self, *inputs: Shape) -> Rule:
         return Slope(1.0, loss=2.0**-500)  # squares of entries below 2^-537 are 0 in float64
 
+    def of_all(self, entries: Range) -> Range:
+        return Range(0.0, nonzero=entries.sign != 0)
+
 
 @onnx_operator(inputs=2, **AXES)
 @dataclass(frozen=True, eq=False)
@@ -142,6 +189,9 @@ class ReduceLogSumExp(Reduction):
 
     def reduced(self, x: Tensor, axes: tuple[int, ...]) -> Tensor:
         return torch.logsumexp(x, dim=axes, keepdim=self.keepdims)
+
+    def of_all(self, entries: Range) -> Range:
+        return EVERYTHING
 
 
 @onnx_operator(inputs=2, **AXES)
@@ -155,6 +205,9 @@ class ReduceSumSquare(Reduction):
 
     def lipschitz(self, *inputs: Shape) -> Rule:
         return Unbounded("a sum of squares grows faster than its input", "Use smoothing, or ReduceL2")
+
+    def of_all(self, entries: Range) -> Range:
+        return Range(0.0, nonzero=entries.sign != 0)
 
 
 @onnx_operator()
@@ -170,6 +223,10 @@ class GlobalMaxPool(Operator):
             raise Refusal("its input has no spatial axes", "Remove the layer")
         return ReduceMax(tuple(range(1, rank - 1)), keepdims=True)
 
+    @classmethod
+    def viewed(cls, call: Call) -> View | None:
+        return by_channel(call)
+
 
 @onnx_operator(inputs=2, axis="int", k="int", largest="flag", sorted="flag")
 @dataclass(frozen=True, eq=False)
@@ -177,6 +234,7 @@ class TopK(Operator):
     """The ``k`` largest (or smallest) entries along ``axis`` of one sample, in order."""
 
     behaviour = "1"
+    exact = True
     k: int
     axis: int
     largest: bool
@@ -207,3 +265,7 @@ class TopK(Operator):
 
     def lipschitz(self, *inputs: Shape) -> Rule:
         return Slope(1.0)  # sorting both of two vectors the same way brings them no further apart
+
+    @classmethod
+    def viewed(cls, call: Call) -> View | None:
+        return axis_shifted(call, -1)

@@ -6,7 +6,7 @@ An operator enters it where it is defined.
 from collections.abc import Callable
 from typing import TypeVar
 
-from radii.graph.ir import Operator
+from radii.graph.operator import Operator
 
 OPERATORS: dict[str, type[Operator]] = {}  # by the name in ONNX
 NODES: dict[str, type[Operator]] = {}  # by the name of the class, which is that in the canonical form

@@ -14,11 +14,12 @@ from radii.graph.affine import Affine
 from radii.graph.bounds import MAX_TAPS, slope, up, weighting_norm
 from radii.graph.call import Activation, Call
 from radii.graph.errors import Refusal, hold
-from radii.graph.ir import Operator, Shape
+from radii.graph.operator import Operator, Shape
 from radii.graph.ops.copies import is_batch
 from radii.graph.ops.layout import KEEP_BATCH, Identity
 from radii.graph.ops.registry import onnx_operator
 from radii.graph.rules import Rule
+from radii.graph.views import View, axes_shifted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -167,6 +168,10 @@ class Resize(Operator):
     def multiply_adds(self, *inputs: Shape) -> int:
         taps = 0 if self.mode == "nearest" else TAPS[self.mode]
         return taps * len(self.axes) * prod(self.shape(*inputs))
+
+    @classmethod
+    def viewed(cls, call: Call) -> View | None:
+        return axes_shifted(call, None)
 
 
 @onnx_operator(inputs=2, mode="string", scales="floats")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from radii.graph.ir import Shape
+from radii.graph.operator import Shape
 from radii.graph.ops.activation import Univariate
 from radii.graph.ops.registry import onnx_operator
 from radii.graph.rules import Rule, Unbounded

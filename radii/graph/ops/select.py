@@ -15,10 +15,12 @@ from radii.graph import rules
 from radii.graph.bounds import multiplicity, sqrt_up
 from radii.graph.call import Call
 from radii.graph.errors import Refusal, hold
-from radii.graph.ir import Operator, Shape
 from radii.graph.lengths import split_lengths
+from radii.graph.operator import Operator, Shape
 from radii.graph.ops.layout import KEEP_BATCH, Identity, check_axes, sample_axis
 from radii.graph.ops.registry import MANY, onnx_operator
+from radii.graph.pen import Pen, Unwritable
+from radii.graph.views import View, axes_shifted, axis_shifted, behind, shifted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,6 +35,7 @@ class Gather(Operator):
 
     behaviour = "square root of how often the most used index occurs"
     array_kinds = MappingProxyType({"indices": "i"})
+    exact = copies = linear = True
     indices: np.ndarray  # int64, none negative, any shape
     axis: int
 
@@ -67,6 +70,10 @@ class Gather(Operator):
     def lipschitz(self, *inputs: Shape) -> rules.Rule:
         return rules.Slope(sqrt_up(multiplicity(self.indices, inputs[0][self.axis])))
 
+    @classmethod
+    def viewed(cls, call: Call) -> View | None:
+        return axis_shifted(call, 0)
+
 
 @onnx_operator(inputs=5, starts="ints", ends="ints", axes="ints")
 @dataclass(frozen=True, eq=False)
@@ -74,6 +81,7 @@ class Slice(Operator):
     """``ranges`` (start, stop, step) along ``axes`` of one sample. Attributes up to opset 9, inputs since."""
 
     behaviour = "1"
+    exact = copies = linear = True
     axes: tuple[int, ...]
     ranges: tuple[tuple[int, int, int], ...]
 
@@ -123,6 +131,10 @@ class Slice(Operator):
     def lipschitz(self, *inputs: Shape) -> rules.Rule:
         return rules.Slope(1.0)
 
+    @classmethod
+    def viewed(cls, call: Call) -> View | None:
+        return axes_shifted(call, 3, count=len(call.integers(1, "starts") or ()))
+
 
 def _range(start: int, end: int, step: int, size: int) -> tuple[int, int, int]:
     """As Python has it, but that a start before the first entry is the first, for negative steps too."""
@@ -146,6 +158,10 @@ class Split(Operator):
         stop = start + lengths[call.output]
         return Identity() if (start, stop) == (0, size) else Slice((axis,), ((start, stop, 1),))
 
+    @classmethod
+    def viewed(cls, call: Call) -> View | None:
+        return axis_shifted(call, 0)
+
 
 @onnx_operator(inputs=4, mode="string", pads="ints", value="float")
 @dataclass(frozen=True, eq=False)
@@ -153,6 +169,7 @@ class Pad(Operator):
     """``pads`` (before, after) per axis of one sample. Attributes up to opset 10, inputs since."""
 
     behaviour = "1 with a constant; else the square root of how often the most used pixel occurs"
+    exact = linear = True
     mode: str
     pads: tuple[tuple[int, int], ...]
     value: float
@@ -231,6 +248,17 @@ class Pad(Operator):
         copies = (multiplicity(index, size) for index, size in zip(self.sources(inputs[0]), inputs[0], strict=True))
         return rules.Slope(sqrt_up(prod(copies)))
 
+    @classmethod
+    def viewed(cls, call: Call) -> View | None:
+        return axes_shifted(call, 3)
+
+    def write(self, pen: Pen, inputs: list[str], output: str, shapes: Sequence[Shape]) -> None:
+        if self.mode != "constant":
+            raise Unwritable(f"Pad in mode {self.mode} can't be written")
+        low, high = ([0, *(pair[side] for pair in self.pads)] for side in (0, 1))
+        constants = pen.given(np.array(low + high), np.array(self.value, np.float32))
+        pen.node("Pad", [*inputs, *constants], output)
+
 
 @onnx_operator(inputs=MANY, axis="int")
 @dataclass(frozen=True, eq=False)
@@ -240,6 +268,8 @@ class Concat(Operator):
     lifts_constants = True
     activations = (2, MANY)
     behaviour = "square root of the sum of the squares of the inputs' constants"
+    exact = copies = True
+    takes_list = True
     axis: int
 
     @classmethod
@@ -264,3 +294,11 @@ class Concat(Operator):
 
     def lipschitz(self, *inputs: Shape) -> rules.Rule:
         return rules.Concat()
+
+    @classmethod
+    def viewed(cls, call: Call) -> View | None:
+        inputs = [value[None] if isinstance(value, np.ndarray) else value for value in call.inputs]
+        return shifted(call, inputs=inputs, axis=behind(call.get("axis", 0)))
+
+    def write(self, pen: Pen, inputs: list[str], output: str, shapes: Sequence[Shape]) -> None:
+        pen.node("Concat", inputs, output, axis=self.axis + 1)

@@ -11,12 +11,16 @@ import numpy as np
 import torch
 
 from radii.graph.call import Activation, Call
+from radii.graph.cone.decision import Decision, either, less, truth
+from radii.graph.cone.jet import Jet
 from radii.graph.errors import Refusal, hold
-from radii.graph.ir import Operator, Shape
+from radii.graph.operator import Operator, Shape
 from radii.graph.ops.activation import Univariate
-from radii.graph.ops.elementwise import Binary, broadcast, check_constant, choice_rule, per_sample, without_batch
+from radii.graph.ops.broadcast import broadcast, check_constant, choice_rule, per_sample, without_batch
+from radii.graph.ops.elementwise import Binary
 from radii.graph.ops.registry import onnx_operator
 from radii.graph.rules import Rule, Slope, Unbounded
+from radii.graph.views import View, broadcast_shifted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,6 +34,7 @@ class Comparison(Binary):
     """1 where it holds, else 0."""
 
     behaviour = JUMPS
+    exact = True
 
     def holds(self, a: Tensor, b: Tensor) -> Tensor:
         """Where it holds, as booleans."""
@@ -48,12 +53,20 @@ class Greater(Comparison):
     def holds(self, a: Tensor, b: Tensor) -> Tensor:
         return a > b
 
+    def on_cells(self, *inputs: Jet) -> Decision:
+        a, b = self.jets(inputs)
+        return less(b, a)
+
 
 @onnx_operator(inputs=2)
 @dataclass(frozen=True, eq=False)
 class GreaterOrEqual(Comparison):
     def holds(self, a: Tensor, b: Tensor) -> Tensor:
         return a >= b
+
+    def on_cells(self, *inputs: Jet) -> Decision:
+        a, b = self.jets(inputs)
+        return less(b, a)
 
 
 @onnx_operator(inputs=2)
@@ -62,12 +75,20 @@ class Less(Comparison):
     def holds(self, a: Tensor, b: Tensor) -> Tensor:
         return a < b
 
+    def on_cells(self, *inputs: Jet) -> Decision:
+        a, b = self.jets(inputs)
+        return less(a, b)
+
 
 @onnx_operator(inputs=2)
 @dataclass(frozen=True, eq=False)
 class LessOrEqual(Comparison):
     def holds(self, a: Tensor, b: Tensor) -> Tensor:
         return a <= b
+
+    def on_cells(self, *inputs: Jet) -> Decision:
+        a, b = self.jets(inputs)
+        return less(a, b)
 
 
 @onnx_operator(inputs=2)
@@ -81,12 +102,17 @@ class Equal(Comparison):
 @dataclass(frozen=True, eq=False)
 class Not(Univariate):
     behaviour = JUMPS
+    takes_decisions = True
+    exact = True
 
     def function(self, x: Tensor) -> Tensor:
         return (x == 0).to(x.dtype)
 
     def lipschitz(self, *inputs: Shape) -> Rule:
         return Unbounded("a truth value jumps from 0 to 1", REMEDY)
+
+    def on_cells(self, value: Jet | Decision) -> Jet | Decision:
+        return value.negated() if isinstance(value, Decision) else value.constant(1.0) - value
 
 
 @onnx_operator()
@@ -99,6 +125,7 @@ class IsNaN(Univariate):
 
     behaviour = "0"
     steepest = 0.0
+    exact = True
 
     def function(self, x: Tensor) -> Tensor:
         return torch.isnan(x).to(x.dtype)
@@ -129,6 +156,7 @@ class Connective(Binary):
     """Of two truth values."""
 
     behaviour = JUMPS
+    takes_decisions = True
 
     @classmethod
     def read(cls, call: Call) -> Operator:
@@ -149,12 +177,24 @@ class Connective(Binary):
     def lipschitz(self, *inputs: Shape) -> Rule:
         return Unbounded("a truth value jumps from 0 to 1", REMEDY)
 
+    def decisions(self, inputs: Sequence[Jet | Decision]) -> tuple[Decision, Decision]:
+        """Both operands on cells, in no order."""
+        operands = [truth(value) for value in inputs]
+        if self.constant is not None:
+            holds = np.full_like(operands[0].true, bool(self.constant.reshape(())))
+            operands.append(Decision(holds, ~holds, np.zeros_like(holds)))
+        return operands[0], operands[1]
+
 
 @onnx_operator(inputs=2)
 @dataclass(frozen=True, eq=False)
 class And(Connective):
     def holds(self, a: Tensor, b: Tensor) -> Tensor:
         return a & b
+
+    def on_cells(self, *inputs: Jet | Decision) -> Decision:
+        a, b = self.decisions(inputs)
+        return a.both(b)
 
 
 @onnx_operator(inputs=2)
@@ -163,6 +203,10 @@ class Or(Connective):
     def holds(self, a: Tensor, b: Tensor) -> Tensor:
         return a | b
 
+    def on_cells(self, *inputs: Jet | Decision) -> Decision:
+        a, b = self.decisions(inputs)
+        return either(a, b)
+
 
 @onnx_operator(inputs=2)
 @dataclass(frozen=True, eq=False)
@@ -170,17 +214,25 @@ class Xor(Connective):
     def holds(self, a: Tensor, b: Tensor) -> Tensor:
         return a ^ b
 
+    def on_cells(self, *inputs: Jet | Decision) -> Decision:
+        a, b = self.decisions(inputs)
+        return either(a.both(b.negated()), a.negated().both(b))
+
 
 @onnx_operator()
 @dataclass(frozen=True, eq=False)
 class Sign(Univariate):
     behaviour = JUMPS
+    exact = zero_at_zero = True
 
     def function(self, x: Tensor) -> Tensor:
         return torch.sign(x)
 
     def lipschitz(self, *inputs: Shape) -> Rule:
         return Unbounded("the sign jumps at 0", REMEDY)
+
+    def on_cells(self, u: Jet) -> Jet:
+        return less(u.constant(0.0), u).between(u.constant(1.0), u.constant(-1.0))
 
 
 @onnx_operator(alpha="float")
@@ -189,6 +241,7 @@ class ThresholdedRelu(Univariate):
     """x where it is above ``alpha``, else 0."""
 
     behaviour = "1 for alpha 0, else it jumps: smoothing only"
+    exact = True
     alpha: float = 1.0
 
     @classmethod
@@ -201,6 +254,9 @@ class ThresholdedRelu(Univariate):
 
     def lipschitz(self, *inputs: Shape) -> Rule:
         return Unbounded(f"it jumps at {self.alpha:g}", REMEDY) if self.alpha else Slope(1.0)
+
+    def on_cells(self, u: Jet) -> Jet:
+        return less(u.constant(self.alpha), u).between(u, u.constant(0.0))
 
 
 @onnx_operator(lambd="float", bias="float")
@@ -226,6 +282,11 @@ class Shrink(Univariate):
             return Slope(1.0)
         return Unbounded(f"it jumps at {self.lambd:g}", REMEDY)
 
+    def on_cells(self, u: Jet) -> Jet:
+        lambd, bias = u.constant(self.lambd), u.constant(self.bias)
+        above = less(lambd, u).between(u - bias, u.constant(0.0))
+        return less(u, -lambd).between(u + bias, above)
+
 
 @onnx_operator(inputs=3)
 @dataclass(frozen=True, eq=False)
@@ -235,6 +296,8 @@ class Where(Operator):
     behaviour = "as Concat for a constant condition; else it jumps: smoothing only"
     activations = (1, 3)
     array_kinds = MappingProxyType({"condition": "b"})
+    takes_decisions = True
+    exact = True
     condition: np.ndarray | None
     yes: np.ndarray | None
     no: np.ndarray | None
@@ -268,3 +331,20 @@ class Where(Operator):
         if self.condition is None:
             return Unbounded("it chooses by a comparison, where it jumps", REMEDY)
         return choice_rule(inputs, self.shape(*inputs))
+
+    def on_cells(self, *inputs: Jet | Decision) -> Jet:
+        given = iter(inputs)
+        x = next(value for value in inputs if isinstance(value, Jet))
+        condition, yes, no = (
+            next(given) if constant is None else x.constant(float(constant.reshape(())))
+            for constant in (self.condition, self.yes, self.no)
+        )
+        if not isinstance(condition, Decision):
+            value = condition.value
+            condition = Decision(value.lo == 1, value.hi == 0, np.zeros_like(value.lo, dtype=bool))
+        assert isinstance(yes, Jet) and isinstance(no, Jet)
+        return condition.between(yes, no)
+
+    @classmethod
+    def viewed(cls, call: Call) -> View | None:
+        return broadcast_shifted(call)

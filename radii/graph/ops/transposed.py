@@ -13,10 +13,11 @@ import torch
 from radii.graph.bounds import sqrt_up
 from radii.graph.call import Call
 from radii.graph.errors import Refusal, hold
-from radii.graph.ir import Operator, Shape
+from radii.graph.operator import Operator, Shape
 from radii.graph.ops.registry import onnx_operator
 from radii.graph.ops.windows import ATTRIBUTES, LARGEST, Windows, read_windows
 from radii.graph.rules import Convolution, Rule, Slope
+from radii.graph.views import View, by_channel
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,6 +31,7 @@ class ConvTranspose(Operator):
     """The adjoint of a convolution; ``weight`` is (in, out/groups, *kernel), pads crop, ``extra`` adds behind."""
 
     behaviour = "spectral norm of the convolution that it is the adjoint of"
+    adds = "bias"
     weight: np.ndarray
     bias: np.ndarray | None
     windows: Windows
@@ -104,6 +106,10 @@ class ConvTranspose(Operator):
     def multiply_adds(self, *inputs: Shape) -> int:
         return prod(inputs[0][1:]) * self.weight.size
 
+    @classmethod
+    def viewed(cls, call: Call) -> View | None:
+        return by_channel(call, repeated=(1, 2), groups="group")
+
 
 def _lengths(windows: Windows, sizes: tuple[int, ...]) -> list[int]:
     """What all windows cover together, along each axis."""
@@ -175,3 +181,7 @@ class Col2Im(Operator):
 
     def lipschitz(self, *inputs: Shape) -> Rule:
         return Slope(sqrt_up(prod(self.windows.covers(self.image))))
+
+    @classmethod
+    def viewed(cls, call: Call) -> View | None:
+        return by_channel(call)

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from radii.graph.ir import Shape
+from radii.graph.operator import Shape
 from radii.graph.ops.activation import Univariate
 from radii.graph.ops.registry import onnx_operator
+from radii.graph.order import EVERYTHING, Range
 from radii.graph.rules import Rule, Unbounded
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ class Acos(Steep):
 @dataclass(frozen=True, eq=False)
 class Atan(Univariate):
     behaviour = "1"
+    increasing = Range(-2.0, 2.0)
 
     def function(self, x: Tensor) -> Tensor:
         return torch.atan(x)
@@ -77,6 +79,8 @@ class Atan(Univariate):
 @onnx_operator()
 @dataclass(frozen=True, eq=False)
 class Sinh(Steep):
+    increasing = EVERYTHING
+
     def function(self, x: Tensor) -> Tensor:
         return torch.sinh(x)
 
@@ -92,6 +96,7 @@ class Cosh(Steep):
 @dataclass(frozen=True, eq=False)
 class Asinh(Univariate):
     behaviour = "1"
+    increasing = EVERYTHING
 
     def function(self, x: Tensor) -> Tensor:
         return torch.asinh(x)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ import torch
 from radii.graph.bounds import multiplicity, output_size, window_taps
 from radii.graph.call import Activation, Call
 from radii.graph.errors import Refusal, hold
-from radii.graph.ir import Shape
+from radii.graph.operator import Shape
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -94,6 +94,17 @@ class Windows:
         padded = torch.nn.functional.pad(x, [max(amount, 0) for amount in amounts], value=value) if any(amounts) else x
         # afterwards, since a crop may go into the padding
         return torch.nn.functional.pad(padded, [min(amount, 0) for amount in amounts]) if min(amounts) < 0 else padded
+
+    def written(self, sizes: Shape) -> dict[str, Any]:
+        """ONNX's attributes; pads behind are what the windows cover, so that no rounding is left to who reads them."""
+        axes = zip(sizes, self.outputs(sizes), self.kernel, self.strides, self.dilations, self.pads, strict=True)
+        high = [max(0, (count - 1) * s + d * (k - 1) + 1 - size - low) for size, count, k, s, d, (low, _) in axes]
+        return {
+            "kernel_shape": self.kernel,
+            "strides": self.strides,
+            "dilations": self.dilations,
+            "pads": [*(low for low, _ in self.pads), *high],
+        }
 
 
 def read_windows(call: Call, x: Activation, kernel: tuple[int, ...]) -> Windows:

@@ -1,11 +1,11 @@
 """Radii of a smoothed classifier, or whether one radius is reached: the method."""
 
 import math
-from statistics import NormalDist
 from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from radii.laws import LAWS
 from radii.methods.common import SHARD_SAMPLES, CrossCheck
 from radii.methods.method import About, Json, Stage, Unfit
 from radii.methods.result import Result
@@ -61,15 +61,18 @@ class Smoothing(Smoothed):
     @model_validator(mode="before")
     @classmethod
     def _norm_of_the_noise(cls, data: object) -> object:
-        if isinstance(data, dict) and data.get("noise", "gaussian") != "gaussian" and "norm" not in data:
-            return data | {"norm": "l1"}
+        noise = data.get("noise") if isinstance(data, dict) else None
+        law = LAWS.get(noise) if isinstance(noise, str) else None
+        if isinstance(data, dict) and law is not None and law.norm != "l2" and "norm" not in data:
+            return data | {"norm": law.norm}
         return data
 
     @model_validator(mode="after")
     def _noise_fits_the_norm(self) -> Self:
-        if self.noise != "gaussian" and self.norm != "l1":
+        norm = LAWS[self.noise].norm
+        if norm not in ("l2", self.norm):
             raise ValueError(
-                f"{self.noise} noise certifies l1 radii: leave norm out, or take gaussian noise for {self.norm}."
+                f"{self.noise} noise certifies {norm} radii: leave norm out, or take gaussian noise for {self.norm}."
             )
         return self
 
@@ -131,11 +134,8 @@ class Smoothing(Smoothed):
     def _most(self, alpha: float) -> float:
         """The radius that n samples certify if all agree, in the norm of the noise."""
         miss = min(-math.expm1(math.log(alpha) / self.n), 0.5)
-        if self.noise == "uniform":
-            return math.sqrt(3) * self.sigma * (1 - 2 * miss)
-        if self.noise == "laplace":
-            return -self.sigma / math.sqrt(2) * math.log(2 * miss)
-        return -self.sigma * NormalDist().inv_cdf(miss)
+        law = LAWS[self.noise]
+        return law.ideal(miss, law.stretch(self.sigma))
 
     def unfit(self, about: About) -> Unfit | None:
         if found := super().unfit(about):

@@ -6,8 +6,6 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import torch
 
-from radii.norms import Law
-
 Fill = Callable[[torch.Tensor], None]
 """Overwrites a contiguous float32 tensor (batch, *shape) with the next noisy copies of the input."""
 
@@ -27,8 +25,8 @@ class Noise(Protocol):
     """Standard deviation of an axis, in input units."""
 
     @property
-    def law(self) -> Law:
-        """Of an axis: it tells what the votes are worth."""
+    def law(self) -> str:
+        """Its name in :data:`radii.laws.LAWS`, which tells what the votes are worth."""
 
     @property
     def name(self) -> str:

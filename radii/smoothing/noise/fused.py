@@ -17,10 +17,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from radii.norms import Law
+from radii.laws import Law
 from radii.smoothing.noise.base import Fill, Part
 from radii.smoothing.noise.floating import Floating
-from radii.smoothing.noise.grid import STEPS, Grid, GridGaussian, GridLaplace, GridUniform, Values
+from radii.smoothing.noise.grid import STEPS, Grid, Values
 from radii.smoothing.noise.philox import Words, words
 
 log = logging.getLogger(__name__)
@@ -98,17 +98,17 @@ class FusedGrid(Fused, Grid):
 
     TOLERANCE = 0.0
 
-    def __init__(self, sigma: float, low: float = 0.0, high: float = 1.0, *, device: torch.device) -> None:
-        super().__init__(sigma, low, high)
+    def __init__(self, law: Law, sigma: float, low: float = 0.0, high: float = 1.0, *, device: torch.device) -> None:
+        super().__init__(law, sigma, low, high)
         self.device = device
 
     @property
     def name(self) -> str:
-        return f"grid-{self.law}/{STEPS}/philox-table/{_digest(type(self))}"
+        return f"grid-{self.law}/{STEPS}/philox-table/{_digest(self.of)}"
 
     @functools.cached_property
     def table(self) -> "Shares":
-        return Shares(self.scale, type(self))
+        return Shares(self.scale, self.of)
 
     def defined(self, seed: bytes, x: torch.Tensor, samples: int) -> Values:
         shares = self.table.of(words(seed, np.arange(samples), x.numel()))
@@ -133,22 +133,10 @@ class FusedGrid(Fused, Grid):
         _kernels().add_on_grid[grid](*arguments, *self._tables, CELLS=CELL_BITS, **options, enable_fp_fusion=False)
 
 
-class FusedGridGaussian(FusedGrid, GridGaussian):
-    pass
-
-
-class FusedGridUniform(FusedGrid, GridUniform):
-    pass
-
-
-class FusedGridLaplace(FusedGrid, GridLaplace):
-    pass
-
-
 class Shares:
     """Which of 2^64 words are which value of a law: v has those from ``ends[v + most - 1]`` to ``ends[v + most]``."""
 
-    def __init__(self, scale: float, law: type[Grid]) -> None:
+    def __init__(self, scale: float, law: Law) -> None:
         self.most = math.ceil(law.reach * scale) + 1
         shares = law.cdf((np.arange(-self.most, self.most) + 0.5) / scale)
         whole = np.maximum.accumulate(shares) * 2.0**64  # exact; then rounded down, and one that is all to 2^64 - 1
@@ -163,44 +151,29 @@ class Shares:
         return np.searchsorted(self.ends, word, side="right")
 
 
-FUSED_GRIDS: dict[Law, type[FusedGrid]] = {
-    "gaussian": FusedGridGaussian,
-    "uniform": FusedGridUniform,
-    "laplace": FusedGridLaplace,
-}
-
-
 class FusedFloating(Fused):
     """The law of a source on the CPU, by the same formulas in float32."""
 
     TOLERANCE = 1e-5
-    FORMULA: ClassVar[dict[Law, str]] = {"gaussian": "box-muller", "uniform": "ratio", "laplace": "log"}
 
     def __init__(self, here: Floating, device: torch.device) -> None:
+        """``here``: of a law that has a kernel."""
         self.here, self.sigma, self.device = here, here.sigma, device
 
     @property
-    def law(self) -> Law:
+    def law(self) -> str:
         return self.here.law
 
     @property
     def name(self) -> str:
-        return f"{self.law}/philox-{self.FORMULA[self.law]}-f32/{_drawn(type(self.here), self.device)}"
+        return f"{self.law}/philox-{self.here.of.fused}-f32/{_drawn(self.here.of, self.device)}"
 
     def tail_mass(self, dimension: int) -> float:
         return self.here.tail_mass(dimension)
 
     def defined(self, seed: bytes, x: torch.Tensor, samples: int) -> Values:
         word = words(seed, np.arange(samples), 2 * -(-x.numel() // 2))
-        unit = word.view(np.int64) * 2.0**-63
-        size = -np.log(np.maximum(np.abs(unit), 2.0**-64))
-        if self.law == "gaussian":
-            half = word.shape[1] // 2
-            distance, angle = np.sqrt(2 * size[:, :half]), math.pi * unit[:, half:]
-            values = np.concatenate([distance * np.cos(angle), distance * np.sin(angle)], axis=1)
-        else:
-            values = unit if self.law == "uniform" else np.copysign(size, unit)
-        noise = self.here.stretch * values[:, : x.numel()]
+        noise = self.here.stretch * self.here.of.of_words(word)[:, : x.numel()]
         return np.asarray(x.cpu().double().numpy() + noise.reshape(samples, *x.shape))
 
     def _inputs(self, x: torch.Tensor) -> torch.Tensor:
@@ -211,7 +184,7 @@ class FusedFloating(Fused):
         _kernels().add[grid](*arguments, self.here.stretch, LAW=self.law, **options, enable_fp_fusion=False)
 
 
-_usable: dict[tuple[type[Fused], Law, torch.device], bool] = {}
+_usable: dict[tuple[type[Fused], str, torch.device], bool] = {}
 
 
 def usable(noise: FusedGrid | FusedFloating) -> bool:
@@ -248,16 +221,16 @@ def _kernels() -> Any:
 
 
 @functools.cache
-def _digest(grid: type[FusedGrid]) -> str:
+def _digest(law: Law) -> str:
     """Of values as they are defined: what every device draws."""
-    return _of(grid(0.25, device=torch.device("cpu")).defined(_SEED, torch.zeros(2**14), 4))
+    return _of(FusedGrid(law, 0.25, device=torch.device("cpu")).defined(_SEED, torch.zeros(2**14), 4))
 
 
 @functools.cache
-def _drawn(law: type[Floating], device: torch.device) -> str:
+def _drawn(law: Law, device: torch.device) -> str:
     """Of values as this device draws them."""
     values = torch.empty((4, 2**14), device=device)
-    FusedFloating(law(1.0), device).stream(_SEED, torch.zeros(2**14))(values)
+    FusedFloating(Floating(law, 1.0), device).stream(_SEED, torch.zeros(2**14))(values)
     return _of(values.cpu().numpy())
 
 

@@ -10,16 +10,13 @@ is with uniform and with Laplace noise: only Z has another law.
 import functools
 import hashlib
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.special import ndtr
 
-from radii.norms import Law
+from radii.laws import Law
 from radii.smoothing.noise.base import Fill, Part, in_turn, sfc64
 
 Values = npt.NDArray[np.floating]
@@ -32,41 +29,37 @@ MOST = 2**15 - 1 - STEPS  # steps of noise: all sums fit 16 bits
 _OPEN = np.int16(-(2**15))  # a cell that does not settle the value
 
 
-class Grid(ABC):
+class Grid:
     """The law of ``round(s Z)`` in steps of ``(high - low)/255``, by table over SFC64, the same on every processor.
 
     16 random bits choose a cell of the unit interval, which mostly lies within one value's share. Where it does not,
     48 more decide, from a stream of their own.
     """
 
-    law: ClassVar[Law]
-    reach: ClassVar[float]
-    """Standard deviations; beyond lies less than 1e-16 of an axis."""
-
-    @staticmethod
-    @abstractmethod
-    def cdf(z: Values) -> Values:
-        """Of Z, whose standard deviation is 1; both ends to 1e-16 or so, absolutely."""
-
-    def __init__(self, sigma: float, low: float = 0.0, high: float = 1.0) -> None:
+    def __init__(self, law: Law, sigma: float, low: float = 0.0, high: float = 1.0) -> None:
         """Raises ValueError, naming the argument, for a sigma that has no table."""
+        self.of = law
         self.sigma, self.low, self.high = sigma, low, high
         if not (math.isfinite(low) and math.isfinite(high) and low < high):
             raise ValueError(f"low, high: must be finite and increasing, not {low}, {high}")
         self.scale = sigma * STEPS / (high - low)
-        most = (MOST - 2) / self.reach
+        most = (MOST - 2) / law.reach
         if not 0 < self.scale <= most:
             raise ValueError(
-                f"sigma: {self.law} noise on a grid can deviate by up to {most:.0f} steps, not {self.scale}"
+                f"sigma: {law.name} noise on a grid can deviate by up to {most:.0f} steps, not {self.scale}"
             )
 
     @property
+    def law(self) -> str:
+        return self.of.name
+
+    @property
     def name(self) -> str:
-        return f"grid-{self.law}/{STEPS}/{_check(type(self))}"
+        return f"grid-{self.law}/{STEPS}/{_check(self.of)}"
 
     def tail_mass(self, dimension: int) -> float:
         # a share's ends are rounded to 2^-53, four times over at most; and what the reach leaves out
-        return dimension * (2 * self.reach * self.scale + 3) * 2.0**-50 + dimension * 1e-16
+        return dimension * (2 * self.of.reach * self.scale + 3) * 2.0**-50 + dimension * 1e-16
 
     def steps(self, x: torch.Tensor) -> torch.Tensor | None:
         """``x`` in whole steps (int16), or None where it is not on the grid."""
@@ -90,7 +83,7 @@ class Grid(ABC):
         """As of every noise; ``x`` must be on the grid (ValueError otherwise)."""
         steps, size = self.centre(x.cpu()).numpy().reshape(-1), x.numel()
         words = -(-size // 4)
-        table = _table(self.scale, type(self))
+        table = _table(self.scale, self.of)
         bits, more = sfc64(seed), sfc64(hashlib.sha256(b"open cells" + seed).digest())
         rows, tile = max(1, FILL // size), max(1, TILE // size)
         noisy = np.empty((rows, size), np.int16)
@@ -111,34 +104,6 @@ class Grid(ABC):
 
     def streams(self, parts: Sequence[Part]) -> Fill:
         return in_turn(self, parts)
-
-
-class GridGaussian(Grid):
-    law = "gaussian"
-    reach = 8.4
-
-    @staticmethod
-    def cdf(z: Values) -> Values:
-        return np.asarray(ndtr(z))
-
-
-class GridUniform(Grid):
-    law = "uniform"
-    reach = math.sqrt(3)
-
-    @staticmethod
-    def cdf(z: Values) -> Values:
-        return np.asarray(np.clip(0.5 + z / (2 * math.sqrt(3)), 0.0, 1.0))
-
-
-class GridLaplace(Grid):
-    law = "laplace"
-    reach = 27.0
-
-    @staticmethod
-    def cdf(z: Values) -> Values:
-        tail = np.exp(-math.sqrt(2) * np.abs(z)) / 2
-        return np.where(z < 0, tail, 1 - tail)
 
 
 def rounded(classifier: Classifier, low: float, high: float) -> Classifier:
@@ -172,7 +137,7 @@ def _values(k: torch.Tensor, low: float, high: float, out: torch.Tensor) -> None
 class _Table:
     """What each cell of the unit interval says of the value."""
 
-    def __init__(self, scale: float, law: type[Grid]) -> None:
+    def __init__(self, scale: float, law: Law) -> None:
         most = math.ceil(law.reach * scale) + 1
         # the share of value v ends at ends[v + most]
         self.most = most
@@ -197,13 +162,13 @@ class _Table:
 
 
 @functools.lru_cache(maxsize=16)
-def _table(scale: float, law: type[Grid]) -> _Table:
+def _table(scale: float, law: Law) -> _Table:
     return _Table(scale, law)
 
 
 @functools.cache
-def _check(law: type[Grid]) -> str:
-    noise, x = law(0.25), torch.zeros(2**14)
+def _check(law: Law) -> str:
+    noise, x = Grid(law, 0.25), torch.zeros(2**14)
     values = torch.empty(4, 2**14)
     noise.stream(bytes(range(32)), x)(values)
     return f"sfc64-table/{hashlib.sha256(values.numpy().astype('<f4').tobytes()).hexdigest()[:16]}"

@@ -13,14 +13,14 @@ import numpy as np
 import torch
 from scipy.special import bdtr, bdtrc, eval_legendre
 
+from radii.laws import LAWS, Law
 from radii.smoothing.noise.base import Noise, Part
 from radii.smoothing.noise.fused import Fused
-from radii.smoothing.noise.grid import STEPS, Grid, GridGaussian, GridLaplace, GridUniform, Values
+from radii.smoothing.noise.grid import STEPS, Grid, Values
 
 AXES, SAMPLES = 1024, 256  # two streams of so many samples
 TAIL_SAMPLES = 4096
 LEVEL = 1e-10
-_LAWS = {law.law: law for law in (GridGaussian, GridUniform, GridLaplace)}
 
 
 class BrokenNoise(RuntimeError):
@@ -92,7 +92,7 @@ def _draw(noise: Noise, device: torch.device, number: int, samples: int) -> Valu
 
 def _uniform(noise: Noise, z: Values, dither: np.random.Generator) -> Values:
     """Uniform on (0, 1) under the law: its cdf, on a grid at a random point of the share of a value."""
-    cdf = _LAWS[noise.law].cdf
+    cdf = LAWS[noise.law].cdf
     z = np.asarray(z, np.float64)
     share: Values
     if isinstance(noise, Grid):
@@ -116,7 +116,7 @@ def _off_zero(values: Values) -> bool:
 def _tails(noise: Noise, device: torch.device) -> Iterator[tuple[str, bool]]:
     """How many values lie far out, on either side: beyond 1e-5 of the law, and beyond all of it."""
     z = _draw(noise, device, 2, TAIL_SAMPLES)
-    law = _LAWS[noise.law]
+    law = LAWS[noise.law]
     for name, far in (("tail", _quantile(law, 1e-5)), ("reach", law.reach * (1 + 1e-6))):
         if isinstance(noise, Grid):
             far = (math.floor(far * noise.scale) + 0.5) / noise.scale  # between two values
@@ -126,7 +126,7 @@ def _tails(noise: Noise, device: torch.device) -> Iterator[tuple[str, bool]]:
             yield f"{side} {name}", min(bdtr(count, z.size, p), bdtrc(count - 1, z.size, p)) < LEVEL
 
 
-def _quantile(law: type[Grid], p: float) -> float:
+def _quantile(law: Law, p: float) -> float:
     """Where the law's upper tail is ``p``."""
     near, far = 0.0, law.reach
     for _ in range(60):
@@ -135,6 +135,6 @@ def _quantile(law: type[Grid], p: float) -> float:
     return far
 
 
-def _beyond(law: type[Grid], z: float) -> float:
+def _beyond(law: Law, z: float) -> float:
     """Mass of the law on one side beyond ``z`` deviations."""
     return float(law.cdf(np.array([-z]))[0])

@@ -8,9 +8,10 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from radii.smoothing.noise import FLOATING as LAWS
+from radii.laws import LAWS
 from radii.smoothing.noise import Part, kernels
-from radii.smoothing.noise.fused import CELL_BITS, FusedFloating, FusedGridGaussian
+from radii.smoothing.noise.floating import Floating
+from radii.smoothing.noise.fused import CELL_BITS, FusedFloating, FusedGrid
 
 CPU = torch.device("cpu")
 
@@ -89,7 +90,11 @@ def test_there_is_one_binary_whatever_the_arguments(kind, monkeypatch):
     monkeypatch.setattr(triton.runtime.driver, "_active", Device())
     name = "add_on_grid" if kind == "grid" else "add"
     monkeypatch.setattr(kernels, name, launched := Compiled(getattr(kernels, name)))
-    source = FusedGridGaussian(0.25, device=CPU) if kind == "grid" else FusedFloating(LAWS[kind](0.25), CPU)
+    source = (
+        FusedGrid(LAWS["gaussian"], 0.25, device=CPU)
+        if kind == "grid"
+        else FusedFloating(Floating(LAWS[kind], 0.25), CPU)
+    )
     for size in (1, 7, 16, 3072):
         fill = source.streams([Part(bytes(32), torch.zeros(size), 2), Part(bytes(range(32)), torch.zeros(size), 2**40)])
         out = torch.empty(17 * size + 1)

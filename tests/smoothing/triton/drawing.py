@@ -11,20 +11,22 @@ import torch
 import triton
 import triton.language as tl
 
-from radii.smoothing.noise import FLOATING, Part, grid_of, noise_of, selftest
-from radii.smoothing.noise.fused import CELL_BITS, FUSED_GRIDS, Fused, FusedFloating, FusedGridGaussian, usable
+from radii.laws import LAWS
+from radii.smoothing.noise import Part, grid_of, noise_of, selftest
+from radii.smoothing.noise.floating import Floating
+from radii.smoothing.noise.fused import CELL_BITS, Fused, FusedFloating, FusedGrid, usable
 from radii.smoothing.noise.kernels import _share, gaussian, laplace, unit
 from radii.smoothing.noise.philox import words
 from radii.smoothing.noise.selftest import BrokenNoise, check_noise
 
 DEVICE = torch.device(os.environ["RADII_TEST_DEVICE"])
 INTERPRETED = DEVICE.type == "cpu"
-LAWS = sorted(FUSED_GRIDS)
+NAMES = sorted(LAWS)
 GRIDS = [
     ("gaussian", 0.3 / 255, 0.0, 1.0),
     ("gaussian", 60.0, 0.0, 255.0),
     ("gaussian", 1.0, -1.0, 1.0),
-    *((law, sigma, 0.0, 1.0) for law in LAWS for sigma in (0.25, "most")),
+    *((law, sigma, 0.0, 1.0) for law in NAMES for sigma in (0.25, "most")),
 ]
 SHAPES = [(), (2,), (3, 4, 7), (511,), (512,), (513,), (1301,)]
 
@@ -35,12 +37,12 @@ def seed(number):
 
 def on_grid(law, sigma, low, high):
     if sigma == "most":
-        sigma = (2**15 - 1 - 255 - 2) / FUSED_GRIDS[law].reach * (high - low) / 255 * (1 - 1e-12)
-    return FUSED_GRIDS[law](sigma, low, high, device=DEVICE)
+        sigma = (2**15 - 1 - 255 - 2) / LAWS[law].reach * (high - low) / 255 * (1 - 1e-12)
+    return FusedGrid(LAWS[law], sigma, low, high, device=DEVICE)
 
 
 def floating(law, sigma=0.5):
-    return FusedFloating(FLOATING[law](sigma), DEVICE)
+    return FusedFloating(Floating(LAWS[law], sigma), DEVICE)
 
 
 def parts_of(noise, shape, sizes):
@@ -72,7 +74,7 @@ def test_bits_on_the_grid_are_those_of_the_definition(grid, shape):
     assert (found[7:] == -99).all()
 
 
-@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("law", NAMES)
 def test_all_of_a_law_is_drawn_alike(law):
     """Some 500,000 values: for some the search takes all the steps that it may."""
     noise = on_grid(law, 0.25, 0.0, 1.0)
@@ -117,7 +119,7 @@ def exactly(law, word):
     return [mp.sqrt(2 * size) * wave(mp.pi * second[0]) for wave in (mp.cos, mp.sin)]
 
 
-@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("law", NAMES)
 @pytest.mark.parametrize("shape", [(), (2,), (3, 4, 7), (513,)])
 def test_floating_values_are_those_of_the_formulas(law, shape):
     """Against 15 digits of mpmath: what float32 loses is a few last bits. Of the definition it loses the same."""
@@ -152,7 +154,7 @@ def transform(out, given, LAW: tl.constexpr, SIZE: tl.constexpr):
     tl.store(out + SIZE + places, there)
 
 
-@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("law", NAMES)
 def test_the_furthest_values_are_right(law):
     """Words that hardly ever come: of every magnitude, and next to those of which a value is largest or 0."""
     powers = [2**k + off for k in range(64) for off in (-1, 0, 1)]
@@ -250,7 +252,7 @@ def test_the_self_test_passes(noise, wide):
 
 
 def spoilt(name, at, change):
-    noise = FusedGridGaussian(0.25, device=DEVICE)
+    noise = FusedGrid(LAWS["gaussian"], 0.25, device=DEVICE)
     table = noise._tables[("guide", "ends", "values").index(name)]
     table[at] += change
     return noise

@@ -1,0 +1,1 @@
+"""What runs samples through a network: executors, the search for the fastest, recorded work, and whether rows agree."""

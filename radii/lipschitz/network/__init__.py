@@ -1,0 +1,1 @@
+"""Networks: norms composed, sharper rules for several layers at once, pairs of classes, rounding, radii."""

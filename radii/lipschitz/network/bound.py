@@ -1,0 +1,262 @@
+"""The Lipschitz constant of a whole network: the rules of its nodes, composed.
+
+Written against the graph's rules (:mod:`radii.graph.rules`) alone: an operator says what it is, this says what
+follows. Every number is an upper bound, rounded up, for the l2 norm on both sides.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from radii.bounds import BoundName
+from radii.files import external_data
+from radii.graph import Graph, Node, Obstacle, Task, left_out, read_network, undecorated, with_cones
+from radii.graph.rules import Convolution, Dense, Rule
+from radii.lipschitz.dense.matrix import NormBound, check_rtol
+from radii.lipschitz.network.chain import Walk
+from radii.lipschitz.network.compose import SQRT2
+from radii.lipschitz.network.copies import with_gathers
+from radii.lipschitz.network.forward import ForwardError, forward_error
+from radii.lipschitz.network.norms import UnboundedModel, node_norms
+from radii.lipschitz.network.pairs import MOST_CLASSES, pairwise_constants
+from radii.lipschitz.network.shortcuts import Search, Shortcut, constants
+from radii.lipschitz.rounding import Lower, Upper, product_up
+
+if TYPE_CHECKING:
+    import torch
+
+GENEROUS_MARGIN = 16.0  # logits: the other class is e^16, ten million, times less likely
+USEFUL_RADIUS = 0.5 / 255  # half a step of an 8-bit pixel, inputs in [0, 1]
+
+
+@dataclass(frozen=True, slots=True)
+class LayerBound:
+    """What one node contributes.
+
+    Attributes:
+        index: the node's position in the file (-1: put there by :func:`radii.graph.normalized`).
+        label: the node's name in the file.
+        rule: ``slope``, ``dense``, ``convolution``, ``sum`` or ``concat``; where a rule that looks at several nodes at
+            once was sharper, that one: ``linear``, ``1-Lipschitz residual`` or ``residual average``.
+        shape: of the weight, as the rule holds it; None without one.
+        padding: (before, after) per axis of a convolution; of a transposed one, what is cropped.
+        torus, method, iterations, upper, lower, slack: as in :class:`NormBound`; of a sum, ``upper`` is the sum of
+            ``|c_i|``. ``lower`` is 0 where nothing is known from below.
+        share: ``log upper / log L``: in a chain the shares add up to 1. None where L is 0, or too near 1 to divide by.
+        seconds: wall time of its bound; next to nothing for a layer whose equal was bounded before.
+    """
+
+    index: int
+    operator: str
+    label: str
+    rule: str
+    shape: tuple[int, ...] | None
+    padding: tuple[tuple[int, int], ...] | None
+    torus: tuple[int, ...] | None
+    method: str
+    iterations: int
+    upper: Upper
+    lower: Lower
+    slack: float
+    share: float | None
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NetworkBound:
+    """A proved l2 Lipschitz constant of the logits, and what it is made of.
+
+    Attributes:
+        upper: ``||f(x) - f(x')|| <= upper ||x - x'||`` for all inputs.
+        rule: how the layers were composed: ``product``, ``combettes-pesquet`` or ``eclipse``.
+        pairwise: (K, K): ``pairwise[y, j]`` is a Lipschitz constant of ``z_y - z_j``, 0 on the diagonal. None where it
+            would be ``sqrt(2) upper`` throughout.
+        seconds: wall time of the bound.
+        notes: why sharper rules could not treat a part of the network, one sentence each.
+        error: what rounding does to logits evaluated in float64, see :mod:`radii.lipschitz.network.forward`.
+        graph: the network whose outputs are those logits, see :func:`radii.graph.undecorated`.
+        left_out: the nodes of the file that stand behind the logits: a softmax, say.
+    """
+
+    upper: Upper
+    rule: str
+    layers: tuple[LayerBound, ...]
+    pairwise: npt.NDArray[np.float64] | None
+    num_classes: int
+    seconds: float
+    error: ForwardError = field(repr=False)
+    graph: Graph = field(repr=False)
+    left_out: tuple[Node, ...] = field(default=(), repr=False)
+    notes: tuple[str, ...] = ()
+
+    def logits(self, x: npt.ArrayLike | torch.Tensor) -> torch.Tensor:
+        """(N, K) logits of inputs (N, *input_shape), evaluated in float64 on the CPU: those that this is a bound of,
+        which the outputs of the file need not be."""
+        import torch  # what runs a network; its bound needs none
+
+        from radii.graph import to_module
+
+        with torch.no_grad():
+            logits: torch.Tensor = to_module(self.graph, dtype=torch.float64)(
+                torch.as_tensor(x, dtype=torch.float64, device="cpu")
+            )
+        return logits
+
+    @property
+    def vacuous(self) -> bool:
+        """Whether even a margin of 16 logits certifies less than half a step of an 8-bit pixel: use smoothing."""
+        return USEFUL_RADIUS * self.smallest_pair > GENEROUS_MARGIN
+
+    @property
+    def smallest_pair(self) -> float:
+        """The smallest Lipschitz constant of a difference of two logits."""
+        if self.pairwise is None:
+            return product_up((SQRT2, self.upper))
+        return float(self.pairwise[~np.eye(self.num_classes, dtype=bool)].min(initial=math.inf))
+
+    def pairs(self, label: int) -> npt.NDArray[np.float64]:
+        """(K,) Lipschitz constants of ``z_label - z_j``."""
+        if self.pairwise is not None:
+            row: npt.NDArray[np.float64] = self.pairwise[label]
+            return row
+        constants = np.full(self.num_classes, float(product_up((SQRT2, self.upper))))
+        constants[label] = 0
+        return constants
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values; of the pairs, the range only."""
+        pairwise = None
+        if self.pairwise is not None and self.num_classes > 1:
+            off = self.pairwise[~np.eye(self.num_classes, dtype=bool)]
+            pairwise = {"min": float(off.min()), "max": float(off.max())}
+            if not math.isfinite(pairwise["max"]):  # JSON has no infinity
+                pairwise = None
+        return {
+            "upper": self.upper,
+            "norm": "l2",
+            "rule": self.rule,
+            "vacuous": self.vacuous,
+            "notes": list(self.notes),
+            "left_out": [
+                {"index": node.index, "operator": node.operator.name, "label": node.label} for node in self.left_out
+            ],
+            "pairwise": pairwise,
+            "layers": [asdict(layer) | {"seconds": round(layer.seconds, 6)} for layer in self.layers],
+            "seconds": round(self.seconds, 3),
+        }
+
+
+def network_bound(
+    network: Graph | str | PathLike[str],
+    *,
+    bound: BoundName = "auto",
+    rtol: float = 1e-6,
+    task: Task = "classifier",
+) -> NetworkBound:
+    """An l2 Lipschitz constant of a network's logits: a product along chains, a sum at sums, or sharper rules.
+
+    ``x + f(x)`` costs ``1 + L_f``, a concatenation the square root of the sum of the squares. Each logit difference
+    gets its own constant where the network ends in a dense layer. Equal layers are bounded once.
+
+    Args:
+        network: a graph, or the path of a file that :func:`radii.graph.read_network` takes, its weights beside it.
+        bound: ``product``; ``combettes-pesquet`` (:mod:`radii.lipschitz.network.combettes`); ``eclipse``
+            (:mod:`radii.lipschitz.network.eclipse`); ``auto``: the smallest of them, for each pair of classes too.
+        rtol: as in :func:`matrix_norm` and :func:`conv_norm`.
+        task: of a classifier an end that keeps the order of the classes (a softmax, a temperature, ...) is left out, as
+            :func:`radii.graph.undecorated` does it, for a graph as for a file; of all others the outputs themselves are
+            bounded.
+
+    Raises:
+        UnboundedModel: a node has no useful constant; all such nodes are listed.
+        UnsupportedModel: the file cannot be read.
+        ValueError: no such bound, or ``rtol`` outside (0, 1).
+    """
+    started = time.perf_counter()
+    check_rtol(rtol)
+    if bound not in get_args(BoundName):
+        raise ValueError(f"bound must be one of {', '.join(get_args(BoundName))}, not {bound!r}")
+    given = network if isinstance(network, Graph) else _read(Path(network), task)
+    bounded = undecorated(given) if task == "classifier" else given
+    graph = with_gathers(with_cones(bounded))
+    rules = [node.operator.lipschitz(*graph.input_shapes(node)) for node in graph.nodes]
+    norms, seconds = node_norms(graph, rules, rtol)
+    walk = Walk(graph, rules, norms)
+    search = Search(walk, rtol, pairs_wanted=1 < graph.num_classes <= MOST_CLASSES)
+    local = search.local()
+    # each with what it takes beside the local rules; the simplest first, which wins a tie
+    more = {"product": list, "combettes-pesquet": search.averaged, "eclipse": search.eclipse}
+    shortcuts = {name: [*local, *find()] for name, find in more.items() if bound in ("auto", name)}
+    walked = {name: constants(walk, taken) for name, taken in shortcuts.items()}
+    rule = min(walked, key=lambda name: walked[name][0][graph.output])
+    upper = walked[rule][0][graph.output]
+    if not math.isfinite(upper):
+        raise UnboundedModel((Obstacle(None, "", "the product of its layers' norms overflows", "Use smoothing"),))
+    replaced = {name: used.rule for used in walked[rule][1] for name in used.replaces}
+    return NetworkBound(
+        upper=upper,
+        rule=rule,
+        layers=tuple(
+            _record(*parts, upper, replaced) for parts in zip(graph.nodes, rules, norms, seconds, strict=True)
+        ),
+        pairwise=_pairwise(
+            walk, [found for found, _ in walked.values()], [s for taken in shortcuts.values() for s in taken]
+        ),
+        num_classes=graph.num_classes,
+        seconds=time.perf_counter() - started,
+        error=forward_error(graph, rules, norms),
+        graph=bounded,
+        left_out=() if bounded is given else left_out(given),
+        notes=tuple(search.notes),
+    )
+
+
+def _pairwise(
+    walk: Walk, found: Sequence[Mapping[str, Upper]], shortcuts: Sequence[Shortcut]
+) -> npt.NDArray[np.float64] | None:
+    """The best of the constants of each pair of classes, from constants of the activations found in several ways."""
+    least = {name: min(constants[name] for constants in found) for name in found[0]}
+    cap = product_up((SQRT2, least[walk.graph.output]))
+    pairs = pairwise_constants(walk.graph, walk.rules, least, cap)
+    for shortcut in shortcuts:
+        if shortcut.pairs is not None and math.isfinite(least[shortcut.source]):
+            own = shortcut.pairs * least[shortcut.source]
+            own = np.where(own > 0, np.nextafter(own, np.inf), 0.0)
+            pairs = np.minimum(own, cap if pairs is None else pairs)
+    return pairs
+
+
+def _read(path: Path, task: Task) -> Graph:
+    beside = {file.name: file.read_bytes() for file in external_data(path)}
+    return read_network(path.read_bytes(), external_data=beside, task=task)
+
+
+def _record(
+    node: Node, rule: Rule, norm: NormBound, seconds: float, total: Upper, replaced: Mapping[str, str]
+) -> LayerBound:
+    measurable = norm.upper > 0 and total > 0 and abs(math.log(total)) > 1e-3
+    return LayerBound(
+        index=node.index,
+        operator=node.operator.name,
+        label=node.label,
+        rule=replaced.get(node.output, type(rule).__name__.lower()),
+        shape=rule.weight.shape if isinstance(rule, Dense | Convolution) else None,
+        padding=rule.padding if isinstance(rule, Convolution) else None,
+        torus=norm.torus,
+        method=norm.method,
+        iterations=norm.iterations,
+        upper=norm.upper,
+        lower=norm.lower,
+        slack=norm.slack,
+        share=math.log(norm.upper) / math.log(total) + 0.0 if measurable else None,
+        seconds=seconds,
+    )

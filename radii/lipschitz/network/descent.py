@@ -1,0 +1,251 @@
+"""Multipliers for the matrix inequalities of :mod:`radii.lipschitz.network.eclipse`: all of this only proposes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from radii.lipschitz.blocks import Blocks, adjoint, diagonal_of, is_complex, solved
+from radii.lipschitz.network.layers import Layer
+
+STEPS = 20
+PATIENCE = 5
+GAIN = 0.01  # in log L^2: half a percent of L
+LARGE = 256  # order from which a proposal's eigenvalue comes from power iteration
+POWER_STEPS = 40
+MOST_DESCENT = 2**33  # operations of all steps of a network: less than half a second
+
+Multiplier = npt.NDArray[np.float64]
+Parameter = tuple[Multiplier, float]
+Objective = Callable[[Blocks], tuple[float, Blocks]]
+"""A number for the final blocks, and its slope ``G``: it moves by ``Re tr(G^H d)``, summed over the blocks."""
+
+
+def norm_of(final: Blocks) -> tuple[float, Blocks]:
+    """The logarithm of ``L^2``."""
+    top, block, vector = _steepest(final)
+    slope = np.zeros_like(final)
+    slope[block] = np.outer(vector, vector.conj()) / top
+    return float(np.log(top)), slope
+
+
+def mean_pair(final: Blocks) -> tuple[float, Blocks]:
+    """The mean logarithm of ``L_ij^2`` over the pairs."""
+    gram = final[0].real
+    diagonal = gram.diagonal()
+    squares = diagonal[:, None] + diagonal - 2 * gram
+    least = 1e-12 * float(diagonal.max())
+    pairs = len(gram) * (len(gram) - 1)  # in both orders
+    apart = ~np.eye(len(gram), dtype=bool)
+    weight = np.where(apart & (squares > least), 1 / np.maximum(squares, least), 0.0) / pairs
+    slope = 2 * (np.diag(weight.sum(axis=1)) - weight)
+    return float(np.log(np.maximum(squares, least))[apart].sum() / pairs), slope[None].astype(final.dtype)
+
+
+def fast(layers: Sequence[Layer]) -> list[Multiplier]:
+    """The multipliers of ECLipsE-Fast."""
+    final = _recursion(layers, [_parameter(layer) for layer in layers if layer.slopes is not None])
+    return [step.multiplier for step in final.steps]
+
+
+def _parameter(layer: Layer) -> Parameter:
+    """Logarithms of the multipliers up to a factor, and the factor as a share of `_most`, as a logit."""
+    return np.zeros(layer.blocks.shape[1]), _start(layer)
+
+
+def descended(layers: Sequence[Layer], objective: Objective, steps: int) -> list[Multiplier]:
+    """Multipliers from gradient descent (Adam) on the logarithms of all of them, from those of ECLipsE-Fast on.
+
+    It ends early where `PATIENCE` steps gained less than `GAIN`.
+    """
+    given = [_parameter(layer) for layer in layers if layer.slopes is not None]
+    flat = [np.array(part, dtype=np.float64) for parameter in given for part in parameter]
+    means, squares = [np.zeros_like(part) for part in flat], [np.zeros_like(part) for part in flat]
+    best, values = fast(layers), [math.inf]
+    for step in range(1, steps + 1):
+        final = _recursion(layers, [(s, float(o)) for s, o in zip(flat[::2], flat[1::2], strict=True)], accurate=True)
+        value, slope = objective(final.blocks)
+        here = value + final.exponent * math.log(4)
+        if not math.isfinite(here):
+            break
+        if here < values[-1]:
+            best = [taken.multiplier for taken in final.steps]
+        values.append(min(here, values[-1]))
+        if step > PATIENCE and values[-1] > values[-1 - PATIENCE] - GAIN:
+            break
+        rate = 0.15 * (1 - (step - 1) / steps) + 0.005
+        slopes = [part for parameter in final.slopes(slope) for part in parameter]
+        for i, found in enumerate(slopes):
+            means[i] = means[i] + 0.1 * (found - means[i])
+            squares[i] = squares[i] + 0.001 * (np.square(found) - squares[i])
+            unit = (means[i] / (1 - 0.9**step)) / (np.sqrt(squares[i] / (1 - 0.999**step)) + 1e-6)  # more than rounding
+            flat[i] = flat[i] - rate * unit
+    return best
+
+
+def affordable_steps(layers: Sequence[Layer], chains: int) -> int:
+    """How many steps of descent are worth their time: counted, not measured, so that an answer can be repeated.
+
+    Args:
+        chains: the number of those that share the time.
+    """
+    return min(STEPS, MOST_DESCENT // (chains * sum(_work(layer, first=i == 0) for i, layer in enumerate(layers))))
+
+
+def _work(layer: Layer, *, first: bool) -> int:
+    """Operations that one step spends on a layer, about."""
+    count, m, n = layer.blocks.shape
+    shifted = layer.slopes is not None and layer.slopes[0] * layer.slopes[1] != 0
+    products = m * m * (m + n) + (0 if first and not shifted else n * n * (m + n))
+    return int(8 * count * products * (4 if is_complex(layer.blocks) else 1) * (2 if shifted else 1))
+
+
+def _most(layer: Layer) -> float:
+    """What ``lmax(T^(1/2) W X^{-1} W^H T^(1/2))`` must lie below."""
+    assert layer.slopes is not None
+    a, b = layer.slopes
+    return 4 / (b - a) ** 2
+
+
+def _start(layer: Layer) -> float:
+    """ECLipsE-Fast's share of it, as a logit."""
+    assert layer.slopes is not None
+    a, b = layer.slopes
+    share = (b - a) / (2 * max(abs(a), abs(b)))
+    return math.log(share / (1 - share))
+
+
+@dataclass(frozen=True, slots=True)
+class Sandwich:
+    """``W X^{-1} W^H``; of a layer that gathers, the sum of the real parts of all.
+
+    Attributes:
+        factor: lower, ``X = L L^H``; None: the unit matrix.
+        half: ``L^{-1} W^H``.
+    """
+
+    factor: Blocks | None
+    half: Blocks
+    made: Blocks
+
+    def slope(self, given: Blocks) -> Blocks:
+        """That with respect to X, from that with respect to ``made``."""
+        inner = self.half if self.factor is None else solved(self.factor, self.half, adjointly=True)
+        return -(inner @ given @ adjoint(inner))
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What the recursion made of a layer that an activation follows, ``gram`` aside."""
+
+    layer: Layer
+    plain: Sandwich  # with the X before it
+    shifted: Sandwich  # with that plus ``ab W^H T W``; the same where a or b is 0
+    top: float
+    block: int
+    vector: Blocks  # T^(1/2) v, v the eigenvector of the top, up to a factor
+    shares: Multiplier  # |v|^2
+    logit: float
+    multiplier: Multiplier
+    scale: float  # 4**-power
+
+    def slope(self, given: Blocks) -> tuple[Parameter, Blocks]:
+        """With respect to the parameter and to X, from that with respect to the next X."""
+        assert self.layer.slopes is not None
+        a, b = self.layer.slopes
+        given = given * self.scale
+        made, t = self.shifted.made, self.multiplier
+        weight = ((a + b) / 2) ** 2
+        # of T in T - weight T M T, then of M
+        own = (diagonal_of(given).real - 2 * weight * ((made * t) @ given).diagonal(axis1=1, axis2=2).real).sum(axis=0)
+        inner = -weight * t[:, None] * given * t
+        before: Blocks | float = 0.0
+        if a * b:
+            before = self.shifted.slope(inner)
+            through = self.layer.blocks @ before @ adjoint(self.layer.blocks)
+            own = own + a * b * through.diagonal(axis1=1, axis2=2).real.sum(axis=0)
+            inner = np.zeros_like(inner)
+        total = float(own @ t)
+        inner[self.block] -= total / self.top * np.outer(self.vector, self.vector.conj())
+        before = before + self.plain.slope(inner)
+        share = 1 / (1 + math.exp(-self.logit))
+        return (own * t - total * self.shares, total * (1 - share)), before
+
+
+@dataclass(frozen=True, slots=True)
+class Recursion:
+    """The last ``W X^{-1} W^H``, to be taken times ``4**exponent``, and what led to it, without certificate."""
+
+    blocks: Blocks
+    exponent: int
+    steps: list[Step]
+    last: Sandwich | None  # None: the blocks are an inverse
+
+    def slopes(self, given: Blocks) -> list[Parameter]:
+        """With respect to the parameters, from that with respect to the blocks: backwards, layer by layer."""
+        given = -(self.blocks @ given @ self.blocks) if self.last is None else self.last.slope(given)
+        found: list[Parameter] = []
+        for step in reversed(self.steps):
+            parameter, given = step.slope(given)
+            found.insert(0, parameter)
+        return found
+
+
+def _recursion(layers: Sequence[Layer], parameters: Sequence[Parameter], *, accurate: bool = False) -> Recursion:
+    """``accurate``: so that slopes may be taken."""
+    gram: Blocks | None = None  # the unit matrix
+    steps: list[Step] = []
+    exponent = 0
+    for layer, (shape, logit) in zip(layers, [*parameters, (np.zeros(0), 0.0)], strict=False):
+        plain = shifted = _sandwich(layer, gram)
+        if layer.slopes is None:
+            return Recursion(plain.made, exponent, steps, plain)
+        a, b = layer.slopes
+        root = np.exp(shape / 2)
+        top, block, vector = _steepest(root[:, None] * plain.made * root, accurate=accurate)
+        multiplier = _most(layer) / (1 + math.exp(-logit)) * root**2 / top
+        if a * b:
+            unit = np.eye(layer.blocks.shape[2], dtype=layer.blocks.dtype)
+            shift = a * b * (adjoint(layer.blocks) @ (multiplier[:, None] * layer.blocks))
+            shifted = _sandwich(layer, (unit if gram is None else gram) + shift)
+        gram = np.diag(multiplier)[None] - ((a + b) / 2) ** 2 * multiplier[:, None] * shifted.made * multiplier
+        power = power_of(multiplier)
+        scale = 4.0**-power
+        gram = gram * scale
+        exponent -= power
+        shares = np.square(np.abs(vector))
+        steps.append(Step(layer, plain, shifted, top, block, root * vector, shares, logit, multiplier, scale))
+    assert gram is not None
+    return Recursion(np.linalg.inv(gram), exponent, steps, None)
+
+
+def power_of(multiplier: Multiplier) -> int:
+    """X lies below T: taken times ``4**-power`` it is of order 1."""
+    return math.frexp(float(multiplier.max()))[1] // 2
+
+
+def _steepest(gram: Blocks, *, accurate: bool = True) -> tuple[float, int, Blocks]:
+    """The largest eigenvalue of all blocks, in which, and its unit eigenvector; of large ones by power iteration."""
+    if accurate or gram.shape[-1] <= LARGE:
+        block = int(np.linalg.eigvalsh(gram)[:, -1].argmax()) if len(gram) > 1 else 0
+        vector = np.linalg.eigh(gram[block])[1][:, -1]
+        return float(np.vdot(vector, gram[block] @ vector).real), block, vector
+    vectors: Blocks = np.random.default_rng(0).standard_normal((1, gram.shape[-1], 2))
+    for _ in range(POWER_STEPS):
+        vectors = gram @ vectors
+        vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    sizes = np.linalg.norm(gram @ vectors, axis=1)
+    block, column = divmod(int(sizes.argmax()), 2)
+    return float(sizes[block, column]), block, vectors[block, :, column]
+
+
+def _sandwich(layer: Layer, gram: Blocks | None) -> Sandwich:
+    factor = None if gram is None else np.linalg.cholesky(gram)
+    half = adjoint(layer.blocks)
+    half = half if factor is None else solved(factor, half)
+    made = adjoint(half) @ half
+    return Sandwich(factor, half, made.real.sum(axis=0, keepdims=True) if layer.gathers else made)

@@ -1,0 +1,131 @@
+"""A chain in the form that bounds of several layers at once work on: blocks, each with its error."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from radii.lipschitz.blocks import Blocks, is_complex
+from radii.lipschitz.network.chain import Chain, Interval
+from radii.lipschitz.network.explicit import explicit
+from radii.lipschitz.network.fourier import fourier_blocks, gathering, largest_torus
+from radii.lipschitz.network.linear import NotApplicable, Piece
+from radii.lipschitz.rounding import gamma, up
+
+MOST_WORK = 2**32  # multiply-adds of one product of all blocks of a layer: some tenths of a second
+SMALL = 640  # matrices up to this order are preferred to blocks on a torus, which is a little loose
+LONGEST = 64
+NARROW = 0.01  # relative width of an interval of slopes, at least
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Layer:
+    """A linear map as blocks (B, m, n), real or complex, and the slopes of the activation behind it.
+
+    Attributes:
+        error: spectral norm of what a block may miss.
+        exponent: the blocks are to be taken times ``2**exponent``.
+        slopes: (a, b); None: no activation.
+        gathers: its blocks each read one frequency, and the real parts of what they make add up.
+    """
+
+    blocks: Blocks
+    error: float
+    exponent: int
+    slopes: Interval | None
+    gathers: bool = False
+
+
+def layers_of(chain: Chain) -> list[list[Layer]]:
+    """The chain in as few parts as can be written in blocks of one kind; the bound of the chain is their product.
+
+    Raises `NotApplicable`.
+    """
+    if len(chain.pieces) > LONGEST:
+        raise NotApplicable("it has too many layers")
+    slopes: list[Interval | None] = [*chain.slopes, *[None] * (len(chain.pieces) - len(chain.slopes))]
+    parts: list[list[Layer]] = []
+    start, reason = 0, NotApplicable("it has no layers")
+    while start < len(chain.pieces):
+        for stop in range(len(chain.pieces), start, -1):
+            try:
+                parts.append(_together(chain.pieces[start:stop], slopes[start:stop]))
+                break
+            except NotApplicable as problem:
+                reason = problem
+        else:
+            raise reason
+        start = stop
+    return parts
+
+
+def _together(pieces: Sequence[Piece], slopes: Sequence[Interval | None]) -> list[Layer]:
+    order = max(max(math.prod(piece.input_shape), math.prod(piece.output_shape)) for piece in pieces)
+    if order > SMALL:
+        try:
+            return _on_torus(pieces, slopes)
+        except NotApplicable as problem:
+            if order**3 > MOST_WORK:
+                raise problem from None
+    return [_explicit(piece, slope) for piece, slope in zip(pieces, slopes, strict=True)]
+
+
+def _explicit(piece: Piece, slopes: Interval | None) -> Layer:
+    matrix, error = explicit(piece)
+    return _layer(matrix[None], error, slopes)
+
+
+def _on_torus(pieces: Sequence[Piece], slopes: Sequence[Interval | None]) -> list[Layer]:
+    """Convolutions of stride 1, then perhaps a layer that gathers all pixels and dense layers behind it.
+
+    What lies outside an image is zero in the network and anything on the torus. An activation whose slope is 0 there
+    makes it zero again: so its slopes are those of the function, and 0.
+    """
+    fitting = 0
+    while fitting < len(pieces):
+        try:
+            largest_torus(pieces[fitting : fitting + 1])
+        except NotApplicable:
+            break
+        fitting += 1
+    torus = largest_torus(pieces[: max(1, fitting)])
+    layers = []
+    for piece, slope in zip(pieces[:fitting], slopes[:fitting], strict=True):
+        blocks, error = fourier_blocks(piece, torus)
+        if torus.count * max(blocks.shape[1:]) ** 3 * 4 > MOST_WORK:
+            raise NotApplicable("its Fourier blocks are too large")
+        layers.append(_layer(blocks, error, None if slope is None else (min(slope[0], 0.0), max(slope[1], 0.0))))
+    if fitting < len(pieces):
+        layers.append(_layer(*gathering(pieces[fitting], torus), slopes[fitting], gathers=True))
+    for piece, slope in zip(pieces[fitting + 1 :], slopes[fitting + 1 :], strict=True):
+        layers.append(_explicit(piece, slope))
+    return layers
+
+
+def _layer(blocks: Blocks, error: float, slopes: Interval | None, *, gathers: bool = False) -> Layer:
+    entries = _entries(blocks)
+    exponent = math.frexp(float(np.abs(entries).max()) if entries.size else 0.0)[1]
+    factor = math.ldexp(1.0, -exponent) if abs(exponent) < 900 else 0.0
+    if not factor:
+        raise NotApplicable("its weights are near the end of the range of float64")
+    if slopes is not None:
+        largest = max(map(abs, slopes))
+        if not 0 < largest < math.inf:
+            raise NotApplicable("an activation is constant, or infinitely steep")
+        if slopes[1] - slopes[0] < NARROW * largest:  # all but linear, which the multipliers don't like
+            slopes = slopes[0] - NARROW * largest, slopes[1] + NARROW * largest
+    return Layer(blocks * factor, error * factor, exponent, slopes, gathers)
+
+
+def frobenius(blocks: Blocks) -> float:
+    """The largest Frobenius norm of blocks (B, m, n), rounded up."""
+    sizes = np.linalg.norm(_entries(blocks).reshape(len(blocks), -1), axis=1)
+    return up(float(sizes.max()) * (1 + gamma(2 * blocks[0].size + 16)))
+
+
+def _entries(blocks: Blocks) -> Blocks:
+    """Real and imaginary parts apart."""
+    return np.ascontiguousarray(blocks).view(np.float64) if is_complex(blocks) else blocks

@@ -1,0 +1,206 @@
+"""Network bounds: nothing found by sampling, attack or differentiation exceeds them, and closed forms are met."""
+
+import json
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from radii.graph import OPERATORS, Graph, Node, normalized, read_onnx, to_canonical, to_module
+from radii.lipschitz import UnboundedModel, matrix_norm, network_bound
+from radii.lipschitz.network import norms as norms_module
+from tests.graph.export import export
+from tests.graph.networks import NETWORKS, trained
+
+RNG = np.random.default_rng(0)
+
+
+class Residual(nn.Module):
+    def __init__(self, *layers: nn.Module):
+        super().__init__()
+        self.body = nn.Sequential(*layers)
+
+    def forward(self, x):
+        return x + self.body(x)
+
+
+class Sides(nn.Module):
+    def __init__(self, left: nn.Module, right: nn.Module):
+        super().__init__()
+        self.left, self.right = left, right
+
+    def forward(self, x):
+        return torch.cat([self.left(x), self.right(x)], dim=1)
+
+
+def graph_of(network, shape):
+    return read_onnx(export(network.double().float().eval(), shape, dynamo=False, opset=17, dynamic=True))
+
+
+def linear(weight, bias=None):
+    """The graph of one dense layer."""
+    operator = OPERATORS["Gemm"](np.asarray(weight), None if bias is None else np.asarray(bias))
+    return Graph.build("x", (len(weight[0]),), "y", [Node(operator, ("x",), "y", 0)])
+
+
+def steepest(module, shape, label, *, steps=12, seed=0):
+    """The largest slopes met on a walk along the steepest direction: of all logits, and of differences of two."""
+    x = torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    whole, pairs = 0.0, None
+    for _ in range(steps):
+        jacobian = torch.autograd.functional.jacobian(lambda v: module(v[None])[0], x).flatten(1)
+        _, norms, directions = torch.linalg.svd(jacobian, full_matrices=False)
+        slopes = (jacobian[label] - jacobian).norm(dim=1)
+        whole = max(whole, norms[0].item())
+        pairs = slopes if pairs is None else torch.maximum(pairs, slopes)
+        x = x + 0.3 * directions[0].reshape(shape)
+    return whole, pairs.numpy()
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_no_slope_exceeds_the_bound(name):
+    shape = NETWORKS[name][1]
+    graph = graph_of(trained(name), shape)
+    bound = network_bound(graph)
+    module = to_module(graph, dtype=torch.float64)
+    for seed in range(2):
+        whole, pairs = steepest(module, shape, 1, seed=seed)
+        assert 0 < whole <= bound.upper
+        assert (pairs <= bound.pairs(1)).all()
+    assert bound.pairwise is not None
+    assert bound.smallest_pair <= np.sqrt(2) * bound.upper * (1 + 1e-12)
+
+
+@pytest.mark.parametrize(
+    ("network", "upper"),
+    [
+        (lambda w: nn.Sequential(w), lambda l: l),
+        (lambda w: nn.Sequential(Residual(w, nn.ReLU())), lambda l: 1 + l),
+        (lambda w: nn.Sequential(Residual(Residual(w))), lambda l: 2 + l),
+        (lambda w: Sides(w, nn.Tanh()), lambda l: np.hypot(l, 1)),
+        (lambda w: nn.Sequential(w, nn.ELU(2.0), w, nn.Softmax(1)), lambda l: l * 2 * l / 2),
+    ],
+    ids=["dense", "residual", "residual of residual", "concat", "softmax"],
+)
+def test_composition(network, upper):
+    torch.manual_seed(1)
+    layer = nn.Linear(5, 5)
+    bound = network_bound(graph_of(network(layer), (5,)), bound="product", task="regressor")
+    expected = upper(np.linalg.norm(layer.weight.detach().double().numpy(), 2))
+    assert expected * (1 - 1e-13) <= bound.upper <= expected * (1 + 1e-6)
+
+
+def test_pairs_of_a_linear_classifier_are_distances_of_rows():
+    weight = RNG.standard_normal((6, 9))
+    weight[4] = weight[2]
+    bound = network_bound(linear(weight))
+    distances = np.linalg.norm(weight[:, None] - weight, axis=2)
+    assert (bound.pairwise >= distances).all()
+    assert (bound.pairwise <= distances * (1 + 1e-6)).all()
+    assert bound.pairwise[2, 4] == 0
+
+
+@pytest.mark.parametrize(("scale", "exponent"), [(1.0, 0), (1e-150, 0), (1.0, -250), (1.0, 250)])
+def test_pairs_at_any_scale(scale, exponent):
+    base = RNG.standard_normal((3, 4))
+    weight = (base + scale * RNG.standard_normal((3, 4))) * 10.0**exponent
+    weight[1] = weight[0]
+    weight[1, 0] = np.nextafter(weight[0, 0], np.inf)
+    bound = network_bound(linear(weight))
+    assert bound.pairwise[0, 1] >= weight[1, 0] - weight[0, 0] > 0
+
+
+def test_what_follows_the_last_layer():
+    torch.manual_seed(2)
+    head = nn.Linear(5, 4)
+    plain = network_bound(graph_of(head, (5,)))
+    bent = network_bound(graph_of(nn.Sequential(head, nn.ReLU()), (5,)))
+    assert bent.pairwise is None  # relu(u)_y - relu(u)_j can be steeper than u_y - u_j
+    assert bent.upper == plain.upper
+    assert bent.pairs(0)[1] == pytest.approx(np.sqrt(2) * bent.upper)
+    assert bent.pairs(0)[0] == 0
+    whole, pairs = steepest(to_module(graph_of(nn.Sequential(head, nn.ReLU()), (5,)), dtype=torch.float64), (5,), 0)
+    assert whole <= bent.upper
+    assert (pairs <= bent.pairs(0)).all()
+
+
+def test_normalisation_in_front():
+    graph = linear(RNG.standard_normal((3, 4)))
+    wide = normalized(graph, 0.5, 0.25)
+    assert network_bound(wide).upper == pytest.approx(4 * network_bound(graph).upper, rel=1e-12)
+    assert network_bound(wide).upper >= 4 * network_bound(graph).upper
+
+
+def test_every_obstacle_is_named():
+    nodes = [
+        Node(OPERATORS["Exp"](), ("x",), "a", 3, "first"),
+        Node(OPERATORS["Mul"](), ("a", "x"), "b", 5, "gate"),
+        Node(OPERATORS["Gemm"](np.array([[1.0, np.nan]]), None), ("b",), "y", 8, "broken"),
+    ]
+    with pytest.raises(UnboundedModel) as caught:
+        network_bound(Graph.build("x", (2,), "y", nodes))
+    assert [(o.node, o.operator) for o in caught.value.obstacles] == [(3, "Exp"), (5, "Mul"), (8, "Gemm")]
+    assert all(obstacle.reason and obstacle.remedy for obstacle in caught.value.obstacles)
+    assert "NaN" in str(caught.value)
+
+
+def test_a_product_that_overflows_is_refused():
+    layer = OPERATORS["Gemm"](np.full((2, 2), 1e200), None)
+    nodes = [Node(layer, ("x",), "a", 0), Node(layer, ("a",), "y", 1)]
+    with pytest.raises(UnboundedModel, match="overflows"):
+        network_bound(Graph.build("x", (2,), "y", nodes))
+
+
+def test_equal_layers_are_bounded_once(monkeypatch):
+    counts = Counter()
+
+    def counted(weight, **settings):
+        counts["calls"] += 1
+        return matrix_norm(weight, **settings)
+
+    monkeypatch.setattr(norms_module, "matrix_norm", counted)
+    weights = RNG.standard_normal((2, 4, 4))
+    operators = [OPERATORS["Gemm"](weights[i], None) for i in (0, 1, 0, 0)]
+    nodes = [Node(operator, (f"a{i}",), f"a{i + 1}", i) for i, operator in enumerate(operators)]
+    bound = network_bound(Graph.build("a0", (4,), "a4", nodes))
+    assert counts["calls"] == 2
+    assert bound.layers[0].upper == bound.layers[2].upper != bound.layers[1].upper
+
+
+def test_vacuous_bounds_say_so():
+    assert not network_bound(linear(np.eye(3))).vacuous
+    assert network_bound(linear(1e6 * np.eye(3))).vacuous
+
+
+def test_a_file_is_read_with_the_weights_beside_it(tmp_path):
+    graph = linear(RNG.standard_normal((3, 4)))
+    form, weights = to_canonical(graph)
+    (tmp_path / "graph.json").write_bytes(form)
+    (tmp_path / "weights.safetensors").write_bytes(weights)
+    for bound in ("auto", "product"):
+        assert network_bound(tmp_path / "graph.json", bound=bound).upper == network_bound(graph).upper
+
+
+def test_a_bound_nobody_knows_is_refused():
+    with pytest.raises(ValueError, match="auto, product"):
+        network_bound(linear(np.eye(2)), bound="tight")
+
+
+def test_report():
+    bound = network_bound(graph_of(trained("lenet"), NETWORKS["lenet"][1]), bound="product")
+    report = json.loads(json.dumps(bound.to_json(), allow_nan=False))
+    assert report["upper"] == bound.upper
+    assert report["rule"] == "product"
+    assert report["pairwise"]["min"] == bound.smallest_pair
+    convolutions = [layer for layer in report["layers"] if layer["rule"] == "convolution"]
+    assert len(convolutions) == 2
+    assert all(0 < layer["lower"] <= layer["upper"] <= 1.05 * layer["lower"] for layer in convolutions)
+    assert sum(layer["share"] or 0 for layer in report["layers"]) == pytest.approx(1, rel=1e-6)
+    assert [(layer["shape"], layer["padding"]) for layer in convolutions] == [
+        ([6, 1, 5, 5], [[2, 2], [2, 2]]),
+        ([16, 6, 5, 5], [[0, 0], [0, 0]]),
+    ]
+    assert all(0 <= layer["slack"] < 1e-6 for layer in report["layers"])
+    assert 0 < sum(layer["seconds"] for layer in report["layers"]) <= report["seconds"] + 1e-3
