@@ -19,6 +19,7 @@ TASKS = {
     "model": ("radii.intake_model", INTAKE),
     "dataset": ("radii.intake_dataset", INTAKE),
     "shard": ("radii.certify_shard", CERTIFY),
+    "certification": ("radii.plan_or_end_certification", CERTIFY),
 }
 
 

@@ -56,7 +56,7 @@ def ready_dataset(session: Session, *, content: bytes = b"dataset", count: int =
 
 
 def certification(session: Session, *, inputs: int = 5, cost: int = 110, shard_inputs: int = 2) -> Certification:
-    return certifications.add(
+    row = certifications.add(
         session,
         ready_model(session),
         ready_dataset(session),
@@ -65,6 +65,25 @@ def certification(session: Session, *, inputs: int = 5, cost: int = 110, shard_i
         cost=cost,
         shard_inputs=shard_inputs,
     )
+    plan(session, row.id)
+    return row
+
+
+def plan(session: Session, certification_id: str) -> None:
+    """A worker cuts a certification into its shards, unless it has been."""
+    claim = leases.claim(session, "certification", certification_id, worker="factory", seconds=60)
+    if claim is not None:
+        certifications.plan(session, claim, shards=1000, seconds=60)
+
+
+def end(session: Session, certification_id: str) -> None:
+    """A worker ends a certification, if its shards have."""
+    session.flush()
+    claim = leases.claim(session, "certification", certification_id, worker="factory", seconds=60)
+    if claim is not None:
+        figures = certifications.conclusion(session, session.get_one(Certification, certification_id))
+        certifications.end(session, claim, figures)
+        session.flush()
 
 
 def _accepted(session: Session, noun: str, row: Any, summary: dict[str, Any]) -> Any:

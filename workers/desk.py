@@ -19,7 +19,7 @@ from models.bell import Ring
 from models.blobs import Blobs
 from models.database import Database
 from models.problems import Problem
-from models.repositories import intake, leases, shards
+from models.repositories import certifications, intake, leases, shards
 from models.repositories.leases import Claim, LostClaim
 from models.settings import Settings
 from models.storage import StorageFull, room
@@ -34,6 +34,7 @@ GIVE_UP: dict[str, Callable[[Session, Claim, Json], None]] = {
     "model": intake.reject,
     "dataset": intake.reject,
     "shard": shards.fail,
+    "certification": certifications.give_up,
 }
 
 

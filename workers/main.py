@@ -13,13 +13,14 @@ from typing import Any
 
 from celery import signals
 
-from models.bell import TASKS, celery_app, celery_ring
+from models.bell import CERTIFY, TASKS, Bell, celery_app, celery_ring
 from models.bootstrap import WrongSecretError, check_secret
 from models.database import Database
-from models.repositories import leases
+from models.repositories import leases, shards
 from models.settings import Settings
 from workers.desk import Desk
 from workers.intake import take_in
+from workers.planning import plan_or_end
 from workers.supervisor import Supervisor
 from workers.sweeper import Sweeper
 
@@ -35,26 +36,41 @@ def supervisor() -> Supervisor:
     return Supervisor(Desk(SETTINGS, celery_ring(app)))
 
 
-def answer(noun: str, row_id: str) -> None:
-    """Work on the row that the bell is about, after one that a lost worker left (it has waited for longer)."""
+def answer(bell: Bell) -> None:
+    """Work on the row that the bell is about; before it, on what has waited for longer: a certification that nobody has
+    planned or ended, which takes a moment, and a row that a lost worker left."""
+    waiting = []
+    with supervisor().desk.database.read() as session:
+        if TASKS[bell.noun][1] == CERTIFY:
+            waiting.append(("certification", leases.waiting(session, "certification")))
+        waiting.append((bell.noun, leases.abandoned(session, bell.noun)))
+    for longer in dict.fromkeys((*(Bell(noun, row_id) for noun, row_id in waiting if row_id), bell)):
+        work(longer)
+
+
+def work(bell: Bell) -> None:
+    """Work on a row, unless that is done or somebody does it, and on what is due of its certification then."""
     desk = supervisor().desk
-    with desk.database.read() as session:
-        abandoned = leases.abandoned(session, noun)
-    for candidate in filter(None, dict.fromkeys((abandoned, row_id))):
-        if desk.letting_go:
-            return
-        claim = desk.claim(noun, candidate)
-        if claim is None:
-            continue
-        if noun == "shard":
-            supervisor().certify(claim)
-        else:
-            take_in(desk, claim)
+    claim = None if desk.letting_go else desk.claim(*bell)
+    if claim is None:
+        return
+    if bell.noun == "certification":
+        first = plan_or_end(desk, claim)
+        if first is not None:
+            work(Bell("shard", first))
+    elif bell.noun == "shard":
+        supervisor().certify(claim)
+        with desk.database.read() as session:
+            job = shards.certification_of(session, bell.id)
+        if job is not None:
+            work(Bell("certification", job))
+    else:
+        take_in(desk, claim)
 
 
 def _task(noun: str) -> Callable[[str], None]:
     def task(row_id: str) -> None:
-        answer(noun, row_id)
+        answer(Bell(noun, row_id))
 
     return task
 

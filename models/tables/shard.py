@@ -1,4 +1,4 @@
-from sqlalchemy import ForeignKey, Index
+from sqlalchemy import BigInteger, ForeignKey, Index
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from models.base import Base, StateColumn
@@ -11,16 +11,20 @@ class Shard(Leased, Base):
     """A range of a certification's inputs: what one worker takes at a time."""
 
     __tablename__ = "shards"
-    __table_args__ = (Index("ix_shards_state", "state", "lease_expires_at"),)
+    __table_args__ = (
+        Index("ix_shards_state", "state", "lease_expires_at"),
+        Index("ix_shards_certification_id", "certification_id", "state"),
+    )
 
     id: Mapped[str] = mapped_column(primary_key=True)
-    certification_id: Mapped[str] = mapped_column(ForeignKey("certifications.id", ondelete="CASCADE"), index=True)
+    certification_id: Mapped[str] = mapped_column(ForeignKey("certifications.id", ondelete="CASCADE"))
     # Positions start .. stop-1 in the certification's range of indices.
     start: Mapped[int]
     stop: Mapped[int]
     state: Mapped[JobState] = mapped_column(StateColumn(JobState), default=JobState.QUEUED)
+    done: Mapped[int] = mapped_column(BigInteger, default=0)  # progress, in the units of its certification
 
-    certification: Mapped[Certification] = relationship(lazy="joined")
+    certification: Mapped[Certification] = relationship()
 
     @property
     def indices(self) -> range:

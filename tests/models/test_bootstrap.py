@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import func, insert, inspect, select
+from sqlalchemy import delete, func, insert, inspect, select, text, update
 
 from models.base import Base
 from models.bootstrap import ROOT, WrongSecretError, bootstrap, migrated
@@ -15,7 +15,7 @@ from models.database import Database
 from models.repositories import keys, ledger
 from models.settings import Settings
 from models.states import JobState
-from models.tables import Certification, Chunk, Fact, Key, Ledger, Result
+from models.tables import Certification, Chunk, Fact, Key, Ledger, Result, Shard
 from tests import factories
 
 
@@ -198,7 +198,8 @@ def test_mean_scores_under_way_are_counted_anew(fresh: Settings) -> None:
     with database.write() as session:
         for scores in ("soft", "hard"):
             job = factories.certification(session, inputs=5, cost=110)
-            job.method, job.state, job.done = {"kind": "smoothing", "scores": scores}, JobState.RUNNING, 210
+            job.method, job.state = {"kind": "smoothing", "scores": scores}, JobState.RUNNING
+            job.done_by_ended = 210
             row = {"index": 0, "label": 1, "prediction": 1, "radius": 0.5, "abstained": False, "detail": {}}
             session.add(Result(certification_id=job.id, **row))
             session.add(Chunk(certification_id=job.id, index=1, stage="pilot", number=0, counts=[100]))
@@ -213,6 +214,37 @@ def test_mean_scores_under_way_are_counted_anew(fresh: Settings) -> None:
         for job_id, known in jobs.items():
             chunks = session.scalar(select(func.count()).where(Chunk.certification_id == job_id))
             assert (session.get_one(Certification, job_id).done, chunks) == known
+    database.close()
+
+
+def test_plans_and_progress_outlive_a_migration(fresh: Settings) -> None:
+    """Down: what was not planned is, and progress is one sum. Up again: nothing is planned twice, and the sum stays."""
+    bootstrap(fresh)
+    database = Database(fresh.database)
+    with database.write() as session:
+        waits = factories.certification(session, inputs=7, shard_inputs=2).id
+        session.execute(delete(Shard).where(Shard.certification_id == waits, Shard.start >= 2))
+        session.get_one(Certification, waits).unplanned = 5
+        runs = factories.certification(session, inputs=4, shard_inputs=2)
+        runs.state, runs.done_by_ended = JobState.RUNNING, 220
+        session.flush()
+        begun = Shard.certification_id == runs.id, Shard.start == 2
+        session.execute(update(Shard).where(*begun).values(state=JobState.RUNNING, done=100))
+        jobs = {waits: [[0, 1], [2, 3], [4, 5], [6]], runs.id: [[0, 1], [2, 3]]}
+    config = Config(toml_file=ROOT / "pyproject.toml")
+    with database.engine.connect() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0011")
+        done = {job: connection.scalar(text(f"SELECT done FROM certifications WHERE id = '{job}'")) for job in jobs}
+        assert list(done.values()) == [0, 320]
+        command.upgrade(config, "head")
+        connection.commit()
+    with database.read() as session:
+        for job, planned in jobs.items():
+            row = session.get_one(Certification, job)
+            assert (row.done, row.unplanned, row.fence) == (done[job], 0, 0)
+            query = select(Shard).where(Shard.certification_id == job).order_by(Shard.start)
+            assert [list(shard.indices) for shard in session.scalars(query)] == planned
     database.close()
 
 
