@@ -12,7 +12,7 @@ from radii.float32 import rounded
 from radii.methods import KINDS, Method
 from radii.shapes import rearrangement
 
-MOST_SHARDS = 100_000  # rows written in one request
+MOST_SHARDS = 100_000  # of a certification
 
 
 def refuse_unfit(model: Model, dataset: Dataset, method: Method) -> None:

@@ -19,6 +19,7 @@ TASKS = {
     "model": ("radii.intake_model", INTAKE),
     "dataset": ("radii.intake_dataset", INTAKE),
     "shard": ("radii.certify_shard", CERTIFY),
+    "certification": ("radii.shard_or_end_certification", CERTIFY),
 }
 
 

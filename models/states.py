@@ -36,6 +36,8 @@ MOVES: dict[StrEnum, frozenset[StrEnum]] = {
 
 TERMINAL: frozenset[StrEnum] = frozenset(state for state, after in MOVES.items() if not after)
 
+OPEN = (JobState.QUEUED, JobState.RUNNING)
+
 
 class IllegalMove(Exception):
     """A state was asked to change in a way that ``MOVES`` doesn't allow; nothing was written."""

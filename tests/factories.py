@@ -65,7 +65,7 @@ def smoothing(n0: int, n: int) -> Plan:
 
 
 def certification(session: Session, *, inputs: int = 5, cost: int = 110, shard_inputs: int = 2) -> Certification:
-    return certifications.add(
+    row = certifications.add(
         session,
         ready_model(session),
         ready_dataset(session),
@@ -75,6 +75,25 @@ def certification(session: Session, *, inputs: int = 5, cost: int = 110, shard_i
         cost=cost,
         shard_inputs=shard_inputs,
     )
+    cut(session, row.id)
+    return row
+
+
+def cut(session: Session, certification_id: str) -> None:
+    """A worker cuts a certification into its shards, unless it has been."""
+    claim = leases.claim(session, "certification", certification_id, worker="factory", seconds=60)
+    if claim is not None:
+        certifications.cut(session, claim, shards=1000, seconds=60)
+
+
+def end(session: Session, certification_id: str) -> None:
+    """A worker ends a certification, if its shards have."""
+    session.flush()
+    claim = leases.claim(session, "certification", certification_id, worker="factory", seconds=60)
+    if claim is not None:
+        figures = certifications.conclusion(session, session.get_one(Certification, certification_id))
+        certifications.end(session, claim, figures)
+        session.flush()
 
 
 def _accepted(session: Session, noun: str, row: Any, summary: dict[str, Any]) -> Any:

@@ -20,7 +20,7 @@ from models.bell import Bell, Ring
 from models.blobs import Blobs
 from models.database import Database, away, ring_after_commit
 from models.problems import Problem
-from models.repositories import intake, leases, shards
+from models.repositories import certifications, intake, leases, shards
 from models.repositories.leases import Claim, LostClaim
 from models.settings import Settings
 from models.storage import StorageFull, room
@@ -36,6 +36,7 @@ GIVE_UP: dict[str, Callable[[Session, Claim, Json], None]] = {
     "model": intake.reject,
     "dataset": intake.reject,
     "shard": shards.fail,
+    "certification": certifications.give_up,
 }
 
 

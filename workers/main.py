@@ -12,8 +12,9 @@ from functools import partial
 from typing import Any
 
 from celery import signals
+from sqlalchemy.orm import Session
 
-from models.bell import TASKS, celery_app, celery_ring
+from models.bell import CERTIFY, TASKS, Bell, celery_app, celery_ring
 from models.bootstrap import WrongSecretError, check_secret
 from models.database import Database
 from models.repositories import leases
@@ -22,6 +23,7 @@ from workers import logs
 from workers.attempt import attempt
 from workers.desk import Desk, LetGo
 from workers.intake import take_in
+from workers.sharding import shard_or_end
 from workers.supervisor import Supervisor
 from workers.sweeper import Sweeper
 
@@ -37,25 +39,44 @@ def supervisor() -> Supervisor:
     return Supervisor(Desk(SETTINGS, celery_ring(app)))
 
 
-def answer(noun: str, row_id: str) -> None:
-    """Work on the row that the bell is about, after one that a lost worker left (it has waited for longer)."""
-    desk = supervisor().desk
+def answer(bell: Bell) -> None:
+    """Work on the row that the bell is about; before it, on what has waited for longer: a certification that nobody has
+    cut or ended, which takes a moment, and a row that a lost worker left."""
     try:
-        abandoned = desk.read(partial(leases.abandoned, noun=noun))
+        first = supervisor().desk.read(partial(_first, bell=bell))
     except LetGo:
         return
-    for candidate in filter(None, dict.fromkeys((abandoned, row_id))):
-        if desk.letting_go:
-            return
-        claim = desk.claim(noun, candidate)
-        if claim is None:
-            continue
-        attempt(desk, claim, supervisor().certify if noun == "shard" else partial(take_in, desk))
+    for one in dict.fromkeys((*first, bell)):
+        work(one)
+
+
+def _first(session: Session, bell: Bell) -> list[Bell]:
+    due = leases.waiting(session, "certification") if TASKS[bell.noun][1] == CERTIFY else None
+    left = leases.abandoned(session, bell.noun)
+    return [Bell(noun, row_id) for noun, row_id in (("certification", due), (bell.noun, left)) if row_id is not None]
+
+
+def work(bell: Bell) -> None:
+    """Work on a row, unless that is done or somebody does it, and on what is due of its certification then."""
+    desk = supervisor().desk
+    claim = None if desk.letting_go else desk.claim(*bell)
+    if claim is None:
+        return
+    if bell.noun == "certification":
+        cut: list[str] = []
+        attempt(desk, claim, partial(shard_or_end, desk, cut=cut))
+        for first in cut[:1]:
+            work(Bell("shard", first))
+    elif bell.noun == "shard":
+        attempt(desk, claim, supervisor().certify)
+        work(Bell("certification", claim.job))
+    else:
+        attempt(desk, claim, partial(take_in, desk))
 
 
 def _task(noun: str) -> Callable[[str], None]:
     def task(row_id: str) -> None:
-        answer(noun, row_id)
+        answer(Bell(noun, row_id))
 
     return task
 

@@ -1,6 +1,8 @@
-"""Certifications: planned into shards, ended once."""
+"""Certifications: cut into shards, ended once. The order of locks, everywhere: a certification, then its shards."""
 
-from sqlalchemy import delete, select, update
+from datetime import timedelta
+
+from sqlalchemy import delete, insert, select, update
 from sqlalchemy.orm import Session
 
 from models import cross_check
@@ -12,10 +14,11 @@ from models.ids import CERTIFICATION, SHARD, new_id
 from models.plan import Plan
 from models.problems import Problem
 from models.repositories import reports, results
-from models.states import TERMINAL, IllegalMove, JobState, guard
+from models.repositories.leases import Claim, LostClaim, held
+from models.states import OPEN, TERMINAL, IllegalMove, JobState, guard
 from models.tables import Certification, Chunk, Dataset, Model, Shard
 
-OPEN = (JobState.QUEUED, JobState.RUNNING)
+MOST_RUNG = 1000  # messages for one certification; the sweeper rings for those of its shards that are left over
 
 
 def add(
@@ -30,7 +33,7 @@ def add(
     cost: int,
     shard_inputs: int,
 ) -> Certification:
-    """A queued certification of ``indices``, each costing ``cost`` units, cut into shards of ``shard_inputs``."""
+    """A queued certification of ``indices``, each costing ``cost`` units, to be cut into shards of ``shard_inputs``."""
     row = Certification(
         id=new_id(CERTIFICATION),
         model=model,
@@ -41,15 +44,13 @@ def add(
         start=indices.start,
         stop=indices.stop,
         step=indices.step,
+        shard_inputs=shard_inputs,
+        unsharded=len(indices),
         total=len(indices) * cost,
     )
     session.add(row)
-    for start in range(0, len(indices), shard_inputs):
-        stop = min(start + shard_inputs, len(indices))
-        shard = Shard(id=new_id(SHARD), certification=row, start=start, stop=stop)
-        session.add(shard)
-        ring_after_commit(session, Bell("shard", shard.id))
     session.flush()
+    ring_after_commit(session, Bell("certification", row.id))
     return row
 
 
@@ -57,52 +58,76 @@ def get(session: Session, certification_id: str, *, lock: bool = False) -> Certi
     """The certification, if there is one of that id; ``lock`` keeps it from changing until the transaction ends."""
     query = select(Certification).where(Certification.id == certification_id)
     if lock:
-        query = query.with_for_update(of=Certification).execution_options(populate_existing=True)
+        query = query.with_for_update(of=Certification, key_share=True).execution_options(populate_existing=True)
     return session.scalar(query)
+
+
+def _claimed(session: Session, claim: Claim) -> Certification:
+    """The claimed certification, locked. Raises ``LostClaim``."""
+    row = held(session, claim)
+    if not isinstance(row, Certification):
+        raise LostClaim(claim.id)
+    return row
+
+
+def cut(session: Session, claim: Claim, *, shards: int, seconds: float) -> list[str]:
+    """Cut the next ``shards`` shards of the claimed certification; their ids, in order. If those are all, the claim
+    ends, else it is kept for ``seconds``. Raises ``LostClaim``."""
+    certification = _claimed(session, claim)
+    inputs = len(certification.indices)
+    first = inputs - certification.unsharded
+    last = min(inputs, first + shards * certification.shard_inputs)
+    rows = {
+        new_id(SHARD): {"start": start, "stop": min(start + certification.shard_inputs, last)}
+        for start in range(first, last, certification.shard_inputs)
+    }
+    if rows:
+        of_this = {"certification_id": certification.id}
+        session.execute(insert(Shard), [{"id": shard_id, **of_this, **ends} for shard_id, ends in rows.items()])
+    certification.unsharded, certification.attempts = inputs - last, 0
+    certification.lease_expires_at = now() + timedelta(seconds=seconds) if last < inputs else None
+    ids = list(rows)
+    for shard_id in ids[: max(0, MOST_RUNG - first // certification.shard_inputs)]:
+        ring_after_commit(session, Bell("shard", shard_id))
+    return ids
+
+
+def end(session: Session, claim: Claim, figures: Json) -> None:
+    """End the claimed certification, whose shards have all ended, with the ``figures`` of ``conclusion``. Raises
+    ``LostClaim``."""
+    certification = _claimed(session, claim)
+    certification.lease_expires_at = None
+    checked = figures.get("cross_check")
+    why = checked and cross_check.damning(checked)
+    if why:
+        certification.problem = Problem.CONTRADICTED.document(why)
+        figures |= dict.fromkeys(CLAIMS)
+    _move(certification, JobState.FAILED if why else JobState.SUCCEEDED)
+    certification.summary = figures | {"complete": not why}
+    _forget_chunks(session, certification)
 
 
 def cancel(session: Session, certification: Certification) -> None:
     """End a (locked) certification as cancelled. Its shards end with it, so a worker in the middle of one loses its
     claim and stops at its next word to the database. Raises ``IllegalMove`` if it has ended already."""
-    _end(session, certification, JobState.CANCELLED)
+    _cut_short(session, certification, JobState.CANCELLED)
 
 
 def fail(session: Session, certification: Certification, problem: Json) -> None:
     """End a (locked) certification as failed, because of ``problem``."""
     certification.problem = problem
-    _end(session, certification, JobState.FAILED)
+    _cut_short(session, certification, JobState.FAILED)
 
 
-def end_if_complete(session: Session, certification: Certification) -> None:
-    """End a (locked) certification if its last shard has ended: as succeeded, unless its cross-check damns it."""
-    open_shard = select(Shard.id).where(Shard.certification_id == certification.id, Shard.state.in_(OPEN)).limit(1)
-    session.flush()
-    if session.scalar(open_shard) is not None:
-        return
-    checked = _cross_check(session, certification)
-    if why := checked and cross_check.damning(checked):
-        fail(session, certification, Problem.CONTRADICTED.document(why))
-    else:
-        _end(session, certification, JobState.SUCCEEDED)
+def give_up(session: Session, claim: Claim, problem: Json) -> None:
+    """End the claimed certification as failed, because of ``problem``. Raises ``LostClaim``."""
+    fail(session, _claimed(session, claim), problem)
 
 
-def _cross_check(session: Session, certification: Certification) -> Json | None:
-    """The tally of the attacks; None where there is none."""
-    method, indices = certification.method, certification.indices
-    drawn = cross_check.drawn(method, (certification.model.summary or {}).get("digest", ""), indices)
-    attacks = results.attacks(session, certification.id)
-    return cross_check.tally(certification.plan, len(indices), drawn, attacks) if drawn or attacks else None
-
-
-def _end(session: Session, certification: Certification, state: JobState) -> None:
-    if certification.state in TERMINAL:
-        raise IllegalMove(f"{certification.state} -> {state}")
-    certification.state = JobState(guard(certification.state, state))
-    certification.finished_at = now()
+def conclusion(session: Session, certification: Certification) -> Json:
+    """The summary of a certification, of all results there are."""
     figures = summary(certification.plan, results.outcomes(session, certification.id))
-    figures |= {"inputs_asked": len(certification.indices), "complete": state is JobState.SUCCEEDED}
-    if state is JobState.FAILED:  # what was counted does not stand
-        figures |= dict.fromkeys(CLAIMS)
+    figures |= {"inputs_asked": len(certification.indices), "complete": False}
     figures |= reports.summary(certification.plan, reports.get(session, certification.id))
     if checked := _cross_check(session, certification):
         figures["cross_check"] = checked
@@ -114,8 +139,40 @@ def _end(session: Session, certification: Certification, state: JobState) -> Non
         task = certification.model.settings.get("task", "classifier")
         both = {task: certification.model, "denoiser": certification.denoiser}
         figures["networks"] = {name: (model.summary or {}).get("digest") for name, model in both.items()}
-    certification.summary = figures
+    return figures
+
+
+def _cross_check(session: Session, certification: Certification) -> Json | None:
+    """The tally of the attacks; None where there is none."""
+    method, indices = certification.method, certification.indices
+    drawn = cross_check.drawn(method, (certification.model.summary or {}).get("digest", ""), indices)
+    attacks = results.attacks(session, certification.id)
+    return cross_check.tally(certification.plan, len(indices), drawn, attacks) if drawn or attacks else None
+
+
+def _cut_short(session: Session, certification: Certification, state: JobState) -> None:
+    _move(certification, state)
     session.flush()
-    of_this = Shard.certification_id == certification.id
-    session.execute(update(Shard).where(of_this, Shard.state.in_(OPEN)).values(state=JobState.CANCELLED))
+    # First the shards: this waits for whoever is writing to one, so that the summary is of all that will ever be there.
+    of_this, is_open = Shard.certification_id == certification.id, Shard.state.in_(OPEN)
+    left = session.scalars(
+        update(Shard).where(of_this, is_open).values(state=JobState.CANCELLED).returning(Shard.done)
+    ).all()
+    certification.done_by_ended += sum(left)
+    figures = conclusion(session, certification)
+    if state is JobState.FAILED:  # what was counted does not stand
+        figures |= dict.fromkeys(CLAIMS)
+    certification.summary = figures
+    _forget_chunks(session, certification)
+
+
+def _move(certification: Certification, state: JobState) -> None:
+    if certification.state in TERMINAL:
+        raise IllegalMove(f"{certification.state} -> {state}")
+    certification.state = JobState(guard(certification.state, state))
+    certification.finished_at = now()
+
+
+def _forget_chunks(session: Session, certification: Certification) -> None:
+    session.flush()
     session.execute(delete(Chunk).where(Chunk.certification_id == certification.id))

@@ -4,18 +4,20 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, select
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from models.base import Json
 from models.plan import Plan
 from models.repositories import ledger
 from models.repositories.ledger import Beginning, Streams
-from models.tables import Chunk, Result, Shard
+from models.tables import Certification, Chunk, Result
 from models.tables.chunk import REUSED
 
 Counts = list[int]
 
+CHUNKS, RESULTS = (row.metadata.tables[row.__tablename__] for row in (Chunk, Result))
 MEAN_ROUNDING = 1e-9  # a million chunks merged one after the other, each to 2^-53
 
 
@@ -46,59 +48,56 @@ class CountsMismatch(Exception):
     """What a shard says does not add up with its chunks: no certificate may be given. This is a bug in radii."""
 
 
-def add_chunks(session: Session, shard: Shard, chunks: Sequence[ChunkCounts]) -> int:
-    """Insert the chunks that are not there yet, in three statements however many; how many samples they hold."""
-    if not chunks:
-        return 0
-    job = shard.certification_id
-    indices, numbers = {chunk.index for chunk in chunks}, [chunk.number for chunk in chunks]
-    keys = select(Chunk.index, Chunk.stage, Chunk.number).where(
-        Chunk.certification_id == job, Chunk.index.in_(indices), Chunk.number.between(min(numbers), max(numbers))
-    )
-    there = {tuple(key) for key in session.execute(keys)}
-    over = set(session.scalars(select(Result.index).where(Result.certification_id == job, Result.index.in_(indices))))
-    new = {
-        (chunk.index, chunk.stage, chunk.number): asdict(chunk)
+def add_chunks(session: Session, job: str, chunks: Sequence[ChunkCounts]) -> int:
+    """Insert the chunks of certification ``job`` that are not there yet, in two statements however many; how many
+    samples they hold."""
+    connection, of_input = session.connection(), RESULTS.c
+    indices = {chunk.index for chunk in chunks}
+    query = select(of_input.index).where(of_input.certification_id == job, of_input.index.in_(indices))
+    over = set(connection.scalars(query)) if chunks else set[int]()
+    sent = {
+        (chunk.index, chunk.stage, chunk.number): {"certification_id": job, **vars(chunk)}
         for chunk in chunks
-        if chunk.index not in over and (chunk.index, chunk.stage, chunk.number) not in there
+        if chunk.index not in over
     }
-    if new:
-        session.execute(insert(Chunk), [{"certification_id": job, **row} for row in new.values()])
-    return sum(sum(row["counts"]) for row in new.values())
+    if not sent:
+        return 0
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    keys = insert(CHUNKS).on_conflict_do_nothing().returning(CHUNKS.c.index, CHUNKS.c.stage, CHUNKS.c.number)
+    return sum(sum(sent[tuple(key)]["counts"]) for key in connection.execute(keys, list(sent.values())))
 
 
 def add_result(
-    session: Session, shard: Shard, result: InputResult, streams: Streams | None, entries: list[Json]
+    session: Session, job: Certification, result: InputResult, streams: Streams | None, entries: list[Json]
 ) -> int:
     """Insert the result if it is not there yet; how much progress that is. ``entries`` gets what the ledger is to know.
 
     Samples counted when their chunks came; those that a decision did not need count now. Raises ``CountsMismatch``.
     """
-    if session.get(Result, (shard.certification_id, result.index)) is not None:
+    if session.get(Result, (job.id, result.index)) is not None:
         return 0
-    certification = shard.certification
-    if certification.plan.stages:
-        taken = _take(session, shard, result)
+    if job.plan.stages:
+        taken = _take(session, job, result)
         if streams is not None:
             result.detail["reused"] = sum(sum(chunk.counts) for chunk in taken if chunk.number == REUSED)
-            others = ledger.other_noises(session, streams, [result.index], certification.plan)
+            others = ledger.other_noises(session, streams, [result.index], job.plan)
             if result.index in others:
                 result.detail["other_noises"] = others[result.index]
-            for stage, beginnings in _known(certification.plan, taken, result).items():
+            for stage, beginnings in _known(job.plan, taken, result).items():
                 entries += [ledger.row(streams, result.index, stage, known) for known in beginnings if known.samples]
-    session.add(Result(certification_id=shard.certification_id, **asdict(result)))
-    if certification.plan.stages:
+    session.add(Result(certification_id=job.id, **asdict(result)))
+    if job.plan.stages:
         return int(result.detail.get("unspent", 0))
-    return certification.total // len(certification.indices)
+    return job.total // len(job.indices)
 
 
-def _take(session: Session, shard: Shard, result: InputResult) -> Sequence[Chunk]:
+def _take(session: Session, job: Certification, result: InputResult) -> Sequence[Chunk]:
     """Drop the input's chunks, whose sums the result must hold (NUMERICS 3, rule 9)."""
-    of_input = (Chunk.certification_id == shard.certification_id, Chunk.index == result.index)
+    of_input = (Chunk.certification_id == job.id, Chunk.index == result.index)
     taken = session.scalars(select(Chunk).where(*of_input)).all()
-    where = f"input {result.index} of {shard.certification_id}"
+    where = f"input {result.index} of {job.id}"
     sums = _sums(taken)
-    said = {stage.name: result.detail[stage.counts] for stage in shard.certification.plan.stages}
+    said = {stage.name: result.detail[stage.counts] for stage in job.plan.stages}
     said = {stage: counts for stage, counts in said.items() if any(counts)}  # a decision may need no sample
     if sums != said or sum(result.detail["counts"]) != result.detail["n"]:
         raise CountsMismatch(f"{where}: chunks sum to {sums}, not {said}")

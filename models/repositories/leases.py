@@ -9,20 +9,28 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
-from sqlalchemy import ColumnElement, case, or_, select, update
+from sqlalchemy import ColumnElement, case, exists, or_, select, update
 from sqlalchemy.orm import Session
 
 from models.base import Json, now
 from models.bell import Bell
 from models.problems import Problem
-from models.states import IntakeState, JobState
-from models.tables import Dataset, Model, Shard
+from models.states import OPEN, IntakeState
+from models.tables import Certification, Dataset, Model, Shard
 
-Row = Model | Dataset | Shard
-NOUNS: dict[str, tuple[type[Model] | type[Dataset] | type[Shard], Sequence[StrEnum]]] = {
+Row = Model | Dataset | Shard | Certification
+NOUNS: dict[str, tuple[type[Row], Sequence[StrEnum]]] = {
     "model": (Model, (IntakeState.VALIDATING,)),
     "dataset": (Dataset, (IntakeState.VALIDATING,)),
-    "shard": (Shard, (JobState.QUEUED, JobState.RUNNING)),
+    "shard": (Shard, OPEN),
+    "certification": (Certification, OPEN),
+}
+# To be cut into shards, or to be ended: what lies between is the work of its shards.
+DUE = {
+    "certification": or_(
+        Certification.unsharded > 0,
+        ~exists().where(Shard.certification_id == Certification.id, Shard.state.in_(OPEN)).correlate(Certification),
+    )
 }
 
 
@@ -64,7 +72,8 @@ def _open(noun: str, row_id: str | None = None) -> list[ColumnElement[bool]]:
     """Conditions for rows of ``noun`` that have work left and nobody working."""
     table, states = NOUNS[noun]
     free = or_(table.lease_expires_at.is_(None), table.lease_expires_at < now())
-    return [table.state.in_(states), free] + ([table.id == row_id] if row_id else [])
+    due = [DUE[noun]] if noun in DUE else []
+    return [table.state.in_(states), free, *due] + ([table.id == row_id] if row_id else [])
 
 
 def claim(session: Session, noun: str, row_id: str, *, worker: str, seconds: float) -> Claim | None:
@@ -124,9 +133,9 @@ def held(session: Session, claim: Claim) -> Row:
     """The row, locked for the rest of the transaction. Raises ``LostClaim`` if it is no longer the claimer's."""
     table, states = NOUNS[claim.noun]
     conditions = (table.id == claim.id, table.fence == claim.fence, table.state.in_(states))
-    row = session.scalar(
-        select(table).where(*conditions).with_for_update(of=table).execution_options(populate_existing=True)
-    )
+    # FOR NO KEY UPDATE: rows that refer to this one may be written meanwhile.
+    query = select(table).where(*conditions).with_for_update(of=table, key_share=True)
+    row = session.scalar(query.execution_options(populate_existing=True))
     if not isinstance(row, Row):
         raise LostClaim(f"{claim.noun} {claim.id}, fence {claim.fence}")
     return row
@@ -144,6 +153,12 @@ def abandoned(session: Session, noun: str) -> str | None:
     table, _ = NOUNS[noun]
     lapsed = (*_open(noun), table.lease_expires_at.is_not(None))
     return session.scalar(select(table.id).where(*lapsed).order_by(table.id).limit(1))
+
+
+def waiting(session: Session, noun: str) -> str | None:
+    """The oldest row of ``noun`` that has work left and nobody working."""
+    table, _ = NOUNS[noun]
+    return session.scalar(select(table.id).where(*_open(noun)).order_by(table.id).limit(1))
 
 
 def _write(session: Session, claim: Claim, **values: object) -> None:

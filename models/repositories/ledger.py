@@ -95,8 +95,9 @@ def add(session: Session, new: list[Json]) -> None:
     Call it once in a transaction: rows go in sorted, so that no two transactions wait for each other.
     """
     insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-    for values in sorted(new, key=lambda row: (row["input"], row["stage"], row["samples"])):
-        session.execute(insert(Ledger).values(**values).on_conflict_do_nothing())
+    if new:
+        keys = sorted(new, key=lambda row: (row["input"], row["stage"], row["samples"]))
+        session.execute(insert(Ledger).on_conflict_do_nothing(), keys)
 
 
 def other_noises(session: Session, streams: Streams, indices: Sequence[int], plan: Plan) -> dict[int, list[Json]]:

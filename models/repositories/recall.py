@@ -33,13 +33,12 @@ class Asked:
 def recall(session: Session, claim: Claim, indices: Sequence[int], asked: Asked, *, seconds: float) -> set[int]:
     """Give those of ``indices`` of the claimed shard, which have no result yet, the answers that are known to the very
     same question; which those were. Keeps the lease for ``seconds``. Raises ``LostClaim`` or ``CountsMismatch``."""
-    certification_id = session.scalar(select(Shard.certification_id).where(Shard.id == claim.id))
-    certification = certification_id and certifications.get(session, certification_id, lock=True)
     shard = leases.held(session, claim)
-    if not isinstance(certification, Certification) or not isinstance(shard, Shard):
+    if not isinstance(shard, Shard):
         raise LostClaim(claim.id)
-    found = _results(session, certification, indices, asked)
-    _add(session, certification, found)
+    found = _results(session, shard.certification, indices, asked)
+    session.add_all(found.values())
+    shard.done += _cost(shard.certification) * len(found)
     if found:
         shard.attempts, shard.lease_expires_at = 0, now() + timedelta(seconds=seconds)
     return set(found)
@@ -57,8 +56,8 @@ def untouched(session: Session, certification_id: str, *, inputs: int) -> dict[s
 
 
 def finish_known(session: Session, certification_id: str, shard_ids: Sequence[str], asked: Asked) -> int:
-    """End those of the shards, which nobody has begun, whose answers are all known; how many. Their certification ends
-    with the last one. Raises ``CountsMismatch``."""
+    """End those of the shards of a certification that runs, which nobody has begun, whose answers are all known; how
+    many. Raises ``CountsMismatch``."""
     certification = certifications.get(session, certification_id, lock=True)
     if certification is None or certification.state in TERMINAL:
         return 0
@@ -66,12 +65,12 @@ def finish_known(session: Session, certification_id: str, shard_ids: Sequence[st
     rows = session.scalars(free.with_for_update(of=Shard, skip_locked=True)).all()
     found = _results(session, certification, [index for shard in rows for index in shard.indices], asked)
     known = [shard for shard in rows if found.keys() >= set(shard.indices)]
-    _add(session, certification, {index: found[index] for shard in known for index in shard.indices})
+    session.add_all(found[index] for shard in known for index in shard.indices)
     for shard in known:
         shard.fence += 1
         shard.state = JobState(guard(guard(shard.state, JobState.RUNNING), JobState.SUCCEEDED))
-    if known:
-        certifications.end_if_complete(session, certification)
+        shard.done = _cost(certification) * len(shard.indices)
+        certification.done_by_ended += shard.done
     return len(known)
 
 
@@ -85,7 +84,7 @@ def _results(session: Session, certification: Certification, indices: Sequence[i
     An input that was drawn for the cross-check, and is certified, can not where no attack on it is known. A
     contradiction that is known stands, whether its input was drawn or not. What has begun to be counted goes on.
     """
-    plan, total = certification.plan, certification.total // len(certification.indices)
+    plan, total = certification.plan, _cost(certification)
     digest = (certification.model.summary or {}).get("digest", "")
     drawn = set(cross_check.drawn(certification.method, digest, certification.indices))
     begun = select(Chunk.index).where(Chunk.certification_id == certification.id, Chunk.index.in_(indices)).distinct()
@@ -122,11 +121,9 @@ def _results(session: Session, certification: Certification, indices: Sequence[i
     return found
 
 
-def _add(session: Session, certification: Certification, found: Mapping[int, Result]) -> None:
-    session.add_all(found.values())
-    certification.done += certification.total // len(certification.indices) * len(found)
-    if certification.state is JobState.QUEUED and found:
-        certification.state, certification.started_at = JobState(guard(certification.state, JobState.RUNNING)), now()
+def _cost(certification: Certification) -> int:
+    """Units of progress that an input is."""
+    return certification.total // len(certification.indices)
 
 
 def _has_report(session: Session, certification: Certification, other: str) -> bool:
@@ -135,5 +132,5 @@ def _has_report(session: Session, certification: Certification, other: str) -> b
         document = reports.get(session, other)
         if document is None:
             return False
-        reports.add_first(session, certification, document)
+        reports.add_first(session, certification.id, document)
     return True

@@ -1,10 +1,11 @@
 """Reports of certifications: each is written once, by whichever shard comes first."""
 
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from models.base import Json
 from models.plan import Plan
-from models.tables import Certification, Report
+from models.tables import Report
 
 
 def get(session: Session, certification_id: str) -> Json | None:
@@ -13,10 +14,10 @@ def get(session: Session, certification_id: str) -> Json | None:
     return None if row is None else row.document
 
 
-def add_first(session: Session, certification: Certification, document: Json) -> None:
-    """Keep the report of a (locked) certification, unless it has one: each of its shards makes the same."""
-    if get(session, certification.id) is None:
-        session.add(Report(certification_id=certification.id, document=document))
+def add_first(session: Session, certification_id: str, document: Json) -> None:
+    """Keep the report of a certification, unless it has one: each of its shards makes the same."""
+    insert = (postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert)(Report)
+    session.execute(insert.values(certification_id=certification_id, document=document).on_conflict_do_nothing())
 
 
 def summary(plan: Plan, document: Json | None) -> Json:

@@ -1,15 +1,16 @@
 """Shards: begun, checkpointed chunk by chunk, ended. Every write needs the claim (``LostClaim`` otherwise).
 
-Lock order, everywhere: the certification, then its shard. Each write locks the certification, so progress adds up and
-exactly one shard is the last.
+What computes writes to its own shard alone, where progress adds up. The certification, which all of them share, is
+locked to begin its first shard, to settle what runs its samples, and to end a shard: before the shard, so that nobody
+waits for another who waits.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from sqlalchemy import func, select
-from sqlalchemy.orm import Session, lazyload
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
 
 from models import cross_check
 from models.base import Json, now
@@ -19,11 +20,12 @@ from models.repositories.answers import Question
 from models.repositories.chunks import ChunkCounts, CountsMismatch, InputResult, add_chunks, add_result
 from models.repositories.leases import Claim, LostClaim, held
 from models.repositories.ledger import Streams
-from models.states import JobState, guard
+from models.states import OPEN, JobState, guard
 from models.tables import Certification, Chunk, Model, Result, Shard, Upload
 from models.tables.chunk import REUSED
 
 Counts = list[int]
+SHARDS = Shard.metadata.tables["shards"]
 RECENT = 20  # certifications of a network that are asked what runs it
 UNREADABLE = {
     f"/problems/{problem.slug}" for problem in (Problem.DATA_UNREADABLE, Problem.MODEL_UNREADABLE, Problem.FILE_MISSING)
@@ -63,12 +65,11 @@ class WorkOrder:
 
 def begin(session: Session, claim: Claim) -> WorkOrder:
     """Mark the claimed shard as running; what there is left to do."""
-    certification, shard = _locked(session, claim)
+    _start(session, claim)
+    shard = _held(session, claim)
+    certification = shard.certification
     if shard.state is JobState.QUEUED:
         shard.state = JobState(guard(shard.state, JobState.RUNNING))
-    if certification.state is JobState.QUEUED:
-        certification.state = JobState(guard(certification.state, JobState.RUNNING))
-        certification.started_at = now()
     finished = set(_results(session, shard))
     counted = (
         select(Chunk)
@@ -127,18 +128,19 @@ def reuse(session: Session, claim: Claim, streams: Streams) -> list[ChunkCounts]
 
     Raises ``LostClaim``.
     """
-    certification, shard = _locked(session, claim)
+    shard = _held(session, claim)
+    certification = shard.certification
     found = [
         ChunkCounts(index, stage, REUSED, known.counts, known.scores)
         for stage, n in certification.plan.ledger.items()
         for index, known in ledger.beginnings(session, streams, stage, n).items()
     ]
     begun = select(Chunk.index, Chunk.stage).where(
-        Chunk.certification_id == certification.id, Chunk.index.between(shard.indices[0], shard.indices[-1])
+        Chunk.certification_id == shard.certification_id, Chunk.index.between(shard.indices[0], shard.indices[-1])
     )
     there = {tuple(key) for key in session.execute(begun)}
     new = [chunk for chunk in found if (chunk.index, chunk.stage) not in there]
-    certification.done += add_chunks(session, shard, new)
+    shard.done += add_chunks(session, shard.certification_id, new)
     return new
 
 
@@ -171,34 +173,32 @@ def record(
 
     A chunk, result or report that is already there counts once. With ``streams`` the ledger learns of each new result,
     and the result of what else was asked before; with ``question`` that is answered from now on. Raises ``LostClaim``
-    or ``CountsMismatch``; then
-    nothing of this call was written.
+    or ``CountsMismatch``; then nothing of this call was written.
     """
-    certification, shard = _locked(session, claim)
-    shard.lease_expires_at = now() + timedelta(seconds=seconds)
+    _keep(session, claim, seconds)
     if report is not None:
-        reports.add_first(session, certification, report)
-    progress = add_chunks(session, shard, chunks)
-    entries: list[Json] = []
-    for result in results:
-        progress += add_result(session, shard, result, streams, entries)
-    ledger.add(session, entries)
-    if question is not None:
-        answers.add(session, [answers.row(question, certification, result) for result in results])
-    certification.done += progress
+        reports.add_first(session, claim.job, report)
+    progress = add_chunks(session, claim.job, chunks)
+    if results:
+        certification, entries = session.get_one(Certification, claim.job), list[Json]()
+        for result in results:
+            progress += add_result(session, certification, result, streams, entries)
+        ledger.add(session, entries)
+        if question is not None:
+            answers.add(session, [answers.row(question, certification, result) for result in results])
     if progress:
-        shard.attempts = 0
+        _advance(session, claim, progress)
 
 
 def finish(session: Session, claim: Claim) -> None:
-    """End the claimed shard, and its certification with it if it was the last. Raises ``LostClaim``."""
+    """End the claimed shard. After the last one its certification is due to end. Raises ``LostClaim``."""
     certification, shard = _locked(session, claim)
     missing = set(shard.indices) - set(_results(session, shard))
     if missing:
         raise CountsMismatch(f"shard {shard.id} ended without results for {len(missing)} inputs")
     shard.state = JobState(guard(shard.state, JobState.SUCCEEDED))
     shard.lease_expires_at = None
-    certifications.end_if_complete(session, certification)
+    certification.done_by_ended += shard.done
 
 
 def fail(session: Session, claim: Claim, problem: Json) -> None:
@@ -209,6 +209,7 @@ def fail(session: Session, claim: Claim, problem: Json) -> None:
         shard.state = JobState(guard(shard.state, JobState.RUNNING))
     shard.state = JobState(guard(shard.state, JobState.FAILED))
     shard.lease_expires_at = None
+    certification.done_by_ended += shard.done
     certifications.fail(session, certification, problem)
     if problem.get("type") in UNREADABLE:
         for row in (certification.model, certification.denoiser, certification.dataset):
@@ -221,17 +222,45 @@ def told(session: Session, certification_id: str, *, most: int) -> tuple[dict[Jo
     of_this = Shard.certification_id == certification_id
     counts = session.execute(select(Shard.state, func.count()).where(of_this).group_by(Shard.state)).all()
     tell = Shard.state.in_((JobState.RUNNING, JobState.FAILED))
-    found = select(Shard).where(of_this, tell).order_by(Shard.start).limit(most).options(lazyload(Shard.certification))
+    found = select(Shard).where(of_this, tell).order_by(Shard.start).limit(most)
     return {row[0]: row[1] for row in counts}, session.scalars(found).all()
 
 
-def _locked(session: Session, claim: Claim) -> tuple[Certification, Shard]:
-    certification_id = session.scalar(select(Shard.certification_id).where(Shard.id == claim.id))
-    certification = certification_id and certifications.get(session, certification_id, lock=True)
-    shard = held(session, claim)
-    if not isinstance(certification, Certification) or not isinstance(shard, Shard):
+def _start(session: Session, claim: Claim) -> None:
+    """The certification of the claimed shard runs, since now if it did not yet."""
+    waits = (Certification.id == claim.job, Certification.state == JobState.QUEUED)
+    if session.scalar(select(Certification.id).where(*waits)) is not None:
+        running = JobState(guard(JobState.QUEUED, JobState.RUNNING))
+        session.execute(update(Certification).where(*waits).values(state=running, started_at=now()))
+
+
+def _held(session: Session, claim: Claim) -> Shard:
+    row = held(session, claim)
+    if not isinstance(row, Shard):
         raise LostClaim(claim.id)
-    return certification, shard
+    return row
+
+
+def _locked(session: Session, claim: Claim) -> tuple[Certification, Shard]:
+    certification = certifications.get(session, claim.job, lock=True)
+    if certification is None:
+        raise LostClaim(claim.id)
+    return certification, _held(session, claim)
+
+
+# These two are of every write while samples are counted: in plain tables, which is a fraction of the time.
+def _keep(session: Session, claim: Claim, seconds: float) -> None:
+    """Lock the claimed shard, and renew its lease. Raises ``LostClaim``."""
+    claimed = (SHARDS.c.id == claim.id, SHARDS.c.fence == claim.fence, SHARDS.c.state.in_(OPEN))
+    renewed = update(SHARDS).where(*claimed).values(lease_expires_at=now() + timedelta(seconds=seconds))
+    if session.connection().scalar(renewed.returning(SHARDS.c.id)) is None:
+        raise LostClaim(claim.id)
+
+
+def _advance(session: Session, claim: Claim, progress: int) -> None:
+    """Progress of the claimed (locked) shard; it forgets earlier attempts."""
+    of_shard = update(SHARDS).where(SHARDS.c.id == claim.id)
+    session.connection().execute(of_shard.values(done=SHARDS.c.done + progress, attempts=0))
 
 
 def _results(session: Session, shard: Shard) -> Sequence[int]:

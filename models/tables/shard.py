@@ -1,4 +1,4 @@
-from sqlalchemy import ForeignKey, Index
+from sqlalchemy import BigInteger, ForeignKey, Index
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from models.base import Base, StateColumn
@@ -22,8 +22,9 @@ class Shard(Leased, Base):
     start: Mapped[int]
     stop: Mapped[int]
     state: Mapped[JobState] = mapped_column(StateColumn(JobState), default=JobState.QUEUED)
+    done: Mapped[int] = mapped_column(BigInteger, default=0)  # progress, in the units of its certification
 
-    certification: Mapped[Certification] = relationship(lazy="joined")
+    certification: Mapped[Certification] = relationship()
 
     @property
     def indices(self) -> range:

@@ -10,6 +10,7 @@ from models.repositories import intake, leases, shards
 from models.repositories.chunks import ChunkCounts, InputResult
 from models.tables import Shard
 from radii.methods import parse_method
+from tests import factories
 
 APPLY = [{"kind": kind, "applies": True, "reasons": []} for kind in ("smoothing", "lipschitz")]
 MODEL = {"digest": "d" * 64, "input_shape": [1, 8, 8], "num_classes": 10, "graph": {}, "methods": APPLY, "checked": {}}
@@ -44,6 +45,7 @@ def reject(database: Database, row_id: str, problem: dict[str, Any]) -> None:
 def begin(database: Database, certification_id: str) -> leases.Claim:
     """A worker begins the first shard."""
     with database.write() as session:
+        factories.cut(session, certification_id)
         query = select(Shard.id).where(Shard.certification_id == certification_id).order_by(Shard.start)
         claim = _claim(session, "shard", session.scalars(query).first())
         shards.begin(session, claim)
@@ -68,9 +70,10 @@ def record(
 
 
 def finish(database: Database, claim: leases.Claim) -> None:
-    """The worker ends the shard."""
+    """The worker ends the shard, and its certification if that was the last."""
     with database.write() as session:
         shards.finish(session, claim)
+        factories.end(session, claim.job)
 
 
 def fail(database: Database, claim: leases.Claim, problem: dict[str, Any]) -> None:

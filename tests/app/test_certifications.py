@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 from httpx import Client
+from sqlalchemy import select
 
 from models.base import now
 from models.bell import Bell
@@ -10,7 +11,7 @@ from models.database import Database
 from models.problems import Problem
 from models.repositories import leases
 from models.repositories.leases import LostClaim
-from models.tables import Certification
+from models.tables import Certification, Shard
 from radii.methods import Smoothing
 from tests.app import rows
 from tests.app.calls import (
@@ -40,7 +41,7 @@ def test_from_queued_to_succeeded(client: Client, database: Database, bells: lis
     assert (job["method"], job["subset"]) == (rows.SMOOTHING, {"start": 0, "stop": 4, "step": 3})
     waiting = {"done": 0, "total": 2 * COST, "unit": "samples", "fraction": 0.0, "phase": "waiting", "eta_s": None}
     assert job["progress"] == waiting
-    assert [bell.noun for bell in bells] == ["model", "dataset", "shard"]
+    assert [bell.noun for bell in bells] == ["model", "dataset", "certification"]
 
     claim = rows.begin(database, job["id"])
     rows.record(database, claim, [rows.smoothed(0, 3, 3, 0.5)])
@@ -68,7 +69,11 @@ def test_the_whole_data_set_is_the_default(client: Client, database: Database, b
     ids = ready_model(client, database), ready_dataset(client, database, count=1000)
     job = post_certification(client, *ids).json()
     assert job["subset"] == {"start": 0, "stop": 1000, "step": 1}
-    assert sum(bell.noun == "shard" for bell in bells) == 6  # 181 inputs each
+    with database.read() as session:  # one row, and planning is a worker's: however many inputs there are
+        row = session.get_one(Certification, job["id"])
+        assert (row.shard_inputs, row.unsharded) == (181, 1000)
+        assert session.scalars(select(Shard)).all() == []
+    assert [bell.noun for bell in bells] == ["model", "dataset", "certification"]
     job = post_certification(client, *ids, method={"kind": "lipschitz"}).json()
     assert (job["progress"]["total"], job["progress"]["unit"]) == (1000, "inputs")
     defaults = {"bound": "auto", "rtol": 1e-6, "norm": "l2", "cross_check": None}
@@ -108,7 +113,7 @@ def test_an_early_estimate_costs_its_reader_a_tenth_of_the_time_taken_at_most(
     rows.begin(database, row_id)
     with database.write() as session:
         row = session.get_one(Certification, row_id)
-        row.started_at, row.done = now() - timedelta(seconds=taken), int(row.total * done)
+        row.started_at, row.done_by_ended = now() - timedelta(seconds=taken), int(row.total * done)
     assert client.get(f"/v1/certifications/{row_id}").headers["retry-after"] == asked
 
 

@@ -90,7 +90,7 @@ def test_they_become_the_data_set_that_an_upload_would_be(
     assert [item["id"] for item in client.get("/v1/datasets").json()["items"]] == [dataset_id]
     with database.read() as session:
         assert len(session.query(Upload).all()) == 2  # of the model, of the inputs
-    assert [bell.noun for bell in bells] == ["model", "shard", "shard"]
+    assert [bell.noun for bell in bells] == ["model", "certification", "certification"]
 
 
 def test_what_does_not_fit_says_where(client: Client, database: Database) -> None:
@@ -185,7 +185,7 @@ def test_a_request_may_wait_for_the_answer(
 
     def ring(bell: Bell) -> None:
         bells_append(bell)
-        if bell.noun == "shard":
+        if bell.noun == "certification":
             heard.set()
 
     database.ring = ring
@@ -222,7 +222,7 @@ def test_a_wait_in_vain_ends_as_without(client: Client, database: Database) -> N
 
 def test_a_server_that_ends_answers_what_it_knows(app: FastAPI, database: Database) -> None:
     heard = threading.Event()
-    database.ring = lambda bell: heard.set() if bell.noun == "shard" else None
+    database.ring = lambda bell: heard.set() if bell.noun == "certification" else None
     with database.write() as session:
         keys.add(session, "test", KEY)
     server = Server(app)

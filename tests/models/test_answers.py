@@ -42,6 +42,7 @@ def asked(database: Database, method: Json = SMOOTHING, *, attacked: int = 0, sh
             cost=1 if method is LIPSCHITZ else 110,
             shard_inputs=shard_inputs,
         )
+        factories.cut(session, job.id)
         shard = session.scalars(select(Shard.id).where(Shard.certification_id == job.id).order_by(Shard.start)).first()
         assert shard is not None
         claim = leases.claim(session, "shard", shard, worker="w", seconds=60)
@@ -81,6 +82,8 @@ def computed(database: Database, claim: Claim, radius: float = 0.5, attacks: Any
 
 
 def job(database: Database, claim: Claim) -> tuple[Certification, list[Result]]:
+    with database.write() as session:
+        factories.end(session, claim.job)
     with database.read() as session:
         row = session.get_one(Shard, claim.id).certification
         query = select(Result).where(Result.certification_id == row.id).order_by(Result.index)

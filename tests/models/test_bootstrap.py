@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import func, insert, inspect, select
+from sqlalchemy import delete, func, insert, inspect, select, text, update
 
 from app.planning import planned
 from models.base import Base
@@ -202,7 +202,8 @@ def test_mean_scores_under_way_are_counted_anew(fresh: Settings) -> None:
     with database.write() as session:
         for scores in ("soft", "hard"):
             job = factories.certification(session, inputs=5, cost=110)
-            job.method, job.state, job.done = {"kind": "smoothing", "scores": scores}, JobState.RUNNING, 210
+            job.method, job.state = {"kind": "smoothing", "scores": scores}, JobState.RUNNING
+            job.done_by_ended = 210
             row = {"index": 0, "label": 1, "prediction": 1, "radius": 0.5, "abstained": False, "detail": {}}
             session.add(Result(certification_id=job.id, **row))
             session.add(Chunk(certification_id=job.id, index=1, stage="pilot", number=0, counts=[100]))
@@ -271,6 +272,37 @@ def test_certifications_of_before_have_the_plans_that_they_would_get_today(fresh
         connection.commit()
     with database.read() as session:
         assert {job.id: job.plan for job in session.scalars(select(Certification))} == expected
+    database.close()
+
+
+def test_shards_and_progress_outlive_a_migration(fresh: Settings) -> None:
+    """Down: what was not cut yet is, and progress is one sum. Up again: nothing is cut twice, and the sum stays."""
+    bootstrap(fresh)
+    database = Database(fresh.database)
+    with database.write() as session:
+        waits = factories.certification(session, inputs=7, shard_inputs=2).id
+        session.execute(delete(Shard).where(Shard.certification_id == waits, Shard.start >= 2))
+        session.get_one(Certification, waits).unsharded = 5
+        runs = factories.certification(session, inputs=4, shard_inputs=2)
+        runs.state, runs.done_by_ended = JobState.RUNNING, 220
+        session.flush()
+        begun = Shard.certification_id == runs.id, Shard.start == 2
+        session.execute(update(Shard).where(*begun).values(state=JobState.RUNNING, done=100))
+        jobs = {waits: [[0, 1], [2, 3], [4, 5], [6]], runs.id: [[0, 1], [2, 3]]}
+    config = Config(toml_file=ROOT / "pyproject.toml")
+    with database.engine.connect() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0011")
+        done = {job: connection.scalar(text(f"SELECT done FROM certifications WHERE id = '{job}'")) for job in jobs}
+        assert list(done.values()) == [0, 320]
+        command.upgrade(config, "head")
+        connection.commit()
+    with database.read() as session:
+        for job, cut in jobs.items():
+            row = session.get_one(Certification, job)
+            assert (row.done, row.unsharded, row.fence) == (done[job], 0, 0)
+            query = select(Shard).where(Shard.certification_id == job).order_by(Shard.start)
+            assert [list(shard.indices) for shard in session.scalars(query)] == cut
     database.close()
 
 

@@ -77,6 +77,7 @@ def test_a_broken_deterministic_radius_fails_the_job_and_keeps_the_evidence(
             cost=1,
             shard_inputs=2,
         ).id
+        factories.cut(session, job)
     to_attack: list[int] = []
     for place in range(2):
         with database.write() as session:
@@ -91,6 +92,7 @@ def test_a_broken_deterministic_radius_fails_the_job_and_keeps_the_evidence(
                 found.append(InputResult(index, 0, 0, 0.5, False, detail))
             shards.record(session, claim, [], found, seconds=60)
             shards.finish(session, claim)
+            factories.end(session, job)
     with database.read() as session:
         row = session.get_one(Certification, job)
         checked = row.summary["cross_check"]

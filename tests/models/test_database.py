@@ -19,7 +19,7 @@ def test_a_name_from_a_file_may_hold_nul(database: Database, before: str) -> Non
     name = f"{before}\x00b"
     with database.write() as session:
         job = factories.certification(session)
-        reports.add_first(session, job, {"label": name, name: 1})
+        reports.add_first(session, job.id, {"label": name, name: 1})
     shown = name.replace("\x00", "\ufffd")
     with database.read() as session:
         assert session.scalar(select(Report.document)) == {"label": shown, shown: 1}

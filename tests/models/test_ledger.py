@@ -54,6 +54,8 @@ def counted(
         shards.record(session, claim, new, [InputResult(0, 0, 0, 0.1, False, detail)], seconds=60, streams=streams)
         shards.finish(session, claim)
         job = session.get_one(Shard, claim.id).certification
+        factories.end(session, job.id)
+        session.refresh(job)
         assert (job.state, job.done) == ("succeeded", job.total)
         return session.get_one(Result, (job.id, 0))
 
@@ -158,6 +160,8 @@ def test_scores_are_those_of_the_very_same_question(database: Database) -> None:
         shards.record(session, again, [], results, seconds=60, streams=streams)
         shards.finish(session, again)
         job = session.get_one(Shard, again.id).certification
+        factories.end(session, job.id)
+        session.refresh(job)
         assert (job.state, job.done) == ("succeeded", job.total)
 
 
@@ -183,6 +187,8 @@ def test_a_decision_asked_again_costs_nothing(database: Database) -> None:
         shards.record(session, again, [], results, seconds=60, streams=decided)
         shards.finish(session, again)
         job = session.get_one(Shard, again.id).certification
+        factories.end(session, job.id)
+        session.refresh(job)
         assert (job.state, job.done) == ("succeeded", job.total)
 
 

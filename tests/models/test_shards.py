@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 
 from models.bell import Bell
 from models.database import Database
@@ -75,15 +75,114 @@ def compute(database: Database, shard_id: str) -> None:
         record(database, claim, *chunks_of(index), result_of(index))
     with database.write() as session:
         shards.finish(session, claim)
+    with database.write() as session:
+        factories.end(session, claim.job)
 
 
-def test_planning_covers_every_input_once_and_rings_for_each_shard(
+def test_cutting_covers_every_input_once_and_rings_for_each_shard(
     database: Database, bells: list[Bell], job: str
 ) -> None:
     with database.read() as session:
         rows = session.scalars(select(Shard).where(Shard.certification_id == job).order_by(Shard.start)).all()
         assert [list(shard.indices) for shard in rows] == [[0, 1], [2, 3], [4]]
     assert {bell.id for bell in bells if bell.noun == "shard"} == {shard.id for shard in rows}
+    assert [bell.id for bell in bells if bell.noun == "certification"] == [job]
+
+
+def unsharded(database: Database, inputs: int, shard_inputs: int) -> str:
+    with database.write() as session:
+        return certifications.add(
+            session,
+            factories.ready_model(session),
+            factories.ready_dataset(session),
+            method={"kind": "smoothing", "sigma": 0.25, "alpha": 0.001, "n0": N0, "n": N},
+            plan=factories.smoothing(N0, N),
+            indices=range(inputs),
+            cost=N0 + N,
+            shard_inputs=shard_inputs,
+        ).id
+
+
+def take(database: Database, job: str, seconds: float = 60) -> Claim | None:
+    with database.write() as session:
+        return leases.claim(session, "certification", job, worker="w", seconds=seconds)
+
+
+def test_cutting_that_was_interrupted_goes_on_where_it_stopped(database: Database, bells: list[Bell]) -> None:
+    job = unsharded(database, inputs=2 * certifications.MOST_RUNG + 7, shard_inputs=2)
+    lost = take(database, job, seconds=-1)
+    assert lost is not None and shard_ids(database, job) == []
+    with database.write() as session:
+        assert len(certifications.cut(session, lost, shards=600, seconds=-1)) == 600
+    claim = take(database, job)
+    assert claim is not None and claim.attempts == 1
+    with pytest.raises(LostClaim), database.write() as session:
+        certifications.cut(session, lost, shards=600, seconds=60)
+    with database.write() as session:
+        assert len(certifications.cut(session, claim, shards=600, seconds=60)) == 404
+    with database.read() as session:
+        rows = session.scalars(select(Shard).where(Shard.certification_id == job).order_by(Shard.start)).all()
+        assert [index for shard in rows for index in shard.indices] == list(row(database, job).indices)
+    rung = [bell.id for bell in bells if bell.noun == "shard"]
+    assert rung == [shard.id for shard in rows[: certifications.MOST_RUNG]]  # the sweeper rings for the others
+    assert take(database, job) is None  # nothing is due until the shards have ended
+
+
+def test_what_is_cancelled_is_cut_no_further(database: Database) -> None:
+    job = unsharded(database, inputs=10, shard_inputs=2)
+    claim = take(database, job)
+    assert claim is not None
+    with database.write() as session:
+        certifications.cut(session, claim, shards=3, seconds=60)
+        certifications.cancel(session, certifications.get(session, job, lock=True))
+    with pytest.raises(LostClaim), database.write() as session:
+        certifications.cut(session, claim, shards=3, seconds=60)
+    with database.read() as session:
+        states = session.scalars(select(Shard.state).where(Shard.certification_id == job)).all()
+        assert states == [JobState.CANCELLED] * 3
+        assert list(leases.unattended(session)) == []
+
+
+def test_a_job_whose_shards_have_ended_is_ended_by_one_worker(database: Database, job: str) -> None:
+    ids = shard_ids(database, job)
+    for shard_id in ids[1:]:
+        compute(database, shard_id)
+    assert take(database, job) is None
+    claim, order = begin(database, ids[0])
+    for index in order.indices:
+        record(database, claim, *chunks_of(index), result_of(index))
+    with database.write() as session:
+        shards.finish(session, claim)
+    assert row(database, job).state is JobState.RUNNING
+    with database.read() as session:
+        assert leases.waiting(session, "certification") == job
+        assert list(leases.unattended(session)) == [Bell("certification", job)]
+    with ThreadPoolExecutor(3) as pool:
+        claims = [claim for claim in pool.map(lambda _: take(database, job), range(3)) if claim is not None]
+    assert len(claims) == 1
+    with database.read() as session:
+        figures = certifications.conclusion(session, session.get_one(Certification, job))
+    with database.write() as session:
+        certifications.end(session, claims[0], figures)
+    assert (row(database, job).state, row(database, job).summary["inputs"]) == (JobState.SUCCEEDED, 5)
+    with pytest.raises(LostClaim), database.write() as session:
+        certifications.end(session, claims[0], figures)
+
+
+def test_progress_is_written_while_the_certification_is_locked(database: Database, job: str) -> None:
+    """On SQLite one transaction writes at a time; on PostgreSQL the others' shards are no obstacle, nor is the row that
+    they share."""
+    if database.engine.dialect.name == "sqlite":
+        pytest.skip("a write locks all of an SQLite database")
+    (first, _), (second, _) = (begin(database, shard_id) for shard_id in shard_ids(database, job)[:2])
+    with database.write() as holder:
+        certifications.get(holder, job, lock=True)
+        shards.record(holder, first, chunks_of(0), [], seconds=60)
+        with database.write() as session:
+            session.execute(text("SET LOCAL lock_timeout = '5s'"))
+            shards.record(session, second, chunks_of(2), [result_of(2)], seconds=60, report={"upper": 1.0})
+        assert row(database, job).done == N0 + N
+    assert row(database, job).done == 2 * (N0 + N)
 
 
 def test_a_whole_job(database: Database, job: str) -> None:

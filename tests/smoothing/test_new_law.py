@@ -108,7 +108,9 @@ def test_what_the_api_takes_is_what_is_entered():
 
 NAMERS = {  # outside of radii/laws
     "radii/cli/report.py": "leaves the usual law out of a line",
-    "radii/methods/smoothed.py": "the default; medians and mean scores have their theorem for Gaussian noise alone",
+    "radii/methods/median/method.py": "medians have their theorem for Gaussian noise alone",
+    "radii/methods/smoothed.py": "the default",
+    "radii/methods/smoothing/method.py": "mean scores have their theorem for Gaussian noise alone",
     "radii/smoothing/__init__.py": "exports a function of one law",
     "radii/smoothing/l1.py": "functions of one law each",
     "radii/smoothing/noise/__init__.py": "a function of one law",
@@ -119,7 +121,7 @@ NAMERS = {  # outside of radii/laws
     "radii/smoothing/sampling.py": "medians have their theorem for Gaussian noise alone",
     "radii/smoothing/sequential.py": "the default",
     "radii/smoothing/splitting.py": "what it splits by is uniform",
-    "workers/smoothing.py": "mean scores have their theorem for Gaussian noise alone",
+    "workers/smoothed.py": "mean scores have their theorem for Gaussian noise alone",
 }
 
 

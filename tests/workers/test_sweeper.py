@@ -1,6 +1,7 @@
 """The sweeper brings every lost bell back, and never floods a queue."""
 
 from models.bell import celery_app
+from tests import factories
 from tests.workers.harness import Service
 from workers.sweeper import sweep, waiting
 
@@ -12,7 +13,14 @@ def test_an_empty_queue_is_rung_full_and_a_waiting_one_left_alone(service: Servi
         def messages() -> tuple[int, int]:
             return tuple(waiting(connection.default_channel, queue) for queue in ("certify", "intake"))  # type: ignore[return-value]
 
-        service.certify(*digits, 3, kind="smoothing", sigma=0.25, n=200_000)
+        job = service.certify(*digits, 3, kind="smoothing", sigma=0.25, n=200_000)
+        assert messages() == (1, 0)
+        service.broker.flushall()
+        sweep(app, service.database, {"certify", "intake"})
+        assert messages() == (1, 0)
+        service.broker.flushall()
+        with service.database.write() as session:
+            factories.cut(session, job)
         assert messages() == (3, 0)
         for _ in range(3):
             sweep(app, service.database, {"certify", "intake"})

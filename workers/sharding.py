@@ -1,0 +1,33 @@
+"""What a certification needs besides computing: it is cut into shards, and ended once all of them have."""
+
+from functools import partial
+
+from sqlalchemy.orm import Session
+
+from models.base import Json
+from models.repositories import certifications
+from models.repositories.leases import Claim
+from models.tables import Certification
+from workers.desk import Desk
+
+MOST = 1000  # shards cut in one transaction
+
+
+def shard_or_end(desk: Desk, claim: Claim, cut: list[str]) -> None:
+    """End the claimed certification if its shards have, or cut it into them; ``cut`` gets their ids, in order. Raises
+    ``LostClaim`` and ``LetGo``."""
+    figures = desk.read(partial(_figures, claim=claim))
+    if figures is not None:
+        desk.write(partial(certifications.end, claim=claim, figures=figures))
+        return
+    some = partial(certifications.cut, claim=claim, shards=MOST, seconds=desk.settings.lease_seconds)
+    while len(ids := desk.write(some)) == MOST:
+        cut.extend(ids)
+    cut.extend(ids)
+
+
+def _figures(session: Session, claim: Claim) -> Json | None:
+    """The summary of a certification whose shards have ended, made where nobody waits for a lock: no more results come.
+    None if it is not cut yet."""
+    row = session.get_one(Certification, claim.id)
+    return None if row.unsharded else certifications.conclusion(session, row)
