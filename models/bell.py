@@ -10,21 +10,15 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 
 from models.settings import Settings
+from models.work import NOUNS
 
 log = logging.getLogger(__name__)
 
 QUIET = 2.0  # seconds
-INTAKE, CERTIFY = "intake", "certify"  # queues
-TASKS = {
-    "model": ("radii.intake_model", INTAKE),
-    "dataset": ("radii.intake_dataset", INTAKE),
-    "shard": ("radii.certify_shard", CERTIFY),
-    "certification": ("radii.shard_or_end_certification", CERTIFY),
-}
 
 
 class Bell(NamedTuple):
-    """What to ring: a noun of ``TASKS`` and the id of the row."""
+    """What to ring: a noun of ``models.work`` and the id of the row."""
 
     noun: str
     id: str
@@ -76,9 +70,9 @@ def celery_ring(app: Celery) -> Ring:
         nonlocal quiet_until
         if time.monotonic() < quiet_until:
             return
-        task, queue = TASKS[bell.noun]
+        noun = NOUNS[bell.noun]
         try:
-            app.send_task(task, args=[bell.id], queue=queue, retry=False)
+            app.send_task(noun.task, args=[bell.id], queue=noun.queue, retry=False)
         except OperationalError as error:
             quiet_until = time.monotonic() + QUIET
             log.warning("could not ring for %s %s (%s); the sweeper will", bell.noun, bell.id, error)

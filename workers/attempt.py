@@ -6,6 +6,7 @@ from collections.abc import Callable
 from sqlalchemy.exc import DBAPIError
 
 from models.base import Json
+from models.bell import Bell
 from models.problems import Problem
 from models.repositories.chunks import CountsMismatch
 from models.repositories.leases import Claim, LostClaim
@@ -16,12 +17,12 @@ from workers.logs import about
 log = logging.getLogger(__name__)
 
 
-def attempt(desk: Desk, claim: Claim, work: Callable[[Claim], None]) -> None:
-    """Have ``work`` done. An error fails the row at once, since it would recur; a process that is gone costs an
-    attempt, a shutdown none."""
+def attempt(desk: Desk, claim: Claim, work: Callable[[Desk, Claim], Bell | None]) -> Bell | None:
+    """Have ``work`` done; what it leads to. An error fails the row at once, since it would recur; a process that is
+    gone costs an attempt, a shutdown none."""
     with about(claim.log_id):
         try:
-            _settled(desk, claim, work)
+            return _settled(desk, claim, work)
         except LostClaim:
             log.info("cancelled, or taken over by another worker")
         except LetGo:
@@ -30,13 +31,15 @@ def attempt(desk: Desk, claim: Claim, work: Callable[[Claim], None]) -> None:
         except SystemExit:  # SIGTERM to this very process
             desk.give_back(claim)
             raise
+    return None
 
 
-def _settled(desk: Desk, claim: Claim, work: Callable[[Claim], None]) -> None:
+def _settled(desk: Desk, claim: Claim, work: Callable[[Desk, Claim], Bell | None]) -> Bell | None:
     try:
         log.info("begun by %s", desk.name)
-        work(claim)
+        bell = work(desk, claim)
         log.info("done")
+        return bell
     except (LostClaim, LetGo):
         raise
     except Lost as lost:
@@ -48,6 +51,7 @@ def _settled(desk: Desk, claim: Claim, work: Callable[[Claim], None]) -> None:
     except Exception as error:
         log.exception("failed")
         desk.fail(claim, _problem(error))
+    return None
 
 
 def _problem(error: Exception) -> Json:

@@ -20,10 +20,11 @@ from models.bell import Bell, Ring
 from models.blobs import Blobs
 from models.database import Database, away, ring_after_commit
 from models.problems import Problem
-from models.repositories import certifications, intake, leases, shards
+from models.repositories import leases
 from models.repositories.leases import Claim, LostClaim
 from models.settings import Settings
 from models.storage import StorageFull, room
+from models.work import NOUNS
 from workers.causes import first_line, given_up
 
 log = logging.getLogger(__name__)
@@ -31,13 +32,6 @@ log = logging.getLogger(__name__)
 # Asks a pool process to let go of its work. Ignored by default, so harmless to a process that has yet to start; and
 # left alone by billiard, which turns SIGTERM, SIGUSR1 and SIGUSR2 into an exit that Celery takes for a lost worker.
 LET_GO = signal.SIGURG
-
-GIVE_UP: dict[str, Callable[[Session, Claim, Json], None]] = {
-    "model": intake.reject,
-    "dataset": intake.reject,
-    "shard": shards.fail,
-    "certification": certifications.give_up,
-}
 
 
 class LetGo(Exception):
@@ -82,12 +76,12 @@ class Desk:
         _, cause = leases.attempts(session, claim)
         nobody_said = Problem.WORKER_LOST.document("Nothing is known of the last attempt.")
         log.error("[%s] given up after %d attempts", claim.log_id, settings.max_attempts)
-        GIVE_UP[noun](session, claim, given_up(cause or nobody_said, settings.max_attempts))
+        NOUNS[noun].give_up(session, claim, given_up(cause or nobody_said, settings.max_attempts))
         return None
 
     def fail(self, claim: Claim, problem: Json) -> None:
         """End the row with the problem, and who met it where. Raises ``LostClaim`` and ``LetGo``."""
-        self.write(lambda session: GIVE_UP[claim.noun](session, claim, self._signed(claim, problem)))
+        self.write(lambda session: NOUNS[claim.noun].give_up(session, claim, self._signed(claim, problem)))
 
     def lost(self, claim: Claim, cause: Json) -> None:
         """Give the row back for another attempt at once, or end it if this was the last one. Raises ``LostClaim`` and
@@ -100,7 +94,7 @@ class Desk:
             leases.release(session, claim, blameless=False, cause=cause)
             ring_after_commit(session, Bell(claim.noun, claim.id))
         else:
-            GIVE_UP[claim.noun](session, claim, given_up(cause, attempts))
+            NOUNS[claim.noun].give_up(session, claim, given_up(cause, attempts))
 
     def _signed(self, claim: Claim, problem: Json) -> Json:
         shard = {"shard": claim.id} if claim.noun == "shard" else {}

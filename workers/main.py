@@ -14,17 +14,15 @@ from typing import Any
 from celery import signals
 from sqlalchemy.orm import Session
 
-from models.bell import CERTIFY, TASKS, Bell, celery_app, celery_ring
+from models.bell import Bell, celery_app, celery_ring
 from models.bootstrap import WrongSecretError, check_secret
 from models.database import Database
 from models.repositories import leases
 from models.settings import Settings
+from models.work import NOUNS
 from workers import logs
 from workers.attempt import attempt
 from workers.desk import Desk, LetGo
-from workers.intake import take_in
-from workers.sharding import shard_or_end
-from workers.supervisor import Supervisor
 from workers.sweeper import Sweeper
 
 SETTINGS = Settings()
@@ -34,44 +32,35 @@ app.conf.update(include=["workers.main"], worker_pool_start_method="spawn")
 
 
 @functools.cache
-def supervisor() -> Supervisor:
+def desk() -> Desk:
     """This pool process's."""
-    return Supervisor(Desk(SETTINGS, celery_ring(app)))
+    return Desk(SETTINGS, celery_ring(app))
 
 
 def answer(bell: Bell) -> None:
-    """Work on the row that the bell is about; before it, on what has waited for longer: a certification that nobody has
-    cut or ended, which takes a moment, and a row that a lost worker left."""
+    """Work on the row that the bell is about; before it, on what has waited for longer: what other work waits for, and
+    a row that a lost worker left."""
     try:
-        first = supervisor().desk.read(partial(_first, bell=bell))
+        before = desk().read(partial(_before, bell=bell))
     except LetGo:
         return
-    for one in dict.fromkeys((*first, bell)):
+    for one in dict.fromkeys((*before, bell)):
         work(one)
 
 
-def _first(session: Session, bell: Bell) -> list[Bell]:
-    due = leases.waiting(session, "certification") if TASKS[bell.noun][1] == CERTIFY else None
-    left = leases.abandoned(session, bell.noun)
-    return [Bell(noun, row_id) for noun, row_id in (("certification", due), (bell.noun, left)) if row_id is not None]
+def _before(session: Session, bell: Bell) -> list[Bell]:
+    queue = NOUNS[bell.noun].queue
+    first = [noun.name for noun in NOUNS.values() if noun.first and noun.queue == queue]
+    found = [(noun, leases.waiting(session, noun)) for noun in first]
+    found.append((bell.noun, leases.abandoned(session, bell.noun)))
+    return [Bell(noun, row_id) for noun, row_id in found if row_id is not None]
 
 
-def work(bell: Bell) -> None:
-    """Work on a row, unless that is done or somebody does it, and on what is due of its certification then."""
-    desk = supervisor().desk
-    claim = None if desk.letting_go else desk.claim(*bell)
-    if claim is None:
-        return
-    if bell.noun == "certification":
-        cut: list[str] = []
-        attempt(desk, claim, partial(shard_or_end, desk, cut=cut))
-        for first in cut[:1]:
-            work(Bell("shard", first))
-    elif bell.noun == "shard":
-        attempt(desk, claim, supervisor().certify)
-        work(Bell("certification", claim.job))
-    else:
-        attempt(desk, claim, partial(take_in, desk))
+def work(bell: Bell | None) -> None:
+    """Work on a row, unless that is done or somebody does it; and on what it leads to."""
+    while bell is not None and not desk().letting_go:
+        claim = desk().claim(*bell)
+        bell = claim and attempt(desk(), claim, NOUNS[claim.noun].handle)
 
 
 def _task(noun: str) -> Callable[[str], None]:
@@ -81,8 +70,8 @@ def _task(noun: str) -> Callable[[str], None]:
     return task
 
 
-for _noun, (_name, _) in TASKS.items():
-    app.task(name=_name)(_task(_noun))
+for _noun in NOUNS.values():
+    app.task(name=_noun.task)(_task(_noun.name))
 
 
 def _log(**_: Any) -> None:
@@ -102,7 +91,7 @@ def _check_secret(**_: Any) -> None:
 
 
 def _start_pool_process(**_: Any) -> None:
-    supervisor()  # from now on this process hears of a shutdown
+    desk()  # from now on this process hears of a shutdown
 
 
 def _start_sweeper(sender: Any, **_: Any) -> None:

@@ -5,6 +5,7 @@ from functools import partial
 from sqlalchemy.orm import Session
 
 from models.base import Json
+from models.bell import Bell
 from models.repositories import certifications
 from models.repositories.leases import Claim
 from models.tables import Certification
@@ -13,17 +14,18 @@ from workers.desk import Desk
 MOST = 1000  # shards cut in one transaction
 
 
-def shard_or_end(desk: Desk, claim: Claim, cut: list[str]) -> None:
-    """End the claimed certification if its shards have, or cut it into them; ``cut`` gets their ids, in order. Raises
+def shard_or_end(desk: Desk, claim: Claim) -> Bell | None:
+    """End the claimed certification if its shards have, or cut it into them, of which the first is next. Raises
     ``LostClaim`` and ``LetGo``."""
     figures = desk.read(partial(_figures, claim=claim))
     if figures is not None:
         desk.write(partial(certifications.end, claim=claim, figures=figures))
-        return
+        return None
     some = partial(certifications.cut, claim=claim, shards=MOST, seconds=desk.settings.lease_seconds)
-    while len(ids := desk.write(some)) == MOST:
-        cut.extend(ids)
-    cut.extend(ids)
+    first = ids = desk.write(some)
+    while len(ids) == MOST:
+        ids = desk.write(some)
+    return Bell("shard", first[0]) if first else None
 
 
 def _figures(session: Session, claim: Claim) -> Json | None:

@@ -4,13 +4,14 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
-from functools import partial
+from functools import cache, partial
 
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from models import storage
 from models.base import Json
+from models.bell import Bell
 from models.problems import Problem
 from models.repositories import leases, shards
 from models.repositories.chunks import ChunkCounts, InputResult
@@ -33,6 +34,18 @@ WRITE_EVENTS = 1000  # a transaction stays short however fast the events come
 Last = Callable[[Session, Claim], None]
 
 
+def certify(desk: Desk, claim: Claim) -> Bell:
+    """Compute the claimed shard to its end; next is its certification, which may be due to end with it. Raises what
+    stops it: ``LostClaim``, ``LetGo``, ``Failed``, ``Lost``, and what nobody foresaw."""
+    _supervisor(desk).certify(claim)
+    return Bell("certification", claim.job)
+
+
+@cache
+def _supervisor(desk: Desk) -> "Supervisor":
+    return Supervisor(desk)
+
+
 class Supervisor:
     """Keeps a runner between shards; has it compute one shard at a time."""
 
@@ -41,8 +54,7 @@ class Supervisor:
         self.runner: Runner | None = None
 
     def certify(self, claim: Claim) -> None:
-        """Compute the claimed shard to its end. Never leaves a runner busy behind. Raises what stops it: ``LostClaim``,
-        ``LetGo``, ``Failed``, ``Lost``, and what nobody foresaw."""
+        """As the function. Never leaves a runner busy behind."""
         if self.runner is not None and self.runner.gone():
             self.runner = None
         order = self.desk.write(partial(shards.begin, claim=claim))

@@ -10,10 +10,11 @@ from typing import Any
 from celery import Celery
 from kombu.exceptions import ChannelError
 
-from models.bell import TASKS, celery_ring
+from models.bell import celery_ring
 from models.database import Database
 from models.repositories import leases
 from models.settings import Settings
+from models.work import NOUNS
 from workers.desk import LET_GO
 
 log = logging.getLogger(__name__)
@@ -58,7 +59,7 @@ def sweep(app: Celery, database: Database, queues: set[str]) -> None:
     if not idle:
         return
     with database.read() as session:
-        bells = [bell for bell in leases.unattended(session) if TASKS[bell.noun][1] in idle]
+        bells = [bell for bell in leases.unattended(session) if NOUNS[bell.noun].queue in idle]
     for bell in bells:
         database.ring(bell)
 

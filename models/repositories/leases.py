@@ -4,34 +4,18 @@ Liveness rests on clocks (a lease expires), exactness does not: every claim rais
 fence is not the row's is refused (``LostClaim``). Clocks of worker machines should agree within a few seconds.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import timedelta
-from enum import StrEnum
 from typing import NamedTuple, Protocol
 
-from sqlalchemy import ColumnElement, case, exists, or_, select, update
+from sqlalchemy import ColumnElement, case, or_, select, update
 from sqlalchemy.orm import Session
 
 from models.base import Json, now
 from models.bell import Bell
 from models.problems import Problem
-from models.states import OPEN, IntakeState
-from models.tables import Certification, Dataset, Model, Shard
-
-Row = Model | Dataset | Shard | Certification
-NOUNS: dict[str, tuple[type[Row], Sequence[StrEnum]]] = {
-    "model": (Model, (IntakeState.VALIDATING,)),
-    "dataset": (Dataset, (IntakeState.VALIDATING,)),
-    "shard": (Shard, OPEN),
-    "certification": (Certification, OPEN),
-}
-# To be cut into shards, or to be ended: what lies between is the work of its shards.
-DUE = {
-    "certification": or_(
-        Certification.unsharded > 0,
-        ~exists().where(Shard.certification_id == Certification.id, Shard.state.in_(OPEN)).correlate(Certification),
-    )
-}
+from models.tables import Leased
+from models.work import NOUNS
 
 
 class Claim(NamedTuple):
@@ -68,18 +52,25 @@ class LostClaim(Exception):
     """Another worker has the row, or it has ended. Stop working on it; nothing was written."""
 
 
+def _claimed(claim: Claim) -> tuple[ColumnElement[bool], ...]:
+    """Conditions for the row while it is the claimer's."""
+    kind = NOUNS[claim.noun]
+    return kind.table.id == claim.id, kind.table.fence == claim.fence, kind.table.state.in_(kind.open)
+
+
 def _open(noun: str, row_id: str | None = None) -> list[ColumnElement[bool]]:
     """Conditions for rows of ``noun`` that have work left and nobody working."""
-    table, states = NOUNS[noun]
+    kind = NOUNS[noun]
+    table = kind.table
     free = or_(table.lease_expires_at.is_(None), table.lease_expires_at < now())
-    due = [DUE[noun]] if noun in DUE else []
-    return [table.state.in_(states), free, *due] + ([table.id == row_id] if row_id else [])
+    due = [] if kind.due is None else [kind.due]
+    return [table.state.in_(kind.open), free, *due] + ([table.id == row_id] if row_id else [])
 
 
 def claim(session: Session, noun: str, row_id: str, *, worker: str, seconds: float) -> Claim | None:
     """Take the row for ``seconds``, in one conditional UPDATE; None if it has ended or another worker has it."""
-    table, _ = NOUNS[noun]
-    job = Shard.certification_id if table is Shard else table.id
+    table = NOUNS[noun].table
+    job = getattr(table, NOUNS[noun].job)
     asked = select(table.id, table.fence, table.worker, table.lease_expires_at, job.label("job")).where(
         *_open(noun, row_id)
     )
@@ -117,53 +108,52 @@ def renew(session: Session, claim: Claim, *, seconds: float) -> None:
 def release(session: Session, claim: Claim, *, blameless: bool, cause: Json | None = None) -> None:
     """Give the row back for anyone to take at once. ``blameless`` (a shutdown): the attempt does not count. ``cause``:
     how it was lost."""
-    table, _ = NOUNS[claim.noun]
+    table = NOUNS[claim.noun].table
     attempts = case((table.attempts > 0, table.attempts - 1), else_=0) if blameless else table.attempts
     _write(session, claim, lease_expires_at=None, attempts=attempts, **({} if cause is None else {"cause": cause}))
 
 
 def attempts(session: Session, claim: Claim) -> tuple[int, Json | None]:
     """Claims of the row since its last progress, and how the last one that was lost ended."""
-    table, _ = NOUNS[claim.noun]
+    table = NOUNS[claim.noun].table
     row = session.execute(select(table.attempts, table.cause).where(table.id == claim.id)).one()
     return row.attempts, row.cause
 
 
-def held(session: Session, claim: Claim) -> Row:
+def held(session: Session, claim: Claim) -> Leased:
     """The row, locked for the rest of the transaction. Raises ``LostClaim`` if it is no longer the claimer's."""
-    table, states = NOUNS[claim.noun]
-    conditions = (table.id == claim.id, table.fence == claim.fence, table.state.in_(states))
+    table, conditions = NOUNS[claim.noun].table, _claimed(claim)
     # FOR NO KEY UPDATE: rows that refer to this one may be written meanwhile.
     query = select(table).where(*conditions).with_for_update(of=table, key_share=True)
     row = session.scalar(query.execution_options(populate_existing=True))
-    if not isinstance(row, Row):
+    if not isinstance(row, Leased):
         raise LostClaim(f"{claim.noun} {claim.id}, fence {claim.fence}")
     return row
 
 
 def unattended(session: Session, *, limit: int = 1000) -> Iterator[Bell]:
     """Bells for everything that has work left and nobody working."""
-    for noun, (table, _) in NOUNS.items():
+    for noun, kind in NOUNS.items():
+        table = kind.table
         for row_id in session.scalars(select(table.id).where(*_open(noun)).order_by(table.id).limit(limit)):
             yield Bell(noun, row_id)
 
 
 def abandoned(session: Session, noun: str) -> str | None:
     """The oldest row of ``noun`` whose worker went silent in the middle of it. (A row given back has no lease.)"""
-    table, _ = NOUNS[noun]
+    table = NOUNS[noun].table
     lapsed = (*_open(noun), table.lease_expires_at.is_not(None))
     return session.scalar(select(table.id).where(*lapsed).order_by(table.id).limit(1))
 
 
 def waiting(session: Session, noun: str) -> str | None:
     """The oldest row of ``noun`` that has work left and nobody working."""
-    table, _ = NOUNS[noun]
+    table = NOUNS[noun].table
     return session.scalar(select(table.id).where(*_open(noun)).order_by(table.id).limit(1))
 
 
 def _write(session: Session, claim: Claim, **values: object) -> None:
-    table, states = NOUNS[claim.noun]
-    conditions = (table.id == claim.id, table.fence == claim.fence, table.state.in_(states))
+    table, conditions = NOUNS[claim.noun].table, _claimed(claim)
     done = session.execute(update(table).where(*conditions).values(**values).returning(table.id)).one_or_none()
     if done is None:
         raise LostClaim(f"{claim.noun} {claim.id}, fence {claim.fence}")

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from models.bell import TASKS
 from models.settings import Settings
+from models.work import NOUNS
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
@@ -102,7 +102,7 @@ def test_the_api_factory_exists() -> None:
 
 def test_workers_listen_to_every_queue_there_is() -> None:
     queues = {command[command.index("--queues") + 1] for command in commands() if "--queues" in command}
-    assert queues == {queue for _, queue in TASKS.values()}
+    assert queues == {noun.queue for noun in NOUNS.values()}
 
 
 def test_the_api_image_holds_no_torch_and_the_code_that_runs_in_it() -> None:

@@ -44,14 +44,14 @@ def claimed(desk: Desk, noun: str, row_id: str) -> Claim:
 
 
 def raising(error: BaseException) -> Any:
-    def work(_: Claim) -> None:
+    def work(_: Desk, __: Claim) -> None:
         raise error
 
     return work
 
 
 def refused_by_the_database(desk: Desk) -> Any:
-    return lambda _: desk.write(lambda session: session.execute(text("SELECT * FROM nowhere")))
+    return lambda _, __: desk.write(lambda session: session.execute(text("SELECT * FROM nowhere")))
 
 
 ERRORS = [

@@ -1,0 +1,14 @@
+"""Greets."""
+
+from functools import partial
+
+from models.greeting import repository
+from models.repositories.leases import Claim
+from workers.desk import Desk
+
+
+def greet(desk: Desk, claim: Claim) -> None:
+    """Greet the claimed one."""
+    if claim.id == "nobody":
+        raise ValueError("there is nobody to greet")
+    desk.write(partial(repository.accept, claim=claim, words=f"Good morning, {claim.id}."))
