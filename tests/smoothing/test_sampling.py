@@ -128,7 +128,7 @@ def test_a_non_finite_input_abstains():
         ("size", {"size": CHUNK + 1}),
         ("batch_size", {"batch_size": 0}),
         ("num_classes", {"num_classes": 1}),
-        ("stage", {"stage": "third"}),
+        ("stage", {"stage": "Third stage"}),
         ("number", {"number": -1}),
         ("key", {"key": b""}),
         ("classifier", {"num_classes": 4}),
