@@ -20,9 +20,9 @@ from fastapi import FastAPI
 from httpx import Client
 
 from app.main import create_app
-from models.bell import CERTIFY, INTAKE
 from models.bootstrap import ROOT, bootstrap
 from models.settings import Settings
+from models.work import CERTIFY, INTAKE
 from radii.architectures import ARCHITECTURES
 from radii.methods import METHODS
 from tests.app.calls import certification, problem
