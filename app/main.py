@@ -6,25 +6,24 @@ from contextlib import asynccontextmanager
 
 from fastapi import APIRouter, Depends, FastAPI
 
-from app import (
-    auth,
-    capabilities,
-    certifications,
-    datasets,
-    errors,
-    health,
-    keys,
-    models,
-    pages,
-    reports,
-    results,
-    starting,
-    uploads,
-)
+from app import auth, errors
 from app.middleware import BodyLimit, HeadAsGet, PlainBody, RequestId
 from app.negotiation import acceptable
 from app.parameters import known_only
-from app.ringing import Ringer
+from app.ringer import Ringer
+from app.routes import (
+    capabilities,
+    certifications,
+    datasets,
+    health,
+    keys,
+    models,
+    new_certification,
+    problem_pages,
+    reports,
+    results,
+    uploads,
+)
 from app.service import Service
 from models.bell import celery_app, celery_ring
 from models.blobs import Blobs
@@ -77,8 +76,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(RequestId)  # the last one added is the outermost
     every = (auth.authenticated, known_only, acceptable)
     v1 = APIRouter(prefix="/v1", dependencies=[Depends(check) for check in every])
-    for noun in (uploads, models, datasets, starting, certifications, results, reports, keys, capabilities):
+    for noun in (uploads, models, datasets, new_certification, certifications, results, reports, keys, capabilities):
         v1.include_router(noun.router)
-    for router in (v1, health.router, pages.router):
+    for router in (v1, health.router, problem_pages.router):
         app.include_router(router)
     return app

@@ -16,8 +16,8 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from app import figures
-from app.certifications import Progress
 from app.main import create_app
+from app.routes.certifications import Progress
 from models.settings import Settings
 from radii.cli.settings import markdown
 from radii.graph import operators, schema

@@ -64,7 +64,7 @@ NOUNS: dict[str, Noun] = {
             open=(IntakeState.VALIDATING,),
             queue=INTAKE,
             task="radii.intake_model",
-            handler="workers.intake:take_in",
+            handler="workers.intake.take_in:take_in",
             gives_up="models.repositories.intake:reject",
         ),
         Noun(
@@ -73,7 +73,7 @@ NOUNS: dict[str, Noun] = {
             open=(IntakeState.VALIDATING,),
             queue=INTAKE,
             task="radii.intake_dataset",
-            handler="workers.intake:take_in",
+            handler="workers.intake.take_in:take_in",
             gives_up="models.repositories.intake:reject",
         ),
         Noun(

@@ -16,7 +16,7 @@ import pytest
 from models.settings import Settings
 from tests import factories
 from tests.workers.harness import EXAMPLES
-from workers.sandbox import Sandbox
+from workers.intake.sandbox import Sandbox
 
 DIGITS = EXAMPLES / "digits.onnx"
 BOOK = "onnxruntime.db"
@@ -58,7 +58,7 @@ assert run(torch.zeros(2, 1, 8, 8)).shape == (2, 10)
 import sys, time
 from pathlib import Path
 from models.settings import Settings
-from workers.sandbox import Sandbox
+from workers.intake.sandbox import Sandbox
 folder = Path.cwd() / "sandbox"
 folder.mkdir()
 order = {"noun": "model", "file": FILE, "external_data": {}}

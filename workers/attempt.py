@@ -11,8 +11,8 @@ from models.problems import Problem
 from models.repositories.chunks import CountsMismatch
 from models.repositories.leases import Claim, LostClaim
 from workers.causes import Failed, Lost, first_line, problem_of
-from workers.desk import Desk, LetGo
 from workers.logs import about
+from workers.worker import Desk, LetGo
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from models.base import Json
 from models.problems import Problem
 from models.storage import StorageFull
-from workers.limits import met
+from workers.intake.limits import met
 
 GIB = 2**30
 MOST_TEXT = 300  # characters of an error's message: some hold a compiler's whole output

@@ -22,8 +22,8 @@ from models.settings import Settings
 from models.work import NOUNS
 from workers import logs
 from workers.attempt import attempt
-from workers.desk import Desk, LetGo
 from workers.sweeper import Sweeper
+from workers.worker import Desk, LetGo
 
 SETTINGS = Settings()
 

@@ -9,7 +9,7 @@ from models.bell import Bell
 from models.repositories import certifications
 from models.repositories.leases import Claim
 from models.tables import Certification
-from workers.desk import Desk
+from workers.worker import Desk
 
 MOST = 1000  # shards cut in one transaction
 

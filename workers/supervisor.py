@@ -19,13 +19,13 @@ from models.repositories.leases import Claim
 from models.repositories.recall import Asked, finish_known, recall, untouched
 from models.repositories.shards import Network, WorkOrder
 from models.storage import StorageFull
-from workers.asked import asked_of
+from workers.blob_checks import check_files, files_of
 from workers.causes import Failed, lost, stalled
-from workers.child import Ended, Runner
-from workers.desk import Desk, LetGo
 from workers.environment import TEMPORARY
-from workers.heartbeat import STARTING
-from workers.stored import check_files, files_of
+from workers.questions import asked_of
+from workers.runner.heartbeat import STARTING
+from workers.runner.process import Ended, Runner
+from workers.worker import Desk, LetGo
 
 WRITE_SECONDS = 0.5  # a crash loses at most this much counting, and a transaction costs a percent of it
 AHEAD = 200  # inputs, about, of which it is looked up at once whether they need computing

@@ -15,7 +15,7 @@ from models.database import Database
 from models.repositories import leases
 from models.settings import Settings
 from models.work import NOUNS
-from workers.desk import LET_GO
+from workers.worker import LET_GO
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from radii.execution.recorded import Recorded, compiled, cuda_graph
+from radii.execution.cuda_graphs import Recorded, compiled, cuda_graph
 from radii.graph import Graph, to_module
 from radii.smoothing.sampling import Classifier
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from radii.graph import rules
+from radii.graph.applicability import methods, normalized
 from radii.graph.architectures import from_weights
 from radii.graph.canonical import from_canonical, to_canonical
 from radii.graph.composition import Task, composed
@@ -19,7 +20,6 @@ from radii.graph.ends import left_out, undecorated
 from radii.graph.errors import Obstacle, Obstructed, UnsupportedModel
 from radii.graph.ir import Graph, Node
 from radii.graph.limits import Limits
-from radii.graph.methods import methods, normalized
 from radii.graph.network import read_network
 from radii.graph.operator import Operator
 from radii.graph.ops import OPERATORS, operators

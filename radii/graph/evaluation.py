@@ -1,7 +1,7 @@
 """What nodes make of constants alone, computed once at import.
 
 What is known only as a layer runs on them as it would on an activation: the first input stands for one, in a batch of
-one, in a view of `radii.graph.whole`. So whatever an operator can do to activations it can do to constants, along any
+one, in a view of `radii.graph.fixed_batch`. So whatever an operator can do to activations it can do to constants, along any
 axis.
 """
 
@@ -13,11 +13,11 @@ import torch
 from radii.graph.admission import MALFORMED, admit
 from radii.graph.call import Activation, Call
 from radii.graph.errors import Refusal, hold
+from radii.graph.fixed_batch import views
 from radii.graph.folding import FOLDS, fold
 from radii.graph.folding.registry import Array, given
 from radii.graph.ops import OPERATORS
 from radii.graph.views import View
-from radii.graph.whole import views
 
 
 def evaluated(call: Call) -> Array:

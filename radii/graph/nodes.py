@@ -13,6 +13,7 @@ from radii.graph.branches import DATA_DEPENDENT, branches, live_nodes
 from radii.graph.call import Activation, Call, Value
 from radii.graph.errors import Obstacle, Refusal
 from radii.graph.evaluation import evaluated
+from radii.graph.fixed_batch import relabelled, views
 from radii.graph.folding import FOLDS
 from radii.graph.ir import Node
 from radii.graph.limits import Limits
@@ -25,7 +26,6 @@ from radii.graph.ops.layout import KEEP_BATCH, Reshape
 from radii.graph.remedies import quoted, remedy_on_activations
 from radii.graph.tensors import MissingFile, Tensors
 from radii.graph.views import View
-from radii.graph.whole import relabelled, views
 
 
 class NodeReader:

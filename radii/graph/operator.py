@@ -78,7 +78,7 @@ class Operator:
     def relabelled(cls, call: Call) -> Shape | None:
         """The file's shape of its output, where entries lie in memory as its input's do; None: they need not.
 
-        Here and in `viewed` the file's batch is an axis like any other (:mod:`radii.graph.whole`).
+        Here and in `viewed` the file's batch is an axis like any other (:mod:`radii.graph.fixed_batch`).
         """
         return None
 

@@ -1,4 +1,4 @@
-"""Views of a node whose activations hold the file's batch as an axis of a sample (:mod:`radii.graph.whole`).
+"""Views of a node whose activations hold the file's batch as an axis of a sample (:mod:`radii.graph.fixed_batch`).
 
 An operator that can be read so says in `Operator.viewed` which of these it is read in.
 """

@@ -19,7 +19,7 @@ from tests.app import rows
 from tests.app.calls import problem, ready_dataset, ready_model
 from tests.app.conftest import KEY, Server
 from tests.app.test_predictions import predicted
-from workers.read_dataset import read_dataset
+from workers.intake.read_dataset import read_dataset
 
 SHAPE = (2, 1, 8, 8)
 GRID = np.random.default_rng(0).integers(0, 256, SHAPE)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from httpx import Client
 
-from app.results import toward_zero
+from app.routes.results import toward_zero
 from models import cross_check
 from models.curve import READING
 from models.database import Database

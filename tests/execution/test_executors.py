@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import nn
 
+from radii.execution.cuda_graphs import Recorded, compiled, cuda_graph
 from radii.execution.executors import CHANNELS_LAST, CHANNELS_LAST_GRAPH, GRAPH, TORCH, build, executors
-from radii.execution.recorded import Recorded, compiled, cuda_graph
 from radii.graph import Graph, read_onnx, to_module
 from radii.smoothing import count_chunk, grid_of
 from radii.smoothing.sampling import Classifier, logits_chunk

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from radii.execution.steady import steady
+from radii.execution.row_invariance import steady
 from radii.smoothing import CHUNK, Noise, count_chunk, gaussian, grid_of
 from radii.smoothing.keys import chunk_seed
 from radii.smoothing.noise import Fill, Part

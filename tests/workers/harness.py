@@ -21,8 +21,8 @@ from models.settings import Settings
 from models.tables import Certification, Dataset, Model
 from radii.methods import parse_method
 from tests import factories
-from workers.read_dataset import read_dataset
-from workers.read_model import read_model
+from workers.intake.read_dataset import read_dataset
+from workers.intake.read_model import read_model
 
 ROOT = Path(__file__).parent.parent.parent
 EXAMPLES = ROOT / "examples" / "digits"

@@ -18,7 +18,7 @@ from models.tables import Certification, Model, Shard
 from tests import factories
 from workers.attempt import attempt
 from workers.causes import End, lost
-from workers.desk import Desk, LetGo
+from workers.worker import Desk, LetGo
 
 
 @pytest.fixture

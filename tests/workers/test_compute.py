@@ -14,8 +14,8 @@ from onnx import TensorProto, helper, numpy_helper
 from radii.graph import normalized, read_onnx
 from radii.smoothing import Grid, grid_of
 from tests.graph.build import model, node
-from workers.compute import Bench
-from workers.prepared import classes, described
+from workers.runner.compute import Bench
+from workers.runner.model import classes, described
 
 
 def probabilities_onnx(weight: np.ndarray) -> bytes:

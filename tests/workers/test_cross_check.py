@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from radii.attacks import Attack, NotAttackable
-from workers.cross_check import attacked
+from workers.runner.attacks import attacked
 
 X = np.zeros((1, 2), np.float32)
 

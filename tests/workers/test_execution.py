@@ -17,9 +17,9 @@ from radii.execution import executors
 from radii.execution.executors import ONNXRUNTIME, TORCH
 from radii.smoothing.sampling import Classifier
 from tests.workers.test_compute import smoothed
-from workers.compute import Bench
 from workers.environment import bare_environment, compiler
-from workers.prepared import described
+from workers.runner.compute import Bench
+from workers.runner.model import described
 
 SETTLED = {"executor": ONNXRUNTIME, "batch_size": 50}
 Plant = Callable[[Callable[[Classifier], Classifier]], list[str]]
@@ -136,7 +136,9 @@ def test_a_device_that_is_lost_ends_the_runner(tmp_path: Path, plant: Plant) -> 
         smoothed(tmp_path, bench, execution=SETTLED)
     assert "chunk" in bench.emitted and "result" in bench.emitted
 
-    code = "from workers import compute, runner\ncompute.Bench.work = lambda *_: 1 / 0\nrunner.main()"
+    code = (
+        "from workers.runner import __main__ as runner, compute\ncompute.Bench.work = lambda *_: 1 / 0\nrunner.main()"
+    )
     with subprocess.Popen(
         [sys.executable, "-c", code],
         stdin=subprocess.PIPE,

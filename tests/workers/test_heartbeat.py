@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from workers import heartbeat
-from workers.heartbeat import Heart, phase, phase_of, step, stepping
+from workers.runner import heartbeat
+from workers.runner.heartbeat import Heart, phase, phase_of, step, stepping
 
 
 @pytest.fixture

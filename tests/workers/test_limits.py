@@ -15,7 +15,7 @@ from tests.workers.harness import EXAMPLES
 from tests.workers.test_read_model import slow_network
 from workers.confine import RESOURCES
 from workers.environment import bare_environment
-from workers.limits import LIMITS, met
+from workers.intake.limits import LIMITS, met
 
 GIB = 2**30
 DIGITS = {"settings": {"input": factories.INPUT, "output": None, "labels": None}, "external_data": {}}
@@ -25,7 +25,7 @@ PROGRAM = """
 import json, logging, resource, sys
 from pathlib import Path
 from models.settings import Settings
-from workers.sandbox import Sandbox
+from workers.intake.sandbox import Sandbox
 logging.basicConfig()
 order, settings, limits = json.load(sys.stdin)
 folder = Path(sys.argv[1])

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from radii.smoothing import grid_of
-from workers.read_dataset import read_dataset
-from workers.rejected import Rejected
+from workers.intake.read_dataset import read_dataset
+from workers.intake.rejected import Rejected
 
 LIMIT = 2**22
 RNG = np.random.default_rng(0)

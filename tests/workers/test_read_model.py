@@ -23,12 +23,11 @@ from radii.graph import read_onnx, to_canonical, to_module
 from tests import acceptance, factories
 from tests.graph.export import export
 from tests.workers.harness import EXAMPLES
-from workers import prepared
 from workers.causes import Lost
 from workers.environment import bare_environment
-from workers.read_model import read_model
-from workers.rejected import Rejected
-from workers.sandbox import Sandbox
+from workers.intake.read_model import read_model
+from workers.intake.rejected import Rejected
+from workers.intake.sandbox import Sandbox
 
 DIGITS = (EXAMPLES / "digits.onnx").read_bytes()
 GIB = 2**30
@@ -92,12 +91,12 @@ def test_a_small_output_is_compared_on_its_own_scale(tmp_path: Path, monkeypatch
     file = written(dense(np.array([[1000.0], [1.0]]) * WEIGHT[:1]), tmp_path)
     settings = {"input": FLAT, "task": "regressor"}
     assert read_model(order(file, **settings))["checked"]["max_relative_difference"] < 1e-6
-    healthy = sys.modules["workers.read_model"]._onnxruntime
+    healthy = sys.modules["workers.intake.read_model"]._onnxruntime
 
     def off(*args: Any) -> Any:
         return tuple(np.add(y, (0, 2e-5 * np.abs(y).max())) for y in healthy(*args))
 
-    monkeypatch.setattr("workers.read_model._onnxruntime", off)
+    monkeypatch.setattr("workers.intake.read_model._onnxruntime", off)
     with pytest.raises(Rejected, match=r"differ by 2.0e-04 of themselves"):
         read_model(order(file, **settings))
 
@@ -262,7 +261,7 @@ def test_the_file_format_that_onnx_writes_today_is_read(version: int, tmp_path: 
 
 def test_what_onnxruntime_says_keeps_its_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It stands at the end, behind a line of its source."""
-    monkeypatch.setattr("workers.read_model.IR_VERSION", 14)
+    monkeypatch.setattr("workers.intake.read_model.IR_VERSION", 14)
     proto = onnx.ModelProto.FromString(dense(WEIGHT))
     proto.ir_version = 14
     with pytest.raises(Rejected, match="Unsupported model IR version: 14, max supported IR version: 13"):

@@ -8,8 +8,8 @@ import torch
 
 from radii.methods import Method
 from radii.smoothing import Noise
-from workers.execution import Ask
-from workers.prepared import Emit, Json, Prepared
+from workers.runner.execution import Ask
+from workers.runner.model import Emit, Json, Prepared
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Work:
     test: Callable[[Noise, torch.device], None]
     """Raises where the noise of a device is not to be trusted."""
     together: int | None = None
-    """As of :class:`workers.execution.Runs`."""
+    """As of :class:`workers.runner.execution.Runs`."""
 
 
 def compute(method: Method, work: Work) -> None:

@@ -12,10 +12,10 @@ from radii.execution.executors import START
 from radii.lipschitz import margin_radius
 from radii.methods import Lipschitz
 from radii.norms import converted
-from workers.cross_check import attacked
-from workers.heartbeat import phase
 from workers.methods import Work
-from workers.prepared import Json, classes, inputs, result
+from workers.runner.attacks import attacked
+from workers.runner.heartbeat import phase
+from workers.runner.model import Json, classes, inputs, result
 
 
 @phase("computing margins")

@@ -14,12 +14,12 @@ from radii.methods import Median
 from radii.smoothing import CHUNK, chunk_size, chunks, median_bounds
 from radii.smoothing.procedure import Procedure
 from radii.smoothing.sampling import logits_chunk
-from workers.heartbeat import phase
 from workers.methods import Work
-from workers.prepared import Json, inputs, result
-from workers.sampled import Sampled
-from workers.smoothed import runs_of, said
-from workers.together import Said
+from workers.runner.batching import Said
+from workers.runner.heartbeat import phase
+from workers.runner.input import Sampled
+from workers.runner.model import Json, inputs, result
+from workers.runner.sampling import runs_of, said
 
 
 def compute(method: Median, work: Work) -> None:

@@ -3,12 +3,12 @@
 from radii.methods import Prediction
 from radii.smoothing import prediction_test
 from radii.smoothing.procedure import Procedure, requests
-from workers.heartbeat import phase
 from workers.methods import Work
-from workers.prepared import inputs, result
-from workers.sampled import Sampled
-from workers.smoothed import runs_of, said
-from workers.together import Said
+from workers.runner.batching import Said
+from workers.runner.heartbeat import phase
+from workers.runner.input import Sampled
+from workers.runner.model import inputs, result
+from workers.runner.sampling import runs_of, said
 
 
 def compute(method: Prediction, work: Work) -> None:

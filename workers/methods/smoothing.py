@@ -8,13 +8,13 @@ from radii.norms import converted, in_l2
 from radii.smoothing.prediction import winner
 from radii.smoothing.procedure import Procedure, decision_procedure, radius_procedure, requests
 from radii.smoothing.simplex import Scoring
-from workers.heartbeat import phase
 from workers.methods import Work
-from workers.prepared import Json, clean_predictions, inputs, result
-from workers.sampled import Sampled
-from workers.scores import by_scores, network_lipschitz
-from workers.smoothed import runs_of, said
-from workers.together import Said
+from workers.runner.batching import Said
+from workers.runner.heartbeat import phase
+from workers.runner.input import Sampled
+from workers.runner.mean_scores import by_scores, network_lipschitz
+from workers.runner.model import Json, clean_predictions, inputs, result
+from workers.runner.sampling import runs_of, said
 
 
 def compute(method: Smoothing, work: Work) -> None:

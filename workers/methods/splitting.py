@@ -12,10 +12,10 @@ from radii.attacks import attack_splitting
 from radii.execution.executors import START, TORCH, Execution
 from radii.smoothing import Splitting, chunks
 from radii.smoothing.splitting import count_offsets
-from workers.cross_check import attacked
-from workers.heartbeat import phase, stepping
 from workers.methods import Work
-from workers.prepared import Json, clean_predictions, inputs, result
+from workers.runner.attacks import attacked
+from workers.runner.heartbeat import phase, stepping
+from workers.runner.model import Json, clean_predictions, inputs, result
 
 STAGE = "split"
 

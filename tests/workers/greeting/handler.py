@@ -4,7 +4,7 @@ from functools import partial
 
 from models.greeting import repository
 from models.repositories.leases import Claim
-from workers.desk import Desk
+from workers.worker import Desk
 
 
 def greet(desk: Desk, claim: Claim) -> None:

@@ -2,7 +2,7 @@
 
 Orders come as JSON lines on stdin, events leave as JSON lines on what was stdout: any number of ``{"chunk": ...}``,
 ``{"result": ...}`` and ``{"report": ...}``, then one ``{"done": true}`` or ``{"error": problem}``; amid them
-``{"phase": words}`` and, while there is progress, ``{"alive": steps}`` (``workers.heartbeat``). Where it can't go on at
+``{"phase": words}`` and, while there is progress, ``{"alive": steps}`` (``workers.runner.heartbeat``). Where it can't go on at
 all, ``{"crash": words}`` is its last. Whatever native code prints goes to stderr. It stays warm for the next order,
 leaves when none comes for a while, and dies with its supervisor.
 """
@@ -18,7 +18,7 @@ from typing import IO, Any
 from workers import logs
 from workers.causes import first_line
 from workers.confine import die_with_parent
-from workers.heartbeat import HEART, Say, phase_of, step
+from workers.runner.heartbeat import HEART, Say, phase_of, step
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ def sayer(events: IO[str]) -> Say:
 
 def serve(orders: SimpleQueue[Any], say: Say) -> None:
     """Work on orders until none comes."""
-    from workers.compute import Bench  # torch: seconds, in which orders are already read
+    from workers.runner.compute import Bench  # torch: seconds, in which orders are already read
 
     def emit(kind: str, value: Any) -> None:
         say(kind, value)

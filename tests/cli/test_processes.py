@@ -11,8 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from radii.cli import supervisor as module
-from radii.cli.supervisor import Child, GaveUp, Stopped, Supervisor
+from radii.cli import processes as module
+from radii.cli.processes import Child, GaveUp, Stopped, Supervisor
 
 WAIT = 20.0  # seconds; far above what a condition takes, so that a busy machine is no failure
 
@@ -131,7 +131,7 @@ def test_when_the_supervisor_is_killed_its_children_are(tmp_path: Path) -> None:
     program = """
 import os, sys
 from pathlib import Path
-from radii.cli.supervisor import Child, Supervisor
+from radii.cli.processes import Child, Supervisor
 supervisor = Supervisor(dict(os.environ), say=print, stopped=lambda: False)
 for name in "ab":
     supervisor.start(Child(name, ["sh", "-c", "trap '' TERM HUP; sleep 1000 & wait"], Path(sys.argv[1]) / name))

@@ -10,13 +10,13 @@ import torch
 
 from radii.execution import executors, search
 from radii.execution.executors import START, TORCH, Execution
+from radii.execution.row_invariance import steady
 from radii.execution.search import SHARE, TOLERANCE, first_line
-from radii.execution.steady import steady
 from radii.methods import Smoothed
 from radii.smoothing import Noise, rounded
 from radii.smoothing.sampling import Classifier
-from workers.heartbeat import phase, stepping
-from workers.prepared import Json, Prepared, described, inputs
+from workers.runner.heartbeat import phase, stepping
+from workers.runner.model import Json, Prepared, described, inputs
 
 log = logging.getLogger(__name__)
 

@@ -14,8 +14,8 @@ from radii.smoothing import Noise, chunk_seed, grid_of, input_digest, noise_key,
 from tests.graph.build import model, node
 from tests.workers.harness import EXAMPLES
 from tests.workers.test_compute import MEAN, STD, agreed, worked
-from workers.compute import Bench
-from workers.prepared import Prepared
+from workers.runner.compute import Bench
+from workers.runner.model import Prepared
 
 CLASSES = 4
 INPUTS = 12

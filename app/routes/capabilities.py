@@ -10,8 +10,8 @@ from pydantic import TypeAdapter
 from app.checks import MOST_SHARDS
 from app.formats import CANONICAL, CANONICAL_WEIGHTS, SAFETENSORS
 from app.middleware import JSON_LIMIT
-from app.models import MOST_ELEMENTS
 from app.parameters import LARGEST_PAGE
+from app.routes.models import MOST_ELEMENTS
 from app.service import InService
 from radii import __version__
 from radii.architectures import ARCHITECTURES

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from workers.child import Runner
+from workers.runner.process import Runner
 
 REACHES = {"CUDA_VISIBLE_DEVICES": "0", "NVIDIA_VISIBLE_DEVICES": "all", "LD_LIBRARY_PATH": "/nowhere"}
 CHANGES_ARITHMETIC = {

@@ -16,10 +16,10 @@ from radii.methods import parse_method
 from radii.smoothing import Noise
 from radii.smoothing.noise.selftest import BrokenNoise, check_noise
 from workers.causes import first_line, problem_of
-from workers.execution import Ask, ImpreciseNetwork
-from workers.heartbeat import phase, phase_of
 from workers.methods import Work, compute
-from workers.prepared import Emit, Json, Prepared, device, read_model
+from workers.runner.execution import Ask, ImpreciseNetwork
+from workers.runner.heartbeat import phase, phase_of
+from workers.runner.model import Emit, Json, Prepared, device, read_model
 
 log = logging.getLogger(__name__)
 

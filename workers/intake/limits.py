@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from models.problems import Problem
-from workers.rejected import Json
+from workers.intake.rejected import Json
 
 if TYPE_CHECKING:
     from models.settings import Settings

@@ -9,11 +9,11 @@ from fastapi import APIRouter, Depends, Query, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from sqlalchemy.orm import Session
 
-from app.certifications import INT32, found, patience
 from app.errors import Refusal
 from app.figures import Curve, ResultPage, Units
 from app.negotiation import acceptable
 from app.parameters import LARGEST_PAGE, PAGE
+from app.routes.certifications import INT32, found, patience
 from app.service import InService
 from models import curve as curves
 from models.database import Database

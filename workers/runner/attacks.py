@@ -11,7 +11,7 @@ from models.base import Json
 from models.cross_check import FAILED
 from radii.attacks import Attack, NotAttackable
 from radii.smoothing import input_digest
-from workers.heartbeat import phase
+from workers.runner.heartbeat import phase
 
 log = logging.getLogger(__name__)
 

@@ -10,11 +10,11 @@ import torch
 from radii.methods import Smoothed
 from radii.smoothing import Noise, grid_of, noise_of
 from radii.smoothing.procedure import Procedure
-from workers.execution import Runs
 from workers.methods import Work
-from workers.prepared import inputs
-from workers.sampled import Sampled
-from workers.together import Said, answers
+from workers.runner.batching import Said, answers
+from workers.runner.execution import Runs
+from workers.runner.input import Sampled
+from workers.runner.model import inputs
 
 
 def runs_of(method: Smoothed, work: Work, *, exact: bool = False) -> Runs:

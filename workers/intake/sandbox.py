@@ -1,4 +1,4 @@
-"""Runs ``workers.read_upload`` on a stranger's bytes: a process without credentials, with limits, in an empty folder.
+"""Runs ``workers.intake.read_upload`` on a stranger's bytes: a process without credentials, with limits, in an empty folder.
 
 It gets paths, never the database, the broker or the noise secret. It confines itself before it opens the first file,
 and no limit can be raised again; where the worker itself runs under a lower one, that one holds. What it leaves behind
@@ -22,11 +22,11 @@ from models.problems import Problem
 from models.settings import Settings
 from models.storage import StorageFull
 from workers.causes import End, lost
-from workers.child import Ended
 from workers.confine import inherited
-from workers.desk import Inbox
 from workers.environment import bare_environment
-from workers.limits import exceeded, limits_of
+from workers.intake.limits import exceeded, limits_of
+from workers.runner.process import Ended
+from workers.worker import Inbox
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ IMPORT_SECONDS = 60  # on a busy machine
 
 
 class Sandbox:
-    """A running ``python -m workers.read_upload`` in ``folder``, which must be empty."""
+    """A running ``python -m workers.intake.read_upload`` in ``folder``, which must be empty."""
 
     def __init__(self, folder: Path, order: Json, settings: Settings) -> None:
         self.folder = folder
@@ -49,7 +49,7 @@ class Sandbox:
         self._order.write_text(json.dumps({**order, "limits": self.limits}))
         with self._order.open() as stdin, self._log.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "workers.read_upload"],
+                [sys.executable, "-m", "workers.intake.read_upload"],
                 stdin=stdin,
                 stdout=output,
                 stderr=output,

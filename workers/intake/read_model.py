@@ -15,9 +15,9 @@ from radii.graph.difference import difference
 from radii.graph.network import is_canonical
 from radii.runtime import onnxruntime
 from radii.shapes import rearrangement
-from workers.limits import met
+from workers.intake.limits import met
+from workers.intake.rejected import Json, Rejected
 from workers.network import external_data, read_graph
-from workers.rejected import Json, Rejected
 
 Floats = npt.NDArray[np.floating[Any]]
 

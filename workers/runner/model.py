@@ -14,8 +14,8 @@ from radii.execution.executors import START, Execution
 from radii.graph import Graph, composed, normalized, to_module, undecorated
 from radii.lipschitz import NetworkBound, network_bound
 from radii.smoothing.sampling import Classifier
-from workers.heartbeat import phase
 from workers.network import read_graph
+from workers.runner.heartbeat import phase
 
 Json = dict[str, Any]
 Emit = Callable[[str, Any], None]

@@ -16,8 +16,8 @@ from radii.smoothing.prediction import Counts
 from radii.smoothing.sampling import logits_chunk
 from radii.smoothing.simplex import GENTLEST, Scoring
 from radii.smoothing.soft import GENTLE, Choice, Setting, certify_soft, choose
-from workers.prepared import Json, Prepared
-from workers.sampled import Sampled
+from workers.runner.input import Sampled
+from workers.runner.model import Json, Prepared
 
 
 def by_scores(

@@ -1,4 +1,4 @@
-"""Certifications: listed, watched, cancelled. How one starts: `app.starting`."""
+"""Certifications: listed, watched, cancelled. How one starts: `app.routes.new_certification`."""
 
 import math
 from datetime import datetime

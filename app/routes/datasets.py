@@ -7,8 +7,8 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
 from app.formats import refuse_other_datasets
-from app.models import named_upload, patience
 from app.parameters import PAGE, DatasetCursor, Limit, checked_id, missing
+from app.routes.models import named_upload, patience
 from app.schema import Ended, Id, Input, Text, represented
 from app.service import NEEDS_ROOM, InService, Service
 from app.waiting import Wait, seen

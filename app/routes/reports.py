@@ -6,8 +6,8 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from app.certifications import found, patience
 from app.errors import Refusal
+from app.routes.certifications import found, patience
 from app.schema import represented
 from app.service import InService
 from models.problems import Problem

@@ -1,4 +1,4 @@
-"""The sandboxed child: ``python -m workers.read_upload``. Reads one upload, writes ``answer.json``, ends.
+"""The sandboxed child: ``python -m workers.intake.read_upload``. Reads one upload, writes ``answer.json``, ends.
 
 The order comes on stdin. The answer is ``{"summary": ...}`` or ``{"problem": ...}``; for a data set the folder then
 holds ``x.npy`` (float32) and, with labels, ``y.npy`` (int64). A crash leaves no answer; nor does a full disk, which the
@@ -15,8 +15,8 @@ from pathlib import Path
 from models import storage
 from models.problems import Problem
 from workers.confine import confine, die_with_parent, inherited
-from workers.limits import exceeded, met
-from workers.rejected import Json, Rejected
+from workers.intake.limits import exceeded, met
+from workers.intake.rejected import Json, Rejected
 
 
 def read(order: Json, lower: Mapping[str, int]) -> Json:
@@ -40,10 +40,10 @@ def read(order: Json, lower: Mapping[str, int]) -> Json:
 
 def _summary(order: Json) -> Json:
     if order["noun"] == "model":
-        from workers.read_model import read_model
+        from workers.intake.read_model import read_model
 
         return read_model(order)
-    from workers.read_dataset import read_dataset
+    from workers.intake.read_dataset import read_dataset
 
     return read_dataset(Path(order["file"]), Path.cwd(), max_bytes=order["max_dataset_bytes"])
 

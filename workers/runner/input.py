@@ -21,10 +21,10 @@ from radii.smoothing.noise import Part
 from radii.smoothing.prediction import Counts
 from radii.smoothing.sampling import Classifier
 from radii.smoothing.simplex import Scoring
-from workers.cross_check import attacked
-from workers.execution import Runs
-from workers.heartbeat import stepping
-from workers.prepared import Emit, Json, Prepared
+from workers.runner.attacks import attacked
+from workers.runner.execution import Runs
+from workers.runner.heartbeat import stepping
+from workers.runner.model import Emit, Json, Prepared
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,12 @@ from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
 from app import inline
-from app.certifications import INT32, CertificationOut, Subset, found, patience, shown
 from app.checks import chosen, refuse_unfit, refuse_unfit_denoiser, refuse_unready
 from app.errors import invalid
 from app.parameters import PAGE
 from app.planning import about, planned
-from app.results import page
+from app.routes.certifications import INT32, CertificationOut, Subset, found, patience, shown
+from app.routes.results import page
 from app.schema import Id, Input, represented
 from app.service import NEEDS_ROOM, InService, Service
 from app.waiting import Wait, seen

@@ -8,7 +8,7 @@ from models.problems import Problem
 from models.repositories.leases import Claim
 from models.repositories.shards import Network
 from workers.causes import Failed
-from workers.desk import Desk
+from workers.worker import Desk
 
 
 def check_files(desk: Desk, claim: Claim, damaged: Problem, files: Mapping[str, str]) -> None:

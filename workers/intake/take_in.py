@@ -16,10 +16,10 @@ from models.repositories.leases import Claim, held
 from models.repositories.shards import external_blobs
 from models.storage import StorageFull
 from models.tables import Dataset, Model
-from workers.child import Ended
-from workers.desk import Desk
-from workers.sandbox import Sandbox
-from workers.stored import check_files
+from workers.blob_checks import check_files
+from workers.intake.sandbox import Sandbox
+from workers.runner.process import Ended
+from workers.worker import Desk
 
 TRIES = 2  # of reading what didn't fit: once it may have been somebody else, whose file is gone since
 

@@ -12,8 +12,8 @@ from queue import SimpleQueue
 
 from models.base import Json
 from workers.causes import End, ended
-from workers.desk import Inbox
 from workers.environment import ALLOCATOR, ARITHMETIC, DEVICE_PREFIXES, bare_environment, compiler
+from workers.worker import Inbox
 
 log = logging.getLogger(__name__)
 

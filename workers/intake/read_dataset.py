@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from models import storage
 from models.problems import Problem
-from workers.rejected import Json, Rejected
+from workers.intake.rejected import Json, Rejected
 
 Array = npt.NDArray[Any]
 
