@@ -38,7 +38,7 @@ class Blobs:
         self.root = root
         self.drafts = root / "drafts"
         self.drafts.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._whole: dict[Path, tuple[int, int, int]] = {}
+        self._verified: dict[Path, tuple[int, int, int]] = {}
 
     def path(self, sha256: str) -> Path:
         """Where the blob ``sha256`` (64 hex digits) lies or would lie."""
@@ -46,7 +46,7 @@ class Blobs:
             raise ValueError("a blob is named by 64 lower-case hex digits")
         return self.root / sha256[:2] / sha256
 
-    def whole(self, sha256: str, *, alive: Callable[[], None] = lambda: None) -> Path:
+    def verified(self, sha256: str, *, alive: Callable[[], None] = lambda: None) -> Path:
         """Where the blob lies, found to be whole: once in this process, and again if the file changes.
 
         Hashing takes a second or more a gigabyte; ``alive`` is called meanwhile. Raises ``BlobMissing`` and
@@ -57,14 +57,14 @@ class Blobs:
             with path.open("rb") as file:
                 found = os.fstat(file.fileno())
                 state = (found.st_ino, found.st_size, found.st_mtime_ns)
-                if self._whole.get(path) != state:
+                if self._verified.get(path) != state:
                     digest = hashlib.sha256()
                     while block := file.read(BLOCK):
                         digest.update(block)
                         alive()
                     if digest.hexdigest() != sha256:
                         raise BlobDamaged(f"its {found.st_size} bytes have the SHA-256 {digest.hexdigest()}")
-                    self._whole[path] = state
+                    self._verified[path] = state
         except FileNotFoundError:
             raise BlobMissing(sha256) from None
         except OSError as error:

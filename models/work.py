@@ -32,7 +32,7 @@ class Noun:
     task: str
     """Of Celery: what is rung by this name is heard by workers of other versions, too."""
     handler: str
-    """``(desk, claim) -> Bell | None``: works on the row to its end; what the worker turns to next."""
+    """``(worker, claim) -> Bell | None``: works on the row to its end; what the worker turns to next."""
     gives_up: str
     """``(session, claim, problem)``: ends the row as failed."""
     job: str = "id"

@@ -12,45 +12,45 @@ from models.repositories.chunks import CountsMismatch
 from models.repositories.leases import Claim, LostClaim
 from workers.causes import Failed, Lost, first_line, problem_of
 from workers.logs import about
-from workers.worker import Desk, LetGo
+from workers.worker import LetGo, Worker
 
 log = logging.getLogger(__name__)
 
 
-def attempt(desk: Desk, claim: Claim, work: Callable[[Desk, Claim], Bell | None]) -> Bell | None:
+def attempt(worker: Worker, claim: Claim, work: Callable[[Worker, Claim], Bell | None]) -> Bell | None:
     """Have ``work`` done; what it leads to. An error fails the row at once, since it would recur; a process that is
     gone costs an attempt, a shutdown none."""
     with about(claim.log_id):
         try:
-            return _settled(desk, claim, work)
+            return _settled(worker, claim, work)
         except LostClaim:
             log.info("cancelled, or taken over by another worker")
         except LetGo:
-            desk.give_back(claim)
+            worker.give_back(claim)
             log.info("given back")
         except SystemExit:  # SIGTERM to this very process
-            desk.give_back(claim)
+            worker.give_back(claim)
             raise
     return None
 
 
-def _settled(desk: Desk, claim: Claim, work: Callable[[Desk, Claim], Bell | None]) -> Bell | None:
+def _settled(worker: Worker, claim: Claim, work: Callable[[Worker, Claim], Bell | None]) -> Bell | None:
     try:
-        log.info("begun by %s", desk.name)
-        bell = work(desk, claim)
+        log.info("begun by %s", worker.name)
+        bell = work(worker, claim)
         log.info("done")
         return bell
     except (LostClaim, LetGo):
         raise
     except Lost as lost:
         log.error("%s", lost)
-        desk.lost(claim, lost.document)
+        worker.lost(claim, lost.document)
     except Failed as failed:
         log.error("%s", failed)
-        desk.fail(claim, failed.document)
+        worker.fail(claim, failed.document)
     except Exception as error:
         log.exception("failed")
-        desk.fail(claim, _problem(error))
+        worker.fail(claim, _problem(error))
     return None
 
 

@@ -8,24 +8,24 @@ from models.problems import Problem
 from models.repositories.leases import Claim
 from models.repositories.shards import Network
 from workers.causes import Failed
-from workers.worker import Desk
+from workers.worker import Worker
 
 
-def check_files(desk: Desk, claim: Claim, damaged: Problem, files: Mapping[str, str]) -> None:
+def check_files(worker: Worker, claim: Claim, damaged: Problem, files: Mapping[str, str]) -> None:
     """Each of the files, by what it is called, is there and has its digest. Keeps the lease, for hashing gigabytes
     takes a while. Raises ``Failed`` and ``LostClaim``."""
-    due = time.monotonic() + desk.settings.lease_seconds / 3
+    due = time.monotonic() + worker.settings.lease_seconds / 3
 
     def alive() -> None:
         nonlocal due
         if time.monotonic() > due:
-            desk.renew(claim)
-            due = time.monotonic() + desk.settings.lease_seconds / 3
+            worker.renew(claim)
+            due = time.monotonic() + worker.settings.lease_seconds / 3
 
     for name, sha256 in files.items():
         where = f"the file of {name} (blobs/{sha256[:2]}/{sha256} in DATA_DIR)"
         try:
-            desk.blobs.whole(sha256, alive=alive)
+            worker.blobs.verified(sha256, alive=alive)
         except BlobMissing:
             raise Failed(Problem.FILE_MISSING.document(f"There is no more {where}.")) from None
         except BlobDamaged as error:

@@ -23,7 +23,7 @@ from models.work import NOUNS
 from workers import logs
 from workers.attempt import attempt
 from workers.sweeper import Sweeper
-from workers.worker import Desk, LetGo
+from workers.worker import LetGo, Worker
 
 SETTINGS = Settings()
 
@@ -32,16 +32,16 @@ app.conf.update(include=["workers.main"], worker_pool_start_method="spawn")
 
 
 @functools.cache
-def desk() -> Desk:
+def worker() -> Worker:
     """This pool process's."""
-    return Desk(SETTINGS, celery_ring(app))
+    return Worker(SETTINGS, celery_ring(app))
 
 
 def answer(bell: Bell) -> None:
     """Work on the row that the bell is about; before it, on what has waited for longer: what other work waits for, and
     a row that a lost worker left."""
     try:
-        before = desk().read(partial(_before, bell=bell))
+        before = worker().read(partial(_before, bell=bell))
     except LetGo:
         return
     for one in dict.fromkeys((*before, bell)):
@@ -58,9 +58,9 @@ def _before(session: Session, bell: Bell) -> list[Bell]:
 
 def work(bell: Bell | None) -> None:
     """Work on a row, unless that is done or somebody does it; and on what it leads to."""
-    while bell is not None and not desk().letting_go:
-        claim = desk().claim(*bell)
-        bell = claim and attempt(desk(), claim, NOUNS[claim.noun].handle)
+    while bell is not None and not worker().letting_go:
+        claim = worker().claim(*bell)
+        bell = claim and attempt(worker(), claim, NOUNS[claim.noun].handle)
 
 
 def _task(noun: str) -> Callable[[str], None]:
@@ -91,7 +91,7 @@ def _check_secret(**_: Any) -> None:
 
 
 def _start_pool_process(**_: Any) -> None:
-    desk()  # from now on this process hears of a shutdown
+    worker()  # from now on this process hears of a shutdown
 
 
 def _start_sweeper(sender: Any, **_: Any) -> None:

@@ -9,22 +9,22 @@ from models.bell import Bell
 from models.repositories import certifications
 from models.repositories.leases import Claim
 from models.tables import Certification
-from workers.worker import Desk
+from workers.worker import Worker
 
 MOST = 1000  # shards cut in one transaction
 
 
-def shard_or_end(desk: Desk, claim: Claim) -> Bell | None:
+def shard_or_end(worker: Worker, claim: Claim) -> Bell | None:
     """End the claimed certification if its shards have, or cut it into them, of which the first is next. Raises
     ``LostClaim`` and ``LetGo``."""
-    figures = desk.read(partial(_figures, claim=claim))
+    figures = worker.read(partial(_figures, claim=claim))
     if figures is not None:
-        desk.write(partial(certifications.end, claim=claim, figures=figures))
+        worker.write(partial(certifications.end, claim=claim, figures=figures))
         return None
-    some = partial(certifications.cut, claim=claim, shards=MOST, seconds=desk.settings.lease_seconds)
-    first = ids = desk.write(some)
+    some = partial(certifications.cut, claim=claim, shards=MOST, seconds=worker.settings.lease_seconds)
+    first = ids = worker.write(some)
     while len(ids) == MOST:
-        ids = desk.write(some)
+        ids = worker.write(some)
     return Bell("shard", first[0]) if first else None
 
 

@@ -25,7 +25,7 @@ from workers.environment import TEMPORARY
 from workers.questions import asked_of
 from workers.runner.heartbeat import STARTING
 from workers.runner.process import Ended, Runner
-from workers.worker import Desk, LetGo
+from workers.worker import LetGo, Worker
 
 WRITE_SECONDS = 0.5  # a crash loses at most this much counting, and a transaction costs a percent of it
 AHEAD = 200  # inputs, about, of which it is looked up at once whether they need computing
@@ -34,40 +34,40 @@ WRITE_EVENTS = 1000  # a transaction stays short however fast the events come
 Last = Callable[[Session, Claim], None]
 
 
-def certify(desk: Desk, claim: Claim) -> Bell:
+def certify(worker: Worker, claim: Claim) -> Bell:
     """Compute the claimed shard to its end; next is its certification, which may be due to end with it. Raises what
     stops it: ``LostClaim``, ``LetGo``, ``Failed``, ``Lost``, and what nobody foresaw."""
-    _supervisor(desk).certify(claim)
+    _supervisor(worker).certify(claim)
     return Bell("certification", claim.job)
 
 
 @cache
-def _supervisor(desk: Desk) -> "Supervisor":
-    return Supervisor(desk)
+def _supervisor(worker: Worker) -> "Supervisor":
+    return Supervisor(worker)
 
 
 class Supervisor:
     """Keeps a runner between shards; has it compute one shard at a time."""
 
-    def __init__(self, desk: Desk) -> None:
-        self.desk = desk
+    def __init__(self, worker: Worker) -> None:
+        self.worker = worker
         self.runner: Runner | None = None
 
     def certify(self, claim: Claim) -> None:
         """As the function. Never leaves a runner busy behind."""
         if self.runner is not None and self.runner.gone():
             self.runner = None
-        order = self.desk.write(partial(shards.begin, claim=claim))
+        order = self.worker.write(partial(shards.begin, claim=claim))
         self._check(order, claim)
-        asked = asked_of(order, order.indices, self.desk.blobs)
+        asked = asked_of(order, order.indices, self.worker.blobs)
         if not self._recall(order, claim, asked):
             return
         if asked.streams is not None:
-            order.chunks.extend(self.desk.write(partial(shards.reuse, claim=claim, streams=asked.streams)))
+            order.chunks.extend(self.worker.write(partial(shards.reuse, claim=claim, streams=asked.streams)))
         runner, self.runner = self.runner or self._start(claim), None
         try:
             runner.send(self._letter(order, claim))
-            _Watch(self.desk, claim, runner, asked).follow()
+            _Watch(self.worker, claim, runner, asked).follow()
             self.runner = runner  # warm for the next
         finally:
             if self.runner is None:
@@ -79,8 +79,8 @@ class Supervisor:
         networks = files_of(order.model, "the model")
         if order.denoiser is not None:
             networks |= files_of(order.denoiser, "the denoiser")
-        check_files(self.desk, claim, Problem.DATA_UNREADABLE, arrays)
-        check_files(self.desk, claim, Problem.MODEL_UNREADABLE, networks)
+        check_files(self.worker, claim, Problem.DATA_UNREADABLE, arrays)
+        check_files(self.worker, claim, Problem.MODEL_UNREADABLE, networks)
 
     def _start(self, claim: Claim) -> Runner:
         """A runner, once there is space for its folder."""
@@ -89,7 +89,7 @@ class Supervisor:
                 with storage.reported():
                     return Runner()
             except StorageFull:
-                self.desk.wait_for_room(claim, TEMPORARY)
+                self.worker.wait_for_room(claim, TEMPORARY)
 
     def _recall(self, order: WorkOrder, claim: Claim, asked: Asked) -> bool:
         """Answer what is known of these very questions, without a runner; whether there is anything left to do. If not,
@@ -99,19 +99,19 @@ class Supervisor:
             part = indices[start : start + WRITE_EVENTS]
             last = start + len(part) == len(indices) and not order.indices
             order.indices.extend(
-                self.desk.write(partial(self._recalled, claim=claim, part=part, asked=asked, last=last))
+                self.worker.write(partial(self._recalled, claim=claim, part=part, asked=asked, last=last))
             )
         while not order.indices:
-            more = self.desk.read(partial(untouched, certification_id=order.certification_id, inputs=AHEAD))
-            also = asked_of(order, [index for shard in more.values() for index in shard], self.desk.blobs)
+            more = self.worker.read(partial(untouched, certification_id=order.certification_id, inputs=AHEAD))
+            also = asked_of(order, [index for shard in more.values() for index in shard], self.worker.blobs)
             known = partial(finish_known, certification_id=order.certification_id, shard_ids=list(more), asked=also)
-            if not more or self.desk.write(known) < len(more):
+            if not more or self.worker.write(known) < len(more):
                 return False
         return True
 
     def _recalled(self, session: Session, claim: Claim, part: Sequence[int], asked: Asked, last: bool) -> list[int]:
         """Those of ``part`` that are to be computed; if there are none, and it is the ``last`` one, the shard ends."""
-        known = recall(session, claim, part, asked, seconds=self.desk.settings.lease_seconds)
+        known = recall(session, claim, part, asked, seconds=self.worker.settings.lease_seconds)
         left = [index for index in part if index not in known]
         if last and not left:
             shards.finish(session, claim)
@@ -119,7 +119,7 @@ class Supervisor:
 
     def _letter(self, order: WorkOrder, claim: Claim) -> Json:
         """The order as the runner reads it: paths instead of digests, and the noise secret."""
-        path = self.desk.blobs.path
+        path = self.worker.blobs.path
         return {
             "method": order.method,
             **self._network(order.model),
@@ -131,18 +131,18 @@ class Supervisor:
             "inputs": order.inputs,
             "grid": order.grid,
             "chunks": [asdict(chunk) for chunk in order.chunks],
-            "secret": self.desk.settings.secret().hex(),
-            "batch_size": self.desk.settings.batch_size,
+            "secret": self.worker.settings.secret().hex(),
+            "batch_size": self.worker.settings.batch_size,
             "execution": order.execution,
             "executions": order.executions,
             "attempts": claim.attempts,
-            "device": self.desk.settings.device,
+            "device": self.worker.settings.device,
             "log": claim.log_id,
-            "log_level": self.desk.settings.log_level,
+            "log_level": self.worker.settings.log_level,
         }
 
     def _network(self, network: Network) -> Json:
-        path = self.desk.blobs.path
+        path = self.worker.blobs.path
         return {
             "settings": network.settings,
             "digest": network.digest,
@@ -154,8 +154,8 @@ class Supervisor:
 class _Watch:
     """One shard's events, gathered and written down together about every ``WRITE_SECONDS``."""
 
-    def __init__(self, desk: Desk, claim: Claim, runner: Runner, asked: Asked) -> None:
-        self.desk = desk
+    def __init__(self, worker: Worker, claim: Claim, runner: Runner, asked: Asked) -> None:
+        self.worker = worker
         self.claim = claim
         self.runner = runner
         self.asked = asked
@@ -176,7 +176,7 @@ class _Watch:
                     self._write()
             self._write(last=shards.finish)
         except (LetGo, SystemExit):
-            with suppress(StorageFull, DBAPIError), self.desk.database.write() as session:  # a shutdown does not wait
+            with suppress(StorageFull, DBAPIError), self.worker.database.write() as session:  # a shutdown does not wait
                 self._record(session)
             raise
         except Failed:
@@ -187,15 +187,15 @@ class _Watch:
         """The next thing from the inbox, None at the moment when something is due. Raises ``Lost`` for a runner that
         hangs; time counts while it is listened to, since it waits, too, for a disk that is full."""
         before, due = time.monotonic(), self._due()
-        thing = self.desk.wait(self.runner.inbox, due)
+        thing = self.worker.wait(self.runner.inbox, due)
         passed = min(time.monotonic(), max(before, due)) - before  # not what this process slept through
         self.silent = self.silent + passed if thing is None else 0.0
-        if self.silent > self.desk.settings.stall_seconds:
+        if self.silent > self.worker.settings.stall_seconds:
             raise stalled(self.runner.kill(), self.phase, self.silent)
         return thing
 
     def _due(self) -> float:
-        seconds = self.desk.settings.lease_seconds / 3
+        seconds = self.worker.settings.lease_seconds / 3
         return self.written + (min(seconds, WRITE_SECONDS) if self._pending() else seconds)
 
     def _pending(self) -> int:
@@ -209,7 +209,7 @@ class _Watch:
             case {"result": result}:
                 self.results.append(InputResult(**result))
             case {"execution": proposal}:
-                self.runner.send(self.desk.write(partial(shards.settle, claim=self.claim, proposal=proposal)))
+                self.runner.send(self.worker.write(partial(shards.settle, claim=self.claim, proposal=proposal)))
             case {"report": report}:
                 self.report = report
             case {"phase": phase}:
@@ -226,11 +226,11 @@ class _Watch:
 
     def _write(self, last: Last | None = None) -> None:
         """Everything gathered, the lease, and how the shard ends, in one transaction."""
-        self.desk.write(partial(self._record, last=last))
+        self.worker.write(partial(self._record, last=last))
         self.chunks, self.results, self.report, self.written = [], [], None, time.monotonic()
 
     def _record(self, session: Session, last: Last | None = None) -> None:
-        seconds = self.desk.settings.lease_seconds
+        seconds = self.worker.settings.lease_seconds
         if self._pending():
             shards.record(
                 session,

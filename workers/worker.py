@@ -44,7 +44,7 @@ T = TypeVar("T")
 AGAIN_SECONDS = 0.5  # between two looks whether a full disk has space again, or the database is back
 
 
-class Desk:
+class Worker:
     """Where a pool process does its work, one row at a time."""
 
     def __init__(self, settings: Settings, ring: Ring) -> None:

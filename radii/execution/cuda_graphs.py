@@ -12,7 +12,7 @@ Record = Callable[[Callable[[], torch.Tensor], torch.device], tuple[Callable[[],
 """Of what to do: how to do it again, and the tensor that then has the outcome."""
 
 
-class Recorded:
+class CudaGraph:
     """A classifier for batches (n, *shape) of one size, or of fewer samples: they run beside what was there before.
 
     Recorded where it is made, on samples of 0. Without gradients. Its logits lie where those of the next call will.

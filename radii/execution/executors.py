@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from radii.execution.cuda_graphs import Recorded, compiled, cuda_graph
+from radii.execution.cuda_graphs import CudaGraph, compiled, cuda_graph
 from radii.graph import Graph, to_module
 from radii.smoothing.sampling import Classifier
 
@@ -62,7 +62,7 @@ def build(
         classifier = build(RECORDED[executor], graph, device, dtype)
         if executor == COMPILED:
             classifier = compiled(classifier)
-        return Recorded(classifier, torch.zeros((batch_size, *graph.input_shape), device=device), cuda_graph)
+        return CudaGraph(classifier, torch.zeros((batch_size, *graph.input_shape), device=device), cuda_graph)
     module = to_module(graph, dtype=dtype).to(device)
     layout = torch.preserve_format
     if executor == CHANNELS_LAST:

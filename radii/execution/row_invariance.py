@@ -7,7 +7,7 @@ from radii.smoothing.sampling import Classifier
 COPIES = 4
 
 
-def steady(classifier: Classifier, batch: torch.Tensor) -> bool:
+def row_invariant(classifier: Classifier, batch: torch.Tensor) -> bool:
     """Whether ``classifier`` gives the rows of ``batch`` the very same logits wherever they lie, and beside what.
 
     Some kernels sum the last rows of a batch in another order, or choose that order by what is left over. Four rows are

@@ -20,12 +20,12 @@ class Activation:
 
     id: str
     shape: tuple[int, ...]
-    whole: bool = False  # the file is read at a batch of its own, which is an axis of ``shape`` like any other
+    batch_in_shape: bool = False  # the file is read at a batch of its own, which is an axis of ``shape`` like any other
 
     @property
     def rank(self) -> int:
         """Its rank in the file: the batch counts."""
-        return len(self.shape) + (not self.whole)
+        return len(self.shape) + (not self.batch_in_shape)
 
 
 Value = Activation | np.ndarray  # a constant: floats, integers, or integers affine in the batch (dtype object)

@@ -1,8 +1,8 @@
 """What nodes make of constants alone, computed once at import.
 
 What is known only as a layer runs on them as it would on an activation: the first input stands for one, in a batch of
-one, in a view of `radii.graph.fixed_batch`. So whatever an operator can do to activations it can do to constants, along any
-axis.
+one, in a view of `radii.graph.fixed_batch`. So whatever an operator can do to activations it can do to constants, along
+any axis.
 """
 
 from dataclasses import replace
@@ -35,7 +35,7 @@ def _run(call: Call) -> Array:
     x = given(call, 0)
     hold(x.dtype.kind == "f" and x.size > 0, "on constants it is supported for floats only", "Export in float32")
     refused: Exception = Refusal("it works on constants alone", "Export the model again with constant folding on")
-    stand_in = Activation("constant", x.shape, whole=True)
+    stand_in = Activation("constant", x.shape, batch_in_shape=True)
     call = replace(call, inputs=(stand_in, *call.inputs[1:]))
     for view in views(call, lambda value: value.shape):
         try:

@@ -1,8 +1,8 @@
 """A file read at a batch of its own: at 1 what it makes of one sample, at 2 to test that samples keep apart.
 
-There the file's batch is an axis of our sample like any other (`Activation.whole`), behind a batch that is ours. So
-sizes are plain integers, wherever the file moves its batch, and samples can't mix. An operator is read in one of these
-views of its inputs; between views values stay where they are in memory, so they cost a reshape at most, or nothing:
+There the file's batch is an axis of our sample like any other (`Activation.batch_in_shape`), behind a batch that is
+ours. So sizes are plain integers, wherever the file moves its batch, and samples can't mix. An operator is read in one
+of these views of its inputs; between views values stay where they are in memory, so they cost a reshape at most:
 
 - the same function at every entry: as they lie there;
 - a first axis of size 1, and the operator leaves it alone: it is taken for our batch, as in any other file;

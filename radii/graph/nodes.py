@@ -155,12 +155,12 @@ class NodeReader:
             constant = evaluated(call)
             self.tensors.spend(constant.size)
             return constant
-        if call.activations()[0].whole:
-            return self.whole(call, index, label)
+        if call.activations()[0].batch_in_shape:
+            return self.at_fixed_batch(call, index, label)
         return self.applied(call, index, label)
 
-    def whole(self, call: Call, index: int, label: str) -> Activation:
-        """What a node makes of activations that are `Activation.whole`: by the first view that its operator has."""
+    def at_fixed_batch(self, call: Call, index: int, label: str) -> Activation:
+        """What a node makes of activations with `batch_in_shape`: by the first view that its operator has."""
         if call.operator in OPERATORS:
             _check_inputs(call, OPERATORS[call.operator].most_inputs)
         shape = relabelled(call)
@@ -171,7 +171,7 @@ class NodeReader:
             try:
                 self.tensors.spend(max(0, _entries(view.call) - _entries(call)))
                 made = self.applied(self.seen(view, index, label), index, label)
-                return Activation(made.id, view.file(made.shape), whole=True)
+                return Activation(made.id, view.file(made.shape), batch_in_shape=True)
             except (Refusal, *MALFORMED) as error:
                 refused = error
         raise refused

@@ -148,7 +148,7 @@ class _Reader(NodeReader):
             )
         if self.obstacles or source is None or not isinstance(result, Activation):
             raise UnsupportedModel(self.obstacles)
-        if result.whole or self.task == "regressor":
+        if result.batch_in_shape or self.task == "regressor":
             flat = self.task != "denoiser"
             shape = (prod(result.shape),) if flat else self.shapes[source.id]
             result = self.reshaped(result, shape, -1, "")  # at a batch of 2: the logits of both
@@ -215,7 +215,7 @@ class _Reader(NodeReader):
         if self.batch is None:
             source = Activation("input", shape)
         else:
-            source = Activation("input", (self.batch, *shape), whole=True)
+            source = Activation("input", (self.batch, *shape), batch_in_shape=True)
         self.shapes[source.id] = shape if self.batch in (None, 1) else source.shape
         self.values[value.name] = source
         self.source = (source,)
@@ -234,19 +234,19 @@ class _Reader(NodeReader):
 
     def check_result(self, name: str, result: Value | None) -> None:
         if isinstance(result, Activation):
-            shape: tuple[Any, ...] = result.shape if result.whole else (self.batch, *result.shape)
+            shape: tuple[Any, ...] = result.shape if result.batch_in_shape else (self.batch, *result.shape)
             if self.batch == 1 and len(shape) <= 1:  # its batch axis has gone
                 shape = (1, *shape)
             if self.task == "denoiser":
                 made, wanted = prod(result.shape), prod(self.shapes[self.source[0].id])
-                if made != wanted or not (result.whole or result.shape == self.source[0].shape):
+                if made != wanted or not (result.batch_in_shape or result.shape == self.source[0].shape):
                     words = f"the output {quoted(name)} of shape {result.shape} has not the input's"
                     self.obstacle(words, "A denoiser's output has the shape of its input, (batch, ...)")
             elif shape[:1] != (self.batch,) or (self.task == "classifier" and (len(shape) != 2 or shape[1] < 2)):
                 words = ", ".join("batch" if size is None else str(size) for size in shape)
                 self.obstacle(
                     f"the output {quoted(name)} has the shape ({words})"
-                    + (f" at a batch of {self.batch}" if result.whole else ""),
+                    + (f" at a batch of {self.batch}" if result.batch_in_shape else ""),
                     "The output's first axis must be the batch"
                     if self.task == "regressor"
                     else "The output must be logits of shape (batch, classes) with at least two classes; numbers of "

@@ -69,9 +69,10 @@ def count_parts(
 
     All batches are whole, and run across the borders of parts: what is beyond the last one is not counted. One
     synchronisation with the device for all. A part's samples are those of :func:`count_chunk`; where the classifier
-    gives a row other bits at another place in a batch, its votes may differ at near-ties (:func:`radii.smoothing.
-    steady.steady`). Otherwise as :func:`count_chunk`; raises ValueError also for no parts, and for inputs that are
-    unlike in shape, type or device.
+    gives a row other bits at another place in a batch, its votes may differ at near-ties
+    (``radii.execution.row_invariance``).
+    Otherwise as :func:`count_chunk`; raises ValueError also for no parts, and for inputs that are unlike in shape, type
+    or device.
     """
     if not parts:
         raise ValueError("parts: there are none")

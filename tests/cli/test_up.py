@@ -198,7 +198,7 @@ def test_a_worker_that_is_killed_comes_back_and_takes_up_its_work(own: Service) 
 def test_a_signal_at_any_moment_is_heard() -> None:
     """A handler that took a lock would wait for ever where it interrupts the one who holds it."""
     program = """
-from radii.cli import supervisor, up
+from radii.cli import processes as supervisor, up
 
 class Loop(supervisor.Supervisor):
     def __init__(self): self._stopped = up._stop_signals()

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from radii.execution.cuda_graphs import Recorded, compiled, cuda_graph
+from radii.execution.cuda_graphs import CudaGraph, compiled, cuda_graph
 from radii.execution.executors import CHANNELS_LAST, CHANNELS_LAST_GRAPH, GRAPH, TORCH, build, executors
 from radii.graph import Graph, read_onnx, to_module
 from radii.smoothing import count_chunk, grid_of
@@ -89,7 +89,7 @@ def test_recorded_work_counts_what_the_classifier_does(size: int) -> None:
     """Also where the last batch of a chunk is shorter; and each of its logits is read before the next overwrite it."""
     graph = graph_of(convolutional, (3, 16, 16))
     classifier = build(TORCH, graph, CPU)
-    recorded = Recorded(classifier, torch.zeros(size, *graph.input_shape), on_the_cpu)
+    recorded = CudaGraph(classifier, torch.zeros(size, *graph.input_shape), on_the_cpu)
     with torch.inference_mode():  # a whole batch each: another size may be summed in another order
         rows = torch.rand(size, *graph.input_shape)
         assert torch.equal(recorded(rows), classifier(rows))
@@ -150,7 +150,7 @@ def test_torch_can_compile_a_graph_module(tmp_path: Path, monkeypatch: pytest.Mo
     for inputs in (12, 27):
         classifier = build(TORCH, graph_of(partial(linear, inputs), (3, inputs // 3)), CPU)
         batch = torch.rand(8, 3, inputs // 3)
-        way = Recorded(compiled(classifier), torch.zeros_like(batch), on_the_cpu)
+        way = CudaGraph(compiled(classifier), torch.zeros_like(batch), on_the_cpu)
         torch.testing.assert_close(way(batch), classifier(batch))
 
 
@@ -169,7 +169,7 @@ def test_a_graph_that_can_not_be_is_an_error_that_leaves_no_trace() -> None:
     before = torch.cuda.current_stream()
     x = torch.zeros(4, 3, device="cuda")
     with pytest.raises(RuntimeError):
-        Recorded(lambda x: x * float(x.sum()), x, cuda_graph)
+        CudaGraph(lambda x: x * float(x.sum()), x, cuda_graph)
     assert torch.cuda.current_stream() == before and torch.cuda.get_sync_debug_mode() == 0
     torch.cuda.empty_cache()
-    assert Recorded(lambda x: x + 1, x, cuda_graph)(x).sum() == 12
+    assert CudaGraph(lambda x: x + 1, x, cuda_graph)(x).sum() == 12

@@ -80,18 +80,18 @@ def test_a_blob_is_read_once_to_see_that_it_is_whole_and_again_when_it_has_chang
     blobs, content = Blobs(tmp_path), os.urandom(3 * 2**20)
     sha256 = blobs.keep(content)
     blocks: list[None] = []
-    path = blobs.whole(sha256, alive=lambda: blocks.append(None))
+    path = blobs.verified(sha256, alive=lambda: blocks.append(None))
     assert path.read_bytes() == content
     assert len(blocks) == 3
-    assert blobs.whole(sha256, alive=lambda: blocks.append(None)) == path
+    assert blobs.verified(sha256, alive=lambda: blocks.append(None)) == path
     assert len(blocks) == 3
 
     for damaged in (content[:-1], content[:-1] + bytes([content[-1] ^ 1])):
         path.write_bytes(damaged)
         with pytest.raises(BlobDamaged, match=f"its {len(damaged)} bytes have the SHA-256 "):
-            blobs.whole(sha256)
+            blobs.verified(sha256)
     path.unlink()
     with pytest.raises(BlobMissing):
-        blobs.whole(sha256)
+        blobs.verified(sha256)
     blobs.keep(content)
-    assert blobs.whole(sha256) == path
+    assert blobs.verified(sha256) == path

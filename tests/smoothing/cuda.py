@@ -32,7 +32,7 @@ NEAR_TIES = 4
 
 
 def as_a_worker() -> None:
-    """The settings of `workers.runner.compute.Bench`, which needs more than torch."""
+    """The settings of `workers.runner.compute.ShardComputer`, which needs more than torch."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     torch.use_deterministic_algorithms(True, warn_only=True)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from radii.execution.row_invariance import steady
+from radii.execution.row_invariance import row_invariant
 from radii.smoothing import CHUNK, Noise, count_chunk, gaussian, grid_of
 from radii.smoothing.keys import chunk_seed
 from radii.smoothing.noise import Fill, Part
@@ -125,12 +125,12 @@ def batch_of(size: int) -> torch.Tensor:
     return torch.from_numpy(np.random.default_rng(size).standard_normal((size, 64)).astype(np.float32))
 
 
-def test_steady_is_what_does_not_depend_on_the_place() -> None:
+def test_row_invariant_is_what_does_not_depend_on_the_place() -> None:
     net = nn.Linear(64, CLASSES).eval().double()
     for size in (1, 2, 7, 100, 1000):
         batch = batch_of(size)
-        assert steady(lambda batch: net(batch.double()), batch)
-        assert steady(lambda batch: torch.full((len(batch), CLASSES), torch.nan), batch)
+        assert row_invariant(lambda batch: net(batch.double()), batch)
+        assert row_invariant(lambda batch: torch.full((len(batch), CLASSES), torch.nan), batch)
 
 
 def last_bit(batch: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
@@ -154,14 +154,14 @@ def test_all_that_counts_lies_where_the_inputs_do() -> None:
 
 
 @pytest.mark.parametrize("size", [2, 7, 100, 1000])
-def test_one_place_that_is_another_in_its_last_bit_is_not_steady(size: int) -> None:
+def test_one_place_that_is_another_in_its_last_bit_is_not_row_invariant(size: int) -> None:
     batch, places = batch_of(size), torch.arange(size)
     for place in {0, size // 2, size // 3, size - 1}:
-        assert not steady(lambda batch: last_bit(batch, places == place), batch)  # noqa: B023
-    assert not steady(lambda batch: last_bit(batch, batch[:, 9] > batch[0, 9]), batch)  # who lies beside it
+        assert not row_invariant(lambda batch: last_bit(batch, places == place), batch)  # noqa: B023
+    assert not row_invariant(lambda batch: last_bit(batch, batch[:, 9] > batch[0, 9]), batch)  # who lies beside it
 
 
-def test_a_classifier_that_writes_on_its_input_and_its_last_answer_may_be_steady() -> None:
+def test_a_classifier_that_writes_on_its_input_and_its_last_answer_may_be_row_invariant() -> None:
     logits = torch.empty(100, CLASSES)
 
     def replayed(batch: torch.Tensor) -> torch.Tensor:
@@ -169,4 +169,4 @@ def test_a_classifier_that_writes_on_its_input_and_its_last_answer_may_be_steady
         batch.fill_(torch.nan)
         return logits
 
-    assert steady(replayed, batch_of(100))
+    assert row_invariant(replayed, batch_of(100))

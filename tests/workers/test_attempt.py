@@ -18,14 +18,14 @@ from models.tables import Certification, Model, Shard
 from tests import factories
 from workers.attempt import attempt
 from workers.causes import End, lost
-from workers.worker import Desk, LetGo
+from workers.worker import LetGo, Worker
 
 
 @pytest.fixture
-def desk(settings: Settings, bells: list[Bell]) -> Iterator[Desk]:
-    desk = Desk(settings.model_copy(update={"max_attempts": 2}), bells.append)
-    yield desk
-    desk.database.close()
+def worker(settings: Settings, bells: list[Bell]) -> Iterator[Worker]:
+    worker = Worker(settings.model_copy(update={"max_attempts": 2}), bells.append)
+    yield worker
+    worker.database.close()
 
 
 @pytest.fixture
@@ -37,21 +37,21 @@ def shard(database: Database) -> str:
         return str(session.scalar(select(Shard.id).where(Shard.certification_id == job.id)))
 
 
-def claimed(desk: Desk, noun: str, row_id: str) -> Claim:
-    claim = desk.claim(noun, row_id)
+def claimed(worker: Worker, noun: str, row_id: str) -> Claim:
+    claim = worker.claim(noun, row_id)
     assert claim is not None
     return claim
 
 
 def raising(error: BaseException) -> Any:
-    def work(_: Desk, __: Claim) -> None:
+    def work(_: Worker, __: Claim) -> None:
         raise error
 
     return work
 
 
-def refused_by_the_database(desk: Desk) -> Any:
-    return lambda _, __: desk.write(lambda session: session.execute(text("SELECT * FROM nowhere")))
+def refused_by_the_database(worker: Worker) -> Any:
+    return lambda _, __: worker.write(lambda session: session.execute(text("SELECT * FROM nowhere")))
 
 
 ERRORS = [
@@ -65,46 +65,46 @@ ERRORS = [
 
 @pytest.mark.parametrize(("error", "slug", "said"), ERRORS)
 def test_an_error_is_the_jobs_problem_at_once(
-    desk: Desk, database: Database, shard: str, error: Exception, slug: str, said: str
+    worker: Worker, database: Database, shard: str, error: Exception, slug: str, said: str
 ) -> None:
-    claim = claimed(desk, "shard", shard)
-    attempt(desk, claim, raising(error))
+    claim = claimed(worker, "shard", shard)
+    attempt(worker, claim, raising(error))
     with database.read() as session:
         row = session.get_one(Certification, claim.job)
         assert (row.state, row.problem and row.problem["type"]) == ("failed", f"/problems/{slug}")
         assert row.problem is not None and said in row.problem["detail"]
-        where = {"shard": shard, "worker": desk.name, "attempts": 1, "log": f"{row.id}/{shard}/1"}
+        where = {"shard": shard, "worker": worker.name, "attempts": 1, "log": f"{row.id}/{shard}/1"}
         assert row.problem.items() >= where.items()
-    assert desk.claim("shard", shard) is None
+    assert worker.claim("shard", shard) is None
 
 
-def test_what_the_database_refuses_is_no_reason_to_wait(desk: Desk, database: Database, shard: str) -> None:
-    claim = claimed(desk, "shard", shard)
-    attempt(desk, claim, refused_by_the_database(desk))
+def test_what_the_database_refuses_is_no_reason_to_wait(worker: Worker, database: Database, shard: str) -> None:
+    claim = claimed(worker, "shard", shard)
+    attempt(worker, claim, refused_by_the_database(worker))
     with database.read() as session:
         problem = session.get_one(Certification, claim.job).problem
     assert problem is not None and problem["type"] == "/problems/internal-error"
     assert "The database refused: " in problem["detail"] and "nowhere" in problem["detail"]
 
 
-def test_an_error_amid_intake_rejects(desk: Desk, database: Database) -> None:
+def test_an_error_amid_intake_rejects(worker: Worker, database: Database) -> None:
     with database.write() as session:
         model = factories.validating_model(session).id
-    attempt(desk, claimed(desk, "model", model), raising(ValueError("three")))
+    attempt(worker, claimed(worker, "model", model), raising(ValueError("three")))
     with database.read() as session:
         problem = session.get_one(Model, model).problem
     assert problem is not None and problem["type"] == "/problems/internal-error"
-    assert problem.items() >= {"worker": desk.name, "attempts": 1, "log": f"{model}/1"}.items()
+    assert problem.items() >= {"worker": worker.name, "attempts": 1, "log": f"{model}/1"}.items()
 
 
 def test_a_process_that_is_gone_costs_an_attempt_until_it_was_the_last(
-    desk: Desk, database: Database, shard: str, bells: list[Bell]
+    worker: Worker, database: Database, shard: str, bells: list[Bell]
 ) -> None:
     gone = lost(End(-9, 3 * 2**30), "sampling")
     for number in (1, 2):
         bells.clear()
-        claim = claimed(desk, "shard", shard)
-        attempt(desk, claim, raising(gone))
+        claim = claimed(worker, "shard", shard)
+        attempt(worker, claim, raising(gone))
         with database.read() as session:
             row = session.get_one(Shard, shard)
             if number == 1:
@@ -119,24 +119,24 @@ def test_a_process_that_is_gone_costs_an_attempt_until_it_was_the_last(
     assert problem["log"] == f"{claim.job}/{shard}/2"
 
 
-def test_workers_that_went_silent_are_named(desk: Desk, database: Database, shard: str) -> None:
+def test_workers_that_went_silent_are_named(worker: Worker, database: Database, shard: str) -> None:
     for _ in range(2):
-        claim = claimed(desk, "shard", shard)
+        claim = claimed(worker, "shard", shard)
         with database.write() as session:
             leases.renew(session, claim, seconds=-1)
-    assert desk.claim("shard", shard) is None
+    assert worker.claim("shard", shard) is None
     with database.read() as session:
         problem = session.get_one(Certification, claim.job).problem
     assert problem is not None and problem["type"] == "/problems/worker-lost"
-    assert f"The worker {desk.name} went silent" in problem["detail"]
+    assert f"The worker {worker.name} went silent" in problem["detail"]
     assert (problem["attempts"], problem["log"]) == (2, f"{claim.job}/{shard}/2")
 
 
 @pytest.mark.parametrize("error", [LetGo(), SystemExit()])
-def test_a_shutdown_costs_nothing(desk: Desk, database: Database, shard: str, error: BaseException) -> None:
-    claim = claimed(desk, "shard", shard)
+def test_a_shutdown_costs_nothing(worker: Worker, database: Database, shard: str, error: BaseException) -> None:
+    claim = claimed(worker, "shard", shard)
     try:
-        attempt(desk, claim, raising(error))
+        attempt(worker, claim, raising(error))
     except SystemExit:
         assert isinstance(error, SystemExit)
     with database.read() as session:
@@ -144,13 +144,13 @@ def test_a_shutdown_costs_nothing(desk: Desk, database: Database, shard: str, er
         assert (row.state, row.attempts, row.lease_expires_at, row.cause) == ("queued", 0, None, None)
 
 
-def test_who_lost_the_claim_writes_nothing(desk: Desk, database: Database, shard: str) -> None:
-    claim = claimed(desk, "shard", shard)
+def test_who_lost_the_claim_writes_nothing(worker: Worker, database: Database, shard: str) -> None:
+    claim = claimed(worker, "shard", shard)
     with database.write() as session:
         leases.renew(session, claim, seconds=-1)
-    successor = claimed(desk, "shard", shard)
+    successor = claimed(worker, "shard", shard)
     for error in (LostClaim(), ValueError("late")):
-        attempt(desk, claim, raising(error))
+        attempt(worker, claim, raising(error))
     with database.read() as session:
         row = session.get_one(Shard, shard)
         assert (row.state, row.fence) == ("queued", successor.fence)

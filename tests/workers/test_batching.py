@@ -14,8 +14,8 @@ from radii.smoothing import Noise, chunk_seed, grid_of, input_digest, noise_key,
 from tests.graph.build import model, node
 from tests.workers.harness import EXAMPLES
 from tests.workers.test_compute import MEAN, STD, agreed, worked
-from workers.runner.compute import Bench
-from workers.runner.model import Prepared
+from workers.runner.compute import ShardComputer
+from workers.runner.model import LoadedModel
 
 CLASSES = 4
 INPUTS = 12
@@ -38,10 +38,10 @@ def run(folder: Path, together: int | None, question: str, /, ask: Any = agreed,
     method = {"sigma": SIGMA, "noise": "gaussian"} | {k: change.pop(k) for k in ("noise", "scores", "n") if k in change}
     if QUESTIONS[question]["kind"] == "smoothing":
         method |= {"cross_check": change.pop("cross_check", 0)}
-    bench, batch_size = change.pop("bench", None) or Bench(together), change.pop("batch_size", 100)
+    computer, batch_size = change.pop("computer", None) or ShardComputer(together), change.pop("batch_size", 100)
     execution = {"executor": "torch", "batch_size": batch_size}
     order = {"inputs": INPUTS, "grid": [0.0, 1.0], "secret": "00" * 32, "execution": execution, **change}
-    return worked(folder, FILE, X, bench=bench, ask=ask, order=order, **QUESTIONS[question] | method)
+    return worked(folder, FILE, X, computer=computer, ask=ask, order=order, **QUESTIONS[question] | method)
 
 
 def said(emitted: Emitted) -> dict[int, Any]:
@@ -69,11 +69,11 @@ def network(monkeypatch: pytest.MonkeyPatch) -> Put:
     place."""
 
     def put(function: Callable[[Any, torch.Tensor], torch.Tensor]) -> None:
-        def built(self: Prepared, execution: Any, **how: Any) -> Any:
+        def built(self: LoadedModel, execution: Any, **how: Any) -> Any:
             inner = to_module(self.graph, dtype=torch.float64)
             return lambda batch: function(lambda rows: inner(rows.double()).float(), batch)
 
-        monkeypatch.setattr(Prepared, "build", built)
+        monkeypatch.setattr(LoadedModel, "build", built)
 
     put(lambda inner, batch: inner(batch))
     return put
@@ -272,11 +272,11 @@ def test_where_a_place_in_the_batch_matters_no_batch_is_shared(tmp_path: Path, n
         return logits  # type: ignore[no-any-return]
 
     network(unsteady)
-    bench = Bench(64)
+    computer = ShardComputer(64)
     for question in QUESTIONS:
         _, alone = run(tmp_path, 1, question, batch_size=100)
         calls = 0
-        problem, found = run(tmp_path, 64, question, batch_size=100, bench=bench)
+        problem, found = run(tmp_path, 64, question, batch_size=100, computer=computer)
         assert problem is None and found["chunk"] == alone["chunk"]
         assert said(found) == said(alone)
         batches = sum(-(-sum(counts) // 100) for counts in counted(found).values())
@@ -298,7 +298,7 @@ def test_inputs_that_share_batches_are_attacked(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("executor", ["torch", "torch, channels last", "onnxruntime"])
 def test_real_executors_count_the_same_votes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, executor: str) -> None:
-    """Whether they are steady or not: a digit's votes are not so near a tie that a last bit decides one."""
+    """Whether they are row_invariant or not: a digit's votes are not so near a tie that a last bit decides one."""
     monkeypatch.undo()
     file, x = (EXAMPLES / "digits.onnx").read_bytes(), np.load(EXAMPLES / "digits.npz")["x"][:6]
     order = {
@@ -311,6 +311,8 @@ def test_real_executors_count_the_same_votes(tmp_path: Path, monkeypatch: pytest
         "execution": {"executor": executor, "batch_size": 200},
     }
     question = QUESTIONS["radius"] | {"sigma": SIGMA, "cross_check": 0}
-    found = [worked(tmp_path, file, x, bench=Bench(together), order=order, **question) for together in (1, 64)]
+    found = [
+        worked(tmp_path, file, x, computer=ShardComputer(together), order=order, **question) for together in (1, 64)
+    ]
     assert [problem for problem, _ in found] == [None, None]
     assert counted(found[0][1]) == counted(found[1][1]) and len(counted(found[0][1])) == 30

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from radii.graph import normalized, read_onnx
 from radii.smoothing import Grid, grid_of
 from tests.graph.build import model, node
-from workers.runner.compute import Bench
+from workers.runner.compute import ShardComputer
 from workers.runner.model import classes, described
 
 
@@ -39,12 +39,12 @@ def worked(
     file: bytes,
     x: np.ndarray,
     *,
-    bench: Bench | None = None,
+    computer: ShardComputer | None = None,
     ask: Any = agreed,
     order: Any = None,
     **method: Any,
 ) -> tuple[dict[str, Any] | None, dict[str, list[Any]]]:
-    """The problem, if there was one, and what a bench emitted, by kind."""
+    """The problem, if there was one, and what a computer emitted, by kind."""
     (folder / "model.onnx").write_bytes(file)
     np.save(folder / "x.npy", x)
     given = {
@@ -65,7 +65,7 @@ def worked(
         **(order or {}),
     }
     emitted: dict[str, list[Any]] = defaultdict(list)
-    problem = (bench or Bench()).work(given, lambda kind, value: emitted[kind].append(value), ask)
+    problem = (computer or ShardComputer()).work(given, lambda kind, value: emitted[kind].append(value), ask)
     return problem, emitted
 
 
@@ -125,7 +125,7 @@ def test_what_has_no_bound_fails_with_the_reasons(tmp_path: Path) -> None:
 
 
 def smoothed(
-    folder: Path, bench: Bench, ask: Any = agreed, **order: Any
+    folder: Path, computer: ShardComputer, ask: Any = agreed, **order: Any
 ) -> tuple[dict[str, Any] | None, dict[str, list[Any]]]:
     """The problem, and the results, of three inputs on the grid of 8-bit values."""
     x = np.random.default_rng(2).integers(0, 256, (3, 6)).astype(np.float32) / np.float32(255)
@@ -134,7 +134,7 @@ def smoothed(
         folder,
         probabilities_onnx(weight),
         x,
-        bench=bench,
+        computer=computer,
         ask=ask,
         order={"grid": [0.0, 1.0], "secret": "00" * 32, "inputs": 3, **order},
         kind="smoothing",
@@ -184,7 +184,7 @@ def test_the_first_of_equal_classes_and_none_of_what_is_not_finite() -> None:
 
 def test_broken_noise_certifies_nothing(tmp_path: Path, monkeypatch: Any, caplog: Any) -> None:
     """A processor whose generator is stuck now and then."""
-    bench, healthy = Bench(), Grid.stream
+    computer, healthy = ShardComputer(), Grid.stream
     assert grid_of("gaussian", 0.25).name  # a digest of its values, kept for the process: taken before they are broken
 
     def stuck(self: Grid, seed: bytes, x: torch.Tensor) -> Any:
@@ -197,12 +197,12 @@ def test_broken_noise_certifies_nothing(tmp_path: Path, monkeypatch: Any, caplog
         return broken
 
     monkeypatch.setattr(Grid, "stream", stuck)
-    problem, emitted = smoothed(tmp_path, bench)
+    problem, emitted = smoothed(tmp_path, computer)
     assert problem is not None and problem["type"] == "/problems/broken-noise"
     assert "successive samples" in problem["detail"] and "gaussian" in problem["detail"]
     assert not emitted and "successive samples" in caplog.text
     monkeypatch.undo()
-    problem, emitted = smoothed(tmp_path, bench)
+    problem, emitted = smoothed(tmp_path, computer)
     assert problem is None and len(emitted["result"]) == 3
 
 
@@ -214,20 +214,20 @@ def test_another_workers_choice_of_executor_is_adopted(tmp_path: Path) -> None:
         asked.append(proposal)
         return {"executor": "onnxruntime", "batch_size": 50}
 
-    bench = Bench()
-    problem, emitted = smoothed(tmp_path, bench, settled, batch_size=None)
+    computer = ShardComputer()
+    problem, emitted = smoothed(tmp_path, computer, settled, batch_size=None)
     assert problem is None and len(asked) == 1 and asked[0]["executor"] in ("torch", "onnxruntime")
     for result in emitted["result"]:
         assert (result["detail"]["executor"], result["detail"]["batch_size"]) == ("onnxruntime", 50)
 
     chunks = json.loads(json.dumps(emitted["chunk"]))
-    _, alone = smoothed(tmp_path, bench, settled)
+    _, alone = smoothed(tmp_path, computer, settled)
     assert len(asked) == 2 and asked[1]["batch_size"] == 7  # the setting's
-    _, resumed = smoothed(tmp_path, bench, settled, chunks=chunks[:3], execution=settled({}))
+    _, resumed = smoothed(tmp_path, computer, settled, chunks=chunks[:3], execution=settled({}))
     assert len(asked) == 3 and resumed["chunk"] == chunks[3:]
     counts = [[result["detail"]["counts"] for result in run["result"]] for run in (emitted, alone, resumed)]
     assert counts[0] == counts[1] == counts[2]
-    _, whole = smoothed(tmp_path, bench, settled, chunks=chunks)
+    _, whole = smoothed(tmp_path, computer, settled, chunks=chunks)
     assert len(asked) == 3 and "executor" not in whole["result"][0]["detail"]
 
 
@@ -249,14 +249,14 @@ def test_what_an_earlier_search_found_is_taken_where_it_applies(tmp_path: Path) 
         searched("d", {"precision": "bfloat16"}),
     ]
     same = searched("onnxruntime", {"kind": "prediction"})
-    bench = Bench()
+    computer = ShardComputer()
     for known in ([*others, same], others):
-        smoothed(tmp_path, bench, settled, batch_size=None, executions=known, inputs=10_000)
+        smoothed(tmp_path, computer, settled, batch_size=None, executions=known, inputs=10_000)
     samples = 1100 * 10_000
     assert asked[0] == {key: same[key] for key in ("executor", "batch_size", "searched")}
     assert asked[1]["searched"] == {"device": described(torch.device("cpu")), "samples": samples}
     assert asked[1]["executor"] in ("torch", "onnxruntime")
-    smoothed(tmp_path, bench, settled, executions=[same], inputs=10_000)  # the setting's batch size
+    smoothed(tmp_path, computer, settled, executions=[same], inputs=10_000)  # the setting's batch size
     assert asked[2]["batch_size"] == 7 and "searched" not in asked[2]
 
 
@@ -331,10 +331,10 @@ def test_a_network_that_raises_is_named_with_its_node(tmp_path: Path, monkeypatc
     def run(*_: Any) -> Any:
         raise RuntimeError("no kernel image is available\nfor execution")
 
-    bench = Bench()
-    assert smoothed(tmp_path, bench)[0] is None
+    computer = ShardComputer()
+    assert smoothed(tmp_path, computer)[0] is None
     monkeypatch.setattr(type(operator), "run", run)
-    problem, _ = smoothed(tmp_path, bench)
+    problem, _ = smoothed(tmp_path, computer)
     assert problem is not None and problem["type"] == "/problems/network-failed"
     assert f"its {operator.name} (node " in problem["detail"]
     assert problem["detail"].endswith("raised RuntimeError: no kernel image is available.")

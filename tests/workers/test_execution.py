@@ -18,7 +18,7 @@ from radii.execution.executors import ONNXRUNTIME, TORCH
 from radii.smoothing.sampling import Classifier
 from tests.workers.test_compute import smoothed
 from workers.environment import bare_environment, compiler
-from workers.runner.compute import Bench
+from workers.runner.compute import ShardComputer
 from workers.runner.model import described
 
 SETTLED = {"executor": ONNXRUNTIME, "batch_size": 50}
@@ -43,7 +43,7 @@ def plant(monkeypatch: pytest.MonkeyPatch) -> Plant:
     return planted
 
 
-class Heard(Bench):
+class Heard(ShardComputer):
     """Keeps the kinds of what it emits."""
 
     def work(self, order: Any, emit: Any, ask: Any) -> Any:
@@ -64,9 +64,9 @@ def test_torch_takes_the_place_of_an_executor_that_is_missing_here(
     tmp_path: Path, plant: Plant, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Another worker had it. The result says what ran."""
-    _, expected = smoothed(tmp_path, Bench(), execution={"executor": TORCH, "batch_size": 50})
+    _, expected = smoothed(tmp_path, ShardComputer(), execution={"executor": TORCH, "batch_size": 50})
     plant(lambda _: raises(RuntimeError("Failed to find C compiler.\nPlease specify one")))
-    problem, emitted = smoothed(tmp_path, Bench(), execution=SETTLED)
+    problem, emitted = smoothed(tmp_path, ShardComputer(), execution=SETTLED)
     assert problem is None and emitted["chunk"] == expected["chunk"]
     for result in emitted["result"]:
         assert (result["detail"]["executor"], result["detail"]["batch_size"]) == (TORCH, 50)
@@ -78,13 +78,13 @@ def test_torch_takes_the_place_of_an_executor_that_is_wrong_here(
     tmp_path: Path, plant: Plant, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Another version of it was right where it was chosen: by another worker, or for an earlier certification."""
-    _, expected = smoothed(tmp_path, Bench(), execution={"executor": TORCH, "batch_size": 50})
+    _, expected = smoothed(tmp_path, ShardComputer(), execution={"executor": TORCH, "batch_size": 50})
     searched = {"device": described(torch.device("cpu")), "samples": 10**9}
     memory = SETTLED | {"searched": searched, "method": {"kind": "smoothing"}}
     plant(lambda classifier: lambda x: classifier(x).flip(1))
     for order in ({"execution": SETTLED}, {"batch_size": None, "inputs": 100_000, "executions": [memory]}):
         caplog.clear()
-        problem, emitted = smoothed(tmp_path, Bench(), **order)
+        problem, emitted = smoothed(tmp_path, ShardComputer(), **order)
         assert problem is None and emitted["chunk"] == expected["chunk"]
         assert {result["detail"]["executor"] for result in emitted["result"]} == {TORCH}
         [line] = caplog.messages
@@ -99,7 +99,7 @@ def test_a_candidate_that_fails_costs_no_answer(tmp_path: Path, plant: Plant) ->
         return proposal
 
     plant(lambda _: lambda x: raises(RuntimeError("no kernel")))
-    problem, emitted = smoothed(tmp_path, Bench(), settled, batch_size=None, inputs=100_000)
+    problem, emitted = smoothed(tmp_path, ShardComputer(), settled, batch_size=None, inputs=100_000)
     assert problem is None and len(emitted["result"]) == 3
     assert [proposal["executor"] for proposal in asked] == [TORCH]
 
@@ -108,17 +108,17 @@ def test_after_an_attempt_without_progress_nothing_is_tried(tmp_path: Path, plan
     """An executor may have ended it, with its process: as it was tried, or as it ran what was settled."""
     built = plant(lambda _: os._exit(1))
     for order in ({"batch_size": None, "inputs": 100_000}, {"execution": SETTLED}):
-        problem, emitted = smoothed(tmp_path, Bench(), attempts=2, **order)
+        problem, emitted = smoothed(tmp_path, ShardComputer(), attempts=2, **order)
         assert problem is None and {result["detail"]["executor"] for result in emitted["result"]} == {TORCH}
     assert ONNXRUNTIME not in built
 
 
 def test_what_is_built_for_an_order_serves_the_next(tmp_path: Path, plant: Plant) -> None:
-    built, bench = plant(lambda classifier: classifier), Bench()
+    built, computer = plant(lambda classifier: classifier), ShardComputer()
     for _ in range(2):
-        assert smoothed(tmp_path, bench, execution=SETTLED)[0] is None
+        assert smoothed(tmp_path, computer, execution=SETTLED)[0] is None
     assert built.count(ONNXRUNTIME) == 1
-    smoothed(tmp_path, bench, execution=SETTLED | {"batch_size": 20})
+    smoothed(tmp_path, computer, execution=SETTLED | {"batch_size": 20})
     assert built.count(ONNXRUNTIME) == 2
 
 
@@ -131,13 +131,13 @@ def test_a_device_that_is_lost_ends_the_runner(tmp_path: Path, plant: Plant) -> 
         return lambda x: classifier(x) if next(calls) < 30 else raises(lost)
 
     plant(breaks)
-    bench = Heard()
+    computer = Heard()
     with pytest.raises(torch.AcceleratorError):
-        smoothed(tmp_path, bench, execution=SETTLED)
-    assert "chunk" in bench.emitted and "result" in bench.emitted
+        smoothed(tmp_path, computer, execution=SETTLED)
+    assert "chunk" in computer.emitted and "result" in computer.emitted
 
     code = (
-        "from workers.runner import __main__ as runner, compute\ncompute.Bench.work = lambda *_: 1 / 0\nrunner.main()"
+        "from workers.runner import __main__ as it, compute\ncompute.ShardComputer.work = lambda *_: 1 / 0\nit.main()"
     )
     with subprocess.Popen(
         [sys.executable, "-c", code],

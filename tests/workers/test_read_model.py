@@ -204,7 +204,7 @@ def test_a_graph_json_is_the_model_it_was_written_from(tmp_path: Path) -> None:
     summary = read_model(what)
     assert summary["digest"] == read_model(order(EXAMPLES / "digits.onnx"))["digest"]
     assert summary["checked"] == CHECKED
-    assert prepared.read_model({**what, "digest": summary["digest"]}).digest == summary["digest"]
+    assert loaded.read_model({**what, "digest": summary["digest"]}).digest == summary["digest"]
     with pytest.raises(Rejected) as refusal:
         read_model(order(written(form, tmp_path)))
     assert "weights.safetensors" in refusal.value.document["detail"]
@@ -224,7 +224,7 @@ def test_weights_of_a_named_architecture(tmp_path: Path) -> None:
     what = order(written(save(network.state_dict()), tmp_path), input=FLAT, architecture=mlp)
     summary = read_model(what)
     assert (summary["num_classes"], summary["checked"]) == (2, CHECKED)
-    assert prepared.read_model({**what, "digest": summary["digest"]}).digest == summary["digest"]
+    assert loaded.read_model({**what, "digest": summary["digest"]}).digest == summary["digest"]
 
 
 @pytest.mark.parametrize("name", ["f16s.onnx", "f16k.onnx"])

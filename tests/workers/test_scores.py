@@ -16,7 +16,7 @@ from tests.workers.test_compute import MEAN, STD, probabilities_onnx, worked
 
 
 def asked_for_scores(folder: Path, *, steep: float, method: Any = None, **order: Any) -> Any:
-    """What a bench makes of mean scores of a linear classifier of two classes."""
+    """What a computer makes of mean scores of a linear classifier of two classes."""
     weight, x = small_classifier(steep)
     question = {"kind": "smoothing", "scores": "soft", "sigma": 0.1, "n": 2500, "cross_check": 0}
     given = {"inputs": 5, "grid": None, "secret": "00" * 32, **order}

@@ -1,1 +1,1 @@
-"""Reading what strangers upload: in a sandbox (``python -m workers.intake.read_upload``), whose answer is written down."""
+"""Reading what strangers upload: a sandbox (``python -m workers.intake.read_upload``) does; its answer is kept."""

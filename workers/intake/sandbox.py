@@ -1,4 +1,4 @@
-"""Runs ``workers.intake.read_upload`` on a stranger's bytes: a process without credentials, with limits, in an empty folder.
+"""Runs ``read_upload`` on a stranger's bytes: a process without credentials, with limits, in an empty folder.
 
 It gets paths, never the database, the broker or the noise secret. It confines itself before it opens the first file,
 and no limit can be raised again; where the worker itself runs under a lower one, that one holds. What it leaves behind

@@ -19,17 +19,17 @@ from models.tables import Dataset, Model
 from workers.blob_checks import check_files
 from workers.intake.sandbox import Sandbox
 from workers.runner.process import Ended
-from workers.worker import Desk
+from workers.worker import Worker
 
 TRIES = 2  # of reading what didn't fit: once it may have been somebody else, whose file is gone since
 
 
-def take_in(desk: Desk, claim: Claim) -> None:
+def take_in(worker: Worker, claim: Claim) -> None:
     """Read the upload of the claimed model or data set, and accept or reject it. Raises what stops it: ``LostClaim``,
     ``LetGo``, ``Failed``, ``Lost``, and what nobody foresaw."""
-    files, order = desk.write(partial(_order, claim=claim, desk=desk))
-    check_files(desk, claim, Problem.MODEL_UNREADABLE if claim.noun == "model" else Problem.DATA_UNREADABLE, files)
-    desk.write(partial(_end, claim=claim, answer=_answer(desk, claim, order)))
+    files, order = worker.write(partial(_order, claim=claim, worker=worker))
+    check_files(worker, claim, Problem.MODEL_UNREADABLE if claim.noun == "model" else Problem.DATA_UNREADABLE, files)
+    worker.write(partial(_end, claim=claim, answer=_answer(worker, claim, order)))
 
 
 def _end(session: Session, claim: Claim, answer: Json) -> None:
@@ -40,55 +40,55 @@ def _end(session: Session, claim: Claim, answer: Json) -> None:
         intake.reject(session, claim, answer["problem"])
 
 
-def _answer(desk: Desk, claim: Claim, order: Json) -> Json:
+def _answer(worker: Worker, claim: Claim, order: Json) -> Json:
     """What reading the upload came to. While others fill the disk it waits; what doesn't fit where there is room again
     is too large. Raises ``Lost`` if it crashed."""
     failures = 0
     while failures < TRIES:
         try:
-            with storage.reported(), tempfile.TemporaryDirectory(dir=desk.blobs.drafts) as folder:
-                answer = _read(desk, claim, Path(folder), order)
+            with storage.reported(), tempfile.TemporaryDirectory(dir=worker.blobs.drafts) as folder:
+                answer = _read(worker, claim, Path(folder), order)
                 summary = answer.get("summary")
                 if summary and claim.noun == "dataset":
-                    desk.renew(claim)  # hashing gigabytes takes a while
-                    answer = {"summary": _keep(desk.blobs, Path(folder), summary)}
+                    worker.renew(claim)  # hashing gigabytes takes a while
+                    answer = {"summary": _keep(worker.blobs, Path(folder), summary)}
                 return answer
         except StorageFull:
-            if storage.room(desk.blobs.root):
+            if storage.room(worker.blobs.root):
                 failures += 1
             else:
-                desk.wait_for_room(claim, desk.blobs.root)
+                worker.wait_for_room(claim, worker.blobs.root)
     detail = "Unpacked, it takes more space than is free where the service keeps its data (DATA_DIR)."
     return {"problem": Problem.STORAGE_FULL.document(detail)}
 
 
-def _order(session: Session, claim: Claim, desk: Desk) -> tuple[dict[str, str], Json]:
+def _order(session: Session, claim: Claim, worker: Worker) -> tuple[dict[str, str], Json]:
     """The blobs, by what they are called, and what the sandbox is to read. Raises ``LostClaim``."""
-    row, path = held(session, claim), desk.blobs.path
+    row, path = held(session, claim), worker.blobs.path
     external: dict[str, str] = {}
     if isinstance(row, Model):
         external = external_blobs(session, row)
         beside = {name: str(path(sha256)) for name, sha256 in external.items()}
         what: Json = {"settings": row.settings, "external_data": beside}
     elif isinstance(row, Dataset):
-        what = {"max_dataset_bytes": desk.settings.max_dataset_bytes}
+        what = {"max_dataset_bytes": worker.settings.max_dataset_bytes}
     else:
         raise TypeError(f"{claim.noun} has no intake")
     files = {"the upload": row.upload.sha256} | {f"its {name}": sha256 for name, sha256 in external.items()}
     return files, {"noun": claim.noun, "file": str(path(row.upload.sha256)), **what}
 
 
-def _read(desk: Desk, claim: Claim, folder: Path, order: Json) -> Json:
+def _read(worker: Worker, claim: Claim, folder: Path, order: Json) -> Json:
     """The sandbox's answer. Keeps the lease meanwhile. Raises ``Lost`` if it crashed."""
-    child = Sandbox(folder, order, desk.settings)
+    child = Sandbox(folder, order, worker.settings)
     late = False
     try:
         renewal = time.monotonic()
         while not late:
-            renewal += desk.settings.lease_seconds / 3
-            if desk.wait(child.inbox, min(renewal, child.deadline)) is Ended:
+            renewal += worker.settings.lease_seconds / 3
+            if worker.wait(child.inbox, min(renewal, child.deadline)) is Ended:
                 break
-            desk.renew(claim)
+            worker.renew(claim)
             late = time.monotonic() >= child.deadline
     finally:
         child.kill()

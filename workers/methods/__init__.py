@@ -9,21 +9,21 @@ import torch
 from radii.methods import Method
 from radii.smoothing import Noise
 from workers.runner.execution import Ask
-from workers.runner.model import Emit, Json, Prepared
+from workers.runner.model import Emit, Json, LoadedModel
 
 
 @dataclass(frozen=True)
 class Work:
     """A shard to compute, and all that is at hand for it."""
 
-    model: Prepared
+    model: LoadedModel
     order: Json
     emit: Emit
     """Takes every ``chunk`` as soon as it is counted, a ``report``, and a ``result`` of each input."""
     ask: Ask
     test: Callable[[Noise, torch.device], None]
     """Raises where the noise of a device is not to be trusted."""
-    together: int | None = None
+    inputs_per_batch: int | None = None
     """As of :class:`workers.runner.execution.Runs`."""
 
 

@@ -17,7 +17,7 @@ from radii.smoothing.sampling import logits_chunk
 from workers.methods import Work
 from workers.runner.batching import Said
 from workers.runner.heartbeat import phase
-from workers.runner.input import Sampled
+from workers.runner.input import SampledInput
 from workers.runner.model import Json, inputs, result
 from workers.runner.sampling import runs_of, said
 
@@ -26,7 +26,7 @@ def compute(method: Median, work: Work) -> None:
     """Every input that has no result yet."""
     _, ys = inputs(work.order, work.model.graph)
 
-    def procedure(task: Sampled) -> Procedure[Said]:
+    def procedure(task: SampledInput) -> Procedure[Said]:
         yield from ()  # it asks for no votes: it needs outputs, which it draws itself
         return _by_order(method, task)
 
@@ -35,7 +35,7 @@ def compute(method: Median, work: Work) -> None:
             work.emit("result", result(task.index, ys, None, radius, radius is None, detail))
 
 
-def _by_order(method: Median, task: Sampled) -> tuple[None, float | None, Json]:
+def _by_order(method: Median, task: SampledInput) -> tuple[None, float | None, Json]:
     """No class, the radius that was asked about where an output is bounded on both sides, and what is said of all."""
     if (known := task.chunk("median", REUSED)) is not None:
         counts, found = known["counts"], known["scores"]
@@ -45,7 +45,7 @@ def _by_order(method: Median, task: Sampled) -> tuple[None, float | None, Json]:
     return None, method.radius if bounded else None, {"counts": counts, "n": sum(counts), **found}
 
 
-def _drawn(method: Median, task: Sampled) -> tuple[list[int], Json]:
+def _drawn(method: Median, task: SampledInput) -> tuple[list[int], Json]:
     """Samples that are finite in all outputs, and those that are not; and the bounds, null where there is none."""
     outputs = np.empty((method.n, task.model.graph.num_classes), np.float32)
     counts = np.zeros(2, np.int64)

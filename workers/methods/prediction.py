@@ -6,7 +6,7 @@ from radii.smoothing.procedure import Procedure, requests
 from workers.methods import Work
 from workers.runner.batching import Said
 from workers.runner.heartbeat import phase
-from workers.runner.input import Sampled
+from workers.runner.input import SampledInput
 from workers.runner.model import inputs, result
 from workers.runner.sampling import runs_of, said
 
@@ -15,7 +15,7 @@ def compute(method: Prediction, work: Work) -> None:
     """Every input that has no result yet."""
     _, ys = inputs(work.order, work.model.graph)
 
-    def procedure(task: Sampled) -> Procedure[Said]:
+    def procedure(task: SampledInput) -> Procedure[Said]:
         counts = (yield requests("predict", method.n)).tolist()
         answer = prediction_test(counts, alpha=task.alpha, tail_mass=task.law["tail_mass"])
         return answer.prediction, None, {"counts": counts, "n": sum(counts), "p_value": answer.p_value}

@@ -11,7 +11,7 @@ from radii.smoothing.simplex import Scoring
 from workers.methods import Work
 from workers.runner.batching import Said
 from workers.runner.heartbeat import phase
-from workers.runner.input import Sampled
+from workers.runner.input import SampledInput
 from workers.runner.mean_scores import by_scores, network_lipschitz
 from workers.runner.model import Json, clean_predictions, inputs, result
 from workers.runner.sampling import runs_of, said
@@ -26,7 +26,7 @@ def compute(method: Smoothing, work: Work) -> None:
     indices, device = work.order["indices"], torch.device("cpu") if exact else work.model.device
     clean = clean_predictions(runs.clean, xs, indices, device)
 
-    def procedure(task: Sampled) -> Procedure[Said]:
+    def procedure(task: SampledInput) -> Procedure[Said]:
         if method.soft:  # which needs moments, not votes: they are drawn at once, input after input
             return by_scores(method, task, lipschitz, why_not)
         if method.target_radius is not None and (known := task.chunk("estimate", REUSED)) is not None:
@@ -43,7 +43,7 @@ def compute(method: Smoothing, work: Work) -> None:
             work.emit("result", result(task.index, ys, prediction, radius, radius is None, detail))
 
 
-def _by_votes(method: Smoothing, task: Sampled) -> Procedure[Said]:
+def _by_votes(method: Smoothing, task: SampledInput) -> Procedure[Said]:
     law = task.law | {"law": task.noise.law, "n0": method.n0, "n": method.n}
     if method.target_radius is None:
         found = yield from radius_procedure(**law)

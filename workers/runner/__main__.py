@@ -2,8 +2,8 @@
 
 Orders come as JSON lines on stdin, events leave as JSON lines on what was stdout: any number of ``{"chunk": ...}``,
 ``{"result": ...}`` and ``{"report": ...}``, then one ``{"done": true}`` or ``{"error": problem}``; amid them
-``{"phase": words}`` and, while there is progress, ``{"alive": steps}`` (``workers.runner.heartbeat``). Where it can't go on at
-all, ``{"crash": words}`` is its last. Whatever native code prints goes to stderr. It stays warm for the next order,
+``{"phase": words}`` and, while there is progress, ``{"alive": steps}`` (``workers.runner.heartbeat``). Where it can't go
+on at all, ``{"crash": words}`` is its last. Whatever native code prints goes to stderr. It stays warm for the next order,
 leaves when none comes for a while, and dies with its supervisor.
 """
 
@@ -47,7 +47,7 @@ def sayer(events: IO[str]) -> Say:
 
 def serve(orders: SimpleQueue[Any], say: Say) -> None:
     """Work on orders until none comes."""
-    from workers.runner.compute import Bench  # torch: seconds, in which orders are already read
+    from workers.runner.compute import ShardComputer  # torch: seconds, in which orders are already read
 
     def emit(kind: str, value: Any) -> None:
         say(kind, value)
@@ -57,7 +57,7 @@ def serve(orders: SimpleQueue[Any], say: Say) -> None:
         emit("execution", proposal)
         return orders.get()
 
-    bench = Bench()
+    computer = ShardComputer()
     while True:
         try:
             order = orders.get(timeout=IDLE_SECONDS)
@@ -65,7 +65,7 @@ def serve(orders: SimpleQueue[Any], say: Say) -> None:
             return
         logging.getLogger().setLevel(order["log_level"])
         with logs.about(order["log"]):
-            problem = bench.work(order, emit, ask)
+            problem = computer.work(order, emit, ask)
         HEART.rest()
         emit(*(("error", problem) if problem else ("done", True)))
 

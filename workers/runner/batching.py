@@ -1,7 +1,7 @@
 """Votes for many inputs at a time: what their procedures ask for is counted in batches that they share.
 
 A GPU is idle for most of a batch that holds one input's next look. On a CPU nothing is gained by it and results would
-arrive later, so there inputs come one after the other, and their chunks one by one (`Runs.together` is 1).
+arrive later, so there inputs come one after the other, and their chunks one by one (`Runs.inputs_per_batch` is 1).
 """
 
 import math
@@ -16,7 +16,7 @@ from radii.smoothing.prediction import Counts
 from radii.smoothing.procedure import Procedure, Request, Votes
 from radii.smoothing.sampling import count_parts
 from workers.runner.execution import Runs
-from workers.runner.input import Sampled
+from workers.runner.input import SampledInput
 from workers.runner.model import Json
 
 CALL = 16 * CHUNK
@@ -37,7 +37,7 @@ class _Asking:
         seconds: of work on it; of a call that it shared, the share of its samples.
     """
 
-    def __init__(self, task: Sampled, procedure: Procedure[Said]) -> None:
+    def __init__(self, task: SampledInput, procedure: Procedure[Said]) -> None:
         self.task, self.procedure = task, procedure
         self.wanted: deque[Request] = deque()
         self.left = 0
@@ -74,7 +74,9 @@ class _Asking:
         self.task.keep(request.stage, request.number, votes)
 
 
-def answers(tasks: Iterable[tuple[Sampled, Procedure[Said]]], runs: Runs) -> Iterator[tuple[Sampled, Said, float]]:
+def answers(
+    tasks: Iterable[tuple[SampledInput, Procedure[Said]]], runs: Runs
+) -> Iterator[tuple[SampledInput, Said, float]]:
     """Each input, what is said of it, and the seconds that it took, as soon as its procedure ends.
 
     Chunks are kept as they are counted, before any procedure hears of them: an error in one loses nothing of others.
@@ -83,7 +85,7 @@ def answers(tasks: Iterable[tuple[Sampled, Procedure[Said]]], runs: Runs) -> Ite
     window: list[_Asking] = []
     while True:
         # The first one tells whether samples are needed at all: what runs them is settled no sooner.
-        while not window or (len(window) < runs.together and sum(asking.left for asking in window) < CALL):
+        while not window or (len(window) < runs.inputs_per_batch and sum(asking.left for asking in window) < CALL):
             if (entering := next(waiting, None)) is None:
                 break
             asking = _Asking(*entering)
@@ -106,7 +108,7 @@ def answers(tasks: Iterable[tuple[Sampled, Procedure[Said]]], runs: Runs) -> Ite
 
 def _next(window: Sequence[_Asking], runs: Runs) -> list[tuple[_Asking, Request]]:
     """What to count now: chunks of those that came first, so many of them that batches are filled best."""
-    if runs.together == 1:
+    if runs.inputs_per_batch == 1:
         return [(window[0], window[0].wanted[0])]
     call: list[tuple[_Asking, Request]] = []
     taken, chosen, best = 0, 0, 0.0
@@ -122,7 +124,7 @@ def _next(window: Sequence[_Asking], runs: Runs) -> list[tuple[_Asking, Request]
 
 
 def _count(call: Sequence[tuple[_Asking, Request]], runs: Runs) -> list[Counts]:
-    if runs.together == 1:
+    if runs.inputs_per_batch == 1:
         return [asking.task.sample(count_chunk, *request) for asking, request in call]
     first = call[0][0].task
     counts = count_parts(

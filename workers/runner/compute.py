@@ -19,19 +19,19 @@ from workers.causes import first_line, problem_of
 from workers.methods import Work, compute
 from workers.runner.execution import Ask, ImpreciseNetwork
 from workers.runner.heartbeat import phase, phase_of
-from workers.runner.model import Emit, Json, Prepared, device, read_model
+from workers.runner.model import Emit, Json, LoadedModel, device, read_model
 
 log = logging.getLogger(__name__)
 
 LOADING = "loading the model"
 
 
-class Bench:
+class ShardComputer:
     """Works on orders, and keeps what the last model cost to prepare."""
 
-    def __init__(self, together: int | None = None) -> None:
-        """``together``: how many inputs share batches at most; by default as suits the device."""
-        self._together = together
+    def __init__(self, inputs_per_batch: int | None = None) -> None:
+        """``inputs_per_batch``: how many inputs share batches at most; by default as suits the device."""
+        self._inputs_per_batch = inputs_per_batch
         torch.set_num_threads(1)
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
@@ -39,7 +39,7 @@ class Bench:
         torch.use_deterministic_algorithms(True, warn_only=True)
         # It also fills every new tensor, for the sake of those who read one before they write to it.
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-        self._prepared: Prepared | None = None
+        self._prepared: LoadedModel | None = None
         self._tested: set[tuple[str, float, torch.device]] = set()
 
     def work(self, order: Json, emit: Emit, ask: Ask) -> Json | None:
@@ -51,7 +51,7 @@ class Bench:
             method = parse_method(order["method"])
             with phase(LOADING):
                 prepared = self._prepare(order)
-            compute(method, Work(prepared, order, emit, ask, self._test, self._together))
+            compute(method, Work(prepared, order, emit, ask, self._test, self._inputs_per_batch))
         except (UnsupportedModel, UnboundedModel) as error:
             detail = f"{method.kind} does not apply to this model."
             return Problem.METHOD_NOT_APPLICABLE.document(detail, reasons=obstacles(error.obstacles))
@@ -74,11 +74,11 @@ class Bench:
             check_noise(noise, device)
             self._tested.add(source)
 
-    def _prepare(self, order: Json) -> Prepared:
+    def _prepare(self, order: Json) -> LoadedModel:
         key = (order["digest"], (order.get("denoiser") or {}).get("digest"), order["device"])
         if self._prepared is None or self._prepared.key != key:
             self._prepared = None  # the former model's memory, before the next one's
-            self._prepared = Prepared(key, read_model(order), device(order["device"]))
+            self._prepared = LoadedModel(key, read_model(order), device(order["device"]))
         return self._prepared
 
 

@@ -10,13 +10,13 @@ import torch
 
 from radii.execution import executors, search
 from radii.execution.executors import START, TORCH, Execution
-from radii.execution.row_invariance import steady
+from radii.execution.row_invariance import row_invariant
 from radii.execution.search import SHARE, TOLERANCE, first_line
 from radii.methods import Smoothed
 from radii.smoothing import Noise, rounded
 from radii.smoothing.sampling import Classifier
 from workers.runner.heartbeat import phase, stepping
-from workers.runner.model import Json, Prepared, described, inputs
+from workers.runner.model import Json, LoadedModel, described, inputs
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ Ask = Callable[[Json], Json]
 
 SEED = bytes(32)  # no certificate's: those come from the secret
 ROWS = 10  # compared with torch's before an executor counts anything for an order
-TOGETHER = 64  # looks of 50 samples fill three batches of 1000
+INPUTS_PER_BATCH = 64  # looks of 50 samples fill three batches of 1000
 
 
 class ImpreciseNetwork(ValueError):
@@ -38,20 +38,20 @@ class Runs:
     def __init__(
         self,
         method: Smoothed,
-        model: Prepared,
+        model: LoadedModel,
         order: Json,
         noise: Noise,
         ask: Ask,
         *,
         exact: bool,
-        together: int | None = None,
+        inputs_per_batch: int | None = None,
     ) -> None:
-        """``exact``: in float64 on the CPU, which nothing but torch does. ``together``: how many inputs share batches
-        at most; by default one on a CPU."""
+        """``exact``: in float64 on the CPU, which nothing but torch does. ``inputs_per_batch``: how many inputs share
+        batches at most; by default one on a CPU."""
         self.method, self.model, self.order, self.noise, self.ask, self.exact = method, model, order, noise, ask, exact
         self.rounded_to = method.rounded_to(order["grid"], order["settings"]["input"]["range"])
         self.dtype: torch.dtype = getattr(torch, method.precision)
-        self._most = together or (1 if model.device.type == "cpu" else TOGETHER)
+        self._most = inputs_per_batch or (1 if model.device.type == "cpu" else INPUTS_PER_BATCH)
         self._begun = False
 
     @property
@@ -123,7 +123,7 @@ class Runs:
         return self.model.network(soft=self.method.soft, dtype=self.dtype)
 
     @cached_property
-    def together(self) -> int:
+    def inputs_per_batch(self) -> int:
         """How many inputs may share batches.
 
         The same executor counts the same votes at the same batch size, with one worker or four, interrupted or not. In
@@ -133,11 +133,11 @@ class Runs:
         if self._most == 1:
             return 1
         kind = self.dtype, self.execution
-        if kind not in self.model.steady:
-            self.model.steady[kind] = steady(self.classifier, self._draw(self.execution.batch_size))
-            if not self.model.steady[kind]:
+        if kind not in self.model.row_invariant:
+            self.model.row_invariant[kind] = row_invariant(self.classifier, self._draw(self.execution.batch_size))
+            if not self.model.row_invariant[kind]:
                 log.info("%s: inputs share no batch, in which their place would matter", kind)
-        return self._most if self.model.steady[kind] else 1
+        return self._most if self.model.row_invariant[kind] else 1
 
     def rounding(self, classifier: Classifier) -> Classifier:
         """It, behind what rounds noisy copies, where that is asked."""

@@ -24,15 +24,15 @@ from radii.smoothing.simplex import Scoring
 from workers.runner.attacks import attacked
 from workers.runner.execution import Runs
 from workers.runner.heartbeat import stepping
-from workers.runner.model import Emit, Json, Prepared
+from workers.runner.model import Emit, Json, LoadedModel
 
 
 @dataclass(frozen=True)
-class Sampled:
+class SampledInput:
     """One input, and everything that its samples follow from."""
 
     method: Smoothed
-    model: Prepared
+    model: LoadedModel
     order: Json
     emit: Emit
     runs: Runs

@@ -16,12 +16,12 @@ from radii.smoothing.prediction import Counts
 from radii.smoothing.sampling import logits_chunk
 from radii.smoothing.simplex import GENTLEST, Scoring
 from radii.smoothing.soft import GENTLE, Choice, Setting, certify_soft, choose
-from workers.runner.input import Sampled
-from workers.runner.model import Json, Prepared
+from workers.runner.input import SampledInput
+from workers.runner.model import Json, LoadedModel
 
 
 def by_scores(
-    method: Smoothing, task: Sampled, lipschitz: float | None, why_not: str | None
+    method: Smoothing, task: SampledInput, lipschitz: float | None, why_not: str | None
 ) -> tuple[int | None, float | None, Json]:
     """Prediction, radius in the norm that was asked, and what is said of them, by mean scores."""
     size = task.row.size
@@ -88,7 +88,7 @@ def _votes(logits: npt.NDArray[np.floating]) -> list[int]:
     return [int(count) for count in Scoring("hardmax").scores(logits).sum(axis=0)]
 
 
-def _logits_error(task: Sampled) -> float:
+def _logits_error(task: SampledInput) -> float:
     """How far the logits in float64 are from the network's in real arithmetic, expected over the noise."""
     # The bound is affine in a sample's norm, whose mean is at most |x| + sigma sqrt(d); the last factor is more than
     # float32 rounds.
@@ -97,7 +97,7 @@ def _logits_error(task: Sampled) -> float:
     return min(task.model.bound().error.at(norm * (1 + 2.0**-6)), 1e300)
 
 
-def network_lipschitz(method: Smoothed, model: Prepared) -> tuple[float | None, str | None]:
+def network_lipschitz(method: Smoothed, model: LoadedModel) -> tuple[float | None, str | None]:
     """The constant of the logits, where it can enlarge a radius; or why it cannot."""
     if method.grid == "on":
         return None, "grid is on, and scores of a rounded input jump; leave grid at auto"

@@ -24,7 +24,7 @@ Emit = Callable[[str, Any], None]
 CPU = torch.device("cpu")
 
 
-class Prepared:
+class LoadedModel:
     """A model in memory, and what has been found out about it."""
 
     def __init__(self, key: tuple[str, str | None, str], graph: Graph, device: torch.device) -> None:
@@ -33,7 +33,9 @@ class Prepared:
         self.device = device
         self._logits = undecorated(graph)  # the same classifier; a final softmax, say, only hides its margins
         self._bounds: dict[tuple[str, float], NetworkBound] = {}
-        self.steady: dict[tuple[torch.dtype, Execution], bool] = {}  # whether a row's place in a batch is all the same
+        self.row_invariant: dict[
+            tuple[torch.dtype, Execution], bool
+        ] = {}  # whether a row's place in a batch is all the same
         self._networks: dict[tuple[bool, torch.dtype], Classifier] = {}
         self._kept: tuple[tuple[Execution, bool, torch.dtype], Classifier] | None = None
 

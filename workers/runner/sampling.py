@@ -13,7 +13,7 @@ from radii.smoothing.procedure import Procedure
 from workers.methods import Work
 from workers.runner.batching import Said, answers
 from workers.runner.execution import Runs
-from workers.runner.input import Sampled
+from workers.runner.input import SampledInput
 from workers.runner.model import inputs
 
 
@@ -23,12 +23,12 @@ def runs_of(method: Smoothed, work: Work, *, exact: bool = False) -> Runs:
     # Scores of "round, then f" jump at every step of the grid: what counts on their constant has ideal noise.
     noise = noise_of("gaussian", method.sigma) if exact else _noise(method, work.order["grid"], device)
     work.test(noise, torch.device("cpu") if exact else device)
-    return Runs(method, work.model, work.order, noise, work.ask, exact=exact, together=work.together)
+    return Runs(method, work.model, work.order, noise, work.ask, exact=exact, inputs_per_batch=work.inputs_per_batch)
 
 
 def said(
-    method: Smoothed, work: Work, runs: Runs, procedure: Callable[[Sampled], Procedure[Said]]
-) -> Iterator[tuple[Sampled, Said]]:
+    method: Smoothed, work: Work, runs: Runs, procedure: Callable[[SampledInput], Procedure[Said]]
+) -> Iterator[tuple[SampledInput, Said]]:
     """What ``procedure`` comes to of every input that has no result yet, in the order in which that is known. Raises
     ``ValueError`` where the order does not add up."""
     model, order = work.model, work.order
@@ -36,7 +36,9 @@ def said(
     known = {(chunk["index"], chunk["stage"], chunk["number"]): chunk for chunk in order["chunks"]}
     alpha = math.nextafter(method.alpha / order["inputs"], 0.0) if method.family_wise else method.alpha
     tasks = (
-        Sampled(method, model, order, work.emit, runs, runs.noise, alpha, known, index, np.array(xs[index]), runs.exact)
+        SampledInput(
+            method, model, order, work.emit, runs, runs.noise, alpha, known, index, np.array(xs[index]), runs.exact
+        )
         for index in order["indices"]
     )
     for task, (prediction, radius, detail), seconds in answers(((task, procedure(task)) for task in tasks), runs):

@@ -25,7 +25,7 @@ def _shape(call: Call) -> Array:
     value = call.input(0)
     if isinstance(value, Activation):
         full = np.empty(value.rank, dtype=object)
-        full[:] = value.shape if value.whole else [BATCH, *value.shape]
+        full[:] = value.shape if value.batch_in_shape else [BATCH, *value.shape]
     else:
         full = np.array(given(call, 0).shape, dtype=np.int64)
     return np.asarray(full[call.get("start", 0) : call.get("end")])
@@ -37,7 +37,7 @@ def _size(call: Call) -> Array:
     if not isinstance(value, Activation):
         return np.array(given(call, 0).size)
     total = np.empty((), dtype=object)
-    total[()] = (1 if value.whole else BATCH) * int(np.prod(value.shape, dtype=object))
+    total[()] = (1 if value.batch_in_shape else BATCH) * int(np.prod(value.shape, dtype=object))
     return total
 
 

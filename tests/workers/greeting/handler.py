@@ -4,11 +4,11 @@ from functools import partial
 
 from models.greeting import repository
 from models.repositories.leases import Claim
-from workers.worker import Desk
+from workers.worker import Worker
 
 
-def greet(desk: Desk, claim: Claim) -> None:
+def greet(worker: Worker, claim: Claim) -> None:
     """Greet the claimed one."""
     if claim.id == "nobody":
         raise ValueError("there is nobody to greet")
-    desk.write(partial(repository.accept, claim=claim, words=f"Good morning, {claim.id}."))
+    worker.write(partial(repository.accept, claim=claim, words=f"Good morning, {claim.id}."))
