@@ -2,9 +2,9 @@
 
 Orders come as JSON lines on stdin, events leave as JSON lines on what was stdout: any number of ``{"chunk": ...}``,
 ``{"result": ...}`` and ``{"report": ...}``, then one ``{"done": true}`` or ``{"error": problem}``; amid them
-``{"phase": words}`` and, while there is progress, ``{"alive": steps}`` (``workers.runner.heartbeat``). Where it can't go
-on at all, ``{"crash": words}`` is its last. Whatever native code prints goes to stderr. It stays warm for the next order,
-leaves when none comes for a while, and dies with its supervisor.
+``{"phase": words}`` and, while there is progress, ``{"alive": steps}`` (``workers.runner.heartbeat``). Where it can't
+go on at all, ``{"crash": words}`` is its last. Whatever native code prints goes to stderr. It stays warm for the next
+order, leaves when none comes for a while, and dies with its supervisor.
 """
 
 import json
