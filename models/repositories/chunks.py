@@ -1,14 +1,15 @@
 """Chunks and results of a shard: a chunk counts once, and a result takes its chunks' place if it holds their sums."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
-from sqlalchemy import delete, select
+from sqlalchemy import ColumnElement, String, bindparam, column, delete, exists, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from models.base import Json
+from models.base import JSON_COLUMN, Json
 from models.plan import Plan
 from models.repositories import ledger
 from models.repositories.ledger import Beginning, Streams
@@ -18,6 +19,7 @@ from models.tables.chunk import REUSED
 Counts = list[int]
 
 CHUNKS, RESULTS = (row.metadata.tables[row.__tablename__] for row in (Chunk, Result))
+COLUMNS = ("index", "stage", "number", "counts", "scores")  # of a chunk
 MEAN_ROUNDING = 1e-9  # a million chunks merged one after the other, each to 2^-53
 
 
@@ -49,22 +51,39 @@ class CountsMismatch(Exception):
 
 
 def add_chunks(session: Session, job: str, chunks: Sequence[ChunkCounts]) -> int:
-    """Insert the chunks of certification ``job`` that are not there yet, in two statements however many; how many
+    """Insert the chunks of certification ``job`` that are not there yet, and whose inputs have no result; how many
     samples they hold."""
-    connection, of_input = session.connection(), RESULTS.c
-    indices = {chunk.index for chunk in chunks}
-    query = select(of_input.index).where(of_input.certification_id == job, of_input.index.in_(indices))
-    over = set(connection.scalars(query)) if chunks else set[int]()
-    sent = {
-        (chunk.index, chunk.stage, chunk.number): {"certification_id": job, **vars(chunk)}
-        for chunk in chunks
-        if chunk.index not in over
-    }
-    if not sent:
+    if not chunks:
         return 0
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    keys = insert(CHUNKS).on_conflict_do_nothing().returning(CHUNKS.c.index, CHUNKS.c.stage, CHUNKS.c.number)
-    return sum(sum(sent[tuple(key)]["counts"]) for key in connection.execute(keys, list(sent.values())))
+    connection = session.connection()
+    new = ADD_CHUNKS[connection.dialect.name]
+    added = connection.scalars(new, {"job": job, "chunks": [vars(chunk) for chunk in chunks]})
+    return sum(sum(counts) for counts in added)
+
+
+def _recordset(chunks: ColumnElement[Any]) -> list[ColumnElement[Any]]:
+    columns = (column(name, CHUNKS.c[name].type) for name in COLUMNS)
+    return list(func.jsonb_to_recordset(chunks).table_valued(*columns).render_derived(with_types=True).c)
+
+
+def _json_each(chunks: ColumnElement[Any]) -> list[ColumnElement[Any]]:
+    row = func.json_each(chunks).table_valued("value").c.value
+    return [func.json_extract(row, f"$.{name}") for name in COLUMNS]
+
+
+def _add_chunks(insert: Any, rows_of: Callable[[ColumnElement[Any]], list[ColumnElement[Any]]]) -> Any:
+    """One statement however many chunks there are, whose text is short and always the same: building it takes as long
+    as executing it, and PostgreSQL parses it once."""
+    job, sent = bindparam("job", type_=String), rows_of(bindparam("chunks", type_=JSON_COLUMN))
+    over = exists().where(RESULTS.c.certification_id == job, RESULTS.c.index == sent[0])
+    new = insert(CHUNKS).from_select(["certification_id", *COLUMNS], select(job, *sent).where(~over))
+    return new.on_conflict_do_nothing().returning(CHUNKS.c.counts)
+
+
+ADD_CHUNKS = {
+    "postgresql": _add_chunks(postgresql.insert, _recordset),
+    "sqlite": _add_chunks(sqlite.insert, _json_each),
+}
 
 
 def add_result(

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from sqlalchemy import func, select, update
+from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.orm import Session
 
 from models import cross_check
@@ -248,19 +248,30 @@ def _locked(session: Session, claim: Claim) -> tuple[Certification, Shard]:
     return certification, _held(session, claim)
 
 
-# These two are of every write while samples are counted: in plain tables, which is a fraction of the time.
+# These two are of every write while samples are counted. They are built once, which takes longer than to execute them.
+_KEEP = (
+    update(SHARDS)
+    .where(SHARDS.c.id == bindparam("shard"), SHARDS.c.fence == bindparam("held"), SHARDS.c.state.in_(OPEN))
+    .values(lease_expires_at=bindparam("until"))
+    .returning(SHARDS.c.id)
+)
+_ADVANCE = (
+    update(SHARDS)
+    .where(SHARDS.c.id == bindparam("shard"))
+    .values(done=SHARDS.c.done + bindparam("progress"), attempts=0)
+)
+
+
 def _keep(session: Session, claim: Claim, seconds: float) -> None:
     """Lock the claimed shard, and renew its lease. Raises ``LostClaim``."""
-    claimed = (SHARDS.c.id == claim.id, SHARDS.c.fence == claim.fence, SHARDS.c.state.in_(OPEN))
-    renewed = update(SHARDS).where(*claimed).values(lease_expires_at=now() + timedelta(seconds=seconds))
-    if session.connection().scalar(renewed.returning(SHARDS.c.id)) is None:
+    until = now() + timedelta(seconds=seconds)
+    if session.connection().scalar(_KEEP, {"shard": claim.id, "held": claim.fence, "until": until}) is None:
         raise LostClaim(claim.id)
 
 
 def _advance(session: Session, claim: Claim, progress: int) -> None:
     """Progress of the claimed (locked) shard; it forgets earlier attempts."""
-    of_shard = update(SHARDS).where(SHARDS.c.id == claim.id)
-    session.connection().execute(of_shard.values(done=SHARDS.c.done + progress, attempts=0))
+    session.connection().execute(_ADVANCE, {"shard": claim.id, "progress": progress})
 
 
 def _results(session: Session, shard: Shard) -> Sequence[int]:
