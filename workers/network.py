@@ -1,21 +1,19 @@
 """What an order says of a model, as a graph: the same for intake and for the certifying workers."""
 
 from pathlib import Path
-from typing import Any
 
 from radii.architectures import parse_architecture
 from radii.graph import Graph, read_network
+from workers.messages import NetworkFiles
 
-Json = dict[str, Any]
 
-
-def read_graph(order: Json) -> Graph:
-    """The network of the order's files, before normalisation. Raises ``UnsupportedModel``."""
-    settings = order["settings"]
+def read_graph(network: NetworkFiles) -> Graph:
+    """The network of those files, before normalisation. Raises ``UnsupportedModel``."""
+    settings = network.settings
     architecture = settings.get("architecture")
     return read_network(
-        Path(order["file"]).read_bytes(),
-        external_data=external_data(order),
+        Path(network.file).read_bytes(),
+        external_data=external_data(network),
         output=settings["output"],
         architecture=architecture and parse_architecture(architecture),
         input_shape=tuple(settings["input"]["shape"]),
@@ -23,6 +21,6 @@ def read_graph(order: Json) -> Graph:
     )
 
 
-def external_data(order: Json) -> dict[str, bytes]:
+def external_data(network: NetworkFiles) -> dict[str, bytes]:
     """The files beside the model's, by the names that it calls them."""
-    return {name: Path(file).read_bytes() for name, file in order["external_data"].items()}
+    return {name: Path(file).read_bytes() for name, file in network.external_data.items()}

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict
 from functools import cache, partial
 
 from sqlalchemy.exc import DBAPIError
@@ -22,6 +21,7 @@ from models.storage import StorageFull
 from workers.blob_checks import check_files, files_of
 from workers.causes import Failed, lost, stalled
 from workers.environment import TEMPORARY
+from workers.messages import Crash, Done, Failure, NetworkFiles, Order, Phase, Proposal, Report, Settled
 from workers.questions import asked_of
 from workers.runner.heartbeat import STARTING
 from workers.runner.process import Ended, Runner
@@ -66,8 +66,8 @@ class Supervisor:
             order.chunks.extend(self.worker.write(partial(shards.reuse, claim=claim, streams=asked.streams)))
         runner, self.runner = self.runner or self._start(claim), None
         try:
-            runner.send(self._letter(order, claim))
-            _Watch(self.worker, claim, runner, asked).follow()
+            runner.send(self._message(order, claim))
+            ShardProgress(self.worker, claim, runner, asked).follow()
             self.runner = runner  # warm for the next
         finally:
             if self.runner is None:
@@ -117,42 +117,38 @@ class Supervisor:
             shards.finish(session, claim)
         return left
 
-    def _letter(self, order: WorkOrder, claim: Claim) -> Json:
+    def _message(self, order: WorkOrder, claim: Claim) -> Order:
         """The order as the runner reads it: paths instead of digests, and the noise secret."""
+        settings, path = self.worker.settings, self.worker.blobs.path
+        return Order(
+            method=order.method,
+            model=self._files(order.model),
+            denoiser=None if order.denoiser is None else self._files(order.denoiser),
+            x=str(path(order.x_blob)),
+            y=order.y_blob and str(path(order.y_blob)),
+            inputs=order.inputs,
+            grid=order.grid,
+            indices=order.indices,
+            cross_check=order.cross_check,
+            chunks=order.chunks,
+            execution=order.execution,
+            executions=order.executions,
+            secret=settings.secret().hex(),
+            batch_size=settings.batch_size,
+            attempts=claim.attempts,
+            device=settings.device,
+            log_id=claim.log_id,
+            log_level=settings.log_level,
+        )
+
+    def _files(self, network: Network) -> NetworkFiles:
         path = self.worker.blobs.path
-        return {
-            "method": order.method,
-            **self._network(order.model),
-            "denoiser": order.denoiser and self._network(order.denoiser),
-            "x": str(path(order.x_blob)),
-            "y": order.y_blob and str(path(order.y_blob)),
-            "indices": order.indices,
-            "cross_check": order.cross_check,
-            "inputs": order.inputs,
-            "grid": order.grid,
-            "chunks": [asdict(chunk) for chunk in order.chunks],
-            "secret": self.worker.settings.secret().hex(),
-            "batch_size": self.worker.settings.batch_size,
-            "execution": order.execution,
-            "executions": order.executions,
-            "attempts": claim.attempts,
-            "device": self.worker.settings.device,
-            "log": claim.log_id,
-            "log_level": self.worker.settings.log_level,
-        }
-
-    def _network(self, network: Network) -> Json:
-        path = self.worker.blobs.path
-        return {
-            "settings": network.settings,
-            "digest": network.digest,
-            "file": str(path(network.sha256)),
-            "external_data": {name: str(path(sha256)) for name, sha256 in network.external_data.items()},
-        }
+        external = {name: str(path(sha256)) for name, sha256 in network.external_data.items()}
+        return NetworkFiles(network.settings, str(path(network.sha256)), external, network.digest)
 
 
-class _Watch:
-    """One shard's events, gathered and written down together about every ``WRITE_SECONDS``."""
+class ShardProgress:
+    """What the runner says of one shard, gathered and written down together about every ``WRITE_SECONDS``."""
 
     def __init__(self, worker: Worker, claim: Claim, runner: Runner, asked: Asked) -> None:
         self.worker = worker
@@ -204,21 +200,22 @@ class _Watch:
     def _hear(self, thing: object) -> bool:
         """Take in one thing from the inbox; whether the runner is done. Raises ``Failed`` and ``Lost``."""
         match thing:
-            case {"chunk": chunk}:
-                self.chunks.append(ChunkCounts(**chunk))
-            case {"result": result}:
-                self.results.append(InputResult(**result))
-            case {"execution": proposal}:
-                self.runner.send(self.worker.write(partial(shards.settle, claim=self.claim, proposal=proposal)))
-            case {"report": report}:
-                self.report = report
-            case {"phase": phase}:
-                self.phase = str(phase)
-            case {"crash": said}:
-                self.last_words = str(said)
-            case {"done": _}:
+            case ChunkCounts():
+                self.chunks.append(thing)
+            case InputResult():
+                self.results.append(thing)
+            case Proposal(execution):
+                settled = self.worker.write(partial(shards.settle, claim=self.claim, proposal=execution))
+                self.runner.send(Settled(settled))
+            case Report(document):
+                self.report = document
+            case Phase(name):
+                self.phase = name
+            case Crash(words):
+                self.last_words = words
+            case Done():
                 return True
-            case {"error": problem}:
+            case Failure(problem):
                 raise Failed(problem)
             case _ if thing is Ended:
                 raise lost(self.runner.kill(), self.phase, self.last_words)

@@ -33,6 +33,13 @@ class ChunkCounts:
     counts: Counts
     scores: Json | None = None
 
+    @property
+    def kept(self) -> Json:
+        """The scores. Raises ``ValueError`` where there are none, as of votes."""
+        if self.scores is None:
+            raise ValueError(f"chunk {self.number} of {self.stage} has no scores")
+        return self.scores
+
 
 @dataclass(frozen=True)
 class InputResult:

@@ -298,7 +298,7 @@ def test_inputs_that_share_batches_are_attacked(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("executor", ["torch", "torch, channels last", "onnxruntime"])
 def test_real_executors_count_the_same_votes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, executor: str) -> None:
-    """Whether they are row_invariant or not: a digit's votes are not so near a tie that a last bit decides one."""
+    """Row-invariant or not: a digit's votes are not so near a tie that a last bit decides one."""
     monkeypatch.undo()
     file, x = (EXAMPLES / "digits.onnx").read_bytes(), np.load(EXAMPLES / "digits.npz")["x"][:6]
     order = {

@@ -1,7 +1,6 @@
 """What the runner computes, without the processes around it."""
 
 import json
-from collections import defaultdict
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,12 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
+from models.repositories.chunks import ChunkCounts
 from radii.graph import normalized, read_onnx
 from radii.smoothing import Grid, grid_of
 from tests.graph.build import model, node
+from tests.workers import orders
+from workers.messages import NetworkFiles
 from workers.runner.compute import ShardComputer
 from workers.runner.model import classes, described
 
@@ -47,26 +49,18 @@ def worked(
     """The problem, if there was one, and what a computer emitted, by kind."""
     (folder / "model.onnx").write_bytes(file)
     np.save(folder / "x.npy", x)
-    given = {
-        "method": {"kind": "lipschitz", **method},
-        "settings": {"input": {"shape": [6], "range": [0.0, 1.0], "mean": MEAN, "std": STD}, "output": None},
-        "digest": normalized(read_onnx(file), MEAN, STD).digest,
-        "file": str(folder / "model.onnx"),
-        "external_data": {},
-        "x": str(folder / "x.npy"),
-        "y": None,
-        "indices": list(range(len(x))),
-        "cross_check": [0, 2] if method.get("cross_check") != 0 else [],
-        "chunks": [],
-        "executions": [],
-        "attempts": 1,
-        "batch_size": 7,
-        "device": "cpu",
-        **(order or {}),
-    }
-    emitted: dict[str, list[Any]] = defaultdict(list)
-    problem = (computer or ShardComputer()).work(given, lambda kind, value: emitted[kind].append(value), ask)
-    return problem, emitted
+    settings = {"input": {"shape": [6], "range": [0.0, 1.0], "mean": MEAN, "std": STD}, "output": None}
+    digest = normalized(read_onnx(file), MEAN, STD).digest
+    change = {"cross_check": [0, 2] if method.get("cross_check") != 0 else [], **(order or {})}
+    network = NetworkFiles(
+        change.pop("settings", settings), str(folder / "model.onnx"), {}, change.pop("digest", digest)
+    )
+    change["chunks"] = [ChunkCounts(**chunk) for chunk in change.get("chunks", ())]
+    whole = {"kind": "lipschitz", **method}
+    given = orders.order(folder / "x.npy", len(x), network, whole, **change)
+    heard = orders.Heard()
+    problem = (computer or ShardComputer()).work(given, heard, ask)
+    return problem, heard.emitted
 
 
 def test_a_final_softmax_costs_no_radius(tmp_path: Path) -> None:

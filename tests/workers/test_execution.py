@@ -16,8 +16,10 @@ import torch
 from radii.execution import executors
 from radii.execution.executors import ONNXRUNTIME, TORCH
 from radii.smoothing.sampling import Classifier
+from tests.workers import orders
 from tests.workers.test_compute import smoothed
 from workers.environment import bare_environment, compiler
+from workers.messages import Event, NetworkFiles, encoded
 from workers.runner.compute import ShardComputer
 from workers.runner.model import described
 
@@ -49,9 +51,9 @@ class Heard(ShardComputer):
     def work(self, order: Any, emit: Any, ask: Any) -> Any:
         self.emitted: list[str] = []
 
-        def heard(kind: str, value: Any) -> None:
-            self.emitted.append(kind)
-            emit(kind, value)
+        def heard(event: Event) -> None:
+            self.emitted.append(orders.NAMES[type(event)])
+            emit(event)
 
         return super().work(order, heard, ask)
 
@@ -147,10 +149,11 @@ def test_a_device_that_is_lost_ends_the_runner(tmp_path: Path, plant: Plant) -> 
         env=bare_environment(),
     ) as process:
         assert process.stdin and process.stdout and process.stderr
-        process.stdin.write(json.dumps({"log": "cert_1/shd_1/1", "log_level": "INFO"}).encode() + b"\n")
+        order = orders.order(tmp_path, 1, NetworkFiles({}, "", {}), {})
+        process.stdin.write(encoded(order).encode())
         process.stdin.flush()
         said = [line for line in map(json.loads, process.stdout) if "alive" not in line]
-        assert said == [{"phase": "starting"}, {"crash": "ZeroDivisionError: division by zero"}]
+        assert said == [{"phase": {"name": "starting"}}, {"crash": {"words": "ZeroDivisionError: division by zero"}}]
         assert b"ZeroDivisionError" in process.stderr.read()
         assert process.wait() == 1
 

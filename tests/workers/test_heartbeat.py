@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from workers.messages import Alive, Phase
 from workers.runner import heartbeat
 from workers.runner.heartbeat import Heart, phase, phase_of, step, stepping
 
@@ -59,10 +60,10 @@ def test_a_driver_that_spins_is_no_progress_and_a_batch_is(heart: Heart) -> None
 
 def test_a_phase_is_told_and_known_of_an_error(heart: Heart) -> None:
     told: list[Any] = []
-    heart.say = lambda kind, value: told.append((kind, value))
+    heart.say = told.append
     with phase("loading"), phase("reading"):
         pass
-    assert told == [("phase", name) for name in ("loading", "reading", "loading", "starting")]
+    assert told == [Phase(name) for name in ("loading", "reading", "loading", "starting")]
     with pytest.raises(ZeroDivisionError) as raised, phase("sampling"), phase("attacking"):
         raise ZeroDivisionError
     assert phase_of(raised.value) == "attacking"
@@ -73,7 +74,7 @@ def test_it_beats_while_there_is_work_that_gets_on(heart: Heart, monkeypatch: py
     monkeypatch.setattr(heartbeat, "BEAT_SECONDS", 0.01)
     beats = threading.Event()
     heart.working = True
-    heart.start(lambda kind, value: beats.set() if kind == "alive" else None)
+    heart.start(lambda event: beats.set() if isinstance(event, Alive) else None)
     step()
     assert beats.wait(10)
     heart.working = False

@@ -19,7 +19,7 @@ from torch import nn
 
 from models.settings import Settings
 from radii.execution import executors
-from radii.graph import read_onnx, to_canonical, to_module
+from radii.graph import Graph, read_onnx, to_canonical, to_module
 from tests import acceptance, factories
 from tests.graph.export import export
 from tests.workers.harness import EXAMPLES
@@ -28,7 +28,8 @@ from workers.environment import bare_environment
 from workers.intake.read_model import read_model
 from workers.intake.rejected import Rejected
 from workers.intake.sandbox import Sandbox
-from workers.runner.model import read_model as graph_of_order
+from workers.messages import NetworkFiles
+from workers.runner.model import read_model as graph_of
 
 DIGITS = (EXAMPLES / "digits.onnx").read_bytes()
 GIB = 2**30
@@ -41,6 +42,11 @@ def order(file: Path, external: dict[str, Path] | None = None, **settings: Any) 
         "external_data": {name: str(path) for name, path in (external or {}).items()},
         "settings": {"input": factories.INPUT, "output": None, "labels": None} | settings,
     }
+
+
+def graph_at_work(order: dict[str, Any], summary: dict[str, Any]) -> Graph:
+    """As a runner reads the model that intake has found fit."""
+    return graph_of(NetworkFiles(order["settings"], order["file"], order["external_data"], summary["digest"]))
 
 
 def written(content: bytes, folder: Path) -> Path:
@@ -205,7 +211,7 @@ def test_a_graph_json_is_the_model_it_was_written_from(tmp_path: Path) -> None:
     summary = read_model(what)
     assert summary["digest"] == read_model(order(EXAMPLES / "digits.onnx"))["digest"]
     assert summary["checked"] == CHECKED
-    assert graph_of_order({**what, "digest": summary["digest"]}).digest == summary["digest"]
+    assert graph_at_work(what, summary).digest == summary["digest"]
     with pytest.raises(Rejected) as refusal:
         read_model(order(written(form, tmp_path)))
     assert "weights.safetensors" in refusal.value.document["detail"]
@@ -225,7 +231,7 @@ def test_weights_of_a_named_architecture(tmp_path: Path) -> None:
     what = order(written(save(network.state_dict()), tmp_path), input=FLAT, architecture=mlp)
     summary = read_model(what)
     assert (summary["num_classes"], summary["checked"]) == (2, CHECKED)
-    assert graph_of_order({**what, "digest": summary["digest"]}).digest == summary["digest"]
+    assert graph_at_work(what, summary).digest == summary["digest"]
 
 
 @pytest.mark.parametrize("name", ["f16s.onnx", "f16k.onnx"])

@@ -17,6 +17,7 @@ from radii.runtime import onnxruntime
 from radii.shapes import rearrangement
 from workers.intake.limits import met
 from workers.intake.rejected import Json, Rejected
+from workers.messages import NetworkFiles
 from workers.network import external_data, read_graph
 
 Floats = npt.NDArray[np.floating[Any]]
@@ -39,7 +40,7 @@ def read_model(order: Json) -> Json:
     declared = settings["input"]
     torch.set_num_threads(1)
     try:
-        graph = read_graph(order)
+        graph = read_graph(_files(order))
     except UnsupportedModel as error:
         obstacles = [
             {"node": o.node, "operator": o.operator, "reason": o.reason, "remedy": o.remedy} for o in error.obstacles
@@ -97,6 +98,10 @@ def _check_declared(graph: Graph, settings: Json) -> None:
         )
 
 
+def _files(order: Json) -> NetworkFiles:
+    return NetworkFiles(order["settings"], order["file"], order["external_data"])
+
+
 def is_onnx(order: Json) -> bool:
     """Whether there is another program to ask: onnxruntime reads ONNX alone."""
     with Path(order["file"]).open("rb") as file:
@@ -132,7 +137,7 @@ def _compare(order: Json, x: Floats, ours: Floats) -> Json:
     declared = settings["input"]
     channels = (-1, *[1] * (x.ndim - 2))
     mean, std = (np.asarray(declared[key], np.float32).reshape(channels) for key in ("mean", "std"))
-    alone, together = _onnxruntime(data, external_data(order), settings["output"], (x - mean) / std)
+    alone, together = _onnxruntime(data, external_data(_files(order)), settings["output"], (x - mean) / std)
     if settings.get("task") == "regressor":  # whose outputs are taken flat
         alone, together = (_flat(outputs, len(x)) for outputs in (alone, together))
     tolerance, share = (HALF_TOLERANCE, HALF_SHARE) if half else (TOLERANCE, SHARE)

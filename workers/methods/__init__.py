@@ -8,8 +8,9 @@ import torch
 
 from radii.methods import Method
 from radii.smoothing import Noise
+from workers.messages import Order
 from workers.runner.execution import Ask
-from workers.runner.model import Emit, Json, LoadedModel
+from workers.runner.model import Emit, LoadedModel
 
 
 @dataclass(frozen=True)
@@ -17,9 +18,9 @@ class Work:
     """A shard to compute, and all that is at hand for it."""
 
     model: LoadedModel
-    order: Json
+    order: Order
     emit: Emit
-    """Takes every ``chunk`` as soon as it is counted, a ``report``, and a ``result`` of each input."""
+    """Takes every chunk as soon as it is counted, a report, and a result of each input."""
     ask: Ask
     test: Callable[[Noise, torch.device], None]
     """Raises where the noise of a device is not to be trusted."""

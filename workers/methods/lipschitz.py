@@ -7,15 +7,17 @@ from functools import partial
 
 import torch
 
+from models.base import Json
 from radii.attacks import attack_network
 from radii.execution.executors import START
 from radii.lipschitz import margin_radius
 from radii.methods import Lipschitz
 from radii.norms import converted
+from workers.messages import Report
 from workers.methods import Work
 from workers.runner.attacks import attacked
 from workers.runner.heartbeat import phase
-from workers.runner.model import Json, classes, inputs, result
+from workers.runner.model import classes, inputs, result
 
 
 @phase("computing margins")
@@ -24,10 +26,10 @@ def compute(method: Lipschitz, work: Work) -> None:
     bound's."""
     model, order = work.model, work.order
     network = model.bound(method.bound, method.rtol)
-    work.emit("report", network.to_json())
+    work.emit(Report(network.to_json()))
     module = model.logits
     xs, ys = inputs(order, model.graph)
-    for batch in _batches(order["indices"], order["batch_size"] or START):
+    for batch in _batches(order.indices, order.batch_size or START):
         started = time.perf_counter()
         x = torch.from_numpy(xs[batch]).to(torch.float64)
         with torch.inference_mode():
@@ -41,7 +43,7 @@ def compute(method: Lipschitz, work: Work) -> None:
                 detail["margin"] = _finite(z[found.prediction] - z[found.runner_up])
                 detail["lipschitz"] = _finite(float(network.pairs(found.prediction)[found.runner_up]))
             radius = None if found.radius is None else converted(found.radius, method.norm, row.numel())
-            if index in order["cross_check"] and found.prediction is not None and radius is not None:
+            if index in order.cross_check and found.prediction is not None and radius is not None:
                 attack = partial(
                     attack_network,
                     module,
@@ -52,7 +54,7 @@ def compute(method: Lipschitz, work: Work) -> None:
                     error=network.error.at,
                 )
                 detail["attack"] = attacked(row.numpy(), attack)
-            work.emit("result", result(index, ys, found.prediction, radius, radius is None, detail))
+            work.emit(result(index, ys, found.prediction, radius, radius is None, detail))
 
 
 def _batches(indices: list[int], size: int) -> Iterator[list[int]]:

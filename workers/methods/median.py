@@ -9,6 +9,7 @@ from dataclasses import asdict
 
 import numpy as np
 
+from models.base import Json
 from models.tables.chunk import REUSED
 from radii.methods import Median
 from radii.smoothing import CHUNK, chunk_size, chunks, median_bounds
@@ -18,7 +19,7 @@ from workers.methods import Work
 from workers.runner.batching import Said
 from workers.runner.heartbeat import phase
 from workers.runner.input import SampledInput
-from workers.runner.model import Json, inputs, result
+from workers.runner.model import inputs, result
 from workers.runner.sampling import runs_of, said
 
 
@@ -32,13 +33,13 @@ def compute(method: Median, work: Work) -> None:
 
     with phase("sampling", work.model.device):
         for task, (_, radius, detail) in said(method, work, runs_of(method, work), procedure):
-            work.emit("result", result(task.index, ys, None, radius, radius is None, detail))
+            work.emit(result(task.index, ys, None, radius, radius is None, detail))
 
 
 def _by_order(method: Median, task: SampledInput) -> tuple[None, float | None, Json]:
     """No class, the radius that was asked about where an output is bounded on both sides, and what is said of all."""
     if (known := task.chunk("median", REUSED)) is not None:
-        counts, found = known["counts"], known["scores"]
+        counts, found = known.counts, known.kept
     else:
         counts, found = _drawn(method, task)
     bounded = any(None not in ends for ends in zip(found["lower"], found["upper"], strict=True))
@@ -54,7 +55,7 @@ def _drawn(method: Median, task: SampledInput) -> tuple[list[int], Json]:
         values = outputs[number * CHUNK :][:size]
         values[:] = task.sample(logits_chunk, "median", number, size)
         if (known := task.chunk("median", number)) is not None:
-            counts += known["counts"]
+            counts += known.counts
             continue
         finite = int(np.isfinite(values).all(axis=1).sum())
         counts += (finite, size - finite)

@@ -22,4 +22,4 @@ def compute(method: Prediction, work: Work) -> None:
 
     with phase("sampling", work.model.device):
         for task, (prediction, _, detail) in said(method, work, runs_of(method, work), procedure):
-            work.emit("result", result(task.index, ys, prediction, None, prediction is None, detail))
+            work.emit(result(task.index, ys, prediction, None, prediction is None, detail))

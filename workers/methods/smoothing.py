@@ -2,6 +2,7 @@
 
 import torch
 
+from models.repositories.chunks import ChunkCounts
 from models.tables.chunk import REUSED
 from radii.methods import Smoothing
 from radii.norms import converted, in_l2
@@ -13,7 +14,7 @@ from workers.runner.batching import Said
 from workers.runner.heartbeat import phase
 from workers.runner.input import SampledInput
 from workers.runner.mean_scores import by_scores, network_lipschitz
-from workers.runner.model import Json, clean_predictions, inputs, result
+from workers.runner.model import clean_predictions, inputs, result
 from workers.runner.sampling import runs_of, said
 
 
@@ -23,7 +24,7 @@ def compute(method: Smoothing, work: Work) -> None:
     exact = lipschitz is not None
     runs = runs_of(method, work, exact=exact)
     xs, ys = inputs(work.order, work.model.graph)
-    indices, device = work.order["indices"], torch.device("cpu") if exact else work.model.device
+    indices, device = work.order.indices, torch.device("cpu") if exact else work.model.device
     clean = clean_predictions(runs.clean, xs, indices, device)
 
     def procedure(task: SampledInput) -> Procedure[Said]:
@@ -36,11 +37,11 @@ def compute(method: Smoothing, work: Work) -> None:
     with phase("sampling", work.model.device):
         for task, (prediction, radius, detail) in said(method, work, runs, procedure):
             detail["clean_prediction"] = clean[task.index]
-            if task.index in work.order["cross_check"] and prediction is not None and radius is not None:
+            if task.index in work.order.cross_check and prediction is not None and radius is not None:
                 scores = detail.get("scores")
                 scoring = Scoring(scores["map"], scores["factor"]) if scores else Scoring("hardmax")
                 detail["attack"] = task.attack(prediction, radius, method.norm, scoring)
-            work.emit("result", result(task.index, ys, prediction, radius, radius is None, detail))
+            work.emit(result(task.index, ys, prediction, radius, radius is None, detail))
 
 
 def _by_votes(method: Smoothing, task: SampledInput) -> Procedure[Said]:
@@ -66,15 +67,15 @@ def _by_votes(method: Smoothing, task: SampledInput) -> Procedure[Said]:
     return found.prediction, radius, detail
 
 
-def _decided(method: Smoothing, target_radius: float, known: Json) -> Procedure[Said]:
+def _decided(method: Smoothing, target_radius: float, known: ChunkCounts) -> Procedure[Said]:
     """The same from the ledger, which has the answer to the very question."""
     pilot = yield requests("pilot", method.n0)
-    decision, n = known["scores"]["decision"], sum(known["counts"])
+    decision, n = known.kept["decision"], sum(known.counts)
     certified = decision == "certified"
     top, finite = winner(pilot)
     detail = {
-        "pilot_class": known["scores"]["prediction"] if certified else top if finite else None,
-        "counts": known["counts"],
+        "pilot_class": known.kept["prediction"] if certified else top if finite else None,
+        "counts": known.counts,
         "pilot_counts": pilot.tolist(),
         "n": n,
         "unspent": method.n - n,
@@ -83,4 +84,4 @@ def _decided(method: Smoothing, target_radius: float, known: Json) -> Procedure[
         "sides": None,
         "decision": decision,
     }
-    return known["scores"]["prediction"], target_radius if certified else None, detail
+    return known.kept["prediction"], target_radius if certified else None, detail

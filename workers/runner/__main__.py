@@ -1,23 +1,21 @@
 """The child that computes: ``python -m workers.runner``. It alone imports torch.
 
-Orders come as JSON lines on stdin, events leave as JSON lines on what was stdout: any number of ``{"chunk": ...}``,
-``{"result": ...}`` and ``{"report": ...}``, then one ``{"done": true}`` or ``{"error": problem}``; amid them
-``{"phase": words}`` and, while there is progress, ``{"alive": steps}`` (``workers.runner.heartbeat``). Where it can't
-go on at all, ``{"crash": words}`` is its last. Whatever native code prints goes to stderr. It stays warm for the next
-order, leaves when none comes for a while, and dies with its supervisor.
+Orders come on stdin, events leave on what was stdout (``workers.messages``). Whatever native code prints goes to
+stderr. It stays warm for the next order, leaves when none comes for a while, and dies with its supervisor.
 """
 
-import json
 import logging
 import os
 import sys
 import threading
 from queue import Empty, SimpleQueue
-from typing import IO, Any
+from typing import IO
 
+from models.base import Json
 from workers import logs
 from workers.causes import first_line
 from workers.confine import die_with_parent
+from workers.messages import Crash, Done, Event, Failure, Message, Order, Phase, Proposal, Settled, decoded, encoded
 from workers.runner.heartbeat import HEART, Say, phase_of, step
 
 log = logging.getLogger(__name__)
@@ -25,11 +23,11 @@ log = logging.getLogger(__name__)
 IDLE_SECONDS = 120.0  # then memory, and that of a GPU, goes back; starting again takes some three seconds
 
 
-def read_orders(orders: SimpleQueue[Any]) -> None:
+def read_orders(orders: SimpleQueue[Message]) -> None:
     """Take orders until stdin ends: then the supervisor is gone, and with it the reason to go on."""
     for line in sys.stdin.buffer:
         HEART.working = True
-        orders.put(json.loads(line))
+        orders.put(decoded(line))
     os._exit(0)
 
 
@@ -37,25 +35,27 @@ def sayer(events: IO[str]) -> Say:
     """Says one thing at a time: the thread of the heartbeat speaks, too."""
     mouth = threading.Lock()
 
-    def say(kind: str, value: Any) -> None:
-        line = json.dumps({kind: value}, allow_nan=False) + "\n"
+    def say(event: Event) -> None:
+        line = encoded(event)
         with mouth:
             events.write(line)
 
     return say
 
 
-def serve(orders: SimpleQueue[Any], say: Say) -> None:
+def serve(orders: SimpleQueue[Message], say: Say) -> None:
     """Work on orders until none comes."""
     from workers.runner.compute import ShardComputer  # torch: seconds, in which orders are already read
 
-    def emit(kind: str, value: Any) -> None:
-        say(kind, value)
+    def emit(event: Event) -> None:
+        say(event)
         step()
 
-    def ask(proposal: Any) -> Any:
-        emit("execution", proposal)
-        return orders.get()
+    def ask(execution: Json) -> Json:
+        emit(Proposal(execution))
+        settled = orders.get()
+        assert isinstance(settled, Settled)
+        return settled.execution
 
     computer = ShardComputer()
     while True:
@@ -63,11 +63,12 @@ def serve(orders: SimpleQueue[Any], say: Say) -> None:
             order = orders.get(timeout=IDLE_SECONDS)
         except Empty:
             return
-        logging.getLogger().setLevel(order["log_level"])
-        with logs.about(order["log"]):
+        assert isinstance(order, Order)
+        logging.getLogger().setLevel(order.log_level)
+        with logs.about(order.log_id):
             problem = computer.work(order, emit, ask)
         HEART.rest()
-        emit(*(("error", problem) if problem else ("done", True)))
+        emit(Failure(problem) if problem else Done())
 
 
 def main() -> None:
@@ -77,14 +78,14 @@ def main() -> None:
     logs.configure("INFO")
     say = sayer(events)
     HEART.start(say)
-    orders: SimpleQueue[Any] = SimpleQueue()
+    orders: SimpleQueue[Message] = SimpleQueue()
     threading.Thread(target=read_orders, args=(orders,), daemon=True).start()
     try:
         serve(orders, say)
     except Exception as error:
         log.exception("ended")
-        say("phase", phase_of(error))
-        say("crash", first_line(error))
+        say(Phase(phase_of(error)))
+        say(Crash(first_line(error)))
         os._exit(1)  # a GPU whose state is lost may hold up an orderly end; the supervisor tries the order again
 
 

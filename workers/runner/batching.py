@@ -11,13 +11,13 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
+from models.base import Json
 from radii.smoothing import CHUNK, count_chunk
 from radii.smoothing.prediction import Counts
 from radii.smoothing.procedure import Procedure, Request, Votes
 from radii.smoothing.sampling import count_parts
 from workers.runner.execution import Runs
 from workers.runner.input import SampledInput
-from workers.runner.model import Json
 
 CALL = 16 * CHUNK
 """Samples that are counted before any of them is known: what is lost with a worker, and how often progress is seen."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import torch
 
+from models.base import Json
 from models.problems import Problem
 from radii.graph import Obstacle, UnsupportedModel
 from radii.graph.ir import Node
@@ -16,10 +17,11 @@ from radii.methods import parse_method
 from radii.smoothing import Noise
 from radii.smoothing.noise.selftest import BrokenNoise, check_noise
 from workers.causes import first_line, problem_of
+from workers.messages import Order
 from workers.methods import Work, compute
 from workers.runner.execution import Ask, ImpreciseNetwork
 from workers.runner.heartbeat import phase, phase_of
-from workers.runner.model import Emit, Json, LoadedModel, device, read_model
+from workers.runner.model import Emit, LoadedModel, device, read_model
 
 log = logging.getLogger(__name__)
 
@@ -42,13 +44,13 @@ class ShardComputer:
         self._prepared: LoadedModel | None = None
         self._tested: set[tuple[str, float, torch.device]] = set()
 
-    def work(self, order: Json, emit: Emit, ask: Ask) -> Json | None:
+    def work(self, order: Order, emit: Emit, ask: Ask) -> Json | None:
         """Emit all of the order's chunks and results; the problem document if that can't be done.
 
         Raises ``torch.AcceleratorError`` where the device is lost to this process.
         """
         try:
-            method = parse_method(order["method"])
+            method = parse_method(order.method)
             with phase(LOADING):
                 prepared = self._prepare(order)
             compute(method, Work(prepared, order, emit, ask, self._test, self._inputs_per_batch))
@@ -74,18 +76,18 @@ class ShardComputer:
             check_noise(noise, device)
             self._tested.add(source)
 
-    def _prepare(self, order: Json) -> LoadedModel:
-        key = (order["digest"], (order.get("denoiser") or {}).get("digest"), order["device"])
+    def _prepare(self, order: Order) -> LoadedModel:
+        key = (order.model.digest, None if order.denoiser is None else order.denoiser.digest, order.device)
         if self._prepared is None or self._prepared.key != key:
             self._prepared = None  # the former model's memory, before the next one's
-            self._prepared = LoadedModel(key, read_model(order), device(order["device"]))
+            self._prepared = LoadedModel(key, read_model(order.model, order.denoiser), device(order.device))
         return self._prepared
 
 
-def _unforeseen(error: Exception, order: Json) -> Json:
+def _unforeseen(error: Exception, order: Order) -> Json:
     """The problem of an error that no method knows."""
     if out_of_memory(error):
-        at = f" at batch size {order['batch_size']}" if order["batch_size"] else ""
+        at = f" at batch size {order.batch_size}" if order.batch_size else ""
         return Problem.OUT_OF_MEMORY.document(f"Memory ran out while {phase_of(error)}{at}.")
     if phase_of(error) == LOADING:
         return Problem.MODEL_UNREADABLE.document(f"Reading it, a worker met: {first_line(error)}.")

@@ -8,6 +8,7 @@ from functools import cached_property, partial
 import numpy as np
 import torch
 
+from models.base import Json
 from radii.execution import executors, search
 from radii.execution.executors import START, TORCH, Execution
 from radii.execution.row_invariance import row_invariant
@@ -15,8 +16,9 @@ from radii.execution.search import SHARE, TOLERANCE, first_line
 from radii.methods import Smoothed
 from radii.smoothing import Noise, rounded
 from radii.smoothing.sampling import Classifier
+from workers.messages import Order
 from workers.runner.heartbeat import phase, stepping
-from workers.runner.model import Json, LoadedModel, described, inputs
+from workers.runner.model import LoadedModel, described, inputs
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +41,7 @@ class Runs:
         self,
         method: Smoothed,
         model: LoadedModel,
-        order: Json,
+        order: Order,
         noise: Noise,
         ask: Ask,
         *,
@@ -49,7 +51,7 @@ class Runs:
         """``exact``: in float64 on the CPU, which nothing but torch does. ``inputs_per_batch``: how many inputs share
         batches at most; by default one on a CPU."""
         self.method, self.model, self.order, self.noise, self.ask, self.exact = method, model, order, noise, ask, exact
-        self.rounded_to = method.rounded_to(order["grid"], order["settings"]["input"]["range"])
+        self.rounded_to = method.rounded_to(order.grid, order.model.settings["input"]["range"])
         self.dtype: torch.dtype = getattr(torch, method.precision)
         self._most = inputs_per_batch or (1 if model.device.type == "cpu" else INPUTS_PER_BATCH)
         self._begun = False
@@ -87,19 +89,19 @@ class Runs:
     @cached_property
     def _settled(self) -> Execution:
         """Torch instead of what is of another kind of device, or of what may have ended an attempt with its process."""
-        settled = self.order.get("execution")
+        settled = self.order.execution
         if settled is None:
             with phase("choosing what runs the samples", self.model.device):
                 settled = self.ask(self._proposal())
         found = Execution(settled["executor"], settled["batch_size"])
         here = executors.executors(self.model.graph, self.model.device, self.dtype)
-        trusted = found.executor in here and self.order["attempts"] == 1
+        trusted = found.executor in here and self.order.attempts == 1
         return found if trusted else Execution(TORCH, found.batch_size)
 
     def said(self) -> Json:
         """Of a result: what ran the samples that were drawn for it, where any were."""
         said: Json = {} if self.rounded_to is None else {"rounded_to": self.rounded_to}
-        if self._begun or self.order.get("execution"):
+        if self._begun or self.order.execution:
             said |= asdict(self.execution if self._begun else self._settled) | {"device": self._device}
         return said
 
@@ -157,10 +159,10 @@ class Runs:
             )
 
     def _proposal(self) -> Json:
-        model, given, samples = self.model, self.order["batch_size"], self._samples()
+        model, given, samples = self.model, self.order.batch_size, self._samples()
         sizes = search.batch_sizes(model.graph, model.device) if given is None else [given]
         few = model.device.type == "cpu" and samples * SHARE < START  # not even the first look pays
-        if self.exact or few or self.order["attempts"] > 1:  # or a look may have ended the last attempt
+        if self.exact or few or self.order.attempts > 1:  # or a look may have ended the last attempt
             return asdict(Execution(TORCH, max((size for size in sizes if size <= START), default=sizes[0])))
         if given is None and (known := self._known(samples)) is not None:
             return known
@@ -179,7 +181,7 @@ class Runs:
     def _known(self, samples: int) -> Json | None:
         """What an earlier search found for this network on such a device, if it was not for far fewer samples."""
         network = ("soft" if self.method.soft else "hard", self.method.precision)
-        for known in self.order["executions"]:
+        for known in self.order.executions:
             method, searched = known["method"], known["searched"]
             same = (method.get("scores", "hard"), method.get("precision", "float32")) == network
             if same and searched["device"] == self._device and samples <= 10 * searched["samples"]:
@@ -188,12 +190,12 @@ class Runs:
 
     def _samples(self) -> int:
         """About how many the certification takes."""
-        return self.method.expected_samples(self.order["inputs"])
+        return self.method.expected_samples(self.order.inputs)
 
     def _draw(self, size: int) -> torch.Tensor:
         """The first noisy copies of the shard's first input, the same each time."""
         xs, _ = inputs(self.order, self.model.graph)
-        x = torch.from_numpy(np.array(xs[self.order["indices"][0]])).to(self.model.device)
+        x = torch.from_numpy(np.array(xs[self.order.indices[0]])).to(self.model.device)
         batch = torch.empty((size, *x.shape), device=x.device)
         self.noise.stream(SEED, x)(batch)
         return batch

@@ -3,7 +3,7 @@
 Work passes through phases and ends steps (a batch, a chunk, a result, a phase). A step ended is progress; so is CPU
 time that the process has used, however long one step takes, as a bound of a large network may. That does not go for a
 phase that waits for a GPU, because its driver spins: there only steps count, none of which takes minutes. A process
-that is stopped says nothing at all. Standard library alone: the thread runs before torch is there.
+that is stopped says nothing at all. No torch here: the thread runs before that is there.
 """
 
 import threading
@@ -12,13 +12,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from workers.messages import Alive, Event, Phase
+
 BEAT_SECONDS = 1.0
 LEAST_CPU = 0.01  # of the time that has passed; the thread itself takes a hundredth of that
 
 STARTING = "starting"
 WHILE = "while "
 
-Say = Callable[[str, Any], None]
+Say = Callable[[Event], None]
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -29,7 +31,7 @@ class Heart:
     def __init__(self) -> None:
         self.steps = 0
         self.rest()
-        self.say: Say = lambda kind, value: None
+        self.say: Say = lambda event: None
         self._asked = self.steps, time.process_time(), time.monotonic()
 
     def rest(self) -> None:
@@ -47,7 +49,7 @@ class Heart:
         while True:
             time.sleep(BEAT_SECONDS)
             if self.advanced() and self.working:
-                self.say("alive", self.steps)
+                self.say(Alive(self.steps))
 
     def advanced(self) -> bool:
         """Whether there was progress since this was asked last."""
@@ -99,4 +101,4 @@ def phase_of(error: BaseException) -> str:
 def _enter(name: str, waits_for_device: bool) -> None:
     HEART.phase, HEART.waits_for_device = name, waits_for_device
     step()
-    HEART.say("phase", name)
+    HEART.say(Phase(name))

@@ -10,6 +10,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from models.base import Json
+from models.repositories.chunks import ChunkCounts
 from models.tables.chunk import REUSED
 from radii.attacks import SmoothedAttack
 from radii.execution.executors import START
@@ -21,10 +23,11 @@ from radii.smoothing.noise import Part
 from radii.smoothing.prediction import Counts
 from radii.smoothing.sampling import Classifier
 from radii.smoothing.simplex import Scoring
+from workers.messages import Order
 from workers.runner.attacks import attacked
 from workers.runner.execution import Runs
 from workers.runner.heartbeat import stepping
-from workers.runner.model import Emit, Json, LoadedModel
+from workers.runner.model import Emit, LoadedModel
 
 
 @dataclass(frozen=True)
@@ -33,12 +36,12 @@ class SampledInput:
 
     method: Smoothed
     model: LoadedModel
-    order: Json
+    order: Order
     emit: Emit
     runs: Runs
     noise: Noise
     alpha: float
-    known: Mapping[tuple[int, str, int], Json]
+    known: Mapping[tuple[int, str, int], ChunkCounts]
     index: int
     row: npt.NDArray[np.float32]
     exact: bool
@@ -67,7 +70,7 @@ class SampledInput:
         """What all samples have in common."""
         name = self.noise.name + ("/soft" if self.method.soft else "")
         key = noise_key(
-            bytes.fromhex(self.order["secret"]),
+            bytes.fromhex(self.order.secret),
             model_digest=self.model.graph.digest,
             input_digest=input_digest(self.row),
             noise=name,
@@ -85,21 +88,20 @@ class SampledInput:
         size = self.row.size
         return {"alpha": self.alpha, "sigma": self.method.sigma, "tail_mass": self.noise.tail_mass(size)}
 
-    def chunk(self, stage: Stage, number: int) -> Json | None:
+    def chunk(self, stage: Stage, number: int) -> ChunkCounts | None:
         """What is counted already."""
         return self.known.get((self.index, stage, number))
 
     def keep(self, stage: Stage, number: int, counts: Counts, scores: Json | None = None) -> None:
         counted = [int(count) for count in counts]
-        chunk = {"index": self.index, "stage": stage, "number": number, "counts": counted, "scores": scores}
-        self.emit("chunk", chunk)
+        self.emit(ChunkCounts(self.index, stage, number, counted, scores))
 
     def counted(self, stage: Stage, number: int) -> Counts | None:
         """The votes of a chunk, where they are known."""
-        if (first := self.chunk(stage, REUSED)) is not None and number < chunks(sum(first["counts"])):
-            return list(first["counts"]) if number == 0 else [0] * len(first["counts"])
+        if (first := self.chunk(stage, REUSED)) is not None and number < chunks(sum(first.counts)):
+            return list(first.counts) if number == 0 else [0] * len(first.counts)
         chunk = self.chunk(stage, number)
-        return None if chunk is None else list(chunk["counts"])
+        return None if chunk is None else list(chunk.counts)
 
     def part(self, stage: Stage, number: int, size: int) -> Part:
         """The first ``size`` samples of a chunk, for a batch that inputs share."""
@@ -107,7 +109,7 @@ class SampledInput:
 
     def attack(self, prediction: int, radius: float, norm: Norm, scoring: Scoring) -> Json:
         attack = partial(
-            SmoothedAttack(batch_size=self.order["batch_size"] or START),
+            SmoothedAttack(batch_size=self.order.batch_size or START),
             self.classifier,
             self.x,
             noise=self.noise,

@@ -6,6 +6,7 @@ from dataclasses import asdict
 import numpy as np
 import numpy.typing as npt
 
+from models.base import Json
 from models.tables.chunk import REUSED
 from radii.lipschitz import UnboundedModel
 from radii.methods import Smoothed, Smoothing
@@ -17,7 +18,7 @@ from radii.smoothing.sampling import logits_chunk
 from radii.smoothing.simplex import GENTLEST, Scoring
 from radii.smoothing.soft import GENTLE, Choice, Setting, certify_soft, choose
 from workers.runner.input import SampledInput
-from workers.runner.model import Json, LoadedModel
+from workers.runner.model import LoadedModel
 
 
 def by_scores(
@@ -31,15 +32,15 @@ def by_scores(
 
     def score(number: int, samples: int, scoring: Scoring) -> tuple[Counts, Moments]:
         if (first := task.chunk("estimate", REUSED)) is not None:
-            kept = first["scores"]
+            kept = first.kept
             if any(kept[name] != value for name, value in (drawn | asdict(scoring)).items()):
                 raise ValueError(f"the ledger's scores are not of {drawn} and {scoring}")
-            whole = Moments(sum(first["counts"]), np.array(kept["mean"]), np.array(kept["squares"]))
+            whole = Moments(sum(first.counts), np.array(kept["mean"]), np.array(kept["squares"]))
             nothing = Moments(0, np.zeros_like(whole.mean), np.zeros_like(whole.squares))
-            return (first["counts"], whole) if number == 0 else ([0] * len(first["counts"]), nothing)
+            return (first.counts, whole) if number == 0 else ([0] * len(first.counts), nothing)
         if (chunk := task.chunk("estimate", number)) is not None:
-            kept = chunk["scores"]
-            return chunk["counts"], Moments(samples, np.array(kept["mean"]), np.array(kept["squares"]))
+            kept = chunk.kept
+            return chunk.counts, Moments(samples, np.array(kept["mean"]), np.array(kept["squares"]))
         z = logits("estimate", number, samples)
         counts, moments = _votes(z), Moments.of(scoring.scores(z))
         task.keep("estimate", number, counts, {"mean": moments.mean.tolist(), "squares": moments.squares.tolist()})
@@ -49,8 +50,8 @@ def by_scores(
     error = 0.0 if lipschitz is None else _logits_error(task)
     setting = Setting(method.n, **task.law, network_lipschitz=lipschitz, logits_error=error)
     if (chunk := task.chunk("pilot", 0) or task.chunk("pilot", REUSED)) is not None:
-        said = chunk["scores"]
-        choice = Choice(Scoring(said["map"], said["factor"]), said["top"], said["sides"], tuple(chunk["counts"]))
+        said = chunk.kept
+        choice = Choice(Scoring(said["map"], said["factor"]), said["top"], said["sides"], tuple(chunk.counts))
     else:
         parts = [logits("pilot", number, chunk_size(method.n0, number)) for number in range(chunks(method.n0))]
         choice = choose(np.concatenate(parts), setting)

@@ -2,24 +2,24 @@
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from models.base import Json
+from models.repositories.chunks import InputResult
 from radii.bounds import BoundName
 from radii.execution import executors
 from radii.execution.executors import START, Execution
 from radii.graph import Graph, composed, normalized, to_module, undecorated
 from radii.lipschitz import NetworkBound, network_bound
 from radii.smoothing.sampling import Classifier
+from workers.messages import Event, NetworkFiles, Order
 from workers.network import read_graph
 from workers.runner.heartbeat import phase
 
-Json = dict[str, Any]
-Emit = Callable[[str, Any], None]
-
+Emit = Callable[[Event], None]
 
 CPU = torch.device("cpu")
 
@@ -27,7 +27,7 @@ CPU = torch.device("cpu")
 class LoadedModel:
     """A model in memory, and what has been found out about it."""
 
-    def __init__(self, key: tuple[str, str | None, str], graph: Graph, device: torch.device) -> None:
+    def __init__(self, key: tuple[str | None, str | None, str], graph: Graph, device: torch.device) -> None:
         self.key = key
         self.graph = graph
         self.device = device
@@ -90,14 +90,14 @@ def described(device: torch.device) -> str:
     return f"{device.type}, {torch.cuda.get_device_name(device)}"
 
 
-def read_model(order: Json) -> Graph:
+def read_model(network: NetworkFiles, denoiser: NetworkFiles | None = None) -> Graph:
     """The graph that was found fit at intake, behind its denoiser if it has one. Raises ``ValueError`` if the bytes now
     give another one."""
-    declared = order["settings"]["input"]
-    graph = normalized(read_graph(order), declared["mean"], declared["std"])
-    if graph.digest != order["digest"]:
-        raise ValueError(f"the model's bytes give the graph {graph.digest}, intake found {order['digest']}")
-    return composed(read_model(order["denoiser"]), graph) if order.get("denoiser") else graph
+    declared = network.settings["input"]
+    graph = normalized(read_graph(network), declared["mean"], declared["std"])
+    if graph.digest != network.digest:
+        raise ValueError(f"the model's bytes give the graph {graph.digest}, intake found {network.digest}")
+    return graph if denoiser is None else composed(read_model(denoiser), graph)
 
 
 CLEAN = 16
@@ -121,11 +121,11 @@ def classes(logits: torch.Tensor) -> list[int | None]:
     return [j if finite else None for j, finite in zip(first, logits.isfinite().all(1).tolist(), strict=True)]
 
 
-def inputs(order: Json, graph: Graph) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64] | None]:
-    x = np.load(order["x"], mmap_mode="r", allow_pickle=False)
+def inputs(order: Order, graph: Graph) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64] | None]:
+    x = np.load(order.x, mmap_mode="r", allow_pickle=False)
     if x.dtype != np.float32 or x.shape[1:] != graph.input_shape:
         raise ValueError(f"inputs are {x.dtype} of shape {x.shape[1:]}, the model takes {graph.input_shape}")
-    return x, order["y"] and np.load(order["y"], mmap_mode="r", allow_pickle=False)
+    return x, None if order.y is None else np.load(order.y, mmap_mode="r", allow_pickle=False)
 
 
 def result(
@@ -135,13 +135,7 @@ def result(
     radius: float | None,
     abstained: bool,
     detail: Json,
-) -> Json:
+) -> InputResult:
     """Abstaining is no answer: ``prediction`` is then None, whatever class was looked at."""
-    return {
-        "index": index,
-        "label": None if labels is None else int(labels[index]),
-        "prediction": None if abstained else prediction,
-        "radius": radius,
-        "abstained": abstained,
-        "detail": detail,
-    }
+    label = None if labels is None else int(labels[index])
+    return InputResult(index, label, None if abstained else prediction, radius, abstained, detail)

@@ -1,6 +1,5 @@
 """A warm runner as its supervisor sees it: a process, an inbox of what it says, and a way to end it."""
 
-import json
 import logging
 import os
 import signal
@@ -10,9 +9,9 @@ import threading
 import time
 from queue import SimpleQueue
 
-from models.base import Json
 from workers.causes import End, ended
 from workers.environment import ALLOCATOR, ARITHMETIC, DEVICE_PREFIXES, bare_environment, compiler
+from workers.messages import Order, Settled, decoded, encoded
 from workers.worker import Inbox
 
 log = logging.getLogger(__name__)
@@ -49,17 +48,17 @@ class Runner:
                 if not line.endswith(b"\n"):
                     break  # it died in the middle of a word
                 try:
-                    self.inbox.put(json.loads(line))
+                    self.inbox.put(decoded(line))
                 except ValueError:
                     log.error("its runner does not make sense: %r", line[:100])
                     break
         self.inbox.put(Ended)
 
-    def send(self, order: Json) -> None:
-        """Give it an order. If it is gone already, ``Ended`` will say so."""
+    def send(self, message: Order | Settled) -> None:
+        """Tell it that. If it is gone already, ``Ended`` will say so."""
         assert self.process.stdin is not None
         try:
-            self.process.stdin.write(json.dumps(order).encode() + b"\n")
+            self.process.stdin.write(encoded(message).encode())
             self.process.stdin.flush()
         except BrokenPipeError:
             pass

@@ -21,7 +21,7 @@ def runs_of(method: Smoothed, work: Work, *, exact: bool = False) -> Runs:
     """What runs the shard's samples, under tested noise. ``exact``: as of :class:`Runs`. Raises ``BrokenNoise``."""
     device = work.model.device
     # Scores of "round, then f" jump at every step of the grid: what counts on their constant has ideal noise.
-    noise = noise_of("gaussian", method.sigma) if exact else _noise(method, work.order["grid"], device)
+    noise = noise_of("gaussian", method.sigma) if exact else _noise(method, work.order.grid, device)
     work.test(noise, torch.device("cpu") if exact else device)
     return Runs(method, work.model, work.order, noise, work.ask, exact=exact, inputs_per_batch=work.inputs_per_batch)
 
@@ -33,13 +33,13 @@ def said(
     ``ValueError`` where the order does not add up."""
     model, order = work.model, work.order
     xs, _ = inputs(order, model.graph)
-    known = {(chunk["index"], chunk["stage"], chunk["number"]): chunk for chunk in order["chunks"]}
-    alpha = math.nextafter(method.alpha / order["inputs"], 0.0) if method.family_wise else method.alpha
+    known = {(chunk.index, chunk.stage, chunk.number): chunk for chunk in order.chunks}
+    alpha = math.nextafter(method.alpha / order.inputs, 0.0) if method.family_wise else method.alpha
     tasks = (
         SampledInput(
             method, model, order, work.emit, runs, runs.noise, alpha, known, index, np.array(xs[index]), runs.exact
         )
-        for index in order["indices"]
+        for index in order.indices
     )
     for task, (prediction, radius, detail), seconds in answers(((task, procedure(task)) for task in tasks), runs):
         # a median from the ledger says itself what drew and ran its samples

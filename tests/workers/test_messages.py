@@ -1,0 +1,73 @@
+"""Messages between supervisor and runner: what was said is what is heard."""
+
+from pathlib import Path
+
+import pytest
+
+from models.repositories.chunks import ChunkCounts, InputResult
+from tests.workers import orders
+from workers.messages import (
+    KINDS,
+    Alive,
+    Crash,
+    Done,
+    Failure,
+    Message,
+    NetworkFiles,
+    Phase,
+    Proposal,
+    Report,
+    Settled,
+    decoded,
+    encoded,
+)
+
+NETWORK = NetworkFiles({"input": {"range": [0.0, 1.0]}}, "model.onnx", {"weights": "w.bin"}, "0" * 64)
+CHUNK = ChunkCounts(3, "estimate", 7, [900, 90, 10], {"mean": [0.1, 0.25]})
+EACH: list[Message] = [
+    orders.order(Path("x.npy"), 2, NETWORK, {"kind": "smoothing"}, chunks=[CHUNK], denoiser=NETWORK),
+    orders.order(Path("x.npy"), 1, NETWORK, {"kind": "lipschitz"}),
+    Settled({"executor": "torch", "batch_size": 100}),
+    CHUNK,
+    InputResult(3, None, 1, 0.1 + 0.2, False, {"n": 1000, "text": "a line\nand \u2028 another"}),
+    Report({"layers": []}),
+    Proposal({"executor": "torch", "batch_size": 100}),
+    Phase("sampling"),
+    Alive(12),
+    Crash("ValueError: no"),
+    Done(),
+    Failure({"type": "/problems/internal-error"}),
+]
+
+
+def test_what_was_said_is_what_is_heard() -> None:
+    assert {type(message) for message in EACH} == set(KINDS.values())
+    for message in EACH:
+        line = encoded(message)
+        assert line.count("\n") == 1 and line.endswith("\n")
+        assert decoded(line.encode()) == message
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_a_number_that_is_not_finite_is_not_said(number: float) -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        encoded(InputResult(3, None, 1, number, False, {}))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "no JSON",
+        "[]",
+        "{}",
+        '{"word": {}}',
+        '{"chunk": {"index": 1}}',
+        "7",
+        '{"done": []}',
+        '{"done": {}, "alive": {}}',
+    ],
+)
+def test_what_is_no_message_is_refused(line: str) -> None:
+    with pytest.raises(ValueError):
+        decoded(line)

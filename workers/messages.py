@@ -1,0 +1,140 @@
+"""What a supervisor and its runner say to each other, one message a line of JSON: ``{kind: fields}``.
+
+Down go orders, and what was settled of a proposal. Up come any number of chunks and results, a report, and proposals;
+then one ``Done`` or ``Failure``. Amid them phases and, while there is progress, ``Alive``. Where the runner can't go on
+at all, ``Crash`` is its last.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from models.base import Json
+from models.repositories.chunks import ChunkCounts, InputResult
+
+
+@dataclass(frozen=True)
+class NetworkFiles:
+    """An uploaded network: its files, and what was declared of it."""
+
+    settings: Json
+    file: str
+    external_data: dict[str, str]  # files, by the names that the network's own calls them
+    digest: str | None = None  # of the graph, once intake has found it
+
+
+@dataclass(frozen=True)
+class Order:
+    """A shard to compute: the files that it is about, the noise secret, and how to go about it."""
+
+    method: Json
+    model: NetworkFiles
+    denoiser: NetworkFiles | None  # in front of it
+    x: str
+    y: str | None
+    inputs: int  # of the whole certification
+    grid: list[float] | None  # the range that 255 steps of 8-bit inputs span
+    indices: list[int]  # the inputs that have no result yet
+    cross_check: list[int]  # the inputs to attack where they are certified
+    chunks: list[ChunkCounts]  # what is already counted of them
+    execution: Json | None  # what runs the samples, once that is settled
+    executions: list[Json]  # until then: what earlier searches found, each with its `method`, latest first
+    secret: str  # hex
+    batch_size: int | None  # None: as suits the device
+    attempts: int  # in a row without progress, this one included
+    device: str  # auto, cpu or cuda
+    log_id: str
+    log_level: str
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What runs the certification's samples: the answer to a proposal, which may be another worker's."""
+
+    execution: Json
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the certification rests on besides its inputs."""
+
+    document: Json
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What might run the certification's samples."""
+
+    execution: Json
+
+
+@dataclass(frozen=True)
+class Phase:
+    """What the runner does from now on, in words that follow "while"."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Alive:
+    """There is progress."""
+
+    steps: int
+
+
+@dataclass(frozen=True)
+class Crash:
+    """The runner ends, of what these words say."""
+
+    words: str
+
+
+@dataclass(frozen=True)
+class Done:
+    """The order is done."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """The order can't be done."""
+
+    problem: Json
+
+
+Event = ChunkCounts | InputResult | Report | Proposal | Phase | Alive | Crash | Done | Failure
+Message = Order | Settled | Event
+
+KINDS: dict[str, type[Message]] = {
+    "order": Order,
+    "settled": Settled,
+    "chunk": ChunkCounts,
+    "result": InputResult,
+    "report": Report,
+    "proposal": Proposal,
+    "phase": Phase,
+    "alive": Alive,
+    "crash": Crash,
+    "done": Done,
+    "failure": Failure,
+}
+NAMES = {cls: kind for kind, cls in KINDS.items()}
+
+
+def encoded(message: Message) -> str:
+    """The message as a line. Raises ``ValueError`` for a number that is not finite."""
+    fields = asdict(message) if isinstance(message, Order) else vars(message)
+    return json.dumps({NAMES[type(message)]: fields}, allow_nan=False) + "\n"
+
+
+def decoded(line: str | bytes) -> Message:
+    """The message of a line. Raises ``ValueError`` for what is none."""
+    try:
+        [(kind, fields)] = dict(json.loads(line)).items()
+        return KINDS[kind](**(_nested(fields) if kind == "order" else fields))
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"no message: {error}") from error
+
+
+def _nested(fields: Json) -> dict[str, Any]:
+    networks = {name: fields[name] and NetworkFiles(**fields[name]) for name in ("model", "denoiser")}
+    return {**fields, **networks, "chunks": [ChunkCounts(**chunk) for chunk in fields["chunks"]]}
