@@ -63,10 +63,17 @@ def damning(found: Json) -> str | None:
 
 
 def at_least(successes: int, trials: int, probability: float) -> float:
-    """P(Binomial(trials, probability) >= successes)."""
-    if successes == 0:
+    """P(Binomial(trials, probability) >= successes). Terms are made of their logarithms: of many trials there are more
+    combinations than a float holds."""
+    if successes == 0 or probability >= 1.0:
         return 1.0
-    terms = (
-        math.comb(trials, k) * probability**k * (1 - probability) ** (trials - k) for k in range(successes, trials + 1)
-    )
-    return min(1.0, math.fsum(terms))
+    if probability == 0.0:
+        return 0.0
+    log_odds = math.log(probability) - math.log1p(-probability)
+    log_term = math.lgamma(trials + 1) - math.lgamma(successes + 1) - math.lgamma(trials - successes + 1)
+    log_term += successes * log_odds + trials * math.log1p(-probability)
+    log_terms = [log_term]
+    for k in range(successes, trials):
+        log_term += math.log(trials - k) - math.log(k + 1) + log_odds
+        log_terms.append(log_term)
+    return min(1.0, math.fsum(map(math.exp, log_terms)))

@@ -1,23 +1,17 @@
-"""The certified-accuracy curve and the summary of a certification, from its results. Pure functions."""
+"""The certified-accuracy curve of a certification, from its results. Pure functions."""
 
 import math
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from statistics import median_high, median_low
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from models.base import Json
-from models.plan import Plan
 
 BAND_LEVEL = 0.95
 POINTS = 1000
-DECISIONS = ("certified", "not certified", "undecided")
 READING = (
     "At radius r the certified accuracy is that of the first point whose radius is at least r, and 0 beyond the last "
     "point. Where known_up_to is set, nothing is known beyond it; where there is no point, nothing at all."
 )
-CLAIMS = ("accuracy", "at_target", "median_radius", "decisions")
-"""The figures of a summary that are worth no more than the certificates that they count."""
 
 
 class Outcome(NamedTuple):
@@ -82,31 +76,5 @@ def curve(outcomes: Sequence[Outcome], *, target_radius: float | None = None) ->
     }
 
 
-def summary(plan: Plan, outcomes: Sequence[Outcome]) -> Json:
-    """A few figures of a certification with that plan: what each means is said in ``app.figures.Summary``."""
-    target, count = plan.target_radius, len(outcomes)
-    labelled = [o for o in outcomes if o.label is not None and plan.classes]
-    clean = [o.clean_prediction for o in labelled]
-    how_far = count and target is None and plan.radii
-    decisions = Counter(outcome.decision for outcome in outcomes)
-    return {
-        "inputs": count,
-        "abstained": sum(outcome.abstained for outcome in outcomes),
-        "accuracy": _share([o.label == o.prediction for o in labelled]),
-        "clean_accuracy": None if None in clean else _share([o.label == o.clean_prediction for o in labelled]),
-        "at_target": None if target is None else certified_accuracy(outcomes, target),
-        "median_radius": _median(o.radius or 0.0 for o in outcomes) if how_far else None,
-        "decisions": None if target is None else {answer: decisions[answer] for answer in DECISIONS},
-    }
-
-
 def _share(of: Sequence[bool]) -> float | None:
     return sum(of) / len(of) if of else None
-
-
-def _median(radii: Iterable[float]) -> float:
-    """The one in the middle, or halfway between the two there, whose sum may overflow: a radius is the largest float
-    where nothing limits it."""
-    ordered = sorted(radii)
-    low, high = median_low(ordered), median_high(ordered)
-    return low + (high - low) / 2

@@ -17,9 +17,9 @@ MOST = 1000  # shards cut in one transaction
 def shard_or_end(worker: Worker, claim: Claim) -> Bell | None:
     """End the claimed certification if its shards have, or cut it into them, of which the first is next. Raises
     ``LostClaim`` and ``LetGo``."""
-    figures = worker.read(partial(_figures, claim=claim))
-    if figures is not None:
-        worker.write(partial(certifications.end, claim=claim, figures=figures))
+    concluded = worker.read(partial(_conclusion, claim=claim))
+    if concluded is not None:
+        worker.write(partial(certifications.end, claim=claim, concluded=concluded))
         return None
     some = partial(certifications.cut, claim=claim, shards=MOST, seconds=worker.settings.lease_seconds)
     first = ids = worker.write(some)
@@ -28,7 +28,7 @@ def shard_or_end(worker: Worker, claim: Claim) -> Bell | None:
     return Bell("shard", first[0]) if first else None
 
 
-def _figures(session: Session, claim: Claim) -> Json | None:
+def _conclusion(session: Session, claim: Claim) -> Json | None:
     """The summary of a certification whose shards have ended, made where nobody waits for a lock: no more results come.
     None if it is not cut yet."""
     row = session.get_one(Certification, claim.id)

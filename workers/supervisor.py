@@ -1,7 +1,7 @@
 """Sees a claimed shard through: a warm runner computes, this process writes down what it says and keeps the lease."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache, partial
 
@@ -30,8 +30,6 @@ from workers.worker import LetGo, Worker
 WRITE_SECONDS = 0.5  # a crash loses at most this much counting, and a transaction costs a percent of it
 AHEAD = 200  # inputs, about, of which it is looked up at once whether they need computing
 WRITE_EVENTS = 1000  # a transaction stays short however fast the events come
-
-Last = Callable[[Session, Claim], None]
 
 
 def certify(worker: Worker, claim: Claim) -> Bell:
@@ -95,27 +93,23 @@ class Supervisor:
         """Answer what is known of these very questions, without a runner; whether there is anything left to do. If not,
         nor of what nobody has begun of the certification, that ends with it."""
         indices, order.indices[:] = list(order.indices), []
-        for start in range(0, max(1, len(indices)), WRITE_EVENTS):
+        for start in range(0, len(indices), WRITE_EVENTS):
             part = indices[start : start + WRITE_EVENTS]
-            last = start + len(part) == len(indices) and not order.indices
-            order.indices.extend(
-                self.worker.write(partial(self._recalled, claim=claim, part=part, asked=asked, last=last))
-            )
-        while not order.indices:
+            order.indices.extend(self.worker.write(partial(self._left, claim=claim, part=part, asked=asked)))
+        if order.indices:
+            return True
+        self.worker.write(partial(shards.finish, claim=claim))
+        while True:
             more = self.worker.read(partial(untouched, certification_id=order.certification_id, inputs=AHEAD))
             also = asked_of(order, [index for shard in more.values() for index in shard], self.worker.blobs)
             known = partial(finish_known, certification_id=order.certification_id, shard_ids=list(more), asked=also)
             if not more or self.worker.write(known) < len(more):
                 return False
-        return True
 
-    def _recalled(self, session: Session, claim: Claim, part: Sequence[int], asked: Asked, last: bool) -> list[int]:
-        """Those of ``part`` that are to be computed; if there are none, and it is the ``last`` one, the shard ends."""
+    def _left(self, session: Session, claim: Claim, part: Sequence[int], asked: Asked) -> list[int]:
+        """Those of ``part`` that are to be computed."""
         known = recall(session, claim, part, asked, seconds=self.worker.settings.lease_seconds)
-        left = [index for index in part if index not in known]
-        if last and not left:
-            shards.finish(session, claim)
-        return left
+        return [index for index in part if index not in known]
 
     def _message(self, order: WorkOrder, claim: Claim) -> Order:
         """The order as the runner reads it: paths instead of digests, and the noise secret."""
@@ -170,7 +164,8 @@ class ShardProgress:
             while not self._hear(self._next()):
                 if time.monotonic() >= self._due() or self._pending() >= WRITE_EVENTS:
                     self._write()
-            self._write(last=shards.finish)
+            self._write()
+            self.worker.write(partial(shards.finish, claim=self.claim))
         except (LetGo, SystemExit):
             with suppress(StorageFull, DBAPIError), self.worker.database.write() as session:  # a shutdown does not wait
                 self._record(session)
@@ -221,12 +216,12 @@ class ShardProgress:
                 raise lost(self.runner.kill(), self.phase, self.last_words)
         return False
 
-    def _write(self, last: Last | None = None) -> None:
-        """Everything gathered, the lease, and how the shard ends, in one transaction."""
-        self.worker.write(partial(self._record, last=last))
+    def _write(self) -> None:
+        """Everything gathered, and the lease, in one transaction."""
+        self.worker.write(self._record)
         self.chunks, self.results, self.report, self.written = [], [], None, time.monotonic()
 
-    def _record(self, session: Session, last: Last | None = None) -> None:
+    def _record(self, session: Session) -> None:
         seconds = self.worker.settings.lease_seconds
         if self._pending():
             shards.record(
@@ -239,7 +234,5 @@ class ShardProgress:
                 streams=self.asked.streams,
                 question=self.asked.question,
             )
-        elif last is None:
+        else:
             leases.renew(session, self.claim, seconds=seconds)
-        if last:
-            last(session, self.claim)

@@ -103,7 +103,7 @@ def curve(
             raise Refusal(Problem.NOT_FOUND, f"{job.id} {method.no_curve}")
         if job.state is JobState.FAILED:
             raise Refusal(Problem.FAILED, f"{job.id} has failed, so its radii make no curve", cause=job.problem)
-        rows = results.outcomes(session, job.id)
+        rows = results.outcomes(session, Result.certification_id == job.id)
     target, asked, complete = method.known_up_to, len(job.indices), job.state is JobState.SUCCEEDED
     if target is None:
         rows = [row._replace(radius=toward_zero(row.radius)) for row in rows]

@@ -8,7 +8,6 @@ from sqlalchemy.orm import Session
 from models import cross_check
 from models.base import Json, now
 from models.bell import Bell
-from models.curve import CLAIMS, summary
 from models.database import ring_after_commit
 from models.ids import CERTIFICATION, SHARD, new_id
 from models.plan import Plan
@@ -17,6 +16,7 @@ from models.repositories import reports, results
 from models.repositories.leases import Claim, LostClaim, held
 from models.states import OPEN, TERMINAL, IllegalMove, JobState, guard
 from models.tables import Certification, Chunk, Dataset, Model, Shard
+from models.totals import CLAIMS, Totals, summary
 
 MOST_RUNG = 1000  # messages for one certification; the sweeper rings for those of its shards that are left over
 
@@ -92,18 +92,18 @@ def cut(session: Session, claim: Claim, *, shards: int, seconds: float) -> list[
     return ids
 
 
-def end(session: Session, claim: Claim, figures: Json) -> None:
-    """End the claimed certification, whose shards have all ended, with the ``figures`` of ``conclusion``. Raises
+def end(session: Session, claim: Claim, concluded: Json) -> None:
+    """End the claimed certification, whose shards have all ended, with the figures of ``conclusion``. Raises
     ``LostClaim``."""
     certification = _claimed(session, claim)
     certification.lease_expires_at = None
-    checked = figures.get("cross_check")
+    checked = concluded.get("cross_check")
     why = checked and cross_check.damning(checked)
     if why:
         certification.problem = Problem.CONTRADICTED.document(why)
-        figures |= dict.fromkeys(CLAIMS)
+        concluded |= dict.fromkeys(CLAIMS)
     _move(certification, JobState.FAILED if why else JobState.SUCCEEDED)
-    certification.summary = figures | {"complete": not why}
+    certification.summary = concluded | {"complete": not why}
     _forget_chunks(session, certification)
 
 
@@ -126,28 +126,37 @@ def give_up(session: Session, claim: Claim, problem: Json) -> None:
 
 def conclusion(session: Session, certification: Certification) -> Json:
     """The summary of a certification, of all results there are."""
-    figures = summary(certification.plan, results.outcomes(session, certification.id))
-    figures |= {"inputs_asked": len(certification.indices), "complete": False}
-    figures |= reports.summary(certification.plan, reports.get(session, certification.id))
-    if checked := _cross_check(session, certification):
-        figures["cross_check"] = checked
-    if others := results.other_noises(session, certification.id):
-        figures["other_noises"] = others
+    total, inputs = certification.totals, results.count(session, certification.id)
+    if total.inputs != inputs:  # a worker of an earlier version ended some of its shards
+        total = results.totals_of(session, certification, certification.indices)
+    said = summary(certification.plan, total, results.median_radius(session, certification.id, inputs))
+    said |= {"inputs_asked": len(certification.indices), "complete": False}
+    said |= reports.summary(certification.plan, reports.get(session, certification.id))
+    if checked := _cross_check(certification, total):
+        said["cross_check"] = checked
+    if total.certified_before:
+        said["other_noises"] = {"inputs": total.certified_before, "noises": total.other_noises}
     if certification.execution is not None:
-        figures["execution"] = {key: certification.execution[key] for key in ("executor", "batch_size")}
+        said["execution"] = {key: certification.execution[key] for key in ("executor", "batch_size")}
     if certification.denoiser is not None:
         task = certification.model.settings.get("task", "classifier")
         both = {task: certification.model, "denoiser": certification.denoiser}
-        figures["networks"] = {name: (model.summary or {}).get("digest") for name, model in both.items()}
-    return figures
+        said["networks"] = {name: (model.summary or {}).get("digest") for name, model in both.items()}
+    return said
 
 
-def _cross_check(session: Session, certification: Certification) -> Json | None:
+def _cross_check(certification: Certification, total: Totals) -> Json | None:
     """The tally of the attacks; None where there is none."""
     method, indices = certification.method, certification.indices
     drawn = cross_check.drawn(method, (certification.model.summary or {}).get("digest", ""), indices)
-    attacks = results.attacks(session, certification.id)
+    attacks = {int(index): said for index, said in total.attacks.items()}
     return cross_check.tally(certification.plan, len(indices), drawn, attacks) if drawn or attacks else None
+
+
+def add_shard(certification: Certification, totals: Totals, done: int) -> None:
+    """Add what a shard of a (locked) certification came to, which has ended, and its progress."""
+    certification.totals += totals
+    certification.done_by_ended += done
 
 
 def _cut_short(session: Session, certification: Certification, state: JobState) -> None:
@@ -155,14 +164,16 @@ def _cut_short(session: Session, certification: Certification, state: JobState) 
     session.flush()
     # First the shards: this waits for whoever is writing to one, so that the summary is of all that will ever be there.
     of_this, is_open = Shard.certification_id == certification.id, Shard.state.in_(OPEN)
-    left = session.scalars(
-        update(Shard).where(of_this, is_open).values(state=JobState.CANCELLED).returning(Shard.done)
-    ).all()
-    certification.done_by_ended += sum(left)
-    figures = conclusion(session, certification)
+    ended = update(Shard).where(of_this, is_open).values(state=JobState.CANCELLED)
+    left = session.execute(ended.returning(Shard.start, Shard.stop, Shard.done, Shard.fence)).all()
+    for shard in left:
+        if shard.fence:  # else nobody has begun it
+            indices = certification.indices[shard.start : shard.stop]
+            add_shard(certification, results.totals_of(session, certification, indices), shard.done)
+    said = conclusion(session, certification)
     if state is JobState.FAILED:  # what was counted does not stand
-        figures |= dict.fromkeys(CLAIMS)
-    certification.summary = figures
+        said |= dict.fromkeys(CLAIMS)
+    certification.summary = said
     _forget_chunks(session, certification)
 
 

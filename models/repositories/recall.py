@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from models import cross_check
 from models.base import now
-from models.repositories import answers, certifications, leases, ledger, reports
+from models.repositories import answers, certifications, leases, ledger, reports, results
 from models.repositories.answers import Question
 from models.repositories.chunks import CountsMismatch
 from models.repositories.leases import Claim, LostClaim
@@ -70,7 +70,8 @@ def finish_known(session: Session, certification_id: str, shard_ids: Sequence[st
         shard.fence += 1
         shard.state = JobState(guard(guard(shard.state, JobState.RUNNING), JobState.SUCCEEDED))
         shard.done = _cost(certification) * len(shard.indices)
-        certification.done_by_ended += shard.done
+        ours = results.totals_of(session, certification, shard.indices)
+        certifications.add_shard(certification, ours, shard.done)
     return len(known)
 
 

@@ -3,12 +3,12 @@
 import json
 from collections.abc import Sequence
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
-from models.base import Json
 from models.curve import Outcome
-from models.tables import Result
+from models.tables import Certification, Result
+from models.totals import Totals, totals
 
 
 def page(
@@ -22,24 +22,41 @@ def page(
     return rows[:limit], rows[limit - 1].index if len(rows) > limit else None
 
 
-def attacks(session: Session, certification_id: str) -> dict[int, Json]:
-    """What the attacks on those inputs that were attacked say."""
-    attacked = Result.detail["attack"].as_string().is_not(None)
-    rows = session.scalars(select(Result).where(Result.certification_id == certification_id, attacked))
-    return {row.index: row.detail["attack"] for row in rows}
+def count(session: Session, certification_id: str) -> int:
+    """How many there are."""
+    of_this = Result.certification_id == certification_id
+    return session.execute(select(func.count()).where(of_this)).scalar_one()
 
 
-def other_noises(session: Session, certification_id: str) -> Json | None:
-    """Under what other noises its inputs had been certified before, and how many of them; None if none had."""
-    column = Result.detail["other_noises"].as_string()
-    rows = session.scalars(select(column).where(Result.certification_id == certification_id, column.is_not(None)))
-    found = [json.loads(text) for text in rows]
-    union = {json.dumps(noise, sort_keys=True): noise for noises in found for noise in noises}
-    return {"inputs": len(found), "noises": [union[key] for key in sorted(union)]} if found else None
+def totals_of(session: Session, certification: Certification, indices: range) -> Totals:
+    """The sums over those of ``indices``, a part of the certification's, which have a result."""
+    if not indices:
+        return Totals()
+    these = (Result.certification_id == certification.id, Result.index.between(indices[0], indices[-1]))
+    attack, noises = (Result.detail[name].as_string() for name in ("attack", "other_noises"))
+    attacked = session.execute(select(Result.index, attack).where(*these, attack.is_not(None)))
+    before = session.scalars(select(noises).where(*these, noises.is_not(None)))
+    return totals(
+        certification.plan,
+        outcomes(session, *these),
+        {index: json.loads(text) for index, text in attacked},
+        [json.loads(text) for text in before],
+    )
 
 
-def outcomes(session: Session, certification_id: str) -> list[Outcome]:
-    """What curve and summary need of all results."""
+def median_radius(session: Session, certification_id: str, inputs: int) -> float | None:
+    """The median of the radii of ``inputs`` results, which are all; the radius of one that has none is 0."""
+    if not inputs:
+        return None
+    radii = select(func.coalesce(Result.radius, 0.0)).where(Result.certification_id == certification_id)
+    middle = radii.order_by(func.coalesce(Result.radius, 0.0)).offset((inputs - 1) // 2).limit(2 - inputs % 2)
+    low, *high = session.scalars(middle)
+    # Halfway between the two: their sum may overflow, since a radius is the largest float where nothing limits it.
+    return low + (high[0] - low) / 2 if high else low
+
+
+def outcomes(session: Session, *which: ColumnElement[bool]) -> list[Outcome]:
+    """What curve and summary need of those results."""
     said = (Result.detail["decision"].as_string(), Result.detail["clean_prediction"].as_integer())
     columns = select(Result.label, Result.prediction, Result.radius, *said)
-    return [Outcome(*row) for row in session.execute(columns.where(Result.certification_id == certification_id))]
+    return [Outcome(*row) for row in session.execute(columns.where(*which))]

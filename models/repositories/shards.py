@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from models import cross_check
 from models.base import Json, now
 from models.problems import Problem
-from models.repositories import answers, certifications, intake, ledger, reports
+from models.repositories import answers, certifications, intake, ledger, reports, results
 from models.repositories.answers import Question
 from models.repositories.chunks import ChunkCounts, CountsMismatch, InputResult, add_chunks, add_result
 from models.repositories.leases import Claim, LostClaim, held
@@ -192,13 +192,13 @@ def record(
 
 def finish(session: Session, claim: Claim) -> None:
     """End the claimed shard. After the last one its certification is due to end. Raises ``LostClaim``."""
+    shard = session.get_one(Shard, claim.id)
+    ours = results.totals_of(session, shard.certification, shard.indices)  # before others are kept waiting
     certification, shard = _locked(session, claim)
-    missing = set(shard.indices) - set(_results(session, shard))
-    if missing:
-        raise CountsMismatch(f"shard {shard.id} ended without results for {len(missing)} inputs")
-    shard.state = JobState(guard(shard.state, JobState.SUCCEEDED))
-    shard.lease_expires_at = None
-    certification.done_by_ended += shard.done
+    if missing := len(shard.indices) - ours.inputs:
+        raise CountsMismatch(f"shard {shard.id} ended without results for {missing} inputs")
+    _end(shard, JobState.SUCCEEDED)
+    certifications.add_shard(certification, ours, shard.done)
 
 
 def fail(session: Session, claim: Claim, problem: Json) -> None:
@@ -207,14 +207,18 @@ def fail(session: Session, claim: Claim, problem: Json) -> None:
     certification, shard = _locked(session, claim)
     if shard.state is JobState.QUEUED:
         shard.state = JobState(guard(shard.state, JobState.RUNNING))
-    shard.state = JobState(guard(shard.state, JobState.FAILED))
-    shard.lease_expires_at = None
-    certification.done_by_ended += shard.done
+    _end(shard, JobState.FAILED)
+    certifications.add_shard(certification, results.totals_of(session, certification, shard.indices), shard.done)
     certifications.fail(session, certification, problem)
     if problem.get("type") in UNREADABLE:
         for row in (certification.model, certification.denoiser, certification.dataset):
             if row is not None:
                 intake.distrust(row)
+
+
+def _end(shard: Shard, state: JobState) -> None:
+    shard.state = JobState(guard(shard.state, state))
+    shard.lease_expires_at = None
 
 
 def told(session: Session, certification_id: str, *, most: int) -> tuple[dict[JobState, int], Sequence[Shard]]:

@@ -9,6 +9,7 @@ from models.states import JobState
 from models.tables.dataset import Dataset
 from models.tables.leased import Leased
 from models.tables.model import Model
+from models.totals import Totals, TotalsColumn
 
 SHARDS = table("shards", *(column(name) for name in ("certification_id", "state", "done")))
 
@@ -50,6 +51,9 @@ class Certification(Leased, Base):
         .scalar_subquery()
     )
     total: Mapped[int] = mapped_column(BigInteger)
+    totals: Mapped[Totals] = mapped_column(
+        TotalsColumn, default=Totals(), server_default="{}"
+    )  # of the results of ended shards
     summary: Mapped[Json | None]
     problem: Mapped[Json | None]
     created_at: Mapped[datetime] = mapped_column(default=now)

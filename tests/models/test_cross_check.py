@@ -33,7 +33,16 @@ def test_the_probability_is_that_of_the_binomial_distribution() -> None:
         with mp.workdps(50):
             exact = sum(binomial(n, j) * mpf(p) ** j * (1 - mpf(p)) ** (n - j) for j in range(k, n + 1))
             assert at_least(k, n, p) == pytest.approx(float(exact), rel=1e-9)
-    assert (at_least(0, 10, 0.1), at_least(1, 10, 0.0)) == (1.0, 0.0)
+    assert (at_least(0, 10, 0.1), at_least(1, 10, 0.0), at_least(1, 10, 1.0)) == (1.0, 0.0, 1.0)
+
+
+@pytest.mark.parametrize(("n", "k", "p"), [(1100, 1, 0.001), (100_000, 3, 1e-6), (50_000, 9, 0.5), (5000, 4990, 0.99)])
+def test_the_probability_of_many_trials_is_known_too(n: int, k: int, p: float) -> None:
+    """Beyond some 1029 trials no float holds the number of combinations."""
+    few, complement = (range(k), 1) if k < n - k else (range(k, n + 1), 0)
+    with mp.workdps(50):
+        exact = abs(complement - sum(binomial(n, j) * mpf(p) ** j * (1 - mpf(p)) ** (n - j) for j in few))
+    assert at_least(k, n, p) == pytest.approx(float(exact), rel=1e-9)
 
 
 def test_when_contradictions_damn_a_job() -> None:

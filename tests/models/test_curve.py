@@ -1,16 +1,11 @@
 import math
 import random
-import statistics
-import sys
 from itertools import pairwise
 
 import pytest
 
-from models.curve import POINTS, READING, Outcome, certified_accuracy, curve, summary
-from models.plan import Plan
+from models.curve import POINTS, READING, Outcome, certified_accuracy, curve
 
-RADII = Plan()
-DECISION = Plan(target_radius=0.5)
 # label, prediction, radius: right, right, wrong, abstained, right with the same radius
 FIVE = [Outcome(1, 1, 0.5), Outcome(2, 2, 0.25), Outcome(3, 1, 0.9), Outcome(4, None, None), Outcome(5, 5, 0.25)]
 
@@ -39,54 +34,9 @@ def test_the_curve_by_hand() -> None:
     assert answer["band"]["half_width"] == pytest.approx(math.sqrt(math.log(40) / 10))
 
 
-def test_the_summary_by_hand() -> None:
-    assert summary(RADII, FIVE) == {
-        "inputs": 5,
-        "abstained": 1,
-        "accuracy": 3 / 5,
-        "clean_accuracy": None,
-        "at_target": None,
-        "median_radius": 0.25,
-        "decisions": None,
-    }
-
-
-def test_the_median_is_a_number_where_radii_are_the_largest_float() -> None:
-    most = sys.float_info.max
-
-    def middle(radii: list[float]) -> float:
-        found: float = summary(RADII, [Outcome(1, 1, radius) for radius in radii])["median_radius"]
-        return found
-
-    assert middle([most] * 6) == most
-    assert middle([0.0, most]) == most / 2
-    rng = random.Random(0)
-    for count in range(1, 40):
-        radii = [rng.expovariate(1.0) for _ in range(count)]
-        assert middle(radii) == pytest.approx(statistics.median(radii), rel=1e-15)
-
-
-@pytest.mark.parametrize("plan", [Plan(), Plan(radii=False)])
-def test_whoever_abstains_is_not_right(plan: Plan) -> None:
-    radius = 0.5 if plan.radii else None
-    figures = summary(plan, [Outcome(1, 1, radius), Outcome(2, 1, radius), Outcome(1, None, None)])
-    assert (figures["accuracy"], figures["abstained"]) == (1 / 3, 1)
-    assert (figures["median_radius"] is None) is not plan.radii
-
-
-def test_of_medians_no_answer_is_right_or_wrong() -> None:
-    figures = summary(Plan(classes=False, radii=False), [Outcome(3, None, 0.25, None, 3), Outcome(None, None, None)])
-    assert figures == {"inputs": 2, "abstained": 1} | dict.fromkeys(
-        ("accuracy", "clean_accuracy", "at_target", "median_radius", "decisions")
-    )
-
-
-def test_decisions_are_counted_by_their_answers_and_known_up_to_their_radius() -> None:
+def test_decisions_are_known_up_to_their_radius() -> None:
     no, unknown = Outcome(1, None, None, "not certified"), Outcome(1, None, None, "undecided")
     outcomes = [Outcome(1, 1, 0.5, "certified"), no, no, unknown, Outcome(2, 1, 0.5, "certified")]
-    figures = summary(DECISION, outcomes)
-    assert figures["decisions"] == {"certified": 2, "not certified": 2, "undecided": 1}
-    assert (figures["at_target"], figures["median_radius"]) == ({"radius": 0.5, "certified_accuracy": 1 / 5}, None)
     answer = curve(outcomes, target_radius=0.5)
     assert answer["known_up_to"] == 0.5
     assert answer["points"] == [{"radius": r, "certified_accuracy": 1 / 5} for r in (0.0, 0.5)]
@@ -96,27 +46,14 @@ def test_decisions_are_counted_by_their_answers_and_known_up_to_their_radius() -
     assert found == [1 / 5, 1 / 5, None]
 
 
-@pytest.mark.parametrize(("clean", "accuracy"), [((1, 2, 2), 2 / 3), ((1, None, 3), None), ((None,) * 3, None)])
-def test_clean_accuracy_is_the_networks_own_where_all_of_it_is_known(
-    clean: tuple[int | None, ...], accuracy: float | None
-) -> None:
-    labels = (1, 2, 3)
-    outcomes = [Outcome(label, None, None, None, own) for label, own in zip(labels, clean, strict=True)]
-    assert summary(RADII, outcomes)["clean_accuracy"] == accuracy
-    assert summary(RADII, [outcome._replace(label=None) for outcome in outcomes])["clean_accuracy"] is None
-
-
 def test_without_labels_it_is_the_share_certified() -> None:
     answer = curve([Outcome(None, 3, 0.1), Outcome(None, None, None)])
     assert answer["labelled"] is False
     assert answer["points"][-1] == {"radius": 0.1, "certified_accuracy": 1 / 2}
-    assert summary(RADII, [Outcome(None, 3, 0.1)])["accuracy"] is None
 
 
 def test_nothing_yet() -> None:
     assert curve([])["points"] == curve([], target_radius=1.0)["points"] == []
-    assert summary(RADII, [])["median_radius"] is None
-    assert summary(DECISION, [])["at_target"] == {"radius": 0.5, "certified_accuracy": None}
     assert certified_accuracy([], 0.0) == {"radius": 0.0, "certified_accuracy": None}
 
 

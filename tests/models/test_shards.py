@@ -15,6 +15,7 @@ from models.repositories.chunks import ChunkCounts, CountsMismatch, InputResult
 from models.repositories.leases import Claim, LostClaim
 from models.states import IllegalMove, JobState
 from models.tables import Certification, Chunk, Shard
+from models.totals import Totals
 from tests import factories
 
 N0, N = 10, 100
@@ -396,3 +397,16 @@ def test_a_later_certification_of_the_network_hears_what_was_found(database: Dat
         with database.write() as session:  # not searched for: a few samples
             shards.settle(session, claim, {"executor": "torch", "batch_size": 100})
     assert heard == [[{**found, "method": order.method}], [], []]
+
+
+def test_what_an_earlier_version_did_not_add_up_is_added_up_at_the_end(database: Database, job: str) -> None:
+    """A summary made of the sums of shards is that of all results."""
+    for shard_id in shard_ids(database, job):
+        compute(database, shard_id)
+    with database.write() as session:
+        certification = session.get_one(Certification, job)
+        assert certification.totals.inputs == 5
+        added_up = certifications.conclusion(session, certification)
+        certification.totals = Totals()
+        assert certifications.conclusion(session, certification) == added_up
+    assert added_up["inputs"] == 5 and added_up["median_radius"] is not None

@@ -7,8 +7,8 @@ import pytest
 import torch
 from sqlalchemy import select
 
-from models.curve import DECISIONS
 from models.tables import Certification, Dataset, Ledger, Model
+from models.totals import DECISIONS
 from radii.graph import composed, normalized, read_onnx, to_module
 from radii.lipschitz import margin_radius, network_bound
 from radii.smoothing import certify, gaussian, grid_of, input_digest, noise_key, noise_of
