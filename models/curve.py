@@ -1,4 +1,6 @@
-"""The certified-accuracy curve and the summary of a certification, from its results. Pure functions."""
+"""The certified-accuracy curve and the summary of a certification, from its results. Pure functions.
+Formulas: docs/numerics.md 10.1.
+"""
 
 import math
 from collections import Counter

@@ -1,7 +1,7 @@
 """Attacks on the smoothed classifier g, against radii that hold with probability 1 - alpha.
 
 Projected gradient descent through the expectation over the noise (Athalye et al., ICML 2018; Salman et al., NeurIPS
-2019), then g's own votes, on fresh noise, at what it led to.
+2019), then g's own votes, on fresh noise, at what it led to. Formulas: docs/numerics.md 9.2.
 """
 
 import hashlib

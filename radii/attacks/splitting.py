@@ -1,4 +1,6 @@
-"""Attacks on the classifier that splitting noise smooths, against its deterministic l1 radii."""
+"""Attacks on the classifier that splitting noise smooths, against its deterministic l1 radii.
+Formulas: docs/numerics.md 9.3.
+"""
 
 from collections.abc import Iterator
 

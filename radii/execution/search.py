@@ -1,4 +1,6 @@
-"""Which executor runs a network fastest here, at which batch size: found by trying them."""
+"""Which executor runs a network fastest here, at which batch size: found by trying them.
+See docs/numerics.md 8.1.
+"""
 
 import logging
 import time

@@ -1,4 +1,4 @@
-"""What a law of noise says of itself."""
+"""What a law of noise says of itself. Formulas: docs/numerics.md 6.2."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ probability alpha at most (Ville 1939; Waudby-Smith and Ramdas 2024). So is a mi
 all hold. Where one line of several holds, the least wealth of any is below that line's. All depend on the counts alone.
 
 At price 1 the tangent touches h where ``a + b = 1``: no stake on the class's votes alone has more wealth than the same
-stake there, at any votes. So the one-sided test costs no alpha of its own.
+stake there, at any votes. So the one-sided test costs no alpha of its own. Formulas: docs/numerics.md 4.4.
 """
 
 import math

@@ -1,4 +1,6 @@
-"""Certified intervals of smoothed regression: order statistics (Chiang et al. 2020, arXiv 2007.03730). No torch."""
+"""Certified intervals of smoothed regression: order statistics (Chiang et al. 2020, arXiv 2007.03730). No torch.
+Formulas: docs/numerics.md 4.6.
+"""
 
 import math
 from dataclasses import dataclass

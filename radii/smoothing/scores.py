@@ -1,4 +1,6 @@
-"""Bounds on a mean score in [0, 1]: how often is not all that is known when the classifier gives probabilities."""
+"""Bounds on a mean score in [0, 1]: how often is not all that is known when the classifier gives probabilities.
+Formulas: docs/numerics.md 5.2.
+"""
 
 import math
 from dataclasses import dataclass, field

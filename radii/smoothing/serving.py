@@ -1,4 +1,6 @@
-"""g itself, for whoever serves predictions: what was certified is the smoothed classifier, not the network."""
+"""g itself, for whoever serves predictions: what was certified is the smoothed classifier, not the network.
+Formulas: docs/numerics.md 4.5.
+"""
 
 import secrets
 from dataclasses import dataclass

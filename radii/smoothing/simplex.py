@@ -1,4 +1,6 @@
-"""Maps from logits to scores on the simplex, and how steep their scores are. NumPy alone, no torch."""
+"""Maps from logits to scores on the simplex, and how steep their scores are. NumPy alone, no torch.
+Formulas: docs/numerics.md 5.1.
+"""
 
 from dataclasses import dataclass
 from math import sqrt

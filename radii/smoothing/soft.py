@@ -3,6 +3,7 @@
 g answers the class whose score is largest on average over the noise. For scores in [0, 1], ``Phi^-1`` of a mean score
 is ``1/sigma``-Lipschitz in l2 (Salman et al. 2019), as a share of votes is. Scores vary less than votes, so their mean
 is known better; votes win where nearly all agree. The pilot chooses the map and its factor; n fresh samples certify.
+Formulas: docs/numerics.md 5.3.
 """
 
 import math

@@ -3,7 +3,7 @@
 For t = |x| >= R a `Growth` states ``exp(c) t^q <= |v| <= exp(a) t^p e^(-k t)``. Products of what grows and what
 decays, on which plain interval arithmetic says "infinity times zero", then have a finite supremum. Everything is kept
 in logarithms and padded by far more than its rounding: out there a loose bound does no harm. Powers stay multiples of
-1/64, so that they add up exactly.
+1/64, so that they add up exactly. Formulas: docs/numerics.md 2.9.
 """
 
 import math

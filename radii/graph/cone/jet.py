@@ -1,6 +1,7 @@
 """A function of one variable on many cells at once: its values, two derivatives, and what evaluating it loses.
 
 Forward automatic differentiation in interval arithmetic. Every bound holds over the whole cell.
+Formulas: docs/numerics.md 2.9.
 """
 
 import math

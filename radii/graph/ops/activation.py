@@ -1,4 +1,6 @@
-"""Elementwise functions of one variable. Constants: the largest |f'|, rounded up (checked with mpmath in the tests)."""
+"""Elementwise functions of one variable. Constants: the largest |f'|, rounded up (checked with mpmath in the tests).
+Formulas: docs/numerics.md 2.8.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Normalisation by a sample's own statistics, of groups of channels or of neighbours: all vacuous but LRN."""
+"""Normalisation by a sample's own statistics, of groups of channels or of neighbours: all vacuous but LRN.
+Formulas: docs/numerics.md 2.8.
+"""
 
 from __future__ import annotations
 

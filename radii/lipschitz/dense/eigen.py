@@ -8,6 +8,7 @@ The factorisation is SciPy's OpenBLAS: open source, substitution in every triang
 backward error holds in any blocking), and about twice as quick as MKL where this was measured.
 
 A matrix is given by its lower triangle, in Fortran order; what stands above the diagonal is never read.
+Formulas: docs/numerics.md 2.2.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""The spectral norm of a matrix, as a pair of proved bounds."""
+"""The spectral norm of a matrix, as a pair of proved bounds. Formulas: docs/numerics.md 2.1 and 2.2."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 PyTorch's older exporter writes circular padding as two slices and a Concat for each axis; Focus layers and channel
 shuffles are spelled so as well. Input by input a Concat costs the square root of the sum of the squares. Seen from the
 one activation that all of it was cut from, it copies entries: its norm is the square root of how often the most copied
-one occurs, exactly, and the layer behind it can be multiplied out with it.
+one occurs, exactly, and the layer behind it can be multiplied out with it. Formulas: docs/numerics.md 3.2.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Multipliers for the matrix inequalities of :mod:`radii.lipschitz.network.eclipse`: all of this only proposes."""
+"""Multipliers for the matrix inequalities of :mod:`radii.lipschitz.network.eclipse`: all of this only proposes.
+Formulas: docs/numerics.md 3.5.
+"""
 
 from __future__ import annotations
 

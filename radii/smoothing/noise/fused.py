@@ -2,6 +2,7 @@
 
 Every value's bits are defined (``philox``). On the grid integers and tables made on the CPU do the rest, so all devices
 give the very same values; in floating point they are those of the formulas but for a few of their last bits.
+Formulas: docs/numerics.md 6.4.
 """
 
 import functools

@@ -4,7 +4,7 @@
 built of it (Voracek & Hein 2022). Here an input is whole steps ``k``, the noise is whole steps ``N = round(s Z)``, and
 their sum is exact. Because ``k + round(s Z) = round(k + s Z)``, the classifier votes on a rounded Gaussian around x:
 the smoothed classifier is that of "round to the grid, then f", and every radius for Gaussian noise holds for it. So it
-is with uniform and with Laplace noise: only Z has another law.
+is with uniform and with Laplace noise: only Z has another law. Formulas: docs/numerics.md 6.3.
 """
 
 import functools

@@ -4,6 +4,7 @@ them.
 A program makes the values of ``BLOCK`` calls of Philox in one row. ``parts`` says, for each part of a stream, its first
 row, its input, and two words of its seed (int64, four a part); the parts of this launch's rows are among ``least`` to
 ``most``. No argument is specialised on its value: there is one binary of each kernel, which is the one that was tested.
+Formulas: docs/numerics.md 6.4.
 """
 # What Triton compiles is no Python: it has types of its own. And there is no Triton without CUDA.
 # mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False, disallow-untyped-calls=False

@@ -3,6 +3,7 @@
 A driver, a processor or a library that draws something else would make false certificates in silence. The seeds are
 fixed, so a source that passed here passes again; with random ones each of the fifteen checks would fail a right source
 with chance below 1e-10. What it can't see: mass below 1e-6 a value that the law lacks. That is in ``tail_mass``.
+Formulas: docs/numerics.md 6.5.
 """
 
 import hashlib
