@@ -86,7 +86,7 @@ def margin_gradient(
 
 
 def rival_logits(logits: Tensor, prediction: int, targets: Tensor | None) -> Tensor:
-    """Of each row the logit of its target; where that is ``ANY``, or there are none, the largest of other classes."""
+    """Each row's logit of its target; where that is ``ANY``, or there are none, the largest of other classes."""
     others = logits.clone()
     others[:, prediction] = -torch.inf
     largest = others.argmax(1)

@@ -152,7 +152,7 @@ class _Search:
         return found
 
     def gradient(self, point: Tensor, times: int) -> Tensor:
-        """Of the expected soft vote, a sigmoid of the margin as wide as the noise spreads the margin; but for a factor.
+        """The gradient, but for a factor, of the expected soft vote: a sigmoid of the margin, as wide as it spreads.
 
         The sigmoid's slope is e^-m far from the boundary, nothing in float32 from m = 17 on. So slopes are taken in
         logarithms, relative to the steepest: then the copies that are nearest to the boundary lead.

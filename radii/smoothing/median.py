@@ -33,7 +33,7 @@ class MedianBounds:
     """
 
     median: tuple[float, ...]
-    """Of the samples: an estimate of g at x, no bound. NaN where non-finite outputs leave it open."""
+    """The median of the samples: an estimate of g at x, no bound. NaN where non-finite outputs leave it open."""
     lower: tuple[float, ...]
     """-inf where nothing is known, and ``upper`` +inf."""
     upper: tuple[float, ...]

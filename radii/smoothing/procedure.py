@@ -21,7 +21,7 @@ CountChunk = Callable[[Stage, int, int], Counts]
 """(stage, chunk number, size) to the votes of so many samples of that chunk's stream."""
 
 Votes = npt.NDArray[np.int64]
-"""By class; the last entry counts non-finite logits."""
+"""Votes by class; the last entry counts non-finite logits."""
 
 
 class Request(NamedTuple):

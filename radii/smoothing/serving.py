@@ -21,7 +21,7 @@ class Answer(NamedTuple):
     prediction: int | None
     """Its class; None to abstain."""
     p_value: float
-    """Of "g answers otherwise", rounded up; 1 where most votes are non-finite logits, which are no class."""
+    """The p-value of "g answers otherwise", rounded up; 1 where most votes are non-finite logits: no class."""
 
 
 def prediction_test(counts: Counts, *, alpha: float, tail_mass: float = 0.0) -> Answer:

@@ -63,7 +63,7 @@ class Interval:
         return Interval(ends, ends, growth)
 
     def hull(self, other: "Interval") -> "Interval":
-        """What holds both."""
+        """The smallest interval that holds both."""
         growth = None
         if self.growth and other.growth:
             growth = self.magnitude().growth.plus(other.magnitude().growth, True)  # type: ignore[union-attr, arg-type]

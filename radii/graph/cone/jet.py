@@ -77,7 +77,7 @@ class Jet:
         )
 
     def scaled(self, factor: float, exact: bool = True) -> "Jet":
-        """It times a number, ``exact`` as in `constant`."""
+        """This jet times a number, ``exact`` as in `constant`."""
         return self * self.constant(factor, exact)
 
     def constant(self, number: float, exact: bool = True) -> "Jet":

@@ -60,7 +60,7 @@ class Univariate(Operator):
         return cls()
 
     def check(self, *inputs: Shape) -> None:
-        """Of most functions, any parameters will do."""
+        """Most functions take any parameters."""
 
     def shape(self, *inputs: Shape) -> Shape:
         return inputs[0]

@@ -44,7 +44,7 @@ def statistics_rule(scale: np.ndarray, epsilon: float) -> Rule:
 @onnx_operator(inputs=3, epsilon="float", num_groups="int", stash_type="int")
 @dataclass(frozen=True, eq=False)
 class GroupNormalization(Operator):
-    """By the mean and variance of ``groups`` groups of channels. One scale a group at opset 18, a channel since 21."""
+    """Statistics of ``groups`` groups of channels are taken out. One scale a group at opset 18, a channel since 21."""
 
     behaviour = "max |gamma|/sqrt(epsilon): sound, and vacuous in practice"
     scale: np.ndarray  # (channels,)

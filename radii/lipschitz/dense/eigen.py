@@ -108,7 +108,7 @@ def cholesky_succeeds(level: float, matrix: Array, work: Array) -> bool:
 
 
 def _lower_blocks(order: int) -> Iterator[tuple[slice, slice]]:
-    """They hold the lower triangle and little more: half the memory to go through."""
+    """Blocks that hold the lower triangle and little more: half the memory to go through."""
     for first in range(0, order, BLOCK):
         yield slice(first, None), slice(first, first + BLOCK)
 

@@ -69,7 +69,7 @@ def _index(graph: Graph, source: str, members: Sequence[Node]) -> Indices:
 
 
 def _gather(node: Node, source: str, shape: tuple[int, ...], index: Indices) -> list[Node]:
-    """It along one axis where that will do, else from the flattened source."""
+    """The gather along one axis where that will do, else from the flattened source."""
     entries = np.arange(math.prod(shape)).reshape(shape)
     for axis in range(len(shape)) if index.ndim == len(shape) else ():
         line = np.moveaxis(index, axis, -1).reshape(-1, index.shape[axis])[0]

@@ -107,7 +107,7 @@ def _work(layer: Layer, *, first: bool) -> int:
 
 
 def _most(layer: Layer) -> float:
-    """What ``lmax(T^(1/2) W X^{-1} W^H T^(1/2))`` must lie below."""
+    """The number below which ``lmax(T^(1/2) W X^{-1} W^H T^(1/2))`` must lie."""
     assert layer.slopes is not None
     a, b = layer.slopes
     return 4 / (b - a) ** 2
@@ -135,7 +135,7 @@ class Sandwich:
     made: Blocks
 
     def slope(self, given: Blocks) -> Blocks:
-        """That with respect to X, from that with respect to ``made``."""
+        """The slope with respect to X, from that with respect to ``made``."""
         inner = self.half if self.factor is None else solved(self.factor, self.half, adjointly=True)
         return -(inner @ given @ adjoint(inner))
 

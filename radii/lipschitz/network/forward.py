@@ -148,7 +148,7 @@ def _norm_at_zero(graph: Graph, node: Node) -> Upper:
 
 
 def _run_at_zero(graph: Graph, node: Node) -> Upper:
-    """By the operator, which takes torch."""
+    """``||op(0)||`` by the operator, which takes torch."""
     import torch
 
     zeros = [torch.zeros((1, *shape), dtype=torch.float64) for shape in graph.input_shapes(node)]

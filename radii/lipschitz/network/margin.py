@@ -1,4 +1,4 @@
-"""From logits to certified radii: how far the input may move before another class can win.
+"""Certified radii from logits: how far the input may move before another class can win.
 Formulas: docs/numerics.md 3.9.
 """
 
