@@ -44,7 +44,7 @@ def statistics_rule(scale: np.ndarray, epsilon: float) -> Rule:
 @onnx_operator(inputs=3, epsilon="float", num_groups="int", stash_type="int")
 @dataclass(frozen=True, eq=False)
 class GroupNormalization(Operator):
-    """Statistics of ``groups`` groups of channels are taken out. One scale a group at opset 18, a channel since 21."""
+    """Normalises ``groups`` groups of channels by mean and variance. Opset 18 has a scale a group, 21 one a channel."""
 
     behaviour = "max |gamma|/sqrt(epsilon): sound, and vacuous in practice"
     scale: np.ndarray  # (channels,)
