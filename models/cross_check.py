@@ -1,7 +1,7 @@
 """The cross-check of a certification: which inputs are attacked, and what the attacks say of it. Pure functions.
 
 A certificate of a smoothed classifier is false with probability alpha, so a success among many is no surprise; one that
-is deterministic is never false, and its alpha is 0.
+is deterministic is never false, and its alpha is 0. Formulas: docs/numerics.md 9.4.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""The certified-accuracy curve of a certification, from its results. Pure functions."""
+"""The certified-accuracy curve of a certification, from its results. Pure functions. Formulas: docs/numerics.md 10.1."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The norms that a radius may be asked in, and what an l2 radius is worth in each."""
+"""The norms that a radius may be asked in, and what an l2 radius is worth in each. Formulas: docs/numerics.md 1.2."""
 
 import math
 from typing import Literal

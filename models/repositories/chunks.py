@@ -118,7 +118,7 @@ def add_result(
 
 
 def _take(session: Session, job: Certification, result: InputResult) -> Sequence[Chunk]:
-    """Drop the input's chunks, whose sums the result must hold (NUMERICS 3, rule 9)."""
+    """Drop the input's chunks, whose sums the result must hold (docs/numerics.md 7.3)."""
     of_input = (Chunk.certification_id == job.id, Chunk.index == result.index)
     taken = session.scalars(select(Chunk).where(*of_input)).all()
     where = f"input {result.index} of {job.id}"

@@ -2,7 +2,7 @@
 
 A stream belongs to (model, input, noise). The ledger keeps sums over its beginnings, a few rows a question: over the
 samples that were asked for, and over the whole chunks in them, from where a larger number goes on. The first sum of a
-beginning stands, whatever another batch size or device would make of a close vote.
+beginning stands, whatever another batch size or device would make of a close vote. See docs/numerics.md 7.4.
 """
 
 import json

@@ -11,7 +11,7 @@ _TINY = 1e-30
 
 
 def steepest(gradient: Tensor, norm: Norm) -> Tensor:
-    """Of each row (batch, ...), the direction of length 1 in ``norm`` that the gradient grows most along; 0 for 0."""
+    """The direction of length 1 in ``norm`` that each row's (batch, ...) gradient grows most along; 0 for 0."""
     rows = gradient.flatten(1)
     if norm == "l2":
         rows = rows / rows.abs().amax(1, keepdim=True).clamp_min(torch.finfo(rows.dtype).tiny)  # squares have a range
@@ -25,7 +25,7 @@ def steepest(gradient: Tensor, norm: Norm) -> Tensor:
 
 
 def dual_norm(gradient: Tensor, norm: Norm) -> Tensor:
-    """Of each row, how much the gradient grows along its steepest direction: (batch,)."""
+    """How much each row's gradient grows along its steepest direction: (batch,)."""
     orders = {"l2": 2.0, "linf": 1.0, "l1": float("inf")}
     size: Tensor = torch.linalg.vector_norm(gradient.flatten(1), ord=orders[norm], dim=1)
     return size

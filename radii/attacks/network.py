@@ -2,7 +2,7 @@
 
 Two searches, from several starts each: projected gradient descent on the margin inside the radius (Madry et al., ICLR
 2018), and from outside, for the nearest adversarial input, the nearest point of the linearised boundary again and again
-(Hasofer-Lind; with the gradients of DeepFool, Moosavi-Dezfooli et al., CVPR 2016).
+(Hasofer-Lind; with the gradients of DeepFool, Moosavi-Dezfooli et al., CVPR 2016). Formulas: docs/numerics.md 9.1.
 """
 
 import math
@@ -86,7 +86,7 @@ def margin_gradient(
 
 
 def rival_logits(logits: Tensor, prediction: int, targets: Tensor | None) -> Tensor:
-    """Of each row the logit of its target; where that is ``ANY``, or there are none, the largest of other classes."""
+    """Each row's logit of its target; where that is ``ANY``, or there are none, the largest of other classes."""
     others = logits.clone()
     others[:, prediction] = -torch.inf
     largest = others.argmax(1)

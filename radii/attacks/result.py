@@ -1,4 +1,4 @@
-"""What an attack brings home."""
+"""The outcome of an attack."""
 
 from dataclasses import dataclass
 

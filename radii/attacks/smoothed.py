@@ -1,7 +1,7 @@
 """Attacks on the smoothed classifier g, against radii that hold with probability 1 - alpha.
 
 Projected gradient descent through the expectation over the noise (Athalye et al., ICML 2018; Salman et al., NeurIPS
-2019), then g's own votes, on fresh noise, at what it led to.
+2019), then g's own votes, on fresh noise, at what it led to. Formulas: docs/numerics.md 9.2.
 """
 
 import hashlib
@@ -152,7 +152,7 @@ class _Search:
         return found
 
     def gradient(self, point: Tensor, times: int) -> Tensor:
-        """Of the expected soft vote, a sigmoid of the margin as wide as the noise spreads the margin; but for a factor.
+        """The gradient, but for a factor, of the expected soft vote: a sigmoid of the margin, as wide as it spreads.
 
         The sigmoid's slope is e^-m far from the boundary, nothing in float32 from m = 17 on. So slopes are taken in
         logarithms, relative to the steepest: then the copies that are nearest to the boundary lead.

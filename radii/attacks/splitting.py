@@ -1,4 +1,6 @@
-"""Attacks on the classifier that splitting noise smooths, against its deterministic l1 radii."""
+"""Attacks on the classifier that splitting noise smooths, against its deterministic l1 radii.
+Formulas: docs/numerics.md 9.3.
+"""
 
 from collections.abc import Iterator
 
@@ -62,7 +64,7 @@ def attack_splitting(
 
 
 def _gradient(classifier: Classifier, x: Tensor, splitting: Splitting, prediction: int) -> Tensor:
-    """Of the margin of ``prediction``, mean over offsets: flat, float64, as if the pieces moved with the input."""
+    """The gradient of ``prediction``'s margin, mean over offsets: flat, float64, as if pieces moved with the input."""
     total, finite = torch.zeros(x.numel(), dtype=torch.float64), 0
     number = min(SAMPLES, splitting.period)
     for sample in range(number):

@@ -9,7 +9,7 @@ from radii.smoothing.sampling import Classifier
 
 WARM_UP = 3  # passes: libraries choose their algorithms and take their memory in the first ones
 Record = Callable[[Callable[[], torch.Tensor], torch.device], tuple[Callable[[], None], torch.Tensor]]
-"""Of what to do: how to do it again, and the tensor that then has the outcome."""
+"""Records what is done on a device: how to do it again, and the tensor that then has the outcome."""
 
 
 class CudaGraph:

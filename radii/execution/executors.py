@@ -76,7 +76,7 @@ def build(
 
 
 class _OnnxRuntime:
-    """On one CPU thread."""
+    """A network run by onnxruntime on one CPU thread."""
 
     def __init__(self, graph: Graph) -> None:
         from radii.graph.writer import write_onnx  # onnx, which torch alone does not need

@@ -1,4 +1,6 @@
-"""Whether inputs may share a batch: whether a row's logits depend on where in the batch it lies."""
+"""Whether inputs may share a batch: whether a row's logits depend on where in the batch it lies.
+See docs/numerics.md 8.2.
+"""
 
 import torch
 

@@ -1,4 +1,6 @@
-"""Which executor runs a network fastest here, at which batch size: found by trying them."""
+"""Which executor runs a network fastest here, at which batch size: found by trying them.
+See docs/numerics.md 8.1.
+"""
 
 import logging
 import time
@@ -73,13 +75,13 @@ class _Search:
     held: Execution
     """The fastest so far."""
     classifier: Classifier
-    """It runs."""
+    """The network as ``held`` runs it."""
     expected: torch.Tensor
     """The reference's logits."""
     seconds: float
-    """A sample takes."""
+    """How long a sample takes."""
     ends: float
-    """By the clock."""
+    """The moment, by the clock, at which the search must be over."""
 
     def __init__(
         self, build: Build, draw: Callable[[int], torch.Tensor], clock: Callable[[], float], dtype: torch.dtype
@@ -180,7 +182,7 @@ def _build_seconds(executor: str) -> float:
 
 
 def first_line(error: Exception) -> str:
-    """Of an error's message, for a log: what follows is about CUDA's settings, or a compiler's whole output."""
+    """The first line of an error, for a log: what follows is about CUDA's settings, or a compiler's whole output."""
     return f"{type(error).__name__}: {error}".partition("\n")[0][:300]
 
 

@@ -1,4 +1,4 @@
-"""Small upper bounds, rounding included, that the Lipschitz rules are made of."""
+"""Small upper bounds, rounding included, that the Lipschitz rules are made of. Formulas: docs/numerics.md 2.8."""
 
 import math
 

@@ -1,4 +1,6 @@
-"""Whether the samples of a batch keep apart: tested, since it is what lets one sample be certified at all."""
+"""Whether the samples of a batch keep apart: tested, since it is what lets one sample be certified at all.
+See docs/numerics.md 8.2.
+"""
 
 from collections.abc import Callable
 

@@ -236,5 +236,5 @@ def _check_inputs(call: Call, most: int) -> None:
 
 
 def _entries(call: Call) -> int:
-    """Of its constants."""
+    """The entries of all its constants together."""
     return sum(value.size for value in call.inputs if isinstance(value, np.ndarray))

@@ -1,4 +1,4 @@
-"""What operators write themselves with as nodes of ONNX. onnx is imported when it is called."""
+"""The pen with which operators write themselves as nodes of ONNX. onnx is imported when it is called."""
 
 from collections.abc import Iterable
 from typing import Any

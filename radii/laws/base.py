@@ -1,4 +1,4 @@
-"""What a law of noise says of itself."""
+"""A law of noise: its radius rule, its distribution function, how it is drawn. Formulas: docs/numerics.md 6.2."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ class Law(ABC):
 
     name: ClassVar[str]
     norm: ClassVar[Norm]
-    """Of its radii. An l2 radius is worth something in other norms too (:func:`radii.norms.converted`)."""
+    """The norm of its radii. An l2 radius is worth something in other norms too (:func:`radii.norms.converted`)."""
     two_sided: ClassVar[bool] = False
     """Whether ``sigma/2 (Phi^-1(pA) - Phi^-1(pB))`` is a radius as well: of Gaussian noise."""
     reach: ClassVar[float]
     """Standard deviations; beyond lies less than 1e-16 of an axis."""
     missing: ClassVar[float]
-    """Of a value in floating point: how far what is drawn is from the law (total variation), rounded up."""
+    """How far a value drawn in floating point is from the law, at most (total variation)."""
     generator: ClassVar[str]
     """The name of ``values``, by which its noise is known: another formula takes another name."""
     fused: ClassVar[str | None] = None
@@ -56,7 +56,7 @@ class Law(ABC):
         """The radius of a class that is missed with probability ``miss`` < 1/2, as it is without roundings."""
 
     def radius(self, miss: float, stretch: float) -> float:
-        """The same, rounded down: certified."""
+        """The radius of ``ideal``, rounded down: certified."""
         return self.ideal(miss, stretch) * (1 - SLACK)
 
     @abstractmethod
@@ -65,7 +65,7 @@ class Law(ABC):
 
     @abstractmethod
     def cdf(self, z: Values) -> Values:
-        """Of the law whose standard deviation is 1; both ends to 1e-16 or so, absolutely."""
+        """The distribution function at standard deviation 1; both ends to 1e-16 or so, absolutely."""
 
     @abstractmethod
     def values(self, bits: np.random.SFC64, out: npt.NDArray[np.float32]) -> None:

@@ -1,4 +1,6 @@
-"""Laplace noise: l1 radii (Teng et al. 2020; Yang et al. 2020, arXiv 2002.08118)."""
+"""Laplace noise: l1 radii (Teng et al. 2020; Yang et al. 2020, arXiv 2002.08118).
+Formulas: docs/numerics.md 4.3 and 6.2.
+"""
 
 from __future__ import annotations
 

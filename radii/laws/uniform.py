@@ -1,4 +1,4 @@
-"""Uniform noise: l1 radii (Yang et al. 2020, arXiv 2002.08118; Lee et al. 2019)."""
+"""Uniform noise: l1 radii (Yang et al. 2020, arXiv 2002.08118; Lee et al. 2019). Formulas: docs/numerics.md 4.3."""
 
 from __future__ import annotations
 

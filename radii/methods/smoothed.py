@@ -1,4 +1,4 @@
-"""What the methods have in common that ask something of a smoothed network."""
+"""What the methods have in common that ask something of a smoothed network. See docs/numerics.md 7.5."""
 
 import math
 from abc import abstractmethod

@@ -16,7 +16,7 @@ probability alpha at most (Ville 1939; Waudby-Smith and Ramdas 2024). So is a mi
 all hold. Where one line of several holds, the least wealth of any is below that line's. All depend on the counts alone.
 
 At price 1 the tangent touches h where ``a + b = 1``: no stake on the class's votes alone has more wealth than the same
-stake there, at any votes. So the one-sided test costs no alpha of its own.
+stake there, at any votes. So the one-sided test costs no alpha of its own. Formulas: docs/numerics.md 4.4.
 """
 
 import math
@@ -47,7 +47,7 @@ _SLACK_OF_SUM, _SLACK_PER_SAMPLE = 1e-9, 3e-14
 
 @dataclass(frozen=True, eq=False)
 class Bets:
-    """What the stakes on each line are multiplied by at a vote for the class, for the other, for a third: logarithms,
+    """The factors of the stakes on each line at a vote for the class, for the other, for a third, as logarithms
     (lines, stakes). ``weights``: the lines' parts of the wealth, (lines, 1), or None where each has its own.
     """
 
@@ -71,7 +71,7 @@ class Bets:
 
 @lru_cache(maxsize=16)  # the inputs of a certification have them in common
 def bets_for(c: float, n: int, tail_mass: float) -> Bets:
-    """Whose wealth grows where the radius is at least r, and hardly ever where it is less. n: votes at most."""
+    """Bets whose wealth grows where the radius is at least r, and hardly ever where it is less. n: votes at most."""
     z = np.arange(c / 2, LEAST_Z, -TANGENTS)
     s = np.exp(c * (z - c / 2))
     weights = np.full(len(z), 0.5 / max(1, len(z) - 1))
@@ -81,7 +81,7 @@ def bets_for(c: float, n: int, tail_mass: float) -> Bets:
 
 @lru_cache(maxsize=16)
 def bets_against(c: float, n: int, tail_mass: float) -> Bets:
-    """Whose wealth grows where the radius is less than r, and hardly ever where it is at least r."""
+    """Bets whose wealth grows where the radius is less than r, and hardly ever where it is at least r."""
     ends = np.append(np.arange(c / 2, LEAST_Z, -PIECE), -np.inf)
     upper, lower = ends[:-1], ends[1:]
     run = np.where(lower > 0, ndtr(-lower) - ndtr(-upper), ndtr(upper) - ndtr(lower))
@@ -91,7 +91,7 @@ def bets_against(c: float, n: int, tail_mass: float) -> Bets:
 
 @lru_cache(maxsize=16)
 def bets_on_misses(q: float, n: int, tail_mass: float) -> tuple[Bets, Bets]:
-    """Both for one side alone: whether the class is missed with probability q at most. All misses are the other's."""
+    """Both kinds of bets on one side alone: is the class missed with probability q at most? Misses are the other's."""
     s, d = np.zeros(1), np.full(1, q)
     return _against_more(s, d, np.ones(1), n, tail_mass), _against_less(s, d, n, tail_mass)
 

@@ -1,8 +1,9 @@
-"""Which noise belongs to which question: keys, chunks, digests. No torch.
+"""Keys, chunks and digests: they settle which noise belongs to which question. No torch.
 
 *No lucky seeds.* The noise of a certificate follows from a secret of the server and from what is asked; the same
 question gets the same stream, and no client can choose it. A sample belongs to a chunk of fixed size, and a
 chunk's noise to (key, stage, chunk number) alone: not to the batch size, the worker, or the attempt.
+Formulas: docs/numerics.md 6.1.
 """
 
 import hashlib

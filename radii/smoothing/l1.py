@@ -1,4 +1,6 @@
-"""Certified l1 radii: of uniform and Laplace noise by vote counts, of splitting noise exactly. No torch."""
+"""Certified l1 radii: of uniform and Laplace noise by vote counts, of splitting noise exactly. No torch.
+Formulas: docs/numerics.md 4.3 and 4.7.
+"""
 
 import math
 

@@ -4,6 +4,7 @@ With Lipschitz constant L of the scores and noise sigma, among all functions int
 the smoothed value p, a ramp along one direction falls fastest. Its smoothed value, s behind the ramp's middle, is
 ``G(s) = 1 - L int_s^{s+1/L} Phi(u/sigma) du``, and the radius is the way between the two s. Sharper than the bound of
 arXiv 2504.02412 at rho = 0; ``L -> inf`` gives Cohen et al. 2019, ``sigma -> 0`` gives ``(pA - pB)/(2L)``.
+Formulas: docs/numerics.md 5.4.
 """
 
 import math

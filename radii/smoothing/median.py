@@ -1,4 +1,6 @@
-"""Certified intervals of smoothed regression: order statistics (Chiang et al. 2020, arXiv 2007.03730). No torch."""
+"""Certified intervals of smoothed regression: order statistics (Chiang et al. 2020, arXiv 2007.03730). No torch.
+Formulas: docs/numerics.md 4.6.
+"""
 
 import math
 from dataclasses import dataclass
@@ -31,7 +33,7 @@ class MedianBounds:
     """
 
     median: tuple[float, ...]
-    """Of the samples: an estimate of g at x, no bound. NaN where non-finite outputs leave it open."""
+    """The median of the samples: an estimate of g at x, no bound. NaN where non-finite outputs leave it open."""
     lower: tuple[float, ...]
     """-inf where nothing is known, and ``upper`` +inf."""
     upper: tuple[float, ...]

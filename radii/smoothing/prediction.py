@@ -1,4 +1,4 @@
-"""From the counts of both stages to what is said of one input. No torch."""
+"""What the counts of both stages allow to be said of one input. No torch. Formulas: docs/numerics.md 4.2 and 7.1."""
 
 import math
 import operator

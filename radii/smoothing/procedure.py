@@ -3,7 +3,7 @@
 No torch. The class comes from a pilot; the samples that certify it are drawn afterwards, for themselves.
 
 A procedure is a generator that asks for votes and does not care who counts them, when, or beside what else: so many
-inputs can share a batch. :func:`counted` runs one to its end.
+inputs can share a batch. :func:`counted` runs one to its end. See docs/numerics.md 7.1.
 """
 
 from collections.abc import Callable, Generator, Iterator
@@ -21,7 +21,7 @@ CountChunk = Callable[[Stage, int, int], Counts]
 """(stage, chunk number, size) to the votes of so many samples of that chunk's stream."""
 
 Votes = npt.NDArray[np.int64]
-"""By class; the last entry counts non-finite logits."""
+"""Votes by class; the last entry counts non-finite logits."""
 
 
 class Request(NamedTuple):

@@ -1,7 +1,7 @@
-"""From vote counts to a certified l2 radius. Pure arithmetic: SciPy alone, no state, no torch.
+"""Certified radii from vote counts. Pure arithmetic: SciPy alone, no state, no torch.
 
 Everything works with ``q = 1 - p``, the *upper* bound of the probability to miss the class: near one, p itself
-has no digits left. Every rounding goes towards the smaller radius.
+has no digits left. Every rounding goes towards the smaller radius. Formulas: docs/numerics.md 4.1 and 4.2.
 """
 
 import math

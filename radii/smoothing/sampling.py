@@ -1,4 +1,6 @@
-"""The votes of a classifier, or outputs of a regressor, under noise, chunk by chunk, and what is certified by them."""
+"""The votes of a classifier, or outputs of a regressor, under noise, chunk by chunk, and what is certified by them.
+See docs/numerics.md 7.2.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypedDict

@@ -1,4 +1,6 @@
-"""Bounds on a mean score in [0, 1]: how often is not all that is known when the classifier gives probabilities."""
+"""Bounds on a mean score in [0, 1]: how often is not all that is known when the classifier gives probabilities.
+Formulas: docs/numerics.md 5.2.
+"""
 
 import math
 from dataclasses import dataclass, field
@@ -49,7 +51,7 @@ class Moments:
 
     @classmethod
     def of(cls, scores: npt.NDArray[np.floating]) -> "Moments":
-        """Of scores (samples, classes), at least one sample."""
+        """The moments of scores (samples, classes), at least one sample."""
         values = scores.astype(np.float64)
         mean = values.mean(axis=0)
         return cls(len(values), mean, np.square(values - mean).sum(axis=0))

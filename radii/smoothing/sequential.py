@@ -1,4 +1,6 @@
-"""Deciding one radius with as few samples as its answer needs. NumPy and SciPy alone, no torch."""
+"""Deciding one radius with as few samples as its answer needs. NumPy and SciPy alone, no torch.
+Formulas: docs/numerics.md 4.4.
+"""
 
 import math
 

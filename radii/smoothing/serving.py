@@ -1,4 +1,6 @@
-"""g itself, for whoever serves predictions: what was certified is the smoothed classifier, not the network."""
+"""g itself, for whoever serves predictions: what was certified is the smoothed classifier, not the network.
+Formulas: docs/numerics.md 4.5.
+"""
 
 import secrets
 from dataclasses import dataclass
@@ -19,7 +21,7 @@ class Answer(NamedTuple):
     prediction: int | None
     """Its class; None to abstain."""
     p_value: float
-    """Of "g answers otherwise", rounded up; 1 where most votes are non-finite logits, which are no class."""
+    """The p-value of "g answers otherwise", rounded up; 1 where most votes are non-finite logits: no class."""
 
 
 def prediction_test(counts: Counts, *, alpha: float, tail_mass: float = 0.0) -> Answer:

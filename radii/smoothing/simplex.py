@@ -1,4 +1,6 @@
-"""Maps from logits to scores on the simplex, and how steep their scores are. NumPy alone, no torch."""
+"""Maps from logits to scores on the simplex, and how steep their scores are. NumPy alone, no torch.
+Formulas: docs/numerics.md 5.1.
+"""
 
 from dataclasses import dataclass
 from math import sqrt
@@ -19,7 +21,7 @@ class Scoring:
     factor: float = 1.0
 
     def scores(self, logits: npt.NDArray[np.floating]) -> Floats:
-        """Of logits (samples, classes), float64 scores (samples, classes + 1) that are in [0, 1] and add up to one.
+        """The float64 scores (samples, classes + 1) of logits (samples, classes); they lie in [0, 1] and add up to one.
 
         The last is that of non-finite logits, a class of their own. hardmax: ties go to the lowest index.
         """
@@ -69,4 +71,4 @@ CHOICES = (
     Scoring("hardmax"),
     *(Scoring(name, GENTLEST * 2.0**doublings) for name in ("softmax", "sparsemax") for doublings in range(13)),
 )
-"""What the pilot chooses from. Fixed, like the format of the noise key."""
+"""The scorings from which the pilot chooses. Fixed, like the format of the noise key."""

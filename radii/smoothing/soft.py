@@ -3,6 +3,7 @@
 g answers the class whose score is largest on average over the noise. For scores in [0, 1], ``Phi^-1`` of a mean score
 is ``1/sigma``-Lipschitz in l2 (Salman et al. 2019), as a share of votes is. Scores vary less than votes, so their mean
 is known better; votes win where nearly all agree. The pilot chooses the map and its factor; n fresh samples certify.
+Formulas: docs/numerics.md 5.3.
 """
 
 import math
@@ -45,14 +46,14 @@ class SoftPrediction:
     """Without the Lipschitz constant; None to abstain."""
     scoring: Scoring
     lipschitz: float | None
-    """Of the scores, where it enlarged the radius."""
+    """The Lipschitz constant of the scores, where it enlarged the radius."""
     p_lower: float
-    """Of the class's mean score."""
+    """Lower bound of the class's mean score."""
     p_upper: float
-    """Of every other class's."""
+    """Upper bound of every other class's mean score."""
     sides: Sides
     mean: tuple[float, ...]
-    """Of the scores; the last entry: non-finite logits."""
+    """Mean score of each class; the last entry: non-finite logits."""
     variance: tuple[float, ...]
     squares: tuple[float, ...]
     """Sums of squared differences from the mean: ``variance (n - 1)``."""
@@ -187,7 +188,7 @@ def _bounds(choice: Choice, setting: Setting, moments: Moments, counts: npt.NDAr
 
 
 def _of_votes(choice: Choice, setting: Setting, counts: npt.NDArray[np.int64]) -> _Bounds:
-    """By Clopper and Pearson's bounds."""
+    """The bounds of a hardmax scoring, by Clopper and Pearson."""
     radius, p_lower, p_upper = vote_bounds(
         counts.tolist(),
         choice.top,

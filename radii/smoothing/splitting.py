@@ -7,6 +7,7 @@ start is public and the same for every input. Nothing is random: no alpha, no pi
 the grid, not between.
 
 Theorem 2 and its derandomisation, arXiv 2103.10834; ``period`` is their 2 lambda q, for lambda below 1/2 too.
+Formulas: docs/numerics.md 4.7.
 """
 
 import hashlib

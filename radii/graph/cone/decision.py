@@ -20,7 +20,7 @@ class Decision:
         return Decision(self.false, self.true, self.once)
 
     def both(self, other: "Decision") -> "Decision":
-        """That both hold: it changes over once where one of them does, and the other holds throughout."""
+        """The condition that both hold: it changes over once where one of them does, and the other holds throughout."""
         once = (self.once & other.true) | (self.true & other.once)
         return Decision(self.true & other.true, self.false | other.false, once)
 
@@ -49,5 +49,5 @@ def truth(value: Jet | Decision) -> Decision:
 
 
 def either(a: Decision, b: Decision) -> Decision:
-    """That one of them holds, or both."""
+    """The condition that one of them holds, or both."""
     return a.negated().both(b.negated()).negated()

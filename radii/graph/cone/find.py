@@ -3,6 +3,7 @@
 Exporters write an activation function as several nodes: GELU as Div, Erf, Add, Mul, Mul. Node by node that is a
 product of two activations, which has no Lipschitz constant; seen from where its operands meet, it is a scalar function
 ``f``, and its constant is ``sup |f'|``. One rule serves for all the spellings, and for functions nobody has named.
+Formulas: docs/numerics.md 2.9.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 For t = |x| >= R a `Growth` states ``exp(c) t^q <= |v| <= exp(a) t^p e^(-k t)``. Products of what grows and what
 decays, on which plain interval arithmetic says "infinity times zero", then have a finite supremum. Everything is kept
 in logarithms and padded by far more than its rounding: out there a loose bound does no harm. Powers stay multiples of
-1/64, so that they add up exactly.
+1/64, so that they add up exactly. Formulas: docs/numerics.md 2.9.
 """
 
 import math
@@ -37,7 +37,7 @@ class Growth:
         return _log_supremum(self.a, self.p - power, self.k, self.start)
 
     def times(self, other: "Growth") -> "Growth":
-        """Of the product of two quantities."""
+        """The growth of the product of two quantities."""
         nothing = -math.inf in (self.a, other.a)
         return Growth(
             self.start,
@@ -49,7 +49,7 @@ class Growth:
         )
 
     def plus(self, other: "Growth", same_sign: bool) -> "Growth":
-        """Of the sum of two quantities; ``same_sign``: neither lessens the other."""
+        """The growth of the sum of two quantities; ``same_sign``: neither lessens the other."""
         slow, fast = (self, other) if (self.k, -self.p) <= (other.k, -other.p) else (other, self)
         if slow.a == -math.inf:  # zero
             a, slow = fast.a, fast
@@ -77,7 +77,7 @@ class Growth:
         return math.exp(min(690.0, _down(self.c + self.q * math.log(self.start)))) if self.q >= 0 else 0.0
 
     def power(self, exponent: float) -> "Growth":
-        """Of ``|v|^exponent``, the exponent a positive multiple of 1/64 small enough to keep powers exact."""
+        """The growth of ``|v|^exponent``, the exponent a positive multiple of 1/64 that keeps powers exact."""
         a = self.a if math.isinf(self.a) else _up(self.a * exponent)
         c = self.c if math.isinf(self.c) else _down(self.c * exponent)
         p, q = self.p * exponent, self.q * exponent
@@ -86,13 +86,13 @@ class Growth:
         return Growth(self.start, a, p, min(MOST, self.k * exponent * (1 - PAD)), c, q)
 
     def reciprocal(self) -> "Growth":
-        """Of ``1/v``."""
+        """The growth of ``1/v``."""
         a, p = (math.inf, 0.0) if self.c == -math.inf else (-self.c, -self.q)
         c, q = (-self.a, -self.p) if self.k == 0 and math.isfinite(self.a) else (-math.inf, 0.0)
         return Growth(self.start, a, p, 0.0, c, q)
 
     def decay(self, factor: float, power: float) -> "Growth":
-        """Of anything between 0 and ``exp(-factor |v|^power)``."""
+        """The growth of anything between 0 and ``exp(-factor |v|^power)``."""
         q = self.q * power
         if self.c == -math.inf or q < 1:
             return Growth(self.start, 0.0)
@@ -100,7 +100,7 @@ class Growth:
         return Growth(self.start, 0.0, 0.0, math.exp(min(_down(log_rate), math.log(MOST))))
 
     def known_within(self, lo: float, hi: float) -> "Growth":
-        """The same, knowing that ``lo <= v <= hi`` too."""
+        """This growth, made sharper by ``lo <= v <= hi``."""
         largest, least = max(abs(lo), abs(hi)), max(lo, -hi, 0.0)
         result = self
         if self.a == math.inf or (self.p > 0 and self.k == 0 and math.isfinite(largest)):

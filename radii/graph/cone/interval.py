@@ -2,7 +2,7 @@
 
 ``+ - *`` and division of float64 are correctly rounded, so one step of `numpy.nextafter` outward is enough; NumPy's
 and SciPy's elementary functions are trusted to 2^-47 of their value (they err by a few times 2^-53; the tests look),
-bell curves made of several of them to 2^-43.
+bell curves made of several of them to 2^-43. Formulas: docs/numerics.md 2.9.
 """
 
 import math
@@ -63,7 +63,7 @@ class Interval:
         return Interval(ends, ends, growth)
 
     def hull(self, other: "Interval") -> "Interval":
-        """What holds both."""
+        """The smallest interval that holds both."""
         growth = None
         if self.growth and other.growth:
             growth = self.magnitude().growth.plus(other.magnitude().growth, True)  # type: ignore[union-attr, arg-type]

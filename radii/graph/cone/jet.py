@@ -1,6 +1,7 @@
 """A function of one variable on many cells at once: its values, two derivatives, and what evaluating it loses.
 
 Forward automatic differentiation in interval arithmetic. Every bound holds over the whole cell.
+Formulas: docs/numerics.md 2.9.
 """
 
 import math
@@ -76,7 +77,7 @@ class Jet:
         )
 
     def scaled(self, factor: float, exact: bool = True) -> "Jet":
-        """It times a number, ``exact`` as in `constant`."""
+        """This jet times a number, ``exact`` as in `constant`."""
         return self * self.constant(factor, exact)
 
     def constant(self, number: float, exact: bool = True) -> "Jet":

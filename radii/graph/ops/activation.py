@@ -1,4 +1,6 @@
-"""Elementwise functions of one variable. Constants: the largest |f'|, rounded up (checked with mpmath in the tests)."""
+"""Elementwise functions of one variable. Constants: the largest |f'|, rounded up (checked with mpmath in the tests).
+Formulas: docs/numerics.md 2.8.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +60,7 @@ class Univariate(Operator):
         return cls()
 
     def check(self, *inputs: Shape) -> None:
-        """Of most functions, any parameters will do."""
+        """Most functions take any parameters."""
 
     def shape(self, *inputs: Shape) -> Shape:
         return inputs[0]

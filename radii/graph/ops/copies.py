@@ -1,4 +1,4 @@
-"""What repeats: Expand, Tile, and a constant repeated for every sample of the batch."""
+"""Operators that repeat: Expand, Tile, and a constant repeated for every sample of the batch."""
 
 from __future__ import annotations
 

@@ -329,7 +329,7 @@ class Extreme(Operator):
 
     @staticmethod
     def of_tensors(a: Tensor, b: Tensor) -> Tensor:
-        """The same of tensors."""
+        """The same operation on tensors."""
         raise NotImplementedError
 
     def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:

@@ -1,4 +1,6 @@
-"""Normalisation by a sample's own statistics, of groups of channels or of neighbours: all vacuous but LRN."""
+"""Normalisation by a sample's own statistics, of groups of channels or of neighbours: all vacuous but LRN.
+Formulas: docs/numerics.md 2.8.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,7 @@ def statistics_rule(scale: np.ndarray, epsilon: float) -> Rule:
 @onnx_operator(inputs=3, epsilon="float", num_groups="int", stash_type="int")
 @dataclass(frozen=True, eq=False)
 class GroupNormalization(Operator):
-    """By the mean and variance of ``groups`` groups of channels. One scale a group at opset 18, a channel since 21."""
+    """Normalises ``groups`` groups of channels by mean and variance. Opset 18 has a scale a group, 21 one a channel."""
 
     behaviour = "max |gamma|/sqrt(epsilon): sound, and vacuous in practice"
     scale: np.ndarray  # (channels,)

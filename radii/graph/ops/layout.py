@@ -1,4 +1,4 @@
-"""What only moves entries or renames axes. The batch stays where it is: axis 0, unmixed."""
+"""Operators that only move entries or rename axes. The batch stays where it is: axis 0, unmixed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Normalisation: by running statistics (an affine map), by the sample's own (layer norm), and softmax."""
+"""Normalisation: by running statistics (an affine map), by the sample's own (layer norm), and softmax.
+Formulas: docs/numerics.md 2.8.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Elementwise functions of one variable that have parameters."""
+"""Elementwise functions of one variable that have parameters. Formulas: docs/numerics.md 2.8."""
 
 from __future__ import annotations
 

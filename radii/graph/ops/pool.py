@@ -1,4 +1,4 @@
-"""Pooling."""
+"""Pooling. Formulas: docs/numerics.md 2.8."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Resize and Upsample, axis by axis: every entry of the output is a weighted sum of a few of the input."""
+"""Resize and Upsample, axis by axis: every entry of the output is a weighted sum of a few of the input.
+Formulas: docs/numerics.md 2.8.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What picks, repeats or joins entries: Gather, Slice, Pad, Concat."""
+"""Operators that pick, repeat or join entries: Gather, Slice, Pad, Concat."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What decides: comparisons, choices, thresholds. A truth value is a float, 0 or 1, like everything else here."""
+"""Operators that decide: comparisons, choices, thresholds. A truth value is a float, 0 or 1, as all else here."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ class IsInf(Univariate):
 
 @dataclass(frozen=True, eq=False)
 class Connective(Binary):
-    """Of two truth values."""
+    """An operator on two truth values."""
 
     behaviour = JUMPS
     takes_decisions = True

@@ -1,4 +1,4 @@
-"""What scatters instead of gathering: transposed convolution, and Col2Im, its special case of a constant kernel."""
+"""Operators that scatter: transposed convolution, and Col2Im, its special case of a constant kernel."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 A cell's width w is the distance ``sum_a D_a |dt_a| / 2`` (radians) from its centre to the farthest frequency in it, for
 a symbol of degree D_a along axis a; w0 is that of a cell of one point, a box. Of two axes alike a cell is a diamond,
-which for its w holds twice the frequencies of a square.
+which for its w holds twice the frequencies of a square. Formulas: docs/numerics.md 2.5.
 """
 
 import itertools

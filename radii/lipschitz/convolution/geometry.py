@@ -1,4 +1,6 @@
-"""Where a convolution reads: sizes, paddings and the torus that holds a layer, one axis at a time."""
+"""Where a convolution reads: sizes, paddings and the torus that holds a layer, one axis at a time.
+Formulas: docs/numerics.md 2.4.
+"""
 
 import math
 from collections.abc import Sequence

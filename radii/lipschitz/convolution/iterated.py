@@ -3,6 +3,8 @@
 As :mod:`radii.lipschitz.dense.iteration` does for a matrix, for all frequencies of a grid at once. A block is dropped
 as soon as its bound is no larger than what another one is thought to reach. *(Delattre et al., ICML 2023, arXiv
 2305.16173.)*
+
+Formulas: docs/numerics.md 2.6.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ Cells of width w (:mod:`radii.lipschitz.convolution.cells`) cover the frequencie
 ``lambda_max(H(centre)) <= U^2 cos^2 w``, then ``S <= U`` (take b = 0 where S is reached), and no grid point lies above
 ``L = U^2 cos^2 w0`` (take b = w0: such a point is w - w0 from its cell's centre). A cell of one point is tested at
 ``L`` itself. The others are split where they fail, so few frequencies far from the maximum are looked at, and the cost
-hardly grows with the grid.
+hardly grows with the grid. Formulas: docs/numerics.md 2.5.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 A strided, dilated convolution is rewritten as one of stride 1 without gaps (polyphase). Its autocorrelation is taken
 once, in space; the Gram block of any frequency is then a short sum, far cheaper than a product of two matrices.
+Formulas: docs/numerics.md 2.3.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 A torus bound exceeds the layer's norm by an unknown amount. The fading wave is an input of the layer itself, on which
 padding plays no part, so what the layer does to it is proved to be reached: it shows how loose the bound can be.
+Formulas: docs/numerics.md 2.7.
 """
 
 import math

@@ -8,6 +8,7 @@ The factorisation is SciPy's OpenBLAS: open source, substitution in every triang
 backward error holds in any blocking), and about twice as quick as MKL where this was measured.
 
 A matrix is given by its lower triangle, in Fortran order; what stands above the diagonal is never read.
+Formulas: docs/numerics.md 2.2.
 """
 
 import math
@@ -107,7 +108,7 @@ def cholesky_succeeds(level: float, matrix: Array, work: Array) -> bool:
 
 
 def _lower_blocks(order: int) -> Iterator[tuple[slice, slice]]:
-    """They hold the lower triangle and little more: half the memory to go through."""
+    """Blocks that hold the lower triangle and little more: half the memory to go through."""
     for first in range(0, order, BLOCK):
         yield slice(first, None), slice(first, first + BLOCK)
 

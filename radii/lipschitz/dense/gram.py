@@ -1,4 +1,6 @@
-"""A differentiable estimate of spectral norms, for training. Estimates are never certificates: see ``matrix_norm``."""
+"""A differentiable estimate of spectral norms, for training. Estimates are never certificates: see ``matrix_norm``.
+Formulas: docs/numerics.md 2.1.
+"""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ least halves with every step, whatever the spectrum. *(Delattre et al., ICML 202
 
 A computed product errs, so the roots are taken one step at a time: ``||G_t||^2 <= ||fl(G_t^T G_t)|| + error``. Every
 iterate is rescaled by a power of two, whose exponent is kept; no number leaves the middle of float64's range.
+Formulas: docs/numerics.md 2.1.
 """
 
 from __future__ import annotations

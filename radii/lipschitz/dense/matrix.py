@@ -1,4 +1,4 @@
-"""The spectral norm of a matrix, as a pair of proved bounds."""
+"""The spectral norm of a matrix, as a pair of proved bounds. Formulas: docs/numerics.md 2.1 and 2.2."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def gram_bound(matrices: npt.NDArray[np.float64], rtol: float, *, error: float =
 
 
 def _largest_eigenvalue(matrices: npt.NDArray[np.float64], rtol: float) -> tuple[LargestEigenvalue, float]:
-    """Of the Gram matrices of (B, m, n), as computed; and a bound on the largest of their traces, ``||G||_F^2``.
+    """Bounds on the Gram matrices of (B, m, n), as computed, and on the largest of their traces, ``||G||_F^2``.
 
     Where that is more than ``UNSCALED_UP_TO``, or no number, the rest is not looked at.
     """

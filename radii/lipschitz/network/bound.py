@@ -1,7 +1,7 @@
 """The Lipschitz constant of a whole network: the rules of its nodes, composed.
 
 Written against the graph's rules (:mod:`radii.graph.rules`) alone: an operator says what it is, this says what
-follows. Every number is an upper bound, rounded up, for the l2 norm on both sides.
+follows. Every number is an upper bound, rounded up, for the l2 norm on both sides. Formulas: docs/numerics.md 3.1.
 """
 
 from __future__ import annotations

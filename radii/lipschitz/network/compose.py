@@ -1,4 +1,4 @@
-"""How a node's rule turns bounds of its inputs into a bound of its output."""
+"""How a node's rule turns bounds of its inputs into a bound of its output. Formulas: docs/numerics.md 3.1."""
 
 import math
 from collections.abc import Sequence

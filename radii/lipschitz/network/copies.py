@@ -3,7 +3,7 @@
 PyTorch's older exporter writes circular padding as two slices and a Concat for each axis; Focus layers and channel
 shuffles are spelled so as well. Input by input a Concat costs the square root of the sum of the squares. Seen from the
 one activation that all of it was cut from, it copies entries: its norm is the square root of how often the most copied
-one occurs, exactly, and the layer behind it can be multiplied out with it.
+one occurs, exactly, and the layer behind it can be multiplied out with it. Formulas: docs/numerics.md 3.2.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def _index(graph: Graph, source: str, members: Sequence[Node]) -> Indices:
 
 
 def _gather(node: Node, source: str, shape: tuple[int, ...], index: Indices) -> list[Node]:
-    """It along one axis where that will do, else from the flattened source."""
+    """The gather along one axis where that will do, else from the flattened source."""
     entries = np.arange(math.prod(shape)).reshape(shape)
     for axis in range(len(shape)) if index.ndim == len(shape) else ():
         line = np.moveaxis(index, axis, -1).reshape(-1, index.shape[axis])[0]

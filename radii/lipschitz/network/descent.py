@@ -1,4 +1,6 @@
-"""Multipliers for the matrix inequalities of :mod:`radii.lipschitz.network.eclipse`: all of this only proposes."""
+"""Multipliers for the matrix inequalities of :mod:`radii.lipschitz.network.eclipse`: all of this only proposes.
+Formulas: docs/numerics.md 3.5.
+"""
 
 from __future__ import annotations
 
@@ -105,7 +107,7 @@ def _work(layer: Layer, *, first: bool) -> int:
 
 
 def _most(layer: Layer) -> float:
-    """What ``lmax(T^(1/2) W X^{-1} W^H T^(1/2))`` must lie below."""
+    """The number below which ``lmax(T^(1/2) W X^{-1} W^H T^(1/2))`` must lie."""
     assert layer.slopes is not None
     a, b = layer.slopes
     return 4 / (b - a) ** 2
@@ -133,7 +135,7 @@ class Sandwich:
     made: Blocks
 
     def slope(self, given: Blocks) -> Blocks:
-        """That with respect to X, from that with respect to ``made``."""
+        """The slope with respect to X, from that with respect to ``made``."""
         inner = self.half if self.factor is None else solved(self.factor, self.half, adjointly=True)
         return -(inner @ given @ adjoint(inner))
 

@@ -13,6 +13,7 @@ Gradient descent on all the T makes it smaller.
 
 All of that proposes. Certified is what follows from the T alone: with P of ``P X P^H`` nearly I (checked),
 ``X^{-1} <= P^H P/(1 - eta)``, products carry a-priori bounds, and X is lowered by what rounding may have added to it.
+Formulas: docs/numerics.md 3.5.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""The matrix of a linear piece. Its ``error`` bounds the spectral norm of what the numbers miss."""
+"""The matrix of a linear piece. Its ``error`` bounds the spectral norm of what the numbers miss.
+Formulas: docs/numerics.md 3.2.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The norm of several linear nodes in a row, taken of all of them at once."""
+"""The norm of several linear nodes in a row, taken of all of them at once. Formulas: docs/numerics.md 3.2."""
 
 from __future__ import annotations
 

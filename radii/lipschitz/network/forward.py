@@ -12,7 +12,7 @@ own arithmetic loses:
 
 The last but one is the one assumption: it holds for elementary functions that err by less than 100,000 ulp, which those
 of PyTorch are far from. It is about numbers that do not overflow, so beyond `REACH` there is no bound: a product that
-became infinite may look like any number behind an activation that saturates.
+became infinite may look like any number behind an activation that saturates. Formulas: docs/numerics.md 3.8.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ def _norm_at_zero(graph: Graph, node: Node) -> Upper:
 
 
 def _run_at_zero(graph: Graph, node: Node) -> Upper:
-    """By the operator, which takes torch."""
+    """``||op(0)||`` by the operator, which takes torch."""
     import torch
 
     zeros = [torch.zeros((1, *shape), dtype=torch.float64) for shape in graph.input_shapes(node)]

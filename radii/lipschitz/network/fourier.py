@@ -1,6 +1,6 @@
 """Linear pieces on a torus: blocks, one a frequency, of a circular operator that holds a piece.
 
-The ``error`` beside blocks bounds the spectral norm of what the numbers of one miss.
+The ``error`` beside blocks bounds the spectral norm of what the numbers of one miss. Formulas: docs/numerics.md 3.6.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""A chain in the form that bounds of several layers at once work on: blocks, each with its error."""
+"""A chain in the form that bounds of several layers at once work on: blocks, each with its error.
+Formulas: docs/numerics.md 3.6.
+"""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ def run(node: Node, basis: Array) -> Array:
 
 
 def _run(node: Node, basis: Array) -> Array:
-    """By the operator itself, which takes torch."""
+    """The image of inputs, by the operator itself, which takes torch."""
     import torch
 
     arrays = {}

@@ -1,4 +1,6 @@
-"""From logits to certified radii: how far the input may move before another class can win."""
+"""Certified radii from logits: how far the input may move before another class can win.
+Formulas: docs/numerics.md 3.9.
+"""
 
 from __future__ import annotations
 

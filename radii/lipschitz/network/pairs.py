@@ -1,4 +1,6 @@
-"""A Lipschitz constant for each difference of two logits, where the network ends in a dense layer, or joins them."""
+"""A Lipschitz constant for each difference of two logits, where the network ends in a dense layer, or joins them.
+Formulas: docs/numerics.md 3.7.
+"""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -8,6 +8,8 @@ With slopes in [0, 1] the Jacobian is ``I + U D V``, D a diagonal in [0, 1]. Wha
   ``|(I - 2 V^T S V)x|^2 = |x|^2 - 4 x^T V^T (S - S V V^T S) V x``, and ``S V V^T S <= (1 + e) tau D^2``.)
 * slopes in [a, b] of any block: ``L <= ||I + (a+b)/2 U V|| + (b-a)/2 ||U|| ||V||``, U and V balanced by powers of two
   per hidden unit, which D does not see.
+
+Formulas: docs/numerics.md 3.3.
 """
 
 from __future__ import annotations

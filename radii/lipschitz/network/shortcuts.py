@@ -1,4 +1,6 @@
-"""Rules that look at several nodes at once: each gives a constant from one activation to a later one."""
+"""Rules that look at several nodes at once: each gives a constant from one activation to a later one.
+Formulas: docs/numerics.md 3.1.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field

@@ -11,7 +11,7 @@ Fill = Callable[[torch.Tensor], None]
 
 
 class Part(NamedTuple):
-    """Of a batch, or of several: the first ``size`` noisy copies of the stream of ``seed`` around ``x``."""
+    """A part of one batch or of several: the first ``size`` noisy copies of the stream of ``seed`` around ``x``."""
 
     seed: bytes
     x: torch.Tensor

@@ -1,7 +1,7 @@
 """Noise in floating point over SFC64, drawn on the CPU: for inputs that are on no grid.
 
 One stream, whatever the law; a law says how raw bits become values. Logarithms and cosines may differ in their last bit
-between processors and versions of numpy (NEP 19), so a name holds a digest of values.
+between processors and versions of numpy (NEP 19), so a name holds a digest of values. Formulas: docs/numerics.md 6.2.
 """
 
 import functools

@@ -2,6 +2,7 @@
 
 Every value's bits are defined (``philox``). On the grid integers and tables made on the CPU do the rest, so all devices
 give the very same values; in floating point they are those of the formulas but for a few of their last bits.
+Formulas: docs/numerics.md 6.4.
 """
 
 import functools
@@ -214,7 +215,7 @@ def _drawing(noise: FusedGrid | FusedFloating) -> bool:
 
 
 def _kernels() -> Any:
-    """They need Triton, which is there where torch is a build for CUDA."""
+    """The kernels. They need Triton, which comes with builds of torch for CUDA."""
     from radii.smoothing.noise import kernels
 
     return kernels
@@ -222,13 +223,13 @@ def _kernels() -> Any:
 
 @functools.cache
 def _digest(law: Law) -> str:
-    """Of values as they are defined: what every device draws."""
+    """A digest of values as they are defined, which every device draws."""
     return _of(FusedGrid(law, 0.25, device=torch.device("cpu")).defined(_SEED, torch.zeros(2**14), 4))
 
 
 @functools.cache
 def _drawn(law: Law, device: torch.device) -> str:
-    """Of values as this device draws them."""
+    """A digest of values as this device draws them."""
     values = torch.empty((4, 2**14), device=device)
     FusedFloating(Floating(law, 1.0), device).stream(_SEED, torch.zeros(2**14))(values)
     return _of(values.cpu().numpy())

@@ -4,7 +4,7 @@
 built of it (Voracek & Hein 2022). Here an input is whole steps ``k``, the noise is whole steps ``N = round(s Z)``, and
 their sum is exact. Because ``k + round(s Z) = round(k + s Z)``, the classifier votes on a rounded Gaussian around x:
 the smoothed classifier is that of "round to the grid, then f", and every radius for Gaussian noise holds for it. So it
-is with uniform and with Laplace noise: only Z has another law.
+is with uniform and with Laplace noise: only Z has another law. Formulas: docs/numerics.md 6.3.
 """
 
 import functools
@@ -80,7 +80,7 @@ class Grid:
         _values(k, self.low, self.high, out)
 
     def stream(self, seed: bytes, x: torch.Tensor) -> Fill:
-        """As of every noise; ``x`` must be on the grid (ValueError otherwise)."""
+        """See :meth:`Noise.stream`; ``x`` must be on the grid (ValueError otherwise)."""
         steps, size = self.centre(x.cpu()).numpy().reshape(-1), x.numel()
         words = -(-size // 4)
         table = _table(self.scale, self.of)
@@ -135,7 +135,7 @@ def _values(k: torch.Tensor, low: float, high: float, out: torch.Tensor) -> None
 
 
 class _Table:
-    """What each cell of the unit interval says of the value."""
+    """A table from cells of the unit interval to values of the noise, where a cell settles the value."""
 
     def __init__(self, scale: float, law: Law) -> None:
         most = math.ceil(law.reach * scale) + 1

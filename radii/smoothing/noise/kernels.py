@@ -4,6 +4,7 @@ them.
 A program makes the values of ``BLOCK`` calls of Philox in one row. ``parts`` says, for each part of a stream, its first
 row, its input, and two words of its seed (int64, four a part); the parts of this launch's rows are among ``least`` to
 ``most``. No argument is specialised on its value: there is one binary of each kernel, which is the one that was tested.
+Formulas: docs/numerics.md 6.4.
 """
 # What Triton compiles is no Python: it has types of its own. And there is no Triton without CUDA.
 # mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False, disallow-untyped-calls=False
@@ -23,7 +24,7 @@ LEAST = tl.constexpr(2.0**-64)
 
 @triton.jit
 def _place(parts, first, blocks, least, most, BLOCK: tl.constexpr):
-    """Of a program: its row, its part's record, and which calls it makes."""
+    """The place of this program: its row, its part's record, and which calls of Philox it makes."""
     program = tl.program_id(0)
     row = program // blocks
     while least < most:  # the last part that begins no later than the row
@@ -97,13 +98,13 @@ def add_on_grid(
 
 @triton.jit
 def unit(word):
-    """In float32: uniform in [-1, 1]."""
+    """A float32 number that is uniform in [-1, 1]."""
     return word.to(tl.int64, bitcast=True).to(tl.float32) * ROUNDED
 
 
 @triton.jit
 def logarithm(word):
-    """Of a number that is uniform in (0, 1]: at least 2^-64."""
+    """The logarithm of a number that is uniform in (0, 1] and at least 2^-64."""
     return tl.log(tl.maximum(tl.abs(unit(word)), LEAST))
 
 

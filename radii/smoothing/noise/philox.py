@@ -2,6 +2,7 @@
 
 Salmon, Moraes, Dror, Shaw: Parallel Random Numbers: As Easy as 1, 2, 3 (SC 2011). There is no state: a value's bits are
 a function of the stream's seed, the sample's number and the value's place, so any of them can be drawn at any time.
+Formulas: docs/numerics.md 6.4.
 """
 
 import numpy as np

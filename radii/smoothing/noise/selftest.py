@@ -3,6 +3,7 @@
 A driver, a processor or a library that draws something else would make false certificates in silence. The seeds are
 fixed, so a source that passed here passes again; with random ones each of the fifteen checks would fail a right source
 with chance below 1e-10. What it can't see: mass below 1e-6 a value that the law lacks. That is in ``tail_mass``.
+Formulas: docs/numerics.md 6.5.
 """
 
 import hashlib
@@ -64,7 +65,7 @@ def _checks(noise: Noise, device: torch.device) -> Iterator[tuple[str, bool]]:
 
 
 def _as_defined(noise: Fused, size: int) -> bool:
-    """Whether values are what they are by definition: batches that begin and end within inputs of several."""
+    """Whether values are those of the definition, in batches that begin and end within the parts of a stream."""
     rng, counts = np.random.default_rng(0), (20, 3, 17)
     xs = torch.from_numpy(rng.uniform(-noise.sigma, noise.sigma, (len(counts), size)).astype(np.float32))
     if isinstance(noise, Grid):
@@ -109,7 +110,7 @@ def _anderson_darling(u: Values) -> float:
 
 
 def _off_zero(values: Values) -> bool:
-    """Of independent values with mean 0, variance 1, and none beyond 3: 7 deviations have chance 6e-11 (Bernstein)."""
+    """Whether independent values (mean 0, variance 1, none beyond 3) average 7 deviations off: 6e-11 (Bernstein)."""
     return abs(float(values.mean())) > 7 / math.sqrt(values.size)
 
 
