@@ -1,4 +1,6 @@
-"""The certified-accuracy curve of a certification, from its results. Pure functions. Formulas: docs/numerics.md 10.1."""
+"""The certified-accuracy curve of a certification, from its results. Pure functions.
+Formulas: docs/numerics.md 10.1.
+"""
 
 import math
 from collections.abc import Sequence

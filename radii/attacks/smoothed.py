@@ -237,9 +237,9 @@ class _Search:
     def proved(self, point: Tensor, rival: int) -> tuple[np.ndarray, int | None]:
         """Fresh votes, and the class that they prove g to answer; None if none, or the prediction."""
         sizes = [chunk_size(PROOF, number) for number in range(chunks(PROOF))]
+        tail_mass = self.noise.tail_mass(point.numel())
         if self.scoring == VOTES:
             seen = np.sum([self.chunk(point, size, "estimate") for size in sizes], axis=0)
-            tail_mass = self.noise.tail_mass(point.numel())
             winner = prediction_test(seen, alpha=LEVEL, tail_mass=tail_mass).prediction
             return seen, None if winner == self.prediction else winner
         parts, leads = [], []
@@ -249,7 +249,7 @@ class _Search:
             leads.append(Moments.of((1 + scores[:, [rival]] - scores[:, [self.prediction]]) / 2))
         lead = reduce(Moments.merge, leads)
         mean = min(1.0, float(lead.mean[0]))
-        ahead = bernstein_interval(mean, float(lead.variance[0]), PROOF, delta=LEVEL)[0] > 0.5
+        ahead = bernstein_interval(mean, float(lead.variance[0]), PROOF, delta=LEVEL)[0] - tail_mass > 0.5
         return np.sum(parts, axis=0), rival if ahead and rival < self.num_classes else None
 
     def crossing(self, delta: Tensor, at: float, seen: np.ndarray) -> tuple[float | None, int | None]:

@@ -57,6 +57,18 @@ def test_the_distance_of_a_smoothed_linear_classifier(norm: Norm, grid: bool) ->
     assert again.distance == false.distance and np.array_equal(again.x, false.x)
 
 
+@pytest.mark.parametrize("scoring", [Scoring("hardmax"), Scoring("softmax", 16.0)])
+def test_what_the_noise_lacks_is_taken_off_a_proof(scoring: Scoring, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A contradiction is of the law that was certified, not of what a source draws in its place."""
+    weight, bias, x = linear(1.5 * SIGMA, "l2")
+    ask = {"num_classes": 2, "prediction": 0, "key": KEY, "radius": 3 * SIGMA, "scoring": scoring}
+    noise = gaussian(SIGMA)
+    for lacking, contradicted in ((1e-9, True), (0.45, False)):
+        monkeypatch.setattr(type(noise), "tail_mass", lambda self, size, lacking=lacking: lacking)
+        found = SmoothedAttack()(lambda points: points @ weight.T + bias, x, noise=noise, **ask)
+        assert found.contradicted is contradicted
+
+
 def test_steep_networks_have_no_vanishing_gradient_nor_do_those_of_steps() -> None:
     weight, bias, x = linear(SIGMA, "l2")
     ask = {"noise": gaussian(SIGMA), "num_classes": 2, "prediction": 0, "key": KEY}
