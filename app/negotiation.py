@@ -25,7 +25,7 @@ def acceptable(request: Request) -> str:
 
 
 def preferred(accept: str, offered: Sequence[str]) -> str | None:
-    """Of ``offered`` the type of the highest quality; of several the one named most exactly, then first. If none is
+    """The type of the highest quality among ``offered``; of several the one named most exactly, then first. If none is
     named, the first of ``offered``, and None if that is excluded."""
     ranges = [_range(one) for one in accept.split(",")]
     ranked = []

@@ -29,22 +29,22 @@ class Totals:
     abstained: int = 0
     labelled: int = 0
     right: int = 0
-    """Of those with a label, whose prediction it is."""
+    """How many of those with a label are predicted to have it."""
     clean_known: int = 0
-    """Of those with a label, for which the network has an answer without noise."""
+    """For how many of those with a label the network has an answer without noise."""
     clean_right: int = 0
     at_target: int = 0
-    """Whose radius is the one that was to be decided, and whose prediction is right where there is a label."""
+    """How many have the radius that was to be decided, and the right prediction where there is a label."""
     decisions: dict[str, int] = field(default_factory=dict)
     attacks: dict[str, Json] = field(default_factory=dict)
-    """What attacks on them came to, by index."""
+    """What attacks on some of them came to, by index."""
     certified_before: int = 0
-    """Those that had been certified under other noises."""
+    """How many had been certified under other noises."""
     other_noises: list[Json] = field(default_factory=list)
     """Which noises those were, each once."""
 
     def __add__(self, other: "Totals") -> "Totals":
-        """Of both, which have no result in common."""
+        """The sums over the results of both, which have none in common."""
         noises = {dumps(noise, sort_keys=True): noise for noise in (*self.other_noises, *other.other_noises)}
         counts = {name: getattr(self, name) + getattr(other, name) for name in COUNTS}
         return Totals(
@@ -61,7 +61,7 @@ COUNTS = tuple(entry.name for entry in fields(Totals) if entry.type is int)
 def totals(
     plan: Plan, outcomes: Sequence[Outcome], attacks: Mapping[int, Json], noises: Sequence[Sequence[Json]]
 ) -> Totals:
-    """Of results of a certification with that plan. ``attacks``: what those that were attacked say, by index;
+    """The sums over results of a certification with that plan. ``attacks``: what those that were attacked say, by index;
     ``noises``: of each result that knows other noises, which."""
     target = plan.target_radius
     labelled = [outcome for outcome in outcomes if outcome.label is not None and plan.classes]

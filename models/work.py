@@ -25,12 +25,12 @@ class Noun:
 
     name: str
     table: Any
-    """Of its rows: a class of ``Leased`` with ``id`` and ``state``."""
+    """The table of its rows: a class of ``Leased`` with ``id`` and ``state``."""
     open: Sequence[StrEnum]
     """States in which there may be work left."""
     queue: str
     task: str
-    """Of Celery: what is rung by this name is heard by workers of other versions, too."""
+    """The name of its Celery task, by which workers of other versions hear of it, too."""
     handler: str
     """``(worker, claim) -> Bell | None``: works on the row to its end; what the worker turns to next."""
     gives_up: str

@@ -121,7 +121,7 @@ NAMERS = {  # outside of radii/laws
     "radii/smoothing/sampling.py": "medians have their theorem for Gaussian noise alone",
     "radii/smoothing/sequential.py": "the default",
     "radii/smoothing/splitting.py": "what it splits by is uniform",
-    "workers/runner/sampling.py": "mean scores have their theorem for Gaussian noise alone",
+    "workers/runner/smoothed_shard.py": "mean scores have their theorem for Gaussian noise alone",
 }
 
 

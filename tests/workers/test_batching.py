@@ -15,7 +15,7 @@ from tests.graph.build import model, node
 from tests.workers.harness import EXAMPLES
 from tests.workers.test_compute import MEAN, STD, agreed, worked
 from workers.runner.compute import ShardComputer
-from workers.runner.model import LoadedModel
+from workers.runner.loaded_model import LoadedModel
 
 CLASSES = 4
 INPUTS = 12

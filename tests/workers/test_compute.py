@@ -17,7 +17,7 @@ from tests.graph.build import model, node
 from tests.workers import orders
 from workers.messages import NetworkFiles
 from workers.runner.compute import ShardComputer
-from workers.runner.model import classes, described
+from workers.runner.loaded_model import classes, described
 
 
 def probabilities_onnx(weight: np.ndarray) -> bytes:

@@ -21,7 +21,7 @@ from tests.workers.test_compute import smoothed
 from workers.environment import bare_environment, compiler
 from workers.messages import Event, NetworkFiles, encoded
 from workers.runner.compute import ShardComputer
-from workers.runner.model import described
+from workers.runner.loaded_model import described
 
 SETTLED = {"executor": ONNXRUNTIME, "batch_size": 50}
 Plant = Callable[[Callable[[Classifier], Classifier]], list[str]]

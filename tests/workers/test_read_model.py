@@ -29,7 +29,7 @@ from workers.intake.read_model import read_model
 from workers.intake.rejected import Rejected
 from workers.intake.sandbox import Sandbox
 from workers.messages import NetworkFiles
-from workers.runner.model import read_model as graph_of
+from workers.runner.loaded_model import read_model as graph_of
 
 DIGITS = (EXAMPLES / "digits.onnx").read_bytes()
 GIB = 2**30

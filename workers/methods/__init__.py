@@ -10,7 +10,7 @@ from radii.methods import Method
 from radii.smoothing import Noise
 from workers.messages import Order
 from workers.runner.execution import Ask
-from workers.runner.model import Emit, LoadedModel
+from workers.runner.loaded_model import Emit, LoadedModel
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from workers.messages import Report
 from workers.methods import Work
 from workers.runner.attacks import attacked
 from workers.runner.heartbeat import phase
-from workers.runner.model import classes, inputs, result
+from workers.runner.loaded_model import classes, inputs, result
 
 
 @phase("computing margins")

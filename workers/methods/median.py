@@ -18,9 +18,9 @@ from radii.smoothing.sampling import logits_chunk
 from workers.methods import Work
 from workers.runner.batching import Said
 from workers.runner.heartbeat import phase
-from workers.runner.input import SampledInput
-from workers.runner.model import inputs, result
-from workers.runner.sampling import runs_of, said
+from workers.runner.loaded_model import inputs, result
+from workers.runner.sampled_input import SampledInput
+from workers.runner.smoothed_shard import runs_of, said
 
 
 def compute(method: Median, work: Work) -> None:

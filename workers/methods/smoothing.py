@@ -12,10 +12,10 @@ from radii.smoothing.simplex import Scoring
 from workers.methods import Work
 from workers.runner.batching import Said
 from workers.runner.heartbeat import phase
-from workers.runner.input import SampledInput
+from workers.runner.loaded_model import clean_predictions, inputs, result
 from workers.runner.mean_scores import by_scores, network_lipschitz
-from workers.runner.model import clean_predictions, inputs, result
-from workers.runner.sampling import runs_of, said
+from workers.runner.sampled_input import SampledInput
+from workers.runner.smoothed_shard import runs_of, said
 
 
 def compute(method: Smoothing, work: Work) -> None:

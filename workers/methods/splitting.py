@@ -17,7 +17,7 @@ from radii.smoothing.splitting import count_offsets
 from workers.methods import Work
 from workers.runner.attacks import attacked
 from workers.runner.heartbeat import phase, stepping
-from workers.runner.model import clean_predictions, inputs, result
+from workers.runner.loaded_model import clean_predictions, inputs, result
 
 STAGE = "split"
 

@@ -17,7 +17,7 @@ from radii.smoothing.prediction import Counts
 from radii.smoothing.procedure import Procedure, Request, Votes
 from radii.smoothing.sampling import count_parts
 from workers.runner.execution import Runs
-from workers.runner.input import SampledInput
+from workers.runner.sampled_input import SampledInput
 
 CALL = 16 * CHUNK
 """Samples that are counted before any of them is known: what is lost with a worker, and how often progress is seen."""

@@ -21,7 +21,7 @@ from workers.messages import Order
 from workers.methods import Work, compute
 from workers.runner.execution import Ask, ImpreciseNetwork
 from workers.runner.heartbeat import phase, phase_of
-from workers.runner.model import Emit, LoadedModel, device, read_model
+from workers.runner.loaded_model import Emit, LoadedModel, device, read_model
 
 log = logging.getLogger(__name__)
 

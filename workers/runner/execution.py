@@ -18,7 +18,7 @@ from radii.smoothing import Noise, rounded
 from radii.smoothing.sampling import Classifier
 from workers.messages import Order
 from workers.runner.heartbeat import phase, stepping
-from workers.runner.model import LoadedModel, described, inputs
+from workers.runner.loaded_model import LoadedModel, described, inputs
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +99,7 @@ class Runs:
         return found if trusted else Execution(TORCH, found.batch_size)
 
     def said(self) -> Json:
-        """Of a result: what ran the samples that were drawn for it, where any were."""
+        """What a result says of the program that ran its samples, where any were drawn."""
         said: Json = {} if self.rounded_to is None else {"rounded_to": self.rounded_to}
         if self._begun or self.order.execution:
             said |= asdict(self.execution if self._begun else self._settled) | {"device": self._device}

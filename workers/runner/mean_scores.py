@@ -17,8 +17,8 @@ from radii.smoothing.prediction import Counts
 from radii.smoothing.sampling import logits_chunk
 from radii.smoothing.simplex import GENTLEST, Scoring
 from radii.smoothing.soft import GENTLE, Choice, Setting, certify_soft, choose
-from workers.runner.input import SampledInput
-from workers.runner.model import LoadedModel
+from workers.runner.loaded_model import LoadedModel
+from workers.runner.sampled_input import SampledInput
 
 
 def by_scores(

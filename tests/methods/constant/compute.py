@@ -2,7 +2,7 @@
 
 from radii.methods.constant.method import Constant
 from workers.methods import Work
-from workers.runner.model import clean_predictions, inputs, result
+from workers.runner.loaded_model import clean_predictions, inputs, result
 
 
 def compute(method: Constant, work: Work) -> None:

@@ -27,7 +27,7 @@ from workers.messages import Order
 from workers.runner.attacks import attacked
 from workers.runner.execution import Runs
 from workers.runner.heartbeat import stepping
-from workers.runner.model import Emit, LoadedModel
+from workers.runner.loaded_model import Emit, LoadedModel
 
 
 @dataclass(frozen=True)

@@ -116,7 +116,7 @@ def clean_predictions(
 
 
 def classes(logits: torch.Tensor) -> list[int | None]:
-    """Of each row the class of the largest logit, of equal ones the first; None where not all are finite."""
+    """The class of the largest logit of each row, of equal ones the first; None where not all are finite."""
     first = logits.argmax(1).tolist()
     return [j if finite else None for j, finite in zip(first, logits.isfinite().all(1).tolist(), strict=True)]
 

@@ -13,8 +13,8 @@ from radii.smoothing.procedure import Procedure
 from workers.methods import Work
 from workers.runner.batching import Said, answers
 from workers.runner.execution import Runs
-from workers.runner.input import SampledInput
-from workers.runner.model import inputs
+from workers.runner.loaded_model import inputs
+from workers.runner.sampled_input import SampledInput
 
 
 def runs_of(method: Smoothed, work: Work, *, exact: bool = False) -> Runs:
