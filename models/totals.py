@@ -61,8 +61,10 @@ COUNTS = tuple(entry.name for entry in fields(Totals) if entry.type is int)
 def totals(
     plan: Plan, outcomes: Sequence[Outcome], attacks: Mapping[int, Json], noises: Sequence[Sequence[Json]]
 ) -> Totals:
-    """The sums over results of a certification with that plan. ``attacks``: what those that were attacked say, by index;
-    ``noises``: of each result that knows other noises, which."""
+    """The sums over results of a certification with that plan.
+
+    ``attacks``: what those that were attacked say, by index; ``noises``: the other noises of each result with any.
+    """
     target = plan.target_radius
     labelled = [outcome for outcome in outcomes if outcome.label is not None and plan.classes]
     clean = [outcome for outcome in labelled if outcome.clean_prediction is not None]
