@@ -7,7 +7,7 @@ row, its input, and two words of its seed (int64, four a part); the parts of thi
 """
 # What Triton compiles is no Python: it has types of its own. And there is no Triton without CUDA.
 # mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False, disallow-untyped-calls=False
-# mypy: disallow-untyped-decorators=False, disable-error-code="import-not-found, import-untyped"
+# mypy: disallow-untyped-decorators=False
 
 import math
 
