@@ -228,7 +228,8 @@ def autograd_gram_norm(weight: torch.Tensor, steps: int) -> torch.Tensor:
         weight = weight / norm
         weight = weight.mH @ weight
         logarithm = 2 * (logarithm + norm.log())
-    return ((logarithm + torch.linalg.matrix_norm(weight, keepdim=True).log()) / 2**steps).exp().max()
+    bound: torch.Tensor = ((logarithm + torch.linalg.matrix_norm(weight, keepdim=True).log()) / 2**steps).exp().max()
+    return bound
 
 
 def gradients(generator: torch.Generator, device: torch.device) -> None:

@@ -14,6 +14,7 @@ import sys
 import time
 import uuid
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import create_engine, text
 
@@ -34,6 +35,7 @@ def prepare(url: str, workers: int) -> None:
 
     database = Database(url)
     Base.metadata.create_all(database.engine)
+    plan: dict[str, Any] = {"plan": factories.smoothing(10, 10**6)} if hasattr(factories, "smoothing") else {}
     with database.write() as session:
         job = certifications.add(
             session,
@@ -43,7 +45,7 @@ def prepare(url: str, workers: int) -> None:
             indices=range(workers * INPUTS),
             cost=10 + 10**6,
             shard_inputs=INPUTS,
-            **({"plan": factories.smoothing(10, 10**6)} if hasattr(factories, "smoothing") else {}),
+            **plan,
         )
         session.flush()
         if hasattr(certifications, "cut"):
@@ -133,7 +135,8 @@ def main() -> None:
     if given.prepare:
         prepare(given.prepare, given.workers)
     elif given.work:
-        work(*given.work, given.seconds)
+        url, shard = given.work
+        work(url, shard, given.seconds)
     else:
         ratios = []
         for number in range(given.rounds):

@@ -89,8 +89,8 @@ def art(classifier: Classifier, x: torch.Tensor, num: int, batch_size: int) -> n
 
 def radii(classifier: Classifier, x: torch.Tensor, num: int, batch_size: int, noise: str = "grid") -> np.ndarray:
     law = on_grid(x.device) if noise == "grid" else noise_of("gaussian", SIGMA, x.device)
-    call = {"num_classes": CLASSES, "noise": law, "batch_size": batch_size}
-    counts = np.zeros(CLASSES + 1, dtype=int)
+    call: dict[str, Any] = {"num_classes": CLASSES, "noise": law, "batch_size": batch_size}
+    counts = np.zeros(CLASSES + 1, dtype=np.int64)
     numbers = range(chunks(num))
     if x.device.type == "cpu":
         for number in numbers:
@@ -134,7 +134,9 @@ def sgemm(device: torch.device) -> float:
     return best / size**3
 
 
-SIDES = {  # and how they run the network: as it was, at a batch size; or by an executor
+SIDES: dict[
+    str, tuple[Any, int | Execution | None]
+] = {  # and how they run the network: as it was, at a batch size; or by an executor
     "Cohen et al., batch 100": (cohen, 100),
     "Cohen et al., batch 400": (cohen, 400),
     "ART, batch 128": (art, 128),
@@ -161,7 +163,7 @@ def convolutional() -> nn.Module:
     )
 
 
-NETWORKS = {
+NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "small CNN, 32x32": convolutional,
     "ResNet-18, 32x32": lambda: ResNet(BasicBlock, [2, 2, 2, 2], cifar=True),
 }
@@ -186,7 +188,7 @@ def measure(name: str, side: str, device: torch.device, folder: str, chosen: dic
     """Microseconds a sample, in this process."""
     function, way = SIDES[side]
     if function is None:
-        return sgemm(device) * graph_of(name, folder).summary()["multiply_adds"] * 1e6
+        return float(sgemm(device) * graph_of(name, folder).summary()["multiply_adds"] * 1e6)
     if isinstance(way, int):
         classifier: Classifier = network_of(name).to(device)
         batch_size = way
@@ -303,7 +305,8 @@ def main() -> None:
     parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
-        print(json.dumps(answer(*arguments.child, torch.device(arguments.device), arguments.graphs)))
+        task, name, chosen = arguments.child
+        print(json.dumps(answer(task, name, chosen, torch.device(arguments.device), arguments.graphs)))
     elif arguments.write:
         write(arguments.write)
     else:

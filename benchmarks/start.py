@@ -20,13 +20,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from onnx import TensorProto, helper, numpy_helper
+from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 COMMANDS = ("inspect", "lipschitz")
 ENVIRONMENT = {key: value for key, value in os.environ.items() if not key.endswith("_NUM_THREADS")}
 
 
-def dense(rng: np.random.Generator) -> tuple[list[object], dict[str, np.ndarray], list[int]]:
+def dense(rng: np.random.Generator) -> tuple[list[NodeProto], dict[str, np.ndarray], list[int]]:
     """784-256-128-128-10, ReLU between."""
     nodes, weights, name = [], {}, "x"
     for i, (n, m) in enumerate(((784, 256), (256, 128), (128, 128), (128, 10))):
@@ -36,20 +36,20 @@ def dense(rng: np.random.Generator) -> tuple[list[object], dict[str, np.ndarray]
     return nodes[:-1], weights, [784]
 
 
-def convolutions(rng: np.random.Generator) -> tuple[list[object], dict[str, np.ndarray], list[int]]:
+def convolutions(rng: np.random.Generator) -> tuple[list[NodeProto], dict[str, np.ndarray], list[int]]:
     """Four of 3x3 on 3x32x32, a mean and a dense layer."""
     nodes, weights, name = [], {}, "x"
     for i, (n, m) in enumerate(((3, 32), (32, 64), (64, 128), (128, 128))):
         weights[f"w{i}"] = rng.standard_normal((m, n, 3, 3)) * np.sqrt(2 / (9 * n))
-        settings = {"pads": [1] * 4, "strides": [min(2, i + 1)] * 2}
-        nodes.append(helper.make_node("Conv", [name, f"w{i}"], [f"h{i}"], **settings))
+        strides = [min(2, i + 1)] * 2
+        nodes.append(helper.make_node("Conv", [name, f"w{i}"], [f"h{i}"], pads=[1] * 4, strides=strides))
         nodes.append(helper.make_node("Relu", [f"h{i}"], [name := f"r{i}"]))
     weights["w"] = rng.standard_normal((10, 128)) * 0.1
     nodes += [helper.make_node("GlobalAveragePool", [name], ["p"]), helper.make_node("Flatten", ["p"], ["f"])]
     return [*nodes, helper.make_node("Gemm", ["f", "w"], ["y"], transB=1)], weights, [3, 32, 32]
 
 
-def written(file: Path, nodes: list[object], weights: dict[str, np.ndarray], shape: list[int]) -> Path:
+def written(file: Path, nodes: list[NodeProto], weights: dict[str, np.ndarray], shape: list[int]) -> Path:
     inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", *shape])]
     outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 10])]
     constants = [numpy_helper.from_array(value.astype(np.float32), name) for name, value in weights.items()]
@@ -84,7 +84,7 @@ def medians(builds: dict[str, str], command: str, file: Path, rounds: int) -> di
     for _ in range(rounds):
         for name, radii in builds.items():
             times[name].append(run(radii, command, file))
-    return {name: tuple(map(statistics.median, zip(*found, strict=True))) for name, found in times.items()}  # type: ignore[misc]
+    return {name: tuple(map(statistics.median, zip(*found, strict=True))) for name, found in times.items()}
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from models.repositories import certifications, intake, leases, uploads
 from models.tables import Certification, Dataset, Model, Upload
 
 INPUT = {"shape": [1, 8, 8], "range": [0.0, 1.0], "mean": [0.0], "std": [1.0]}
-APPLIES = [{"kind": kind, "applies": True, "reasons": []} for kind in ("smoothing", "lipschitz")]
+APPLIES: list[dict[str, Any]] = [{"kind": kind, "applies": True, "reasons": []} for kind in ("smoothing", "lipschitz")]
 
 
 def upload(session: Session, content: bytes = b"content") -> Upload:

@@ -131,7 +131,7 @@ def test_an_intake_opens_no_book(tmp_path: Path) -> None:
     """Its environment has no HOME: the book would lie in its user's, where others may write too."""
     (tmp_path / "s").mkdir()
     order = {"noun": "model", "file": str(DIGITS), "external_data": {}}
-    order["settings"] = {"input": factories.INPUT, "output": None, "labels": None}  # type: ignore[assignment]
+    order["settings"] = {"input": factories.INPUT, "output": None, "labels": None}
     sandbox = Sandbox(tmp_path / "s", order, Settings(data_dir=tmp_path))
     seen, deadline = set(), time.monotonic() + 60
     while sandbox.inbox.empty():

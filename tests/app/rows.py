@@ -12,7 +12,7 @@ from models.tables import Shard
 from radii.methods import parse_method
 from tests import factories
 
-APPLY = [{"kind": kind, "applies": True, "reasons": []} for kind in ("smoothing", "lipschitz")]
+APPLY: list[dict[str, Any]] = [{"kind": kind, "applies": True, "reasons": []} for kind in ("smoothing", "lipschitz")]
 MODEL = {"digest": "d" * 64, "input_shape": [1, 8, 8], "num_classes": 10, "graph": {}, "methods": APPLY, "checked": {}}
 DATASET = {
     "count": 100,

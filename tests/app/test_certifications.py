@@ -192,9 +192,9 @@ def test_subsets(client: Client, database: Database) -> None:
     model_id, dataset_id = ready_model(client, database), ready_dataset(client, database)
     for subset in ({"stop": 101}, {"start": 100}, {"start": 5, "stop": 5}, {"stop": 0}):
         problem(post_certification(client, model_id, dataset_id, subset=subset), 422, "subset-out-of-range")
-    for subset in ({"start": -1}, {"step": 0}, {"stop": 2**31}, {"start": 2**64}, {"stop": 1.5}, {"end": 3}):
-        document = problem(post_certification(client, model_id, dataset_id, subset=subset), 422, "invalid-request")
-        assert document["errors"][0]["pointer"] == f"/subset/{next(iter(subset))}"
+    for wrong in ({"start": -1}, {"step": 0}, {"stop": 2**31}, {"start": 2**64}, {"stop": 1.5}, {"end": 3}):
+        document = problem(post_certification(client, model_id, dataset_id, subset=wrong), 422, "invalid-request")
+        assert document["errors"][0]["pointer"] == f"/subset/{next(iter(wrong))}"
     job = post_certification(client, model_id, dataset_id, subset={"start": 99}).json()
     assert job["subset"] == {"start": 99, "stop": 100, "step": 1}
     huge = ready_dataset(client, database, NPZ + b"huge", count=100_001)

@@ -1,3 +1,5 @@
+from typing import Any
+
 from httpx import Client
 
 from models.database import Database
@@ -27,7 +29,7 @@ def test_what_is_no_denoiser_of_that_model_is_refused(client: Client, database: 
     model, dataset = ready_model(client, database), ready_dataset(client, database)
     denoiser = ready_denoiser(client, database)
 
-    def refused(status: int, slug: str, front: str, **fields: object) -> str:
+    def refused(status: int, slug: str, front: str, **fields: Any) -> str:
         fields = {"denoiser_model_id": front} | fields
         return str(problem(post_certification(client, model, dataset, **fields), status, slug))
 

@@ -13,7 +13,8 @@ from httpx import Client, Response
 
 from models.bell import Bell
 from models.database import Database
-from models.repositories import keys
+from models.repositories import keys, shards
+from models.repositories.chunks import ChunkCounts
 from models.tables import Dataset, Upload
 from tests.app import rows
 from tests.app.calls import problem, ready_dataset, ready_model
@@ -62,7 +63,7 @@ def test_they_become_the_data_set_that_an_upload_would_be(
 ) -> None:
     """Against intake itself, which reads the file that was stored, and against numpy's own file of the same arrays."""
     model_id = wide_model(client, database)
-    fields = {} if labels is None else {"labels": labels}
+    fields: dict[str, Any] = {} if labels is None else {"labels": labels}
     answer = asked(client, model_id, INPUTS[name].tolist(), **fields)
     assert answer.status_code == 202, answer.text
     dataset_id = answer.json()["dataset_id"]
@@ -72,7 +73,7 @@ def test_they_become_the_data_set_that_an_upload_would_be(
         row = session.get_one(Dataset, dataset_id)
         assert row.state == "ready" and row.summary is not None
         stored = blobs.path(row.upload.sha256)
-    np.savez(tmp_path / "x.npz", x=INPUTS[name], **({} if labels is None else {"y": labels}))
+    np.savez(tmp_path / "x.npz", x=INPUTS[name], **({} if labels is None else {"y": np.array(labels)}))  # type: ignore[arg-type]
     for number, file in enumerate((stored, tmp_path / "x.npz")):
         (tmp_path / str(number)).mkdir()
         facts = read_dataset(file, tmp_path / str(number), max_bytes=2**20)
@@ -196,8 +197,8 @@ def test_a_request_may_wait_for_the_answer(
         claim = rows.begin(database, job_id)
         result = predicted(0, None, 3, 1e-9)
         with database.write() as session:
-            chunk = rows.ChunkCounts(0, "predict", 0, result.detail["counts"])
-            rows.shards.record(session, claim, [chunk], [result], seconds=60)
+            chunk = ChunkCounts(0, "predict", 0, result.detail["counts"])
+            shards.record(session, claim, [chunk], [result], seconds=60)
         rows.finish(database, claim)
 
     worker = threading.Thread(target=work)

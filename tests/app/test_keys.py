@@ -56,7 +56,8 @@ def test_of_two_that_revoke_each_other_at_once_one_stays(client: Client, databas
     for _ in range(5):
         text = made(client)["key"]
         mine, other = [row["id"] for row in listed(client) if not row["revoked_at"]]
-        barrier, codes = threading.Barrier(2), []
+        barrier = threading.Barrier(2)
+        codes: list[object] = []
 
         def revoke(key_id: object, barrier: threading.Barrier = barrier, codes: list[object] = codes) -> None:
             barrier.wait(30)

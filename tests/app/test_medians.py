@@ -5,13 +5,15 @@ from typing import Any
 from httpx import Client
 
 from models.database import Database
-from models.repositories.shards import InputResult
+from models.repositories import shards
+from models.repositories.chunks import ChunkCounts, InputResult
 from radii.methods import Median
 from tests.app import rows
 from tests.app.calls import post_certification, post_model, problem, ready_dataset, ready_model
 
 ASKED = {"kind": "median", "sigma": 0.25, "radius": 0.25}
-APPLY = [{"kind": kind, "applies": kind == "median", "reasons": []} for kind in ("smoothing", "lipschitz", "median")]
+KINDS = ("smoothing", "lipschitz", "median")
+APPLY: list[dict[str, Any]] = [{"kind": kind, "applies": kind == "median", "reasons": []} for kind in KINDS]
 
 
 def ready_regressor(client: Client, database: Database, *, outputs: int = 2) -> str:
@@ -44,13 +46,13 @@ def test_results_have_bounds_and_there_is_no_curve(client: Client, database: Dat
     ]
     with database.write() as session:
         results = [result(0, found[0], 0.25), result(1, found[1], None)]
-        chunks = [rows.ChunkCounts(r.index, "median", 0, r.detail["counts"]) for r in results]
-        rows.shards.record(session, claim, chunks, results, seconds=60)
+        chunks = [ChunkCounts(r.index, "median", 0, r.detail["counts"]) for r in results]
+        shards.record(session, claim, chunks, results, seconds=60)
     rows.finish(database, claim)
     job = client.get(path).json()
     assert (job["state"], job["progress"]["fraction"]) == ("succeeded", 1.0)
-    said = {key: value for key, value in job["summary"].items() if value is not None}
-    assert said == {"inputs": 2, "inputs_asked": 2, "complete": True, "abstained": 1}
+    summary = {key: value for key, value in job["summary"].items() if value is not None}
+    assert summary == {"inputs": 2, "inputs_asked": 2, "complete": True, "abstained": 1}
     page = client.get(f"{path}/results").json()
     assert page["norm"] == "l2"
     said = [(item["radius"], item["abstained"], item["prediction"]) for item in page["items"]]

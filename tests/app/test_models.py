@@ -50,7 +50,7 @@ def test_the_same_bytes_and_settings_are_the_same_model(client: Client, database
 
 
 def test_other_settings_are_another_model(client: Client) -> None:
-    others = ({}, {"input": INPUT | {"mean": 0.5}}, {"output": "logits"}, {"labels": ["a"]})
+    others: tuple[dict[str, Any], ...] = ({}, {"input": INPUT | {"mean": 0.5}}, {"output": "logits"}, {"labels": ["a"]})
     assert len({post_model(client, **other).json()["id"] for other in others}) == len(others)
 
 
@@ -93,7 +93,7 @@ MLP = {"name": "mlp", "parameters": {"hidden": [16]}}
 def test_weights_need_an_architecture_and_keep_it(client: Client) -> None:
     model = post_model(client, SAFETENSORS, architecture=MLP).json()
     whole = {"name": "mlp", "parameters": MLP["parameters"] | {"activation": "relu", "batch_norm": False}}  # type: ignore[operator]
-    whole["parameters"]["num_classes"] = 10  # type: ignore[index]
+    whole["parameters"]["num_classes"] = 10
     assert model["architecture"] == whole
     assert client.get(f"/v1/models/{model['id']}").json() == model
     again = post_model(client, SAFETENSORS, architecture=whole)

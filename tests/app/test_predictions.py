@@ -4,7 +4,8 @@ import pytest
 from httpx import Client
 
 from models.database import Database
-from models.repositories.shards import InputResult
+from models.repositories import shards
+from models.repositories.chunks import ChunkCounts, InputResult
 from radii.methods import Prediction
 from tests.app import rows
 from tests.app.calls import certification, post_certification, problem, ready_dataset, ready_model
@@ -27,14 +28,14 @@ def test_answers_have_a_p_value_and_neither_radius_nor_curve(client: Client, dat
     claim = rows.begin(database, job_id)
     with database.write() as session:
         results = [predicted(0, 3, 3, 1e-9), predicted(1, 3, 4, 1e-9), predicted(2, 3, None, 0.5)]
-        chunks = [rows.ChunkCounts(r.index, "predict", 0, r.detail["counts"]) for r in results]
-        rows.shards.record(session, claim, chunks, results, seconds=60)
+        chunks = [ChunkCounts(r.index, "predict", 0, r.detail["counts"]) for r in results]
+        shards.record(session, claim, chunks, results, seconds=60)
     rows.finish(database, claim)
     job = client.get(path).json()
     assert (job["state"], job["progress"]["fraction"]) == ("succeeded", 1.0)
-    said = {key: value for key, value in job["summary"].items() if value is not None}
+    summary = {key: value for key, value in job["summary"].items() if value is not None}
     counts = {"inputs": 3, "inputs_asked": 3, "complete": True, "abstained": 1}
-    assert said == counts | {"accuracy": pytest.approx(1 / 3)}
+    assert summary == counts | {"accuracy": pytest.approx(1 / 3)}
     page = client.get(f"{path}/results").json()
     assert page["norm"] is None
     said = [(item["prediction"], item["abstained"], item["radius"], item["p_value"]) for item in page["items"]]

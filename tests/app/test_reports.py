@@ -1,4 +1,4 @@
-from typing import get_args
+from typing import Any, get_args
 
 from httpx import Client
 
@@ -15,7 +15,7 @@ def test_the_report_is_there_as_soon_as_the_bound_is_and_its_figures_in_the_summ
 ) -> None:
     job_id = certification(client, database, inputs=2, method=LIPSCHITZ)
     path = f"/v1/certifications/{job_id}"
-    claim = None
+    claim: Any = None
     for _ in range(2):  # queued, then running
         answer = client.get(f"{path}/report")
         assert job_id in problem(answer, 409, "not-ready")["detail"]

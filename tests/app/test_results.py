@@ -10,6 +10,7 @@ from app.routes.results import toward_zero
 from models import cross_check
 from models.curve import READING
 from models.database import Database
+from models.repositories.chunks import InputResult
 from models.tables import Certification
 from tests.app import rows
 from tests.app.calls import certification, problem
@@ -22,7 +23,7 @@ LABELLED = [
 ]
 
 
-def recorded(client: Client, database: Database, results: list[rows.InputResult] = LABELLED, **fields: Any) -> str:
+def recorded(client: Client, database: Database, results: list[InputResult] = LABELLED, **fields: Any) -> str:
     """Path of a running certification with ``results``."""
     job_id = certification(client, database, inputs=5, **fields)
     rows.record(database, rows.begin(database, job_id), results)
@@ -156,6 +157,7 @@ def test_a_certification_that_failed_certifies_nothing(client: Client, database:
     job_id = certification(client, database, inputs=50, method={"kind": "lipschitz"})
     with database.read() as session:
         job = session.get_one(Certification, job_id)
+        assert job.model.summary is not None
         (index,) = cross_check.drawn(job.method, job.model.summary["digest"], job.indices)
     found = [rows.bounded(i, 3, 3, 0.5) for i in range(50)]
     found[index].detail["attack"] = {"distance": 0.1, "prediction": 4, "contradicted": True, "input": "0" * 64}

@@ -3,6 +3,7 @@
 from httpx import Client
 
 from models.database import Database
+from models.repositories import shards
 from models.repositories.chunks import ChunkCounts, CountsMismatch, InputResult
 from tests.app import rows
 from tests.app.calls import post_certification, problem, ready_dataset, ready_model
@@ -28,7 +29,7 @@ def test_the_cost_is_the_number_of_offsets_and_all_must_be_counted(client: Clien
         counts = [199 if missing else 200, 20, 1, *[0] * 8]
         try:
             with database.write() as session:
-                rows.shards.record(session, claim, [ChunkCounts(0, "split", 0, counts)], [result], seconds=60)
+                shards.record(session, claim, [ChunkCounts(0, "split", 0, counts)], [result], seconds=60)
         except CountsMismatch:
             assert missing
         else:

@@ -15,7 +15,7 @@ from tests.app import rows
 from tests.app.calls import certification, post_dataset, post_model
 from tests.service import until
 
-Begun = tuple[str, Callable[[], None]]  # a path, and what ends what is there
+Begun = tuple[str, Callable[[], object]]  # a path, and what ends what is there
 
 
 def model(client: Client, database: Database) -> Begun:
@@ -31,7 +31,8 @@ def dataset(client: Client, database: Database) -> Begun:
 
 def job(client: Client, database: Database) -> Begun:
     job_id = certification(client, database)
-    return f"/v1/certifications/{job_id}", lambda: client.post(f"/v1/certifications/{job_id}/cancel").raise_for_status()
+    path = f"/v1/certifications/{job_id}"
+    return path, lambda: client.post(f"{path}/cancel").raise_for_status()
 
 
 NOUNS = pytest.mark.parametrize("begin", [model, dataset, job], ids=lambda begin: begin.__name__)

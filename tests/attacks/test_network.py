@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -25,7 +27,7 @@ def test_the_nearest_adversarial_input_of_a_linear_classifier(norm: Norm) -> Non
             def classifier(points: Tensor, weight: Tensor = weight) -> Tensor:
                 return points @ weight.T
 
-            ask = {"prediction": y, "norm": norm}
+            ask: dict[str, Any] = {"prediction": y, "norm": norm}
             held = attack_network(classifier, torch.from_numpy(x), radius=exact, **ask)
             assert held.distance is not None and exact <= held.distance <= 1.01 * exact
             assert not held.contradicted and held.x is None
@@ -56,11 +58,12 @@ def test_radii_of_a_real_network_hold_and_false_ones_are_caught() -> None:
 
 def test_gradient_descent_finds_what_lies_behind_a_bend() -> None:
     """A network whose gradient at the input points away from the nearest boundary."""
-    net = nn.Sequential(nn.Linear(2, 2, bias=False), nn.ReLU(), nn.Linear(2, 2)).double()
+    first, last = nn.Linear(2, 2, bias=False), nn.Linear(2, 2)
+    net = nn.Sequential(first, nn.ReLU(), last).double()
     with torch.no_grad():
-        net[0].weight.copy_(torch.eye(2))
-        net[2].weight.copy_(torch.tensor([[0.0, 0.0], [0.0, 10.0]]))
-        net[2].bias.copy_(torch.tensor([1.0, 0.0]))
+        first.weight.copy_(torch.eye(2))
+        last.weight.copy_(torch.tensor([[0.0, 0.0], [0.0, 10.0]]))
+        last.bias.copy_(torch.tensor([1.0, 0.0]))
     x = torch.tensor([0.0, 0.01], dtype=torch.float64)  # class 1 from 0.1 on
     found = attack_network(net, x, prediction=0, radius=0.5)
     assert found.contradicted and found.distance == pytest.approx(0.09, rel=0.01)
@@ -81,7 +84,8 @@ def test_what_rounding_may_have_done_is_no_evidence() -> None:
     def classifier(points: Tensor) -> Tensor:
         return torch.cat([(points + 1e12) - 1e12, torch.full_like(points, 5e-5)], 1)
 
-    x, claim = torch.tensor([1e-4], dtype=torch.float64), {"prediction": 0, "radius": 4.9e-5}
+    x = torch.tensor([1e-4], dtype=torch.float64)
+    claim: dict[str, Any] = {"prediction": 0, "radius": 4.9e-5}
     assert attack_network(classifier, x, **claim).contradicted
     assert not attack_network(classifier, x, **claim, error=lambda norm: 1e12 * 2.0**-53).contradicted
     # it is that of the point that is judged: one that grows away from the input forgives what lies there

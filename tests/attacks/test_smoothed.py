@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,7 +40,7 @@ def test_the_distance_of_a_smoothed_linear_classifier(norm: Norm, grid: bool) ->
     def classifier(points: Tensor) -> Tensor:
         return points @ weight.T + bias
 
-    ask = {
+    ask: dict[str, Any] = {
         "noise": grid_of("gaussian", SIGMA) if grid else gaussian(SIGMA),
         "num_classes": 3,
         "prediction": 0,
@@ -54,14 +55,14 @@ def test_the_distance_of_a_smoothed_linear_classifier(norm: Norm, grid: bool) ->
     assert false.contradicted and false.prediction == 1 and false.x is not None
     assert np.linalg.norm(false.x.astype(float) - x.numpy(), {"l2": 2, "linf": np.inf, "l1": 1}[norm]) < 1.5 * exact
     again = SmoothedAttack()(classifier, x, radius=1.5 * exact, **ask)
-    assert again.distance == false.distance and np.array_equal(again.x, false.x)
+    assert again.x is not None and np.array_equal(again.x, false.x) and again.distance == false.distance
 
 
 @pytest.mark.parametrize("scoring", [Scoring("hardmax"), Scoring("softmax", 16.0)])
 def test_what_the_noise_lacks_is_taken_off_a_proof(scoring: Scoring, monkeypatch: pytest.MonkeyPatch) -> None:
     """A contradiction is of the law that was certified, not of what a source draws in its place."""
     weight, bias, x = linear(1.5 * SIGMA, "l2")
-    ask = {"num_classes": 2, "prediction": 0, "key": KEY, "radius": 3 * SIGMA, "scoring": scoring}
+    ask: dict[str, Any] = {"num_classes": 2, "prediction": 0, "key": KEY, "radius": 3 * SIGMA, "scoring": scoring}
     noise = gaussian(SIGMA)
     for lacking, contradicted in ((1e-9, True), (0.45, False)):
         monkeypatch.setattr(type(noise), "tail_mass", lambda self, size, lacking=lacking: lacking)
@@ -71,7 +72,7 @@ def test_what_the_noise_lacks_is_taken_off_a_proof(scoring: Scoring, monkeypatch
 
 def test_steep_networks_have_no_vanishing_gradient_nor_do_those_of_steps() -> None:
     weight, bias, x = linear(SIGMA, "l2")
-    ask = {"noise": gaussian(SIGMA), "num_classes": 2, "prediction": 0, "key": KEY}
+    ask: dict[str, Any] = {"noise": gaussian(SIGMA), "num_classes": 2, "prediction": 0, "key": KEY}
     for steep in (lambda p: 1e6 * (p @ weight.T + bias), lambda p: (p @ weight.T + bias).round().sign()):
         assert SmoothedAttack()(steep, x, radius=2 * SIGMA, **ask).contradicted
         assert not SmoothedAttack()(steep, x, radius=0.9 * SIGMA, **ask).contradicted
@@ -85,7 +86,7 @@ def test_l1_radii_of_other_laws_are_held_against_g_too(source: Noise) -> None:
     """g is f for a linear f under any symmetric law; on the grid, but for half a step."""
     exact = 0.8 * SIGMA
     weight, bias, x = linear(exact, "l1")
-    ask = {"noise": source, "num_classes": 2, "prediction": 0, "norm": "l1", "key": KEY}
+    ask: dict[str, Any] = {"noise": source, "num_classes": 2, "prediction": 0, "norm": "l1", "key": KEY}
 
     def classifier(points: Tensor) -> Tensor:
         return points @ weight.T + bias
@@ -99,7 +100,7 @@ def test_radii_of_mean_scores_are_held_against_means(scoring: Scoring) -> None:
     """The means of a linear f of two classes change places where f does. Errs with probability 1e-9 a case."""
     exact = 1.2 * SIGMA
     weight, bias, x = linear(exact, "l2")
-    ask = {"noise": gaussian(SIGMA), "num_classes": 2, "prediction": 0, "key": KEY, "scoring": scoring}
+    ask: dict[str, Any] = {"noise": gaussian(SIGMA), "num_classes": 2, "prediction": 0, "key": KEY, "scoring": scoring}
 
     def classifier(points: Tensor) -> Tensor:
         return points @ weight.T + bias
@@ -119,7 +120,13 @@ def test_a_lead_of_mean_scores_that_may_be_chance_is_no_contradiction() -> None:
         lead = (points - 1.0).sum(1)
         return torch.stack([torch.zeros_like(lead), 0.8 * lead], 1)
 
-    ask = {"noise": gaussian(1.0), "num_classes": 2, "prediction": 0, "key": KEY, "scoring": Scoring("softmax")}
+    ask: dict[str, Any] = {
+        "noise": gaussian(1.0),
+        "num_classes": 2,
+        "prediction": 0,
+        "key": KEY,
+        "scoring": Scoring("softmax"),
+    }
     x, inside = torch.tensor([0.0]), 1.02
     assert not SmoothedAttack(steps=30)(classifier, x, radius=inside, **ask).contradicted
     assert SmoothedAttack(steps=30)(classifier, x, radius=1.5, **ask).contradicted
@@ -135,7 +142,7 @@ def test_a_confident_network_is_attacked_whatever_the_scale_of_its_logits(
     exact = margin * SIGMA
     weight, bias, x = linear(exact, "l2")
     noise = grid_of("gaussian", SIGMA) if grid else gaussian(SIGMA)
-    ask = {"noise": noise, "num_classes": 2, "prediction": 0, "key": KEY}
+    ask: dict[str, Any] = {"noise": noise, "num_classes": 2, "prediction": 0, "key": KEY}
 
     def classifier(points: Tensor) -> Tensor:
         return scale * (points @ weight.T + bias)
@@ -155,7 +162,7 @@ def test_an_end_that_hides_margins_does_not_hide_the_way(end: Callable[[Tensor],
     """Votes are those of the network as it is, where they turn is found by its logits."""
     exact = 20 * SIGMA
     weight, bias, x = linear(exact, "l2")
-    ask = {"noise": gaussian(SIGMA), "num_classes": 2, "prediction": 0, "key": KEY}
+    ask: dict[str, Any] = {"noise": gaussian(SIGMA), "num_classes": 2, "prediction": 0, "key": KEY}
 
     def logits(points: Tensor) -> Tensor:
         z = points @ weight.T + bias
@@ -169,7 +176,7 @@ def test_without_a_gradient_differences_of_margins_show_the_way() -> None:
     """A network of whole numbers, whose gradient is zero, and one that torch can't differentiate."""
     exact = 5 * SIGMA
     weight, bias, x = linear(exact, "l2")
-    ask = {"noise": gaussian(SIGMA), "num_classes": 2, "prediction": 0, "key": KEY}
+    ask: dict[str, Any] = {"noise": gaussian(SIGMA), "num_classes": 2, "prediction": 0, "key": KEY}
     for classifier in (
         lambda points: (points @ weight.T + bias).round(),
         lambda points: points.detach() @ weight.T + bias,
@@ -180,7 +187,7 @@ def test_without_a_gradient_differences_of_margins_show_the_way() -> None:
 
 
 def test_what_can_not_be_attacked_says_why() -> None:
-    ask = {"noise": gaussian(SIGMA), "num_classes": 2, "prediction": 0, "key": KEY}
+    ask: dict[str, Any] = {"noise": gaussian(SIGMA), "num_classes": 2, "prediction": 0, "key": KEY}
     x, constant = torch.zeros(3), torch.tensor([1.0, 0.0])
     for classifier, reason in (
         (lambda points: 0 * points[:, :2] + constant, "its gradient is zero, and its margin is the same"),
@@ -198,14 +205,18 @@ def test_certificates_at_the_very_top_of_a_real_network_are_attacked() -> None:
     for row in np.load(EXAMPLES / "digits.npz")["x"][:4]:
         x = torch.from_numpy(row)
         certified = certify(network, x, num_classes=10, noise=noise, alpha=0.001, n0=100, n=1000, key=KEY)
-        if certified.p_lower is None or certified.counts[certified.prediction] < 1000:
+        if certified.radius is None or max(certified.counts) < 1000:
             continue
         attacked += 1
-        ask = {"noise": noise, "num_classes": 10, "prediction": certified.prediction, "key": KEY}
+        ask: dict[str, Any] = {"noise": noise, "num_classes": 10, "prediction": certified.prediction, "key": KEY}
         for scale in (1.0, 1e2):
-            found = SmoothedAttack()(lambda p, scale=scale: scale * network(p), x, radius=certified.radius, **ask)
+
+            def scaled(p: Tensor, scale: float = scale) -> Tensor:
+                return scale * network(p)
+
+            found = SmoothedAttack()(scaled, x, radius=certified.radius, **ask)
             assert not found.contradicted
-            false = SmoothedAttack()(lambda p, scale=scale: scale * network(p), x, radius=4.0, **ask)
+            false = SmoothedAttack()(scaled, x, radius=4.0, **ask)
             assert false.contradicted and false.distance is not None and false.distance > certified.radius
     assert attacked >= 2
 
@@ -221,7 +232,7 @@ def test_radii_whose_squares_float32_can_not_hold(sigma: float, norm: Norm) -> N
     def classifier(points: Tensor) -> Tensor:
         return points.double() @ weight.T + bias
 
-    ask = {"noise": gaussian(sigma), "num_classes": 2, "prediction": 0, "norm": norm, "key": KEY}
+    ask: dict[str, Any] = {"noise": gaussian(sigma), "num_classes": 2, "prediction": 0, "norm": norm, "key": KEY}
     held, false = (SmoothedAttack()(classifier, torch.zeros(20), radius=r * sigma, **ask) for r in (0.9, 1.4))
     assert not held.contradicted and held.distance == pytest.approx(sigma, rel=0.1)
     assert false.contradicted
@@ -231,6 +242,6 @@ def test_radii_whose_squares_float32_can_not_hold(sigma: float, norm: Norm) -> N
 def test_a_radius_that_moves_no_input_is_attacked_too(radius: float) -> None:
     """As of a target that was chosen so."""
     weight, bias, x = linear(0.5, "l2")
-    ask = {"noise": gaussian(SIGMA), "num_classes": 2, "prediction": 0, "key": KEY}
+    ask: dict[str, Any] = {"noise": gaussian(SIGMA), "num_classes": 2, "prediction": 0, "key": KEY}
     found = SmoothedAttack()(lambda points: points @ weight.T + bias, x, radius=radius, **ask)
     assert not found.contradicted

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -41,7 +42,7 @@ def test_true_radii_hold_and_false_ones_are_contradicted_by_evidence(shape: tupl
         prediction, steps = certified(classifier, x)
         if prediction is None or not steps:
             continue
-        ask = {"splitting": SPLITTING, "num_classes": 3, "prediction": prediction}
+        ask: dict[str, Any] = {"splitting": SPLITTING, "num_classes": 3, "prediction": prediction}
         found = attack_splitting(classifier, x, steps=steps, **ask)
         assert not found.contradicted and found.x is None
         assert found.distance is None or found.distance > steps / 255
@@ -86,7 +87,7 @@ def test_an_end_that_hides_margins_does_not_hide_the_way() -> None:
     x = torch.ones(3)
     prediction, steps = certified(Probabilities().eval(), x)
     assert prediction == 0 and steps
-    ask = {"splitting": SPLITTING, "num_classes": 3, "prediction": 0}
+    ask: dict[str, Any] = {"splitting": SPLITTING, "num_classes": 3, "prediction": 0}
     assert not attack_splitting(Probabilities().eval(), x, steps=steps, logits=logits, **ask).contradicted
     assert attack_splitting(Probabilities().eval(), x, steps=765, logits=logits, **ask).contradicted
     with pytest.raises(NotAttackable, match="zero"):

@@ -19,7 +19,7 @@ from tests.service import PATIENCE, clean_environment, command_line, left, until
 def demo(tmp_path: Path) -> Path:
     """The demo's script, copied with its data: what it makes, it makes there."""
     shutil.copytree(DIGITS, tmp_path / "examples" / "digits")
-    return shutil.copy(DIGITS.parent / "demo.py", tmp_path / "examples" / "demo.py")
+    return Path(shutil.copy(DIGITS.parent / "demo.py", tmp_path / "examples" / "demo.py"))
 
 
 def test_it_shows_and_keeps_what_it_found(demo: Path, tmp_path: Path) -> None:

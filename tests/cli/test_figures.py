@@ -27,9 +27,9 @@ def digits(client: Client) -> tuple[str, str]:
     return model["id"], client.wait(client.create_dataset(DIGITS / "digits.npz"))["id"]
 
 
-def certified(client: Client, *ids: str, inputs: slice = ROWS, **method: Any) -> tuple[Json, list[Json]]:
+def certified(client: Client, model: str, data: str, inputs: slice = ROWS, **method: Any) -> tuple[Json, list[Json]]:
     """A certification of the digits that has succeeded, and its rows."""
-    job = client.wait(client.create_certification(*ids, method, subset=inputs))
+    job = client.wait(client.create_certification(model, data, method, subset=inputs))
     assert job["state"] == "succeeded"
     return job, list(client.results(job["id"]))
 

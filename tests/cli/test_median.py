@@ -18,8 +18,8 @@ INPUTS = RNG.uniform(size=(3, 6)).astype(np.float32)
 def test_bounds_one_by_one_as_json_in_a_file_and_of_the_client(radii: Radii, service: Service, folder: Path) -> None:
     (folder / "linear.onnx").write_bytes(model([node("MatMul", ["x", "w"])], (6,), {"w": WEIGHT}))
     np.savez(folder / "inputs.npz", x=INPUTS)
-    question = ("median", "linear.onnx", "inputs.npz", "--sigma", "0.5", "--radius", "0.25", "--n", "2000")
-    question += ("--alpha", "1e-6")
+    question = ["median", "linear.onnx", "inputs.npz", "--sigma", "0.5", "--radius", "0.25", "--n", "2000"]
+    question += ["--alpha", "1e-6"]
     done = radii(*question, "--json", "-o", "bounds.jsonl")
     assert done.returncode == 0, done.stderr
     job = json.loads(done.stdout)

@@ -1,7 +1,9 @@
 """The header parser, against NumPy's own writer."""
 
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -12,9 +14,11 @@ from radii.cli.npy import MAGIC, input_shape
 @pytest.mark.parametrize("shape", [(5,), (5, 1, 8, 8), (0, 3)])
 @pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
-def test_shapes_are_those_that_numpy_wrote(tmp_path: Path, shape: tuple[int, ...], order: str, save: object) -> None:
+def test_shapes_are_those_that_numpy_wrote(
+    tmp_path: Path, shape: tuple[int, ...], order: Literal["C", "F"], save: Callable[..., None]
+) -> None:
     file = tmp_path / "data.npz"
-    save(file, x=np.zeros(shape, "f4", order=order), y=np.zeros(3))  # type: ignore[operator]
+    save(file, x=np.zeros(shape, "f4", order=order), y=np.zeros(3))
     assert input_shape(file) == shape[1:]
 
 

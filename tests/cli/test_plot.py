@@ -1,4 +1,5 @@
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -63,6 +64,6 @@ def test_two_curves_differ_without_colour_and_none_is_no_error() -> None:
     text = plot({"low": low, "high": high}).plain
     assert "─── low" in text
     assert "━━━ high" in text
-    empty = {"points": []}
+    empty: dict[str, Any] = {"points": []}
     assert "100%" in plot({"empty": empty}).plain
     assert certified_accuracy(empty, 0.0) is None  # of no input

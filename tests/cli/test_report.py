@@ -48,8 +48,8 @@ def test_methods_in_words() -> None:
 
 
 def test_who_abstains_has_no_prediction_in_print_but_the_pilots_class() -> None:
-    certified = {"index": 7, "label": 3, "prediction": 3, "pilot_class": 3, "radius": 0.25, "abstained": False}
-    certified |= {"norm": "l2"}
+    certified: dict[str, Any] = {"index": 7, "label": 3, "prediction": 3, "pilot_class": 3, "radius": 0.25}
+    certified |= {"abstained": False, "norm": "l2"}
     nothing = certified | {"prediction": None, "radius": None, "abstained": True}
 
     def shown(row: dict[str, Any]) -> tuple[str, ...]:

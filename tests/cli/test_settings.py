@@ -49,7 +49,7 @@ def test_what_cannot_be_right_is_refused(
 def test_without_the_service_it_says_how_to_get_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(settings.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(typer.Exit):
         settings.parse([])
     assert "from a checkout" in capsys.readouterr().err

@@ -11,7 +11,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from google.protobuf.message import Message
+from google.protobuf.message import Message  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from scipy.stats import binom
 from sklearn.datasets import load_digits
@@ -77,7 +77,7 @@ def test_networks_say_nothing_of_the_machine_that_trained_them(name: str) -> Non
 
 def test_data_are_held_out_rows_of_the_uci_digits(data: tuple[Images, Labels]) -> None:
     x, y = data
-    assert (x.dtype, y.dtype) == (np.float32, np.int64)
+    assert (x.dtype, y.dtype) == (np.dtype(np.float32), np.dtype(np.int64))
     assert x.shape == (450, 1, 8, 8)
     source = load_digits()
     labels = {image.tobytes(): label for image, label in zip(source.images, source.target, strict=True)}

@@ -99,8 +99,8 @@ def test_recorded_work_counts_what_the_classifier_does(size: int) -> None:
     with pytest.raises(ValueError, match="recorded were batches"):
         recorded(torch.rand(size + 1, *graph.input_shape))
     for of_chunk in (count_chunk, logits_chunk):
-        found = [sampled(of_chunk, way, graph, size=250, batch_size=size) for way in (recorded, classifier)]
-        np.testing.assert_allclose(*found, rtol=0, atol=1e-5)
+        found, expected = (sampled(of_chunk, way, graph, size=250, batch_size=size) for way in (recorded, classifier))
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
 
 
 def sampled(of_chunk: Any, classifier: Classifier, graph: Graph, **sizes: int) -> Any:

@@ -13,11 +13,11 @@ The exit code is 1 where one of them fails.
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from radii.graph import Graph, from_canonical, to_canonical, to_module
 
@@ -50,7 +50,7 @@ def weighted(logits: Tensor) -> Tensor:
     return (logits * torch.arange(1, logits.shape[1] + 1, dtype=logits.dtype, device=logits.device)).sum()
 
 
-def logits_and_gradient(module: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+def logits_and_gradient(module: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
     """And the gradient at x of their weighted sum."""
     x = x.detach().requires_grad_()
     y = module(x)

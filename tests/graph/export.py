@@ -31,7 +31,15 @@ def export(
         if not dynamo:
             buffer = io.BytesIO()
             axes: dict[str, Any] = {"dynamic_axes": {"input": {0: "batch"}}} if dynamic else {}
-            torch.onnx.export(network, (x,), buffer, dynamo=False, opset_version=opset, input_names=["input"], **axes)
+            torch.onnx.export(
+                network,
+                (x,),
+                buffer,  # type: ignore[arg-type]  # the TorchScript exporter writes to one
+                dynamo=False,
+                opset_version=opset,
+                input_names=["input"],
+                **axes,
+            )
             return buffer.getvalue()
         shapes: Any = ({0: torch.export.Dim("batch")},) if dynamic else None
         with patch.object(ONNXRegistry, "from_torchlib", _table):

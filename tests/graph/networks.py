@@ -102,7 +102,7 @@ NETWORKS = {
 def trained(name: str, seed: int = 0) -> nn.Module:
     """The network in eval mode, with running statistics unlike those of a fresh one."""
     torch.manual_seed(seed)
-    network: nn.Module = NETWORKS[name][0]()  # type: ignore[operator]
+    network: nn.Module = NETWORKS[name][0]()
     for module in network.modules():
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             nn.init.normal_(module.running_mean, std=0.2)  # type: ignore[arg-type]

@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 from radii.graph import Graph, to_module
 
 
-class OneDevice(TorchDispatchMode):
+class OneDevice(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """No two devices meet in an operator; a tensor without axes counts too, though CUDA takes some from the CPU."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -28,6 +28,6 @@ def check_placement(graph: Graph, dtype: torch.dtype = torch.bfloat16) -> None:
     """The logits are where the module and its input are, and of their type."""
     module = to_module(graph, dtype=dtype).to("meta")
     x = torch.empty(3, *graph.input_shape, dtype=dtype, device="meta")
-    with OneDevice(), torch.no_grad():
+    with OneDevice(), torch.no_grad():  # type: ignore[no-untyped-call]
         y = module(x)
     assert (y.shape, y.dtype, y.device) == ((3, graph.num_classes), dtype, x.device)

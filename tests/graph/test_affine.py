@@ -1,5 +1,6 @@
 """Integers affine in the batch: like plain ones at every batch size, or refused."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -41,7 +42,7 @@ def test_comparisons_are_decided_for_every_batch_or_refused(a: Affine, b: Any) -
 def test_what_is_not_affine_is_refused() -> None:
     assert affine(4, 8) // 2 == affine(2, 4)
     assert affine(4, 8) // affine(1, 2) == 4
-    for attempt in (
+    attempts: list[Callable[[], object]] = [
         lambda: BATCH * BATCH,
         lambda: BATCH // 2,
         lambda: affine(2, 1) // 2,
@@ -49,6 +50,7 @@ def test_what_is_not_affine_is_refused() -> None:
         lambda: BATCH * 0.5,
         lambda: BATCH // 0,
         lambda: BATCH * 2**63,
-    ):
+    ]
+    for attempt in attempts:
         with pytest.raises(Refusal):
             attempt()

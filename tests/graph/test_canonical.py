@@ -24,7 +24,8 @@ from radii.graph import (
 from radii.graph.weights import write_safetensors
 from tests.graph.build import model, node
 from tests.graph.canonical import SCHEMA, check_form, check_names, edited
-from tests.graph.cases import GOOD, Case
+from tests.graph.case import Case
+from tests.graph.cases import GOOD
 from tests.graph.export import export
 from tests.graph.networks import NETWORKS, trained
 from tests.graph.schema import conforms
@@ -69,7 +70,8 @@ def test_what_does_not_fit_the_schema_is_refused() -> None:
         {"attributes": first["attributes"] | {"windows": {}}},
     ]
     nodes = [{"nodes": [first | change, *document["nodes"][1:]]} for change in changes]
-    for wrong in ({"format": 2}, {"input_shape": [0]}, {"more": 1}, {"output": -1}, {"nodes": [{}]}, *nodes):
+    wrongs: list[dict[str, Any]] = [{"format": 2}, {"input_shape": [0]}, {"more": 1}, {"output": -1}, {"nodes": [{}]}]
+    for wrong in [*wrongs, *nodes]:
         assert not conforms(document | wrong, SCHEMA, SCHEMA)
         refused(document | wrong, weights)
 

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ BLUR = {"w": np.full((1, 1, 3, 3), 1 / 9, np.float32)}
 HEAD = {"w": np.random.default_rng(0).standard_normal((64, 3)).astype(np.float32)}
 
 
-def denoiser(**options: object) -> bytes:
+def denoiser(**options: Any) -> bytes:
     return model([node("Conv", ["x", "w"], pads=[1, 1, 1, 1])], SHAPE, BLUR, **options)
 
 

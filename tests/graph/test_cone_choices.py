@@ -46,9 +46,10 @@ def test_connectives_of_random_thresholds_are_decided_rightly() -> None:
     rng = np.random.default_rng(12)
     comparisons = (thresholds.Greater, thresholds.Less, thresholds.GreaterOrEqual, thresholds.LessOrEqual)
     for _ in range(200):
-        steps: Steps = [(rng.choice(comparisons)(np.array(rng.integers(-4, 5) / 2.0)), (0,)) for _ in range(3)]
+        drawn = [comparisons[i] for i in rng.integers(0, 4, 3)]
+        steps: Steps = [(comparison(np.array(rng.integers(-4, 5) / 2.0)), (0,)) for comparison in drawn]
         for _ in range(3):
-            chosen = rng.choice([thresholds.And, thresholds.Or, thresholds.Xor, thresholds.Not])
+            chosen = (thresholds.And, thresholds.Or, thresholds.Xor, thresholds.Not)[rng.integers(0, 4)]
             count = 1 if chosen is thresholds.Not else 2
             steps.append((chosen(), tuple(map(int, rng.integers(1, len(steps) + 1, count)))))
         lo = rng.uniform(-3, 3, 30)

@@ -99,7 +99,7 @@ def test_lrn_is_never_steeper_than_its_bound(size: int, alpha: float, beta: floa
         for signs in (1, -1):
             x = scale * torch.randn(1, 9, 1, dtype=torch.float64, generator=generator).abs() ** 0.3
             x[:, ::2] *= signs
-            jacobian = torch.autograd.functional.jacobian(lambda x: operator.run([x], {}), x).reshape(9, 9)
+            jacobian = torch.func.jacrev(lambda x: operator.run([x], {}))(x).reshape(9, 9)
             steepest = max(steepest, float(torch.linalg.matrix_norm(jacobian, 2)))
     assert steepest <= rule.upper <= 3 * steepest
 
@@ -107,7 +107,7 @@ def test_lrn_is_never_steeper_than_its_bound(size: int, alpha: float, beta: floa
 def test_log_softmax_reaches_its_constant() -> None:
     x = torch.zeros(1, 6, dtype=torch.float64)
     x[0, 2] = 60
-    jacobian = torch.autograd.functional.jacobian(lambda x: torch.log_softmax(x, 1), x).reshape(6, 6)
+    jacobian = torch.func.jacrev(lambda x: torch.log_softmax(x, 1))(x).reshape(6, 6)
     operator = LogSoftmax(0, trailing=False)
     assert operator.lipschitz((6,)) == Slope(sqrt_up(6))
     assert float(torch.linalg.matrix_norm(jacobian, 2)) == pytest.approx(6**0.5, rel=1e-12)

@@ -41,8 +41,9 @@ Part = tuple[str, str] | tuple[str, str, str] | tuple[str, str, str, dict[str, A
 def ending_in(*parts: Part, opset: int = 18) -> bytes:
     """The classifier with nodes behind its logits ``h``: (operator, inputs, output, attributes), the last one ``y``."""
     nodes = [node("MatMul", ["x", "w"], "h")]
-    for operator, inputs, *rest in parts:
-        names, output, attributes = inputs.split(), *rest, *("y", {})[len(rest) :]
+    for part in parts:
+        operator, names, output = part[0], part[1].split(), part[2] if len(part) > 2 else "y"
+        attributes = part[3] if len(part) > 3 else {}
         if operator.startswith("Reduce") and opset < (13 if operator == "ReduceSum" else 18):
             attributes = {"axes": [1]}
         elif operator.startswith("Reduce"):
@@ -170,11 +171,11 @@ def test_an_end_that_may_change_the_order_stays(end: str) -> None:
     except UnboundedModel:
         return
     margins = margin_radius(bound.logits(X), bound, norms=np.linalg.norm(X, axis=1))
-    answers = reference(data, X).argmax(1)
+    answers: list[int] = reference(data, X).argmax(1).tolist()
     for x, margin, answer in zip(X, margins, answers, strict=True):
         if margin.radius is not None and margin.radius > 1e-5:
             assert margin.prediction == answer
-            away = (WEIGHT - WEIGHT[:, [margin.prediction]]).T[np.arange(CLASSES) != margin.prediction]
+            away: np.ndarray = (WEIGHT - WEIGHT[:, [answer]]).T[np.arange(CLASSES) != answer]
             away = np.concatenate([away, -away]) / np.linalg.norm(away, axis=1).repeat(2)[:, None].clip(1e-9)
             away /= np.linalg.norm(away, axis=1, keepdims=True)
             near = (x + min(margin.radius, 1e3) * (1 - 1e-4) * away).astype(np.float32)
@@ -243,7 +244,7 @@ def test_ends_as_the_exporters_spell_them(end: str, dynamo: bool, opset: int) ->
 def test_a_long_end_and_one_that_is_all_of_the_network() -> None:
     softmax = read_onnx(model([node("Softmax", ["x"], axis=1)], (SIZE,)))
     assert undecorated(softmax).nodes == ()
-    assert network_bound(softmax).upper == 1
+    assert float(network_bound(softmax).upper) == 1
     nodes = [Node(Relu(), (str(i),), str(i + 1), i) for i in range(3000)]
     graph = Graph.build("0", (SIZE,), "3000", nodes)
     assert undecorated(graph) is graph

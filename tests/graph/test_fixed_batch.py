@@ -15,7 +15,7 @@ from tests.graph.case import Case
 from tests.graph.cases import GOOD
 
 RANDOM = np.random.default_rng(0)
-CONSTANTS = {
+CONSTANTS: dict[str, np.ndarray] = {
     "rows": np.array([-1, 4, 6], np.int64),
     "flat": np.array([-1, 6], np.int64),
     "apart": np.array([-1, 72], np.int64),
@@ -194,8 +194,12 @@ def test_limits_hold_at_a_batch_of_one() -> None:
     nodes = [node("Squeeze", ["x", "axis"], "s"), node("Expand", ["s", "huge"], "e"), node("Flatten", ["e"], axis=0)]
     with pytest.raises(UnsupportedModel, match="over the limit"):
         read_onnx(model(nodes, (3, 4, 6), many, batch=1))
-    rows = {"rows": np.array([64, 1, 8, 8], np.int64), "kernel": np.ones((2**10, 1, 3, 3), np.float32)}
+    rows: dict[str, np.ndarray] = {
+        "rows": np.array([64, 1, 8, 8], np.int64),
+        "kernel": np.ones((2**10, 1, 3, 3), np.float32),
+        "axes": np.array([0, 2, 3], np.int64),
+    }
     nodes = [node("Reshape", ["x", "rows"], "r"), node("Conv", ["r", "kernel"], "c"), node("ReduceMax", ["c", "axes"])]
-    data = model(nodes, (64, 8, 8), {**rows, "axes": np.array([0, 2, 3], np.int64)}, batch=1)
+    data = model(nodes, (64, 8, 8), rows, batch=1)
     with pytest.raises(UnsupportedModel, match="all constants together"):  # the kernel for each of 64 rows
         read_onnx(data, limits=Limits(total_elements=64 * 9 * 2**10))

@@ -107,7 +107,7 @@ FOLDED: list[tuple[str, dict[str, Any], tuple[np.ndarray, ...]]] = [
     ("ArgMin", {"axis": 0}, (F,)),
     ("TopK", {}, (F, i64(2))),
     ("TopK", {"axis": 1, "largest": 0}, (F, i64(3))),
-    ("Clip", {}, (F, np.float32(-0.5), np.float32(0.5))),
+    ("Clip", {}, (F, np.array(-0.5, np.float32), np.array(0.5, np.float32))),
     ("Clip", {}, (i64(1, 5, 9), np.array(3), np.array(7))),
     ("MatMul", {}, (F, F[0].T)),
     ("MatMul", {}, (F[0, 0], F[1, 1])),
@@ -171,9 +171,8 @@ def test_a_kernel_is_standardised_by_batch_norm_in_training_mode() -> None:
     kernel, scale, offset = F.reshape(1, 4, 6), F[0, 0], F[0, 1]
     inputs = (kernel, scale, offset, 0 * scale, 0 * scale + 1)
     found = evaluated(Call("BatchNormalization", 17, {"training_mode": 1, "epsilon": 1e-3}, inputs, outputs=3))
-    expected = torch.nn.functional.batch_norm(
-        *map(torch.tensor, (kernel, 0 * scale, 0 * scale, scale, offset)), training=True, eps=1e-3
-    )
+    x, mean, variance, weight, bias = map(torch.tensor, (kernel, 0 * scale, 0 * scale, scale, offset))
+    expected = torch.nn.functional.batch_norm(x, mean, variance, weight, bias, training=True, eps=1e-3)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 

@@ -89,7 +89,8 @@ def added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(ops, "__path__", [*ops.__path__, str(tmp_path)])
     ops.discover()
     yield
-    del OPERATORS["CumSum"], NODES["CumSum"], sys.modules["radii.graph.ops.sums"], ops.sums
+    del OPERATORS["CumSum"], NODES["CumSum"], sys.modules["radii.graph.ops.sums"]
+    delattr(ops, "sums")
 
 
 def test_without_its_file_it_is_refused() -> None:

@@ -1,5 +1,7 @@
 """Beside the spaces (test_properties.py): refusals one by one, what no operator may take, a pool's constant."""
 
+from typing import Any
+
 import onnx
 import pytest
 import torch
@@ -45,7 +47,7 @@ def test_refuses_what_it_can_not_honour(case: Case) -> None:
 def test_refuses_attributes_it_does_not_know(name: str) -> None:
     case = next(case for case in corpus() if case.operator == name)
     kinds = OPERATORS[name].attributes
-    wrong = [(attribute, [b"one", b"two"]) for attribute in [*kinds, "a_new_one"]]
+    wrong: list[tuple[str, Any]] = [(attribute, [b"one", b"two"]) for attribute in [*kinds, "a_new_one"]]
     wrong += [(attribute, value) for attribute, kind in kinds.items() if kind == "flag" for value in (2, -1)]
     for attribute, value in wrong:
         model = onnx.ModelProto.FromString(case.data())

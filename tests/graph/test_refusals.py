@@ -2,6 +2,7 @@
 
 import pickle
 import zlib
+from typing import Any
 
 import numpy as np
 import onnx
@@ -84,14 +85,14 @@ def test_order_cycles_and_duplicates() -> None:
 
 
 def test_inputs() -> None:
-    def edited(**changes: object) -> bytes:
+    def edited(**changes: Any) -> bytes:
         proto = onnx.ModelProto.FromString(model([GEMM], (6,), {"w": WEIGHT}))
         tensor = proto.graph.input[0].type.tensor_type
         if "element" in changes:
             tensor.elem_type = changes["element"]
         if "dims" in changes:
             del tensor.shape.dim[:]
-            for size in changes["dims"]:  # type: ignore[attr-defined]
+            for size in changes["dims"]:
                 dim = tensor.shape.dim.add()
                 if isinstance(size, int):
                     dim.dim_value = size
@@ -117,7 +118,8 @@ def test_operands_that_are_left_out() -> None:
     lists = [name for name in OPERATORS.keys() | FOLDS if variadic in [entry.option for entry in latest[name].inputs]]
     assert set(lists) == {name for name, cls in OPERATORS.items() if cls.takes_list}
     for name in lists:
-        attributes = {"Concat": {"axis": 1}, "Einsum": {"equation": "bi,bi->bi"}}.get(name, {})
+        needed: dict[str, dict[str, Any]] = {"Concat": {"axis": 1}, "Einsum": {"equation": "bi,bi->bi"}}
+        attributes = needed.get(name, {})
         for operands in (["x", "x", ""], ["x", "", "x"], ["w", "w", ""]):
             data = model([node(name, operands, "z", **attributes), node("Add", ["x", "z"])], (3,), {"w": WEIGHT[:1]})
             assert f"node 0 ({name}): an operand has no name" in reasons(data)

@@ -19,7 +19,7 @@ print("sympy" in sys.modules)  # as with torch.optim and all that compiles: seco
 """
 
 
-def test_import_needs_no_reader_and_no_service():
+def test_import_needs_no_reader_and_no_service() -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
     norm, rule, slow = done.stdout.split()
     assert 4 <= float(norm) <= 4.00001

@@ -50,9 +50,9 @@ def test_a_method_is_its_room_its_computing_and_a_registration(tmp_path: Path, a
         model = client.wait(client.create_model(DIGITS / "digits.onnx", shape=[1, 8, 8]))["id"]
         data = client.wait(client.create_dataset(DIGITS / "digits.npz"))["id"]
         labels = np.load(DIGITS / "digits.npz")["y"][:10].tolist()
-        for question in ({"kind": "constant"}, {"kind": "constant", "times": 2}, {"kind": "constant"}):
+        for asked, times in (({}, 3), ({"times": 2}, 2), ({}, 3)):
+            question = {"kind": "constant", **asked}
             job = client.wait(client.create_certification(model, data, question, subset=slice(0, 10)))
-            times = question.get("times", 3)
             progress = {"done": 10 * times, "total": 10 * times, "unit": "inputs", "fraction": 1.0, "phase": "ended"}
             assert job["state"] == "succeeded" and job["progress"].items() >= progress.items()
             assert job["method"] == {"kind": "constant", "times": times}

@@ -1,7 +1,6 @@
 """What must hold of every method, and that nobody else asks which one it is."""
 
 import ast
-import inspect
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -111,7 +110,7 @@ def test_every_method_has_a_question_here() -> None:
 def test_what_a_method_says_of_itself_fits_together(question: dict[str, Any]) -> None:
     method = parse_method(question)
     kind, fields = question["kind"], type(method).result.model_fields
-    assert type(method) is KINDS[kind] and inspect.getmodule(type(method)).__name__ == f"radii.methods.{kind}.method"
+    assert type(method) is KINDS[kind] and type(method).__module__ == f"radii.methods.{kind}.method"
     assert callable(import_module(f"workers.methods.{kind}").compute)
     assert (fields["kind"].default, get_args(fields["kind"].annotation)) == (kind, (kind,))
     assert fields["version"].default == max(get_args(fields["version"].annotation))

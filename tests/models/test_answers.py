@@ -10,7 +10,7 @@ from models import cross_check
 from models.base import Json
 from models.database import Database
 from models.plan import Plan
-from models.repositories import certifications, intake, leases, shards
+from models.repositories import certifications, leases, shards
 from models.repositories.answers import Question
 from models.repositories.chunks import ChunkCounts, CountsMismatch, InputResult
 from models.repositories.leases import Claim
@@ -21,7 +21,7 @@ from tests import factories
 
 DIGESTS = {0: "zero", 1: "one", 2: "zero"}  # the third input is the first again
 QUESTION, STREAMS = Question("model", "question", DIGESTS), Streams("model", '{"sigma":0.25}', DIGESTS)
-COUNTS = {"pilot_counts": [10, 0, 0], "counts": [90, 10, 0], "n": 100, "decision": None}
+COUNTS: Json = {"pilot_counts": [10, 0, 0], "counts": [90, 10, 0], "n": 100, "decision": None}
 SMOOTHING: Json = {"kind": "smoothing", "sigma": 0.25, "alpha": 0.001, "n0": 10, "n": 100}
 LIPSCHITZ: Json = {"kind": "lipschitz", "bound": "auto", "rtol": 1e-6, "norm": "l2"}
 BOUND = Plan(figures={"bound": ("upper",)})
@@ -34,8 +34,8 @@ def asked(database: Database, method: Json = SMOOTHING, *, attacked: int = 0, sh
         model, dataset = factories.ready_model(session), factories.ready_dataset(session)
         job = certifications.add(
             session,
-            intake.get(session, Model, model.id),
-            intake.get(session, Dataset, dataset.id),
+            session.get_one(Model, model.id),
+            session.get_one(Dataset, dataset.id),
             method=method | {"cross_check": attacked},
             plan=BOUND if method is LIPSCHITZ else factories.smoothing(10, 100),
             indices=range(3),

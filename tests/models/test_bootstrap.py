@@ -157,7 +157,7 @@ def test_what_abstained_before_has_no_answer_any_more(fresh: Settings) -> None:
     kept = [(1, 1, 0.5), (2, 2, None), (3, 1, 0.5), (4, None, None)]
     decide = {"kind": "smoothing", "mode": "decide", "target_radius": 0.5}
     was = {"inputs": 4, "abstained": 2, "accuracy": 0.5, "certified_accuracy": 0.25, "median_radius": 0.25}
-    cases = [
+    cases: list[tuple[dict[str, Any], JobState]] = [
         ({"kind": "smoothing"}, JobState.SUCCEEDED),
         (decide, JobState.CANCELLED),
         ({"kind": "lipschitz"}, JobState.FAILED),

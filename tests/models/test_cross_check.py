@@ -6,8 +6,8 @@ from mpmath import binomial, mp, mpf
 from models.cross_check import at_least, damning, drawn, tally
 from models.database import Database
 from models.plan import Plan
-from models.repositories import certifications, intake, leases, shards
-from models.repositories.shards import InputResult
+from models.repositories import certifications, leases, shards
+from models.repositories.chunks import InputResult
 from models.tables import Certification, Dataset, Model, Shard
 from tests import factories
 
@@ -78,8 +78,8 @@ def test_a_broken_deterministic_radius_fails_the_job_and_keeps_the_evidence(
         model, dataset = factories.ready_model(session), factories.ready_dataset(session)
         job = certifications.add(
             session,
-            intake.get(session, Model, model.id),
-            intake.get(session, Dataset, dataset.id),
+            session.get_one(Model, model.id),
+            session.get_one(Dataset, dataset.id),
             method={"kind": "lipschitz", "cross_check": 2},
             plan=LIPSCHITZ,
             indices=range(4),
@@ -104,10 +104,12 @@ def test_a_broken_deterministic_radius_fails_the_job_and_keeps_the_evidence(
             factories.end(session, job)
     with database.read() as session:
         row = session.get_one(Certification, job)
+        assert row.summary is not None
         checked = row.summary["cross_check"]
         assert len(to_attack) == checked["drawn"] == checked["attacked"] == 2
         assert checked["contradicted_inputs"] == to_attack[:contradictions]
         if contradictions:
+            assert row.problem is not None
             assert (row.state, row.problem["type"]) == ("failed", "/problems/contradicted")
             assert f": {to_attack[0]}." in row.problem["detail"]
         else:

@@ -1,8 +1,10 @@
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
 from sqlalchemy import update
+from sqlalchemy.orm import Session
 
 from models.base import now
 from models.bell import Bell
@@ -64,12 +66,13 @@ def test_an_expired_lease_can_be_taken_and_the_former_holder_can_write_no_more(
     expire(database, model_id)
     second = taken(database, model_id)
     assert (first.fence, second.fence, second.attempts) == (1, 2, 2)
-    for write in (
+    writes: tuple[Callable[[Session], object], ...] = (
         lambda s: leases.renew(s, first, seconds=60),
         lambda s: leases.release(s, first, blameless=True),
         lambda s: intake.accept(s, first, {}),
         lambda s: intake.reject(s, first, {}),
-    ):
+    )
+    for write in writes:
         with pytest.raises(LostClaim), database.write() as session:
             write(session)
     with database.write() as session:

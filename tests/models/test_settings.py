@@ -3,6 +3,7 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -48,7 +49,7 @@ def test_variables_are_read_and_handed_on(monkeypatch: pytest.MonkeyPatch, tmp_p
         ("unknown", 1),
     ],
 )
-def test_bad_settings_are_refused_by_name(name: str, value: object) -> None:
+def test_bad_settings_are_refused_by_name(name: str, value: Any) -> None:
     with pytest.raises(ValidationError, match=name):
         Settings(**{name: value})
 

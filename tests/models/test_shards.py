@@ -135,7 +135,9 @@ def test_what_is_cancelled_is_cut_no_further(database: Database) -> None:
     assert claim is not None
     with database.write() as session:
         certifications.cut(session, claim, shards=3, seconds=60)
-        certifications.cancel(session, certifications.get(session, job, lock=True))
+        certification = certifications.get(session, job, lock=True)
+        assert certification is not None
+        certifications.cancel(session, certification)
     with pytest.raises(LostClaim), database.write() as session:
         certifications.cut(session, claim, shards=3, seconds=60)
     with database.read() as session:
@@ -165,7 +167,8 @@ def test_a_job_whose_shards_have_ended_is_ended_by_one_worker(database: Database
         figures = certifications.conclusion(session, session.get_one(Certification, job))
     with database.write() as session:
         certifications.end(session, claims[0], figures)
-    assert (row(database, job).state, row(database, job).summary["inputs"]) == (JobState.SUCCEEDED, 5)
+    after = row(database, job)
+    assert after.summary is not None and (after.state, after.summary["inputs"]) == (JobState.SUCCEEDED, 5)
     with pytest.raises(LostClaim), database.write() as session:
         certifications.end(session, claims[0], figures)
 
@@ -305,9 +308,12 @@ def test_cancelling_ends_the_job_and_takes_the_shards_from_their_workers(databas
     claim, _ = begin(database, shard_ids(database, job)[0])
     record(database, claim, *chunks_of(0), result_of(0), *chunks_of(1)[:1])
     with database.write() as session:
-        certifications.cancel(session, certifications.get(session, job, lock=True))
-    assert row(database, job).state is JobState.CANCELLED
-    assert row(database, job).summary["inputs"] == 1
+        certification = certifications.get(session, job, lock=True)
+        assert certification is not None
+        certifications.cancel(session, certification)
+    after = row(database, job)
+    assert after.state is JobState.CANCELLED
+    assert after.summary is not None and after.summary["inputs"] == 1
     with pytest.raises(LostClaim):
         record(database, claim, *chunks_of(1))
     with pytest.raises(LostClaim), database.write() as session:
@@ -315,8 +321,10 @@ def test_cancelling_ends_the_job_and_takes_the_shards_from_their_workers(databas
     with database.write() as session:
         assert list(leases.unattended(session)) == []
         assert session.scalar(select(func.count()).select_from(Chunk)) == 0
+        certification = certifications.get(session, job, lock=True)
+        assert certification is not None
         with pytest.raises(IllegalMove):
-            certifications.cancel(session, certifications.get(session, job, lock=True))
+            certifications.cancel(session, certification)
 
 
 def test_a_failed_shard_fails_the_job_with_its_problem(database: Database, job: str) -> None:
@@ -359,7 +367,7 @@ def test_what_runs_the_samples_is_settled_once(database: Database, job: str) -> 
     """Two workers propose at once; the first one's word stands, in later orders too, and in the summary."""
     first, second, _ = shard_ids(database, job)
     claims = [begin(database, shard)[0] for shard in (first, second)]
-    proposals = [{"executor": "torch", "batch_size": size} for size in (100, 500)]
+    proposals: list[dict[str, object]] = [{"executor": "torch", "batch_size": size} for size in (100, 500)]
 
     def settled(claim: Claim, proposal: dict[str, object]) -> dict[str, object]:
         with database.write() as session:

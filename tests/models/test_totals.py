@@ -82,9 +82,9 @@ def test_nothing_yet() -> None:
 @pytest.mark.parametrize("plan", [RADII, DECISION, Plan(classes=False, radii=False)])
 def test_however_results_are_cut_into_shards_their_sums_are_the_same(plan: Plan) -> None:
     draw = random.Random(0)
-    classes, radii = [None, 0, 1], [None, 0.2, 0.5, 0.7]
-    answers = [None, "certified", "not certified", "undecided"]
-    outcomes = [Outcome(*(draw.choice(of) for of in (classes, classes, radii, answers, classes))) for _ in range(60)]
+    classes, answers = [None, 0, 1], [None, "certified", "not certified", "undecided"]
+    fields: list[list[Any]] = [classes, classes, [None, 0.2, 0.5, 0.7], answers, classes]
+    outcomes = [Outcome(*map(draw.choice, fields)) for _ in range(60)]
     attacks: dict[int, Any] = {i: {"contradicted": i % 2 == 0, "input": f"{i}", "dtype": "f"} for i in range(0, 60, 7)}
     attacks[8] = {"not_checked": "it is flat"}
     gaussians = [{"noise": "gaussian", "sigma": sigma} for sigma in (0.25, 0.5, 1.0)]
@@ -109,7 +109,7 @@ def test_the_median_is_that_of_all_radii(database: Database) -> None:
     most, rng = sys.float_info.max, random.Random(0)
     cases: list[list[float | None]] = [[most] * 6, [0.0, most], [None, 0.5], [None, None, 0.5]]
     cases += [[rng.expovariate(1.0) for _ in range(count)] for count in range(1, 12)]
-    expected = [most, most / 2, 0.25, 0.0, *(statistics.median(map(float, case)) for case in cases[4:])]
+    expected = [most, most / 2, 0.25, 0.0, *(statistics.median(radius or 0.0 for radius in case) for case in cases[4:])]
     for case, median in zip(cases, expected, strict=True):
         with database.write() as session:
             job = factories.certification(session, inputs=len(case))

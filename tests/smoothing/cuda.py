@@ -15,6 +15,7 @@ The exit code is 1 where logits differ, where more than four votes do, or where 
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,7 +37,7 @@ def as_a_worker() -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def compared(graph: Graph, dtype: torch.dtype, *, compiled: bool) -> list[str]:
@@ -72,7 +73,12 @@ def same(one: torch.Tensor, two: torch.Tensor) -> bool:
 
 def counted(way: Classifier, graph: Graph) -> np.ndarray:
     x = torch.randint(0, 256, graph.input_shape, generator=torch.Generator().manual_seed(1)) / 255
-    call = {"num_classes": graph.num_classes, "noise": grid_of("gaussian", 0.5), "key": bytes(32), "batch_size": SIZE}
+    call: dict[str, Any] = {
+        "num_classes": graph.num_classes,
+        "noise": grid_of("gaussian", 0.5),
+        "key": bytes(32),
+        "batch_size": SIZE,
+    }
     return count_chunk(way, x.to(GPU), **call, stage="estimate", number=0, size=950)
 
 

@@ -30,7 +30,7 @@ def below(z: mp.mpf, c: float) -> mp.mpf:
 
 @pytest.mark.parametrize("c", RADII)
 @pytest.mark.parametrize("tail", [0.0, 1e-4])
-def test_bets_for_a_radius_are_fair_where_it_is_just_missed(c, tail):
+def test_bets_for_a_radius_are_fair_where_it_is_just_missed(c: float, tail: float) -> None:
     """Every stake on every line, where a smaller radius costs it most: on h, at the line's own slope, and around."""
     bets = bets_for(c, 10**9, tail)
     lost = mp.mpf(tail)
@@ -48,7 +48,7 @@ def test_bets_for_a_radius_are_fair_where_it_is_just_missed(c, tail):
 
 @pytest.mark.parametrize("c", RADII)
 @pytest.mark.parametrize("tail", [0.0, 1e-4])
-def test_of_bets_against_a_radius_one_line_is_fair_wherever_it_is_reached(c, tail):
+def test_of_bets_against_a_radius_one_line_is_fair_wherever_it_is_reached(c: float, tail: float) -> None:
     bets, rng = bets_against(c, 10**9, tail), random.Random(1)
     lines = [factors(bets, line)[::9] for line in range(len(bets.top))]
     places = [mp.mpf(c) / 2 - mp.mpf(rng.expovariate(0.5)) for _ in range(12)] + [mp.mpf(c) / 2]
@@ -62,7 +62,7 @@ def test_of_bets_against_a_radius_one_line_is_fair_wherever_it_is_reached(c, tai
 
 @pytest.mark.parametrize("q", [0.4, 0.02, 1e-6])
 @pytest.mark.parametrize("tail", [0.0, 1e-8])
-def test_bets_on_misses_are_fair_at_the_border(q, tail):
+def test_bets_on_misses_are_fair_at_the_border(q: float, tail: float) -> None:
     winning, losing = bets_on_misses(q, 10**9, tail)
     for bets, b in ((winning, mp.mpf(q) - mp.mpf(tail)), (losing, mp.mpf(q) + mp.mpf(tail))):
         for stake in factors(bets, 0):
@@ -71,14 +71,14 @@ def test_bets_on_misses_are_fair_at_the_border(q, tail):
 
 
 @pytest.mark.parametrize("c", RADII)
-def test_another_vote_for_the_rival_never_helps(c):
+def test_another_vote_for_the_rival_never_helps(c: float) -> None:
     """So the class of most votes has the least evidence for a radius against it, and the most against one."""
     assert np.all(bets_for(c, 10**5, 0.0).rival <= bets_for(c, 10**5, 0.0).rest)
     assert np.all(bets_against(c, 10**5, 0.0).rival >= bets_against(c, 10**5, 0.0).rest)
     assert np.all(bets_for(c, 10**5, 0.0).top >= bets_for(c, 10**5, 0.0).rest)
 
 
-def test_wealth_is_below_50_digit_arithmetic_and_close():
+def test_wealth_is_below_50_digit_arithmetic_and_close() -> None:
     rng = random.Random(0)
     for _ in range(20):
         n, c = round(10 ** rng.uniform(1, 9)), rng.choice(RADII)
@@ -102,7 +102,7 @@ def test_wealth_is_below_50_digit_arithmetic_and_close():
             assert exact - mp.mpf("2e-9") - mp.mpf("6e-14") * n <= bets.log_wealth(top, rival, n) <= exact - unfair
 
 
-def test_all_wealth_is_spent_and_no_more():
+def test_all_wealth_is_spent_and_no_more() -> None:
     for c in RADII:
         weights = bets_for(c, 10**5, 0.0).weights
         assert weights is not None and float(weights.sum()) == pytest.approx(1, abs=1e-12)

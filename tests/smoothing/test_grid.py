@@ -1,6 +1,7 @@
 import hashlib
 import itertools
 import math
+from typing import Any
 
 import mpmath as mp
 import numpy as np
@@ -11,12 +12,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from radii.laws import LAWS
 from radii.smoothing import certify, count_chunk, grid_of, noise_key
-from radii.smoothing.noise.grid import _table
+from radii.smoothing.noise.grid import Grid, _table
 
 SEED = hashlib.sha256(b"tests of the grid").digest()
 
 
-def draw(noise, x, *sizes, seed=SEED):
+def draw(noise: Grid, x: torch.Tensor, *sizes: int, seed: bytes = SEED) -> torch.Tensor:
     fill = noise.stream(seed, x)
     parts = [torch.full((size, *x.shape), math.nan) for size in sizes]
     for part in parts:
@@ -24,18 +25,19 @@ def draw(noise, x, *sizes, seed=SEED):
     return torch.cat(parts)
 
 
-def pixels(*shape, seed=0):
+def pixels(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.from_numpy(np.random.default_rng(seed).integers(0, 256, shape)).float() / 255
 
 
 @pytest.mark.parametrize(
     ("sigma", "low", "high"), [(0.25, 0.0, 1.0), (0.01, 0.0, 1.0), (40.0, 0.0, 255.0), (1.0, -1.0, 1.0)]
 )
-def test_samples_are_whole_steps_whose_values_are_the_grids(sigma, low, high):
+def test_samples_are_whole_steps_whose_values_are_the_grids(sigma: float, low: float, high: float) -> None:
     steps = torch.arange(256)
     noise = grid_of("gaussian", sigma, low, high)
     x = (steps.float() / 255 * (high - low) + low) if high - low != 255 else steps.float()
-    assert noise.steps(x).tolist() == list(range(256))
+    found = noise.steps(x)
+    assert found is not None and found.tolist() == list(range(256))
     noisy = (draw(noise, x, 200).double() - low) * 255 / (high - low)
     assert (noisy - noisy.round()).abs().max() < 1e-4
     spread = (noisy - steps).std().item()
@@ -44,34 +46,35 @@ def test_samples_are_whole_steps_whose_values_are_the_grids(sigma, low, high):
     assert abs(spread / expected - 1) < 6 / math.sqrt(2 * 51_200)
 
 
-class DivisionOfAGpu(TorchDispatchMode):
+class DivisionOfAGpu(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Division as CUDA does it (ATen's BinaryDivTrueKernel.cu): by a number, times the reciprocal."""
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is torch.ops.aten.div_.Tensor and not isinstance(args[1], torch.Tensor):
             return args[0].mul_(torch.tensor(1 / args[1], dtype=args[0].dtype))
         return func(*args, **(kwargs or {}))
 
 
 @pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (0.0, 255.0), (-1.0, 1.0), (0.1, 3.7)])
-def test_a_gpu_has_the_same_grid(low, high):
+def test_a_gpu_has_the_same_grid(low: float, high: float) -> None:
     """Else it would refuse what lies on the one of the CPU."""
     noise = grid_of("gaussian", (high - low) / 4, low, high)
     steps = torch.arange(256)
     noise.values(steps, here := torch.empty(256))
-    with DivisionOfAGpu():
+    with DivisionOfAGpu():  # type: ignore[no-untyped-call]
         noise.values(steps, there := torch.empty(256))
         assert torch.equal(here, there)
-        assert noise.steps(here).tolist() == steps.tolist()
+        found = noise.steps(here)
+        assert found is not None and found.tolist() == steps.tolist()
 
 
-def test_the_stream_is_the_one_that_certificates_name():
+def test_the_stream_is_the_one_that_certificates_name() -> None:
     """The same on every processor. Should numpy change SFC64 (NEP 19), this digest and every key change with it."""
     assert grid_of("gaussian", 0.5).name == "grid-gaussian/255/sfc64-table/8f1c8e255c240ac2"
 
 
 @pytest.mark.parametrize("shape", [(1,), (5,), (3, 4, 7), (3, 32, 32)])
-def test_samples_do_not_depend_on_how_they_are_drawn(shape):
+def test_samples_do_not_depend_on_how_they_are_drawn(shape: tuple[int, ...]) -> None:
     noise, x = grid_of("gaussian", 0.25), pixels(*shape)
     whole = draw(noise, x, 130)
     for sizes in ([1] * 130, [7] * 18 + [4], [100, 30], [129, 1]):
@@ -88,7 +91,7 @@ CDFS = {
 
 @pytest.mark.parametrize("law", CDFS)
 @pytest.mark.parametrize("scale", [0.3, 2.55, 30.6, 63.75, 255.0, 1000.0])
-def test_table_is_the_law_of_a_rounded_value(scale, law):
+def test_table_is_the_law_of_a_rounded_value(scale: float, law: str) -> None:
     """The shares that the table gives, summed cell by cell, against 30-digit probabilities."""
     table = _table(scale, LAWS[law])
     ends = [mp.mpf(float(end)) for end in table.ends[:-1]]
@@ -114,7 +117,7 @@ SCIPY = {
 
 @pytest.mark.parametrize("law", SCIPY)
 @pytest.mark.parametrize("sigma", [0.004, 0.12, 1.0])
-def test_values_follow_the_law(sigma, law):
+def test_values_follow_the_law(sigma: float, law: str) -> None:
     """Fixed seed; chi-square over all values that are expected 20 times: a right source fails with chance 1e-6."""
     noise, x, cdf = grid_of(law, sigma), torch.zeros(1000), SCIPY[law].cdf
     drawn = (draw(noise, x, 1000) * 255).round().flatten().numpy().astype(int)
@@ -130,7 +133,7 @@ def test_values_follow_the_law(sigma, law):
     assert stats.chi2.sf(chi2, useful.sum() - 1) > 1e-6
 
 
-def test_tails_are_full():
+def test_tails_are_full() -> None:
     noise, x = grid_of("gaussian", 1.0), torch.zeros(1_000_000)
     beyond = total = 0
     fill, part = noise.stream(SEED, x), torch.empty(1, 1_000_000)
@@ -142,7 +145,7 @@ def test_tails_are_full():
     assert abs(beyond - expected) < 5 * math.sqrt(expected)  # 130 or so, fixed seed
 
 
-def test_all_256_bits_of_the_seed_are_used():
+def test_all_256_bits_of_the_seed_are_used() -> None:
     x = torch.zeros(64)
     first = draw(grid_of("gaussian", 1.0), x, 4)
     for bit in range(256):
@@ -151,7 +154,7 @@ def test_all_256_bits_of_the_seed_are_used():
         assert not torch.equal(draw(grid_of("gaussian", 1.0), x, 4, seed=bytes(flipped)), first)
 
 
-def test_what_is_not_on_the_grid_is_refused():
+def test_what_is_not_on_the_grid_is_refused() -> None:
     noise = grid_of("gaussian", 0.25)
     for x in (torch.tensor([0.5]), torch.tensor([1.01]), torch.tensor([-1 / 255]), torch.tensor([math.nan])):
         assert noise.steps(x) is None
@@ -160,31 +163,31 @@ def test_what_is_not_on_the_grid_is_refused():
 
 
 @pytest.mark.parametrize("sigma", [0.0, -1.0, math.nan, math.inf, 16.0])
-def test_a_deviation_without_a_table_is_refused(sigma):
+def test_a_deviation_without_a_table_is_refused(sigma: float) -> None:
     with pytest.raises(ValueError, match=r"^sigma: "):
         grid_of("gaussian", sigma)
 
 
-def test_counts_and_radius_of_a_linear_classifier():
+def test_counts_and_radius_of_a_linear_classifier() -> None:
     """A half-space on the grid: the exact probability is a binomial's parameter; 5 deviations, fixed key."""
     x = torch.full((1, 4, 4), 100 / 255)
 
-    def classifier(batch):
+    def classifier(batch: torch.Tensor) -> torch.Tensor:
         mean = batch.flatten(1).double().mean(1)
         return torch.stack([mean - 104.25 / 255, 104.25 / 255 - mean], 1)
 
     key = noise_key(bytes(32), model_digest="m", input_digest="x", noise=grid_of("gaussian", 0.1).name, sigma=0.1)
     noise = grid_of("gaussian", 0.1)
-    counts = sum(
-        count_chunk(
-            classifier, x, num_classes=2, noise=noise, key=key, stage="estimate", number=i, size=1000, batch_size=250
-        )
-        for i in range(40)
-    )
+    ask: dict[str, Any] = {"num_classes": 2, "noise": noise, "key": key}
+    chunks = [
+        count_chunk(classifier, x, stage="estimate", number=i, size=1000, batch_size=250, **ask) for i in range(40)
+    ]
+    counts = np.sum(chunks, axis=0)
     # The mean of 16 rounded values is above 4.25 steps: the sum of 16 is 69 or more. Each has variance s^2 + 1/12.
     deviation = math.sqrt(16 * ((0.1 * 255) ** 2 + 1 / 12))
     p = stats.norm.sf((4.25 * 16) / deviation)
     assert abs(counts[0] - 40_000 * p) < 5 * math.sqrt(40_000 * p * (1 - p))
-    row = certify(classifier, x, num_classes=2, noise=noise, alpha=0.001, n0=100, n=20_000, key=key)
+    row = certify(classifier, x, alpha=0.001, n0=100, n=20_000, **ask)
     assert row.prediction == 1
+    assert row.radius is not None
     assert 0 < row.radius <= 4.25 / 255 * 4  # the distance to the boundary: mean weight 1/16, norm 1/4

@@ -1,6 +1,7 @@
 """Uniform and Laplace noise: values, radii in l1, decisions."""
 
 import math
+from typing import Any
 
 import mpmath as mp
 import numpy as np
@@ -11,6 +12,8 @@ from scipy import stats
 from radii.laws import LAWS
 from radii.smoothing import SequentialTest, certify, chunk_seed, grid_of, noise_key, noise_of
 from radii.smoothing.noise.base import sfc64
+from radii.smoothing.noise.floating import Floating
+from radii.smoothing.noise.grid import Grid
 from radii.smoothing.radius import radius_under
 
 SIGMA = 0.3
@@ -22,7 +25,7 @@ SCIPY = {
 
 
 @pytest.mark.parametrize("source", [noise_of("uniform", SIGMA), noise_of("laplace", SIGMA)])
-def test_values_follow_the_law(source):
+def test_values_follow_the_law(source: Floating) -> None:
     """Fixed seed; with another each check would fail a right source with chance 1e-6."""
     noisy = torch.empty(1000, 1000)
     source.stream(chunk_seed(KEY, "estimate", 0), torch.full((1000,), 2.0))(noisy)
@@ -33,7 +36,7 @@ def test_values_follow_the_law(source):
     assert abs(np.corrcoef(values[:-1], values[1:])[0, 1]) < 5 / math.sqrt(len(values))
 
 
-def test_values_of_the_raw_bits():
+def test_values_of_the_raw_bits() -> None:
     """Against float64, value by value."""
     values = np.empty(2**14, np.float32)
     LAWS["uniform"].values(sfc64(bytes(range(32))), values)
@@ -44,7 +47,7 @@ def test_values_of_the_raw_bits():
     assert np.abs(values + np.sign(raw) * np.log(np.abs(raw) * 2.0**-63)).max() < 1e-5
 
 
-def test_the_tail_of_laplace_is_full():
+def test_the_tail_of_laplace_is_full() -> None:
     """Fixed seed; a right source fails with chance 1e-6, and stays below 15 with chance 0.05."""
     total, beyond, part = 0, [], np.empty(2_000_000, np.float32)
     bits = sfc64(bytes(range(32)))
@@ -60,7 +63,7 @@ def test_the_tail_of_laplace_is_full():
 
 
 @pytest.mark.parametrize("law", ["uniform", "laplace"])
-def test_a_radius_and_its_misses_are_inverse_from_the_safe_side(law):
+def test_a_radius_and_its_misses_are_inverse_from_the_safe_side(law: str) -> None:
     for r in (1e-6, 0.01, 0.2, 0.4, 0.51):
         with mp.workdps(40):
             if law == "uniform":
@@ -74,14 +77,14 @@ def test_a_radius_and_its_misses_are_inverse_from_the_safe_side(law):
     "source",
     [noise_of("uniform", SIGMA), noise_of("laplace", SIGMA), grid_of("uniform", SIGMA), grid_of("laplace", SIGMA)],
 )
-def test_certificates_of_a_half_line_are_true(source):
+def test_certificates_of_a_half_line_are_true(source: Floating | Grid) -> None:
     """One axis decides: the smoothed classifier changes at distance 40/255, or half a step less on the grid, and both
     laws certify that much in the limit. 300 certificates at alpha = 0.05, fixed keys: more false ones than 29 would
     come of a right procedure with chance 1e-3; none is false by more than the noise of a vote."""
     x = torch.full((6,), 60 / 255)
     true = 39.5 / 255 if source.name.startswith("grid") else 40 / 255
 
-    def classifier(batch):
+    def classifier(batch: torch.Tensor) -> torch.Tensor:
         beyond = batch[:, 0] - (99.5 if source.name.startswith("grid") else 100) / 255
         return torch.stack([-beyond, beyond], 1)
 
@@ -99,9 +102,10 @@ def test_certificates_of_a_half_line_are_true(source):
 
 
 @pytest.mark.parametrize("law", ["uniform", "laplace"])
-def test_a_decision_agrees_with_the_radius(law):
+def test_a_decision_agrees_with_the_radius(law: str) -> None:
     """By its last bound, when all samples are taken; sooner where it is clear."""
-    settings, pilot, n = {"sigma": SIGMA, "law": law}, [9, 1, 0], 10_000
+    settings: dict[str, Any] = {"sigma": SIGMA, "law": law}
+    pilot, n = [9, 1, 0], 10_000
     for misses in range(0, n // 2, 25):
         bound = radius_under(LAWS[law], n - misses, n, alpha=0.0008, sigma=SIGMA)
         test = SequentialTest(0.2, pilot, alpha=0.001, beta=1e-300, n_max=n, **settings)
@@ -115,6 +119,6 @@ def test_a_decision_agrees_with_the_radius(law):
 
 @pytest.mark.parametrize("law", ["uniform", "laplace"])
 @pytest.mark.parametrize("sigma", [0.0, -1.0, math.nan, math.inf])
-def test_a_deviation_must_be_positive(law, sigma):
+def test_a_deviation_must_be_positive(law: str, sigma: float) -> None:
     with pytest.raises(ValueError, match=r"^sigma: "):
         noise_of(law, sigma)

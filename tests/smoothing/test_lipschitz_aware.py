@@ -1,5 +1,6 @@
 import math
 import random
+from typing import Any
 
 import mpmath as mp
 import pytest
@@ -11,7 +12,7 @@ mp.mp.dps = 50
 
 
 @pytest.mark.parametrize("case", load("smoothing_exact")["cases"]["lipschitz_aware"])
-def test_matches_60_digit_arithmetic(case):
+def test_matches_60_digit_arithmetic(case: dict[str, str]) -> None:
     radius = radius_lipschitz(
         float(case["pA"]), float(case["pB"]), sigma=float(case["sigma"]), lipschitz=float(case["L"])
     )
@@ -27,7 +28,7 @@ def ramp(s: mp.mpf, sigma: mp.mpf, lipschitz: mp.mpf) -> mp.mpf:
     return 1 - lipschitz * sigma * (integral((s + 1 / lipschitz) / sigma) - integral(s / sigma))
 
 
-def test_the_ramp_is_its_definition():
+def test_the_ramp_is_its_definition() -> None:
     s, sigma, lipschitz = mp.mpf("-0.7"), mp.mpf("0.5"), mp.mpf(3)
     integral = mp.quad(lambda u: mp.ncdf(u / sigma), [s, s + 1 / lipschitz])
     assert abs(ramp(s, sigma, lipschitz) - (1 - lipschitz * integral)) < mp.mpf(10) ** -30
@@ -39,7 +40,7 @@ def test_the_ramp_is_its_definition():
     assert abs(ramp(s, sigma, lipschitz) - noisy) < mp.mpf(10) ** -20
 
 
-def test_never_beyond_the_ramp_and_close():
+def test_never_beyond_the_ramp_and_close() -> None:
     rng, judged = random.Random(2), 0
     for _ in range(120):
         sigma, lipschitz = mp.mpf(10 ** rng.uniform(-1, 0.5)), mp.mpf(10 ** rng.uniform(-2, 2))
@@ -50,7 +51,7 @@ def test_never_beyond_the_ramp_and_close():
             continue
         judged += 1
 
-        def place(p: float, sigma=sigma, lipschitz=lipschitz) -> mp.mpf:
+        def place(p: float, sigma: mp.mpf = sigma, lipschitz: mp.mpf = lipschitz) -> mp.mpf:
             low, high = -40 * sigma - 1 / lipschitz, 40 * sigma
             for _ in range(110):
                 middle = (low + high) / 2
@@ -64,7 +65,7 @@ def test_never_beyond_the_ramp_and_close():
     assert judged > 80
 
 
-def test_without_a_useful_constant_it_is_cohens_radius():
+def test_without_a_useful_constant_it_is_cohens_radius() -> None:
     for k in (600, 900, 990, 1000):
         p = 1 - float(mp.mpf(1) - mp.mpf(k - 20) / 1000)
         exact = mp.mpf("0.5") * mp.sqrt(2) * mp.erfinv(2 * mp.mpf(p) - 1)
@@ -72,18 +73,19 @@ def test_without_a_useful_constant_it_is_cohens_radius():
         assert radius == pytest.approx(float(exact), abs=3e-6)
 
 
-def test_without_noise_it_is_the_margin_over_twice_the_constant():
-    assert radius_lipschitz(0.9, 0.1, sigma=1e-6, lipschitz=2.0) == pytest.approx(0.2, abs=3e-6)
-    assert radius_lipschitz(0.9, 0.1, sigma=1e-6, lipschitz=2.0) <= 0.2 + 1e-5
+def test_without_noise_it_is_the_margin_over_twice_the_constant() -> None:
+    radius = radius_lipschitz(0.9, 0.1, sigma=1e-6, lipschitz=2.0)
+    assert radius == pytest.approx(0.2, abs=3e-6)
+    assert radius is not None and radius <= 0.2 + 1e-5
 
 
-def test_gain_at_a_quarter():
+def test_gain_at_a_quarter() -> None:
     for p in (0.7, 0.9, 0.99, 0.999):
         cohen = mp.sqrt(2) * mp.erfinv(2 * mp.mpf(p) - 1)
         assert 1.3 < radius_lipschitz(p, 1 - p, sigma=1.0, lipschitz=0.25) / cohen < 1.8
 
 
-def test_extremes_are_numbers_or_none():
+def test_extremes_are_numbers_or_none() -> None:
     for p_a in (0.0, 1e-300, 0.5, 1 - 2**-53, 1.0):
         for p_b in (0.0, 1e-300, 0.5, 1.0):
             for sigma in (1e-9, 1.0, 1e9):
@@ -103,7 +105,7 @@ def test_extremes_are_numbers_or_none():
         ("lipschitz", {"lipschitz": 0.0}),
     ],
 )
-def test_refusals_name_the_argument(name, change):
+def test_refusals_name_the_argument(name: str, change: dict[str, Any]) -> None:
     arguments = {"p_lower": 0.9, "p_upper": 0.1, "sigma": 1.0, "lipschitz": 1.0} | change
     with pytest.raises(ValueError, match=f"^{name}: "):
         radius_lipschitz(arguments.pop("p_lower"), arguments.pop("p_upper"), **arguments)

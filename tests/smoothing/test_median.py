@@ -1,7 +1,9 @@
 """Median smoothing against binomials in exact arithmetic, and regressors whose smoothed medians are known."""
 
 import math
+from collections.abc import Callable
 from fractions import Fraction
+from typing import Any
 
 import mpmath as mp
 import numpy as np
@@ -22,7 +24,7 @@ WHOLE = [
 
 
 @pytest.mark.parametrize(("n", "radius", "alpha", "mass"), WHOLE)
-def test_the_order_statistics_by_exact_binomials(n, radius, alpha, mass):
+def test_the_order_statistics_by_exact_binomials(n: int, radius: float, alpha: float, mass: float) -> None:
     """With the mass that the noise source may misplace taken off the law's probability; and no further out."""
     lower, upper = median_statistics(n, radius=radius, sigma=1.0, alpha=alpha, tail_mass=mass)
     assert upper == n + 1 - lower
@@ -35,7 +37,7 @@ def test_the_order_statistics_by_exact_binomials(n, radius, alpha, mass):
     assert fewer(lower + 1) > Fraction(alpha) / 2
 
 
-def test_too_few_samples_or_too_much_mass_bound_nothing():
+def test_too_few_samples_or_too_much_mass_bound_nothing() -> None:
     assert median_statistics(5, radius=2.0, sigma=1.0, alpha=0.001) == (0, 6)
     assert median_statistics(10**6, radius=0.0, sigma=1.0, alpha=0.001, tail_mass=0.5) == (0, 10**6 + 1)
     found = median_bounds(np.zeros((5, 2), np.float32), radius=2.0, sigma=1.0, alpha=0.001)
@@ -44,11 +46,11 @@ def test_too_few_samples_or_too_much_mass_bound_nothing():
 
 @pytest.mark.parametrize("bad", [0, 1, 6, 49, 50, 51, 99])
 @pytest.mark.parametrize("n", [99, 100])
-def test_what_is_not_finite_lies_outside_on_both_sides(n, bad):
+def test_what_is_not_finite_lies_outside_on_both_sides(n: int, bad: int) -> None:
     """Against a sort of all values, for each thing that may stand for NaN or infinity: the widest of the intervals."""
     rng = np.random.default_rng(bad)
     values = rng.normal(size=n).astype(np.float32)
-    values[rng.permutation(n)[:bad]] = rng.choice(np.float32([np.nan, np.inf, -np.inf]), bad)
+    values[rng.permutation(n)[:bad]] = rng.choice(np.array([np.nan, np.inf, -np.inf], np.float32), bad)
     lower, upper = median_statistics(n, radius=0.5, sigma=1.0, alpha=0.01)
     ends = []
     for stands in (-np.inf, np.inf):
@@ -65,7 +67,7 @@ def test_what_is_not_finite_lies_outside_on_both_sides(n, bad):
 
 
 @pytest.mark.parametrize("alpha", [0.3, 0.02])
-def test_bounds_of_monotone_functions_of_projections_hold_as_often_as_promised(alpha):
+def test_bounds_of_monotone_functions_of_projections_hold_as_often_as_promised(alpha: float) -> None:
     """The median of h(w.x + noise) at x + d is h(w.(x + d)), whatever increasing h: at the worst d, h(w.x -+ |w| r).
 
     Three outputs along three axes, so that their misses are independent. Seeded; with another seed a right
@@ -98,9 +100,9 @@ def test_bounds_of_monotone_functions_of_projections_hold_as_often_as_promised(a
     assert stats.binom.ppf(1e-9, trials, 0.9 * exact) <= missed <= stats.binom.ppf(1 - 1e-9, trials, alpha)
 
 
-def test_samples_are_those_of_the_stream_whatever_the_batch():
+def test_samples_are_those_of_the_stream_whatever_the_batch() -> None:
     x, noise, key = torch.zeros(2), gaussian(1.0), bytes(range(32))
-    ask = {"outputs": 1, "noise": noise, "radius": 0.5, "alpha": 0.01, "key": key}
+    ask: dict[str, Any] = {"outputs": 1, "noise": noise, "radius": 0.5, "alpha": 0.01, "key": key}
 
     def regressor(batch: torch.Tensor) -> torch.Tensor:
         return batch[:, :1]
@@ -117,7 +119,7 @@ def test_samples_are_those_of_the_stream_whatever_the_batch():
 
 @pytest.mark.parametrize(("radius", "alpha"), [(0.0, 0.5), (0.25, 0.001), (0.5, 1e-9), (1.0, 1e-300), (0.75, 2.0**-10)])
 @pytest.mark.parametrize("outputs", [1, 3])
-def test_the_least_n_of_the_method_is_that_of_the_order_statistics(radius, alpha, outputs):
+def test_the_least_n_of_the_method_is_that_of_the_order_statistics(radius: float, alpha: float, outputs: int) -> None:
     def bounded(n: int) -> bool:
         return median_statistics(n, radius=radius, sigma=0.25, alpha=alpha / outputs).lower > 0
 
@@ -131,7 +133,7 @@ def test_the_least_n_of_the_method_is_that_of_the_order_statistics(radius, alpha
             Median(sigma=0.25, radius=radius, alpha=alpha, n=1_000_000)
         return
     assert method.model_copy(update={"n": high}).hopeless(1, outputs) is None
-    assert f"Use n >= {high}," in method.model_copy(update={"n": high - 1}).hopeless(1, outputs)
+    assert f"Use n >= {high}," in str(method.model_copy(update={"n": high - 1}).hopeless(1, outputs))
 
 
 @pytest.mark.parametrize(
@@ -144,6 +146,6 @@ def test_the_least_n_of_the_method_is_that_of_the_order_statistics(radius, alpha
         ("outputs", lambda: median_bounds(np.zeros((5, 0)), radius=1.0, sigma=1.0, alpha=0.1)),
     ],
 )
-def test_refusals_name_the_argument(name, call):
+def test_refusals_name_the_argument(name: str, call: Callable[[], object]) -> None:
     with pytest.raises(ValueError, match=f"^{name}: "):
         call()

@@ -2,8 +2,9 @@
 
 import ast
 import math
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import mpmath as mp
 import numpy as np
@@ -13,7 +14,7 @@ import torch
 from radii.laws import LAWS, Law, LawName
 from radii.laws.base import SLACK
 from radii.methods import Smoothing
-from radii.smoothing import certify, grid_of, noise_key, noise_of
+from radii.smoothing import Noise, certify, grid_of, noise_key, noise_of
 from radii.smoothing.noise.selftest import check_noise
 from radii.smoothing.radius import radius_under
 
@@ -33,53 +34,53 @@ class Logistic(Law):
     missing = 2.0**-27  # u has 53 bits; of float32's 24 it has all where it is more than 2^-28 from an end
     generator = "sfc64-logit-f32"
 
-    def stretch(self, sigma):
+    def stretch(self, sigma: float) -> float:
         return sigma * math.sqrt(3) / math.pi
 
-    def ideal(self, miss, stretch):
+    def ideal(self, miss: float, stretch: float) -> float:
         return stretch * math.log((1 - miss) / miss)
 
-    def most_misses(self, radius, stretch):
+    def most_misses(self, radius: float, stretch: float) -> float:
         return (1 - SLACK) / (1 + math.exp(radius / stretch * (1 + SLACK)))
 
-    def cdf(self, z):
+    def cdf(self, z: np.ndarray) -> np.ndarray:
         return 1 / (1 + np.exp(-np.asarray(z) * math.pi / math.sqrt(3)))
 
-    def values(self, bits, out):
+    def values(self, bits: np.random.SFC64, out: np.ndarray) -> None:
         u = ((bits.random_raw(len(out)) >> np.uint64(11)) + 0.5) * 2.0**-53
         out[:] = np.log(u) - np.log1p(-u)
 
 
 class Asked(Smoothing):
-    noise: Literal["logistic"] = "logistic"
+    noise: Literal["logistic"] = "logistic"  # type: ignore[assignment]  # Smoothing names those of radii
 
 
 @pytest.fixture(autouse=True)
-def entered(monkeypatch):
+def entered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(LAWS, "logistic", Logistic())
 
 
-def classify(points):
+def classify(points: torch.Tensor) -> torch.Tensor:
     """Class 0 on one side of a plane across the first axis, ``DISTANCE`` from X."""
     margin = points.flatten(1)[:, 0] - (float(X[0, 0]) - DISTANCE)
     return torch.stack([margin, -margin], dim=1)
 
 
 @pytest.mark.parametrize("source", [noise_of, grid_of])
-def test_it_is_drawn_and_certifies(source):
+def test_it_is_drawn_and_certifies(source: Callable[[str, float], Noise]) -> None:
     """Under a symmetric law g is f for this f, so its exact l1 radius is the distance; on the grid, to half a step."""
     noise = source("logistic", SIGMA)
     check_noise(noise)
     key = noise_key(bytes(32), model_digest="m", input_digest="x", noise=noise.name, sigma=SIGMA)
-    ask = {"num_classes": 2, "noise": noise, "n0": 50, "n": 20_000, "alpha": 0.001, "key": key}
+    ask: dict[str, Any] = {"num_classes": 2, "noise": noise, "n0": 50, "n": 20_000, "alpha": 0.001, "key": key}
     found = certify(classify, X, **ask)
     assert found.prediction == 0 and found.sides == "one-sided"
-    assert 0.93 * DISTANCE < found.radius < DISTANCE + 0.5 / 255
+    assert found.radius is not None and 0.93 * DISTANCE < found.radius < DISTANCE + 0.5 / 255
     assert certify(classify, X, target_radius=0.8 * DISTANCE, **ask).decision == "certified"
     assert certify(classify, X, target_radius=1.2 * DISTANCE, **ask).decision == "not certified"
 
 
-def test_its_radius_is_its_own():
+def test_its_radius_is_its_own() -> None:
     law, s = LAWS["logistic"], SIGMA * math.sqrt(3) / math.pi
     radius = radius_under(law, 990, 1000, alpha=0.001, sigma=SIGMA)
     with mp.workdps(40):
@@ -92,7 +93,7 @@ def test_its_radius_is_its_own():
             assert 0 <= 1 / (1 + mp.exp(mp.mpf(r) / s)) - law.most_misses(r, s) < 1e-11
 
 
-def test_its_parameters_are_checked():
+def test_its_parameters_are_checked() -> None:
     assert Asked(noise="logistic", sigma=SIGMA).norm == "l1"
     with pytest.raises(ValueError, match="logistic noise certifies l1 radii"):
         Asked(noise="logistic", sigma=SIGMA, norm="l2")
@@ -102,7 +103,7 @@ def test_its_parameters_are_checked():
         Asked(noise="logistic", sigma=SIGMA, mode="decide", target_radius=1.01 * most)
 
 
-def test_what_the_api_takes_is_what_is_entered():
+def test_what_the_api_takes_is_what_is_entered() -> None:
     assert get_args(LawName) == tuple(name for name in LAWS if name != "logistic")
 
 
@@ -125,7 +126,7 @@ NAMERS = {  # outside of radii/laws
 }
 
 
-def test_nobody_else_tells_laws_apart():
+def test_nobody_else_tells_laws_apart() -> None:
     found = set()
     for folder in ("app", "models", "radii", "workers"):
         for path in (ROOT / folder).rglob("*.py"):

@@ -8,15 +8,17 @@ from scipy import stats
 
 from radii.laws import LAWS
 from radii.laws.base import COARSE
-from radii.smoothing import gaussian, grid_of, noise_of
+from radii.smoothing import Noise, gaussian, grid_of, noise_of
 from radii.smoothing.noise import Part, floating
 from radii.smoothing.noise.base import sfc64
+from radii.smoothing.noise.floating import Floating
+from radii.smoothing.noise.grid import Grid
 
 SEED = hashlib.sha256(b"tests of the noise").digest()
 SOURCES = [noise_of("gaussian", 1.0), noise_of("laplace", 1.0)]
 
 
-def draw(source, seed, shape, *sizes):
+def draw(source: Noise, seed: bytes, shape: tuple[int, ...], *sizes: int) -> torch.Tensor:
     fill = source.stream(seed, torch.zeros(shape))
     parts = [torch.full((size, *shape), math.nan) for size in sizes]
     for part in parts:
@@ -24,7 +26,7 @@ def draw(source, seed, shape, *sizes):
     return torch.cat(parts)
 
 
-def test_values_are_box_muller_of_the_raw_bits():
+def test_values_are_box_muller_of_the_raw_bits() -> None:
     """Against float64, value by value: what float32 loses is a few of its last bits."""
     values = np.empty(2**15, np.float32)
     LAWS["gaussian"].values(sfc64(SEED), values)
@@ -36,7 +38,7 @@ def test_values_are_box_muller_of_the_raw_bits():
     assert np.abs(values - exact).max() < 3e-6
 
 
-def test_noise_is_around_x_with_the_asked_deviation():
+def test_noise_is_around_x_with_the_asked_deviation() -> None:
     x = torch.linspace(-3, 5, 6).view(2, 3)
     plain, fill = draw(noise_of("gaussian", 1.0), SEED, (2, 3), 300), noise_of("gaussian", 0.25).stream(SEED, x)
     fill(noisy := torch.empty(300, 2, 3))
@@ -45,7 +47,7 @@ def test_noise_is_around_x_with_the_asked_deviation():
 
 @pytest.mark.parametrize("source", SOURCES)
 @pytest.mark.parametrize("shape", [(), (5,), (3, 4, 7)])
-def test_samples_do_not_depend_on_how_they_are_drawn(source, shape):
+def test_samples_do_not_depend_on_how_they_are_drawn(source: Floating, shape: tuple[int, ...]) -> None:
     whole = draw(source, SEED, shape, 230)
     assert whole.isfinite().all()
     for sizes in ([1] * 230, [7] * 32 + [6], [100, 100, 30], [229, 1]):
@@ -56,7 +58,7 @@ def test_samples_do_not_depend_on_how_they_are_drawn(source, shape):
 
 @pytest.mark.parametrize("source", [*SOURCES, noise_of("uniform", 0.5), grid_of("gaussian", 0.25)])
 @pytest.mark.parametrize("batch_size", [1, 7, 60, 200])
-def test_parts_in_one_stream_are_each_what_it_is_alone(source, batch_size):
+def test_parts_in_one_stream_are_each_what_it_is_alone(source: Floating | Grid, batch_size: int) -> None:
     inputs = torch.randint(0, 256, (3, 2, 5)) / 255
     parts = [
         Part(hashlib.sha256(bytes([i])).digest(), x, size)
@@ -66,14 +68,14 @@ def test_parts_in_one_stream_are_each_what_it_is_alone(source, batch_size):
     for start in range(0, 130, batch_size):
         fill(together[start : start + batch_size])
     assert (together[120:] == -1).all()
-    for part, copies in zip(parts, together[:120].split([60, 3, 57]), strict=True):
+    for part, copies in zip(parts, together[:120].tensor_split([60, 63]), strict=True):
         alone = torch.empty_like(copies)
         source.stream(part.seed, part.x)(alone)
         assert torch.equal(copies, alone)
 
 
 @pytest.mark.parametrize("source", SOURCES)
-def test_another_seed_is_another_stream(source):
+def test_another_seed_is_another_stream(source: Floating) -> None:
     seeds = [hashlib.sha256(bytes([i])).digest() for i in range(40)]
     rows = torch.stack([draw(source, seed, (), 4000) for seed in seeds])
     correlation = torch.corrcoef(rows.double()) - torch.eye(40)
@@ -81,7 +83,7 @@ def test_another_seed_is_another_stream(source):
     assert correlation.abs().max() < 6 / math.sqrt(4000)
 
 
-def test_all_256_bits_of_the_seed_are_used():
+def test_all_256_bits_of_the_seed_are_used() -> None:
     first = draw(noise_of("gaussian", 1.0), SEED, (), 64)
     for bit in range(256):
         flipped = bytearray(SEED)
@@ -89,7 +91,7 @@ def test_all_256_bits_of_the_seed_are_used():
         assert not torch.equal(draw(noise_of("gaussian", 1.0), bytes(flipped), (), 64), first)
 
 
-def test_values_are_standard_normal():
+def test_values_are_standard_normal() -> None:
     """Fixed seed. With another, each of the six checks would fail a right source with chance below 1e-6."""
     z = draw(noise_of("gaussian", 1.0), SEED, (), 4_000_000).double().numpy()
     assert stats.kstest(z, "norm").pvalue > 1e-6
@@ -99,7 +101,7 @@ def test_values_are_standard_normal():
     assert abs(lagged) < 5 / math.sqrt(len(z))
 
 
-def test_tails_are_full():
+def test_tails_are_full() -> None:
     """Fixed seed; each check would fail a right source with chance about 1e-6, the last one with chance 0.2."""
     total, fill = 0, noise_of("gaussian", 1.0).stream(SEED, torch.zeros(()))
     part, beyond = torch.empty(2_000_000), []
@@ -115,7 +117,7 @@ def test_tails_are_full():
     assert np.abs(tail).max() > 5.77  # torch's CPU generator never gets here
 
 
-def test_tail_mass_bounds_what_is_drawn_coarsely_or_never():
+def test_tail_mass_bounds_what_is_drawn_coarsely_or_never() -> None:
     """From u = m 2^-63 to the furthest U that it stands for a logarithm moves no more than by float32's rounding of u,
     unless m is small. All beyond counts as missing: of a pair's distance from 0, or of a value's."""
     least = COARSE * 2.0**63
@@ -143,7 +145,9 @@ class OneSmall:
 
 @pytest.mark.parametrize("dimension", [1, 2, 6, 7, 33, 64, 100])
 @pytest.mark.parametrize("source", [noise_of("gaussian", 1.0), noise_of("laplace", 1.0)])
-def test_tail_mass_is_of_every_logarithm_that_a_sample_takes(source, dimension, monkeypatch):
+def test_tail_mass_is_of_every_logarithm_that_a_sample_takes(
+    source: Floating, dimension: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Box and Muller's pairs are of two samples where a tile holds several: a sample has as many as it has values."""
     monkeypatch.setattr(floating, "TILE", 64)
     samples = max(1, 64 // dimension)
@@ -157,12 +161,12 @@ def test_tail_mass_is_of_every_logarithm_that_a_sample_takes(source, dimension, 
         return out
 
     usual = drawn(None)
-    taken = sum((drawn(place) != usual).any(1).int() for place in range(logarithms))
+    taken = torch.stack([(drawn(place) != usual).any(1).int() for place in range(logarithms)]).sum(0)
     assert taken.max() >= dimension / 2
     assert taken.max() * COARSE <= source.tail_mass(dimension)
 
 
 @pytest.mark.parametrize("sigma", [0.0, -1.0, math.nan, math.inf])
-def test_a_deviation_must_be_positive(sigma):
+def test_a_deviation_must_be_positive(sigma: float) -> None:
     with pytest.raises(ValueError, match=r"^sigma: "):
         gaussian(sigma)

@@ -4,6 +4,7 @@ import hashlib
 import itertools
 import logging
 import math
+from typing import Any
 
 import mpmath as mp
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 
 from radii.laws import LAWS
 from radii.smoothing import Grid, gaussian, grid_of, noise_of
+from radii.smoothing.noise import Fill
 from radii.smoothing.noise.base import in_turn
 from radii.smoothing.noise.floating import Floating
 from radii.smoothing.noise.fused import CELL_BITS, FusedFloating, FusedGrid, Shares
@@ -32,14 +34,14 @@ SEED = hashlib.sha256(b"tests of Philox").digest()
         ("243f6a88 85a308d3 13198a2e 03707344", "a4093822 299f31d0", "d16cfe09 94fdcceb 5001e420 24126ea1"),
     ],
 )
-def test_known_answers(counter, key, expected):
-    def words_of(text):
+def test_known_answers(counter: str, key: str, expected: str) -> None:
+    def words_of(text: str) -> Any:
         return tuple(np.uint64(int(word, 16)) for word in text.split())
 
     assert philox(words_of(counter), words_of(key)) == words_of(expected)
 
 
-def test_a_value_has_its_bits_whatever_else_is_drawn():
+def test_a_value_has_its_bits_whatever_else_is_drawn() -> None:
     whole = words(SEED, np.arange(5), 7)
     assert len(np.unique(whole)) == 35
     assert np.array_equal(words(SEED, np.array([3, 1]), 7), whole[[3, 1]])
@@ -50,7 +52,7 @@ def test_a_value_has_its_bits_whatever_else_is_drawn():
     assert (longer[3, 2], longer[3, 6]) == (a + (b << 32), c + (d << 32))
 
 
-def test_128_bits_of_the_seed_are_used():
+def test_128_bits_of_the_seed_are_used() -> None:
     first = words(SEED, np.arange(2), 8)
     for bit in range(128):
         flipped = bytearray(SEED)
@@ -59,11 +61,11 @@ def test_128_bits_of_the_seed_are_used():
 
 
 @pytest.mark.parametrize("law", NAMES)
-@pytest.mark.parametrize("scale", [0.01, 0.3, 2.55, 63.75, 1000.0, "most"])
-def test_shares_are_those_of_a_rounded_value(law, scale):
+@pytest.mark.parametrize("scale", [0.01, 0.3, 2.55, 63.75, 1000.0, pytest.param(None, id="most")])
+def test_shares_are_those_of_a_rounded_value(law: str, scale: float | None) -> None:
     """Of all 2^64 words, against 30-digit probabilities; and that the guide leads to them."""
     kind = LAWS[law]
-    if scale == "most":
+    if scale is None:
         scale = math.floor((2**15 - 1 - 255 - 2) / kind.reach)
     shares = Shares(scale, kind)
     ends = [0, *(int(end) for end in shares.ends), 2**64]
@@ -87,31 +89,32 @@ def test_shares_are_those_of_a_rounded_value(law, scale):
     assert all(a <= w <= b for a, w, b in zip(below, tried.tolist(), above, strict=True))
 
 
-def defined(noise):
+def defined(noise: FusedFloating | FusedGrid) -> FusedFloating | FusedGrid:
     """It, drawing its definition."""
 
-    def stream(seed, x):
+    def stream(seed: bytes, x: torch.Tensor) -> Fill:
         done = 0
 
-        def fill(out):
+        def fill(out: torch.Tensor) -> None:
             nonlocal done
             done += len(out)
             out.copy_(torch.from_numpy(noise.defined(seed, x, done)[done - len(out) :]))
 
         return fill
 
-    noise.stream, noise.streams = stream, lambda parts: in_turn(noise, parts)
+    noise.stream = stream  # type: ignore[method-assign]
+    noise.streams = lambda parts: in_turn(noise, parts)  # type: ignore[method-assign]
     return noise
 
 
 @pytest.mark.parametrize("law", NAMES)
-def test_what_is_defined_follows_the_law(law):
+def test_what_is_defined_follows_the_law(law: str) -> None:
     check_noise(defined(FusedGrid(LAWS[law], 0.001, device=CPU)))
     check_noise(defined(FusedGrid(LAWS[law], 30.0, 0.0, 255.0, device=CPU)))
     check_noise(defined(FusedFloating(Floating(LAWS[law], 0.5), CPU)))
 
 
-def test_the_name_holds_what_is_defined():
+def test_the_name_holds_what_is_defined() -> None:
     name = FusedGrid(LAWS["gaussian"], 0.5, device=CPU).name
     assert name == "grid-gaussian/255/philox-table/b4f59faa1464aa82"
     assert (
@@ -120,7 +123,7 @@ def test_the_name_holds_what_is_defined():
     )
 
 
-def test_the_tail_is_that_of_the_source_on_the_cpu():
+def test_the_tail_is_that_of_the_source_on_the_cpu() -> None:
     """Votes of both are summed: a CPU goes on where a GPU began, or finds its votes in the ledger."""
     for law in LAWS:
         for size in (1, 3072):
@@ -128,7 +131,7 @@ def test_the_tail_is_that_of_the_source_on_the_cpu():
             assert FusedGrid(LAWS[law], 0.5, device=CPU).tail_mass(size) == grid_of(law, 0.5).tail_mass(size)
 
 
-def test_where_it_can_not_be_drawn_the_cpu_draws(caplog):
+def test_where_it_can_not_be_drawn_the_cpu_draws(caplog: pytest.LogCaptureFixture) -> None:
     """This torch has no CUDA, or this interpreter no Triton."""
     if torch.cuda.is_available():
         pytest.skip("there is a GPU here, which draws")

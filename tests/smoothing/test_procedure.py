@@ -1,4 +1,6 @@
 import math
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -6,7 +8,7 @@ import pytest
 from radii.smoothing import CHUNK, certificate, certify_decision, certify_radius, looks
 from radii.smoothing.procedure import radius_procedure
 
-SETTINGS = {"alpha": 0.001, "sigma": 0.5, "tail_mass": 0.0}
+SETTINGS: dict[str, Any] = {"alpha": 0.001, "sigma": 0.5, "tail_mass": 0.0}
 
 
 class Votes:
@@ -16,14 +18,14 @@ class Votes:
         self.probabilities, self.seed = probabilities, seed
         self.asked: list[tuple[str, int, int]] = []
 
-    def __call__(self, stage, number, size):
+    def __call__(self, stage: str, number: int, size: int) -> np.ndarray:
         self.asked.append((stage, number, size))
         assert 1 <= size <= CHUNK
         rng = np.random.default_rng([self.seed, stage == "pilot", number])
         return rng.multinomial(size, self.probabilities)
 
 
-def test_radius_asks_for_both_stages_once_and_certifies_their_sums():
+def test_radius_asks_for_both_stages_once_and_certifies_their_sums() -> None:
     votes = Votes(0.02, 0.97, 0.0, 0.01)
     row = certify_radius(votes, n0=100, n=2500, **SETTINGS)
     assert votes.asked == [("pilot", 0, 100), ("estimate", 0, 1000), ("estimate", 1, 1000), ("estimate", 2, 500)]
@@ -31,7 +33,7 @@ def test_radius_asks_for_both_stages_once_and_certifies_their_sums():
     assert (sum(row.pilot_counts), sum(row.counts), row.decision) == (100, 2500, None)
 
 
-def test_a_procedure_asks_for_all_that_it_can_and_minds_no_order():
+def test_a_procedure_asks_for_all_that_it_can_and_minds_no_order() -> None:
     """Votes that are counted elsewhere, the last chunk first."""
     votes, asked = Votes(0.02, 0.97, 0.0, 0.01), []
     procedure = radius_procedure(n0=1100, n=2500, **SETTINGS)
@@ -39,7 +41,7 @@ def test_a_procedure_asks_for_all_that_it_can_and_minds_no_order():
     with pytest.raises(StopIteration) as end:
         while True:
             asked.append([tuple(request) for request in wanted])
-            wanted = procedure.send(sum(votes(*request) for request in reversed(wanted)))
+            wanted = procedure.send(np.sum([votes(*request) for request in reversed(wanted)], axis=0))
     assert asked == [
         [("pilot", 0, 1000), ("pilot", 1, 100)],
         [("estimate", 0, 1000), ("estimate", 1, 1000), ("estimate", 2, 500)],
@@ -47,7 +49,7 @@ def test_a_procedure_asks_for_all_that_it_can_and_minds_no_order():
     assert end.value.value == certify_radius(Votes(0.02, 0.97, 0.0, 0.01), n0=1100, n=2500, **SETTINGS)
 
 
-def test_decision_stops_when_it_knows():
+def test_decision_stops_when_it_knows() -> None:
     sure = Votes(0.0, 0.999, 0.001, 0.0)
     row = certify_decision(sure, target_radius=0.5, n0=100, n=100_000, **SETTINGS)
     assert (row.prediction, row.decision, row.radius, row.abstained) == (1, "certified", 0.5, False)
@@ -60,7 +62,7 @@ def test_decision_stops_when_it_knows():
     assert row.n < 500
 
 
-def test_decisions_bound_both_sides():
+def test_decisions_bound_both_sides() -> None:
     """No vote of the class is needed beyond a half, and what is out of its reach is said, long before n."""
     exact = 0.5 / 2 * (-0.05015 + 0.52440)  # Phi^-1 of 0.48 and of 0.3
     for share, decision in ((0.8, "certified"), (1.2, "not certified")):
@@ -72,21 +74,21 @@ def test_decisions_bound_both_sides():
         assert row.n == sum(row.counts) < 50_000
 
 
-def test_decision_without_a_class_draws_nothing_more():
+def test_decision_without_a_class_draws_nothing_more() -> None:
     votes = Votes(0.1, 0.1, 0.8)  # the last: non-finite logits
     row = certify_decision(votes, target_radius=0.5, n0=100, n=100_000, **SETTINGS)
     assert (row.prediction, row.decision, row.abstained, row.n) == (None, "undecided", True, 0)
     assert votes.asked == [("pilot", 0, 100)]
 
 
-def test_a_radius_out_of_reach_costs_the_pilot():
+def test_a_radius_out_of_reach_costs_the_pilot() -> None:
     votes = Votes(1.0, 0.0, 0.0)
     row = certify_decision(votes, target_radius=3.0, n0=100, n=100_000, **SETTINGS)
     assert (row.prediction, row.pilot_class, row.decision, row.n) == (None, 0, "undecided", 0)
     assert votes.asked == [("pilot", 0, 100)]
 
 
-def test_looks_are_fixed_and_add_up():
+def test_looks_are_fixed_and_add_up() -> None:
     assert list(looks(120)) == [50, 50, 20]
     for n in (1, 50, 999, 1000, 5000, 5001, 12_345):
         assert sum(looks(n)) == n
@@ -95,7 +97,7 @@ def test_looks_are_fixed_and_add_up():
 
 
 @pytest.mark.parametrize(("p", "radius"), [(0.84, 0.5), (0.69, 0.25)])
-def test_decisions_are_rarely_false(p, radius):
+def test_decisions_are_rarely_false(p: float, radius: float) -> None:
     """p just below Phi(r/sigma): 1,500 decisions at alpha 0.05. A right test exceeds 105 with chance below 2e-3."""
     assert math.erf(radius / 0.5 / math.sqrt(2)) / 2 + 0.5 > p
     false = sum(
@@ -108,7 +110,7 @@ def test_decisions_are_rarely_false(p, radius):
     assert 0 < false <= 105
 
 
-def unasked(*_):
+def unasked(*_: object) -> NoReturn:
     raise AssertionError("votes were counted")
 
 
@@ -122,6 +124,6 @@ def unasked(*_):
         ("target_radius", lambda: certify_decision(unasked, target_radius=math.inf, n0=9, n=100, **SETTINGS)),
     ],
 )
-def test_what_can_certify_nothing_is_refused_before_counting(name, call):
+def test_what_can_certify_nothing_is_refused_before_counting(name: str, call: Callable[[], object]) -> None:
     with pytest.raises(ValueError, match=f"^{name}: "):
         call()

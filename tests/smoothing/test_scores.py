@@ -1,5 +1,6 @@
 import math
 import random
+from typing import Any
 
 import mpmath as mp
 import numpy as np
@@ -10,7 +11,7 @@ from tests.acceptance import load
 
 
 @pytest.mark.parametrize("case", load("smoothing_exact")["cases"]["empirical_bernstein"])
-def test_matches_60_digit_arithmetic(case):
+def test_matches_60_digit_arithmetic(case: dict[str, Any]) -> None:
     lower, upper = bernstein_interval(
         float(case["mean"]), float(case["sample_var_unbiased"]), case["n"], delta=float(case["delta"])
     )
@@ -19,7 +20,7 @@ def test_matches_60_digit_arithmetic(case):
 
 
 @pytest.mark.parametrize(("p", "n", "delta"), [(0.5, 40, 0.1), (0.99, 200, 0.05), (0.9, 1000, 0.001), (1e-3, 300, 0.2)])
-def test_coverage_by_enumeration_of_two_valued_scores(p, n, delta):
+def test_coverage_by_enumeration_of_two_valued_scores(p: float, n: int, delta: float) -> None:
     """Scores 0 and 1: every count with its exact probability."""
     low = high = 0.0
     for k in range(n + 1):
@@ -37,7 +38,7 @@ def test_coverage_by_enumeration_of_two_valued_scores(p, n, delta):
     assert high <= delta
 
 
-def test_extremes_are_numbers_in_the_unit_interval():
+def test_extremes_are_numbers_in_the_unit_interval() -> None:
     for mean in (0.0, 1e-300, 0.5, 1.0):
         for n in (2, 10**9):
             for delta in (1e-300, 1 - 1e-12):
@@ -58,13 +59,13 @@ def test_extremes_are_numbers_in_the_unit_interval():
         ("delta", {"delta": 0.0}),
     ],
 )
-def test_refusals_name_the_argument(name, change):
+def test_refusals_name_the_argument(name: str, change: dict[str, Any]) -> None:
     arguments = {"mean": 0.5, "variance": 0.1, "n": 100, "delta": 0.01} | change
     with pytest.raises(ValueError, match=f"^{name}: "):
         bernstein_interval(arguments.pop("mean"), arguments.pop("variance"), arguments.pop("n"), **arguments)
 
 
-def test_moments_merge_like_exact_arithmetic_in_any_order():
+def test_moments_merge_like_exact_arithmetic_in_any_order() -> None:
     rng, order = np.random.default_rng(0), random.Random(0)
     scores = 1 - 1e-6 * rng.random((5000, 3)).astype(
         np.float32

@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import mpmath as mp
 import numpy as np
@@ -33,7 +34,7 @@ def rival_at(a: float, z: float) -> float:
     return float(mp.ncdf(mp.sqrt(2) * mp.erfinv(2 * mp.mpf(a) - 1) - 2 * mp.mpf(z)))
 
 
-def chances(p: list[float], step: int, **settings) -> dict[str, float]:
+def chances(p: list[float], step: int, **settings: Any) -> dict[str, float]:
     """The exact law of the decision about three classes, looked at every ``step`` samples: all paths, summed."""
     n_max, verdicts = settings["n_max"], {"certified": 0.0, "not certified": 0.0, "undecided": 0.0}
     kernel = np.zeros((step + 1, step + 1))
@@ -60,7 +61,7 @@ def chances(p: list[float], step: int, **settings) -> dict[str, float]:
 
 @pytest.mark.parametrize("pilot", [[10, 0, 0, 0], [5, 3, 2, 0]])
 @pytest.mark.parametrize("kind", ["two classes", "a tie of two others", "a third"])
-def test_errors_by_enumeration(pilot, kind):
+def test_errors_by_enumeration(pilot: list[int], kind: str) -> None:
     """At the border, where both are the most likely, all paths of 80 samples err with probability alpha and beta at
     most; whether the pilot said one side or two, and whether it saw the runner-up."""
     z = 0.3
@@ -85,16 +86,22 @@ def test_errors_by_enumeration(pilot, kind):
 
 
 @pytest.mark.parametrize("law", ["uniform", "laplace"])
-def test_errors_of_one_side_by_enumeration(law):
+def test_errors_of_one_side_by_enumeration(law: str) -> None:
     q = LAWS[law].most_misses(0.2, LAWS[law].stretch(1.0))
-    settings = {"target_radius": 0.2, "pilot_counts": [6, 2, 2, 0], "sigma": 1.0, "alpha": 0.05, "beta": 0.04}
+    settings: dict[str, Any] = {
+        "target_radius": 0.2,
+        "pilot_counts": [6, 2, 2, 0],
+        "sigma": 1.0,
+        "alpha": 0.05,
+        "beta": 0.04,
+    }
     at_border = chances([1 - q, q / 2, q / 2], 10, n_max=80, law=law, **settings)
     assert 0.001 < at_border["certified"] <= 0.05
     assert 1e-5 < at_border["not certified"] <= 0.04
 
 
 @pytest.mark.parametrize("z", [0.4, 1.0, 2.0])
-def test_four_hundred_inputs_around_the_target(z):
+def test_four_hundred_inputs_around_the_target(z: float) -> None:
     """A linear network of two classes, whose radii are known: errors at most alpha and beta, and undecided at most 1 in
     20 of those that are 10 % or more away. Three errors of either kind come of a right test with chance below 1e-2 at
     worst, were all inputs at the border; the seed is fixed."""
@@ -114,7 +121,7 @@ def test_four_hundred_inputs_around_the_target(z):
 
 
 @pytest.mark.parametrize("share", [0.999, 1.0])
-def test_errors_close_to_the_target(share):
+def test_errors_close_to_the_target(share: float) -> None:
     """1,000 decisions at alpha = beta = 0.05, on either side: more than 69 errors come of a right test with chance
     below 4e-3."""
     assert stats.binom.sf(69, 1000, 0.05) < 4e-3
@@ -124,7 +131,7 @@ def test_errors_close_to_the_target(share):
     assert 0 < decisions.count("certified" if share < 1 else "not certified") <= 69
 
 
-def test_what_is_half_the_target_is_not_certified_long_before_n():
+def test_what_is_half_the_target_is_not_certified_long_before_n() -> None:
     rng, p = np.random.default_rng(5), of_linear(0.2)
     for _ in range(50):
         pilot = rng.multinomial(100, p)
@@ -132,7 +139,7 @@ def test_what_is_half_the_target_is_not_certified_long_before_n():
         assert (test.decision, test.n < 5000) == ("not certified", True)
 
 
-def test_what_two_sides_certify_one_side_cannot():
+def test_what_two_sides_certify_one_side_cannot() -> None:
     """a = 0.48, b = 0.15: no radius by a alone, 0.49 sigma by both. Certified below, and not above."""
     p, rng = [0.48, *(3 * [0.13]), 0.13], np.random.default_rng(6)
     exact = float((mp.sqrt(2) * mp.erfinv(2 * 0.48 - 1) - mp.sqrt(2) * mp.erfinv(2 * 0.13 - 1)) / 2)
@@ -144,14 +151,14 @@ def test_what_two_sides_certify_one_side_cannot():
             assert (test.decision, test.n < 100_000) == (decision, True)
 
 
-def test_certifies_what_radius_mode_does_of_the_same_votes():
+def test_certifies_what_radius_mode_does_of_the_same_votes() -> None:
     """In 600 cases, with one side or two: but where the bound lies between those of alpha and of its last part."""
     rng, both, mode_radius = np.random.default_rng(8), 0, 0
     for _ in range(600):
         p = rng.dirichlet([3.0, 1.0, 0.5, 0.2])
         pilot, n = rng.multinomial(50, p), 2000
         votes = [rng.multinomial(size, p) for size in looks(n)]
-        found = certificate(pilot, sum(votes), n=n, alpha=0.001, sigma=1.0, tail_mass=0.0)
+        found = certificate(pilot, np.sum(votes, axis=0), n=n, alpha=0.001, sigma=1.0, tail_mass=0.0)
         z = rng.uniform(0.5, 1.1) * (found.radius or 0.3)
         test = SequentialTest(z, pilot, sigma=1.0, alpha=0.001, n_max=n)
         for counts in votes:
@@ -164,7 +171,7 @@ def test_certifies_what_radius_mode_does_of_the_same_votes():
     assert both >= 0.97 * mode_radius
 
 
-def test_giving_up_loses_nothing_that_n_samples_would_tell(monkeypatch):
+def test_giving_up_loses_nothing_that_n_samples_would_tell(monkeypatch: pytest.MonkeyPatch) -> None:
     """Around the target, where nearly half are given up: 300 pairs on the same votes, with and without."""
     rng, other, samples = np.random.default_rng(9), 0, [0, 0]
     for z in np.repeat(np.linspace(0.93, 1.07, 15), 20):
@@ -184,7 +191,7 @@ def test_giving_up_loses_nothing_that_n_samples_would_tell(monkeypatch):
     assert samples[0] < 0.95 * samples[1]
 
 
-def test_few_samples_on_the_published_probabilities():
+def test_few_samples_on_the_published_probabilities() -> None:
     """Of 1,350 inputs at most 2 lost: true losses of 0.02 % exceed that with probability 3e-3; the seed is fixed. What
     is undecided, but for those out of reach, lies within 9 % of the target."""
     rows, rng, n_max = load("cohen_radii")["rows"], np.random.default_rng(7), 100_000
@@ -208,7 +215,7 @@ def test_few_samples_on_the_published_probabilities():
         assert lost <= 2
 
 
-def test_what_cannot_be_certified_costs_nothing():
+def test_what_cannot_be_certified_costs_nothing() -> None:
     test = SequentialTest(1.0, [10, 0, 0], sigma=0.12, alpha=0.001)
     assert (test.over, test.decision) == (True, "undecided")
     with pytest.raises(ValueError, match="over"):
@@ -217,11 +224,12 @@ def test_what_cannot_be_certified_costs_nothing():
 
 
 @pytest.mark.parametrize(("pilot", "rival"), [([90, 10, 0, 0], 0.5), ([45, 30, 25, 0], 0.55)])
-def test_the_last_bound_is_that_of_mode_radius(pilot, rival):
+def test_the_last_bound_is_that_of_mode_radius(pilot: list[int], rival: float) -> None:
     """With one side or two, as the pilot says, at what is left of alpha."""
     assert LATE == 1 - EARLY
     assert DECISION_TEST == TEST
-    settings, n, z = {"sigma": 1.0, "tail_mass": 1e-9}, 1000, 0.35
+    settings: dict[str, Any] = {"sigma": 1.0, "tail_mass": 1e-9}
+    n, z = 1000, 0.35
     for top in range(500, 760):
         counts = [top, round((n - top) * rival), 0, 0]
         counts[2] = n - sum(counts)
@@ -233,7 +241,7 @@ def test_the_last_bound_is_that_of_mode_radius(pilot, rival):
         assert test.over
 
 
-def test_a_decision_stays():
+def test_a_decision_stays() -> None:
     test = SequentialTest(0.5, [90, 10, 0], sigma=0.5, alpha=0.001)
     assert test.update([200, 200, 0]) == "not certified"
     assert test.over
@@ -256,13 +264,13 @@ def test_a_decision_stays():
         ("pilot_counts", {"pilot_counts": [5, -1, 0]}),
     ],
 )
-def test_refusals_name_the_argument(name, change):
-    asked = {"target_radius": 0.5, "pilot_counts": [9, 1, 0], "sigma": 0.5, "alpha": 0.001}
+def test_refusals_name_the_argument(name: str, change: dict[str, Any]) -> None:
+    asked: dict[str, Any] = {"target_radius": 0.5, "pilot_counts": [9, 1, 0], "sigma": 0.5, "alpha": 0.001}
     with pytest.raises(ValueError, match=f"^{name}: "):
         SequentialTest(**asked | change)
 
 
 @pytest.mark.parametrize("counts", [[-1, 6, 0], [5, 0], [5, 1, 0, 0], [100_001, 0, 0]])
-def test_refuses_samples_that_cannot_be(counts):
+def test_refuses_samples_that_cannot_be(counts: list[int]) -> None:
     with pytest.raises(ValueError, match=r"^counts: "):
         SequentialTest(0.5, [9, 1, 0], sigma=0.5, alpha=0.001).update(counts)

@@ -9,7 +9,7 @@ from radii.smoothing.serving import SmoothedClassifier, prediction_test
 
 
 @pytest.mark.parametrize(("n", "alpha"), [(11, 0.1), (60, 0.01), (101, 0.001)])
-def test_two_classes_by_enumeration(n, alpha):
+def test_two_classes_by_enumeration(n: int, alpha: float) -> None:
     """At even odds the test names a class, either, with probability alpha at most, and hardly less."""
     named = [k for k in range(n + 1) if prediction_test([k, n - k, 0], alpha=alpha).prediction is not None]
     chance = sum((Fraction(comb(n, k), 2**n) for k in named), start=Fraction(0))
@@ -22,8 +22,8 @@ def test_two_classes_by_enumeration(n, alpha):
     assert wrong <= Fraction(alpha)
 
 
-def test_the_first_against_the_second_of_many():
-    def answered(counts, alpha=0.001):
+def test_the_first_against_the_second_of_many() -> None:
+    def answered(counts: list[int], alpha: float = 0.001) -> int | None:
         return prediction_test(counts, alpha=alpha).prediction
 
     assert answered([60, 10, 10, 10, 10, 0]) == 0
@@ -34,7 +34,7 @@ def test_the_first_against_the_second_of_many():
 
 
 @pytest.mark.parametrize(("first", "second"), [(7, 0), (40, 22), (31, 30), (900, 100)])
-def test_the_p_value_is_the_binomial_tail_on_both_sides_rounded_up(first, second):
+def test_the_p_value_is_the_binomial_tail_on_both_sides_rounded_up(first: int, second: int) -> None:
     n = first + second
     tail = sum((Fraction(comb(n, k), 2**n) for k in range(first, n + 1)), start=Fraction(0))
     exact = min(Fraction(1), 2 * tail)
@@ -43,7 +43,7 @@ def test_the_p_value_is_the_binomial_tail_on_both_sides_rounded_up(first, second
 
 
 @pytest.mark.parametrize("mass", [1e-9, 0.001, 0.02])
-def test_samples_that_are_none_of_the_law_do_not_answer(mass):
+def test_samples_that_are_none_of_the_law_do_not_answer(mass: float) -> None:
     """At even odds under the law, of which a fraction votes as it likes (for the first): still alpha at most."""
     n, alpha = 300, 0.01
     q = Fraction(1, 2) + Fraction(mass)
@@ -53,7 +53,7 @@ def test_samples_that_are_none_of_the_law_do_not_answer(mass):
     assert (min(named) > min(without)) is (mass > 1e-9)  # a mass that is next to none costs next to nothing
 
 
-def test_a_linear_classifier_is_smoothed_to_itself():
+def test_a_linear_classifier_is_smoothed_to_itself() -> None:
     weight = torch.tensor([1.0, -2.0, 0.5])
 
     def classifier(batch: torch.Tensor) -> torch.Tensor:
@@ -70,6 +70,6 @@ def test_a_linear_classifier_is_smoothed_to_itself():
     ("name", "counts", "alpha", "mass"),
     [("alpha", [1, 0, 0], 0.0, 0.0), ("counts", [0, 0, 0], 0.1, 0.0), ("tail_mass", [1, 0, 0], 0.1, 1.0)],
 )
-def test_refusals_name_the_argument(name, counts, alpha, mass):
+def test_refusals_name_the_argument(name: str, counts: list[int], alpha: float, mass: float) -> None:
     with pytest.raises(ValueError, match=f"^{name}: "):
         prediction_test(counts, alpha=alpha, tail_mass=mass)

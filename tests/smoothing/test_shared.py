@@ -1,6 +1,7 @@
 """Several inputs in one batch: of each the votes that it has alone."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from radii.execution.row_invariance import row_invariant
 from radii.smoothing import CHUNK, Noise, count_chunk, gaussian, grid_of
 from radii.smoothing.keys import chunk_seed
 from radii.smoothing.noise import Fill, Part
-from radii.smoothing.sampling import count_parts
+from radii.smoothing.sampling import Classifier, count_parts
 from tests.graph.placement import OneDevice
 
 SHAPE = (2, 3)
@@ -46,9 +47,11 @@ def parts_of(*sizes: int) -> list[Part]:
     ]
 
 
-def shared(parts: list[Part], batch_size: int, noise: Noise | None = None, f=classifier) -> list[list[int]]:
+def shared(
+    parts: list[Part], batch_size: int, noise: Noise | None = None, f: Classifier = classifier
+) -> list[list[int]]:
     counts = count_parts(f, parts, num_classes=CLASSES, noise=noise or grid_of("gaussian", 0.25), batch_size=batch_size)
-    assert (counts.dtype, counts.shape) == (np.int64, (len(parts), CLASSES + 1))
+    assert (counts.dtype, counts.shape) == (np.dtype(np.int64), (len(parts), CLASSES + 1))
     return counts.tolist()
 
 
@@ -109,7 +112,7 @@ def test_the_classifier_sees_whole_batches_of_the_samples_in_turn() -> None:
     ],
 )
 def test_refusals_name_the_argument(name: str, sizes: tuple[int, ...], change: dict[str, int]) -> None:
-    call = {"num_classes": CLASSES, "batch_size": 10, "noise": grid_of("gaussian", 0.25), **change}
+    call: dict[str, Any] = {"num_classes": CLASSES, "batch_size": 10, "noise": grid_of("gaussian", 0.25), **change}
     with pytest.raises(ValueError, match=f"^{name}: "):
         count_parts(classifier, parts_of(*sizes), **call)
 
@@ -148,8 +151,12 @@ def test_all_that_counts_lies_where_the_inputs_do() -> None:
 
     parts = [part._replace(x=part.x.to("meta")) for part in parts_of(40, 1, 250)]
     weight = torch.empty(6, CLASSES, device="meta")
-    with OneDevice(), pytest.raises(NotImplementedError, match="copy out of meta tensor") as end:
-        shared(parts, 100, Unseen(), lambda batch: batch.flatten(1) @ weight)
+    unseen: Any = Unseen()
+    with (
+        OneDevice(),  # type: ignore[no-untyped-call]
+        pytest.raises(NotImplementedError, match="copy out of meta tensor") as end,
+    ):
+        shared(parts, 100, unseen, lambda batch: batch.flatten(1) @ weight)
     assert any("counts.cpu()" in str(entry.statement) for entry in end.traceback)
 
 

@@ -1,3 +1,5 @@
+from typing import Literal
+
 import numpy as np
 import pytest
 from scipy.optimize import brentq
@@ -9,7 +11,7 @@ RNG = np.random.default_rng(0)
 
 
 @pytest.mark.parametrize("factor", [0.25, 1.0, 8.0])
-def test_scores_against_other_ways_to_them(factor):
+def test_scores_against_other_ways_to_them(factor: float) -> None:
     z = RNG.standard_normal((300, 7)) * 3
     soft = Scoring("softmax", factor).scores(z)
     assert np.abs(soft[:, :-1] - softmax(factor * z, axis=1)).max() < 1e-14
@@ -20,12 +22,12 @@ def test_scores_against_other_ways_to_them(factor):
     assert (Scoring("hardmax").scores(z)[:, :-1].argmax(1) == z.argmax(1)).all()
 
 
-def _ends(z):
+def _ends(z: np.ndarray) -> tuple[float, float]:
     return z.max() - 1.5, z.max()
 
 
 @pytest.mark.parametrize("scoring", CHOICES)
-def test_scores_lie_on_the_simplex_and_what_is_not_finite_is_a_class(scoring):
+def test_scores_lie_on_the_simplex_and_what_is_not_finite_is_a_class(scoring: Scoring) -> None:
     z = RNG.standard_normal((50, 4)).astype(np.float32) * 100
     z[3, 1], z[4, 0], z[5, 2] = np.nan, np.inf, -np.inf
     scores = scoring.scores(z)
@@ -37,10 +39,11 @@ def test_scores_lie_on_the_simplex_and_what_is_not_finite_is_a_class(scoring):
 
 
 @pytest.mark.parametrize("name", ["softmax", "sparsemax"])
-def test_no_slope_exceeds_the_constant_and_some_reach_it(name):
+def test_no_slope_exceeds_the_constant_and_some_reach_it(name: Literal["softmax", "sparsemax"]) -> None:
     """Two classes reach softmax's sqrt(2)/4; sparsemax comes near 1 as the other classes' support grows."""
     scoring, steepest = Scoring(name, 2.0), 0.0
     constant = scoring.lipschitz(1.0)
+    assert constant is not None
     for classes in (2, 3, 40):
         z = RNG.standard_normal((2000, classes)) * 10.0 ** RNG.uniform(-3, 1, (2000, 1))
         step = RNG.standard_normal((2000, classes))

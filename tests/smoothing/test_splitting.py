@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Callable
 from fractions import Fraction
 
 import numpy as np
@@ -9,21 +10,23 @@ import pytest
 import torch
 
 from radii.smoothing import Splitting, certify_splitting
+from radii.smoothing.prediction import SmoothedPrediction
 
 
-def sigma_of(period, span=1):
+def sigma_of(period: int, span: int = 1) -> float:
     return period * span / (255 * 2 * math.sqrt(3))
 
 
-def paper(k, cut, period):
+def paper(k: int, cut: Fraction, period: int) -> Fraction:
     """Levine & Feizi's x~ (theorem 2) in steps, of x = k and s = cut."""
     t = (Fraction(k) - cut) / period
-    return (min(period * math.ceil(t) + cut, 255) + max(period * (math.ceil(t) - 1) + cut, 0)) / Fraction(2)
+    low, high = Fraction(0), Fraction(255)
+    return (min(period * math.ceil(t) + cut, high) + max(period * (math.ceil(t) - 1) + cut, low)) / 2
 
 
 @pytest.mark.parametrize("period", [2, 3, 7, 100, 254, 255, 256, 400, 900])  # from 255 on: one cut at most
 @pytest.mark.parametrize("span", [1, 255])
-def test_pieces_are_the_papers(period, span):
+def test_pieces_are_the_papers(period: int, span: int) -> None:
     splitting = Splitting(sigma_of(period, span), 0.0, float(span))
     assert splitting.period == period
     x = (torch.arange(256).float() / 255 * span).view(2, 128)
@@ -39,7 +42,7 @@ def test_pieces_are_the_papers(period, span):
 
 
 @pytest.mark.parametrize("period", [2, 5, 40, 300])
-def test_a_step_alters_one_offset(period):
+def test_a_step_alters_one_offset(period: int) -> None:
     """Of every axis and every pair of neighbouring values, with lambda on both sides of one half."""
     splitting = Splitting(sigma_of(period))
     seen = [splitting.pieces(torch.full((4,), k).float() / 255, 0, period) for k in range(256)]
@@ -49,17 +52,19 @@ def test_a_step_alters_one_offset(period):
 
 
 @pytest.mark.parametrize("period", [6, 30, 400])
-def test_radii_against_every_perturbation(period):
+def test_radii_against_every_perturbation(period: int) -> None:
     """Two axes: within the radius, on the whole grid around, the smoothed class stays."""
     splitting = Splitting(sigma_of(period))
     certified = 0
     for seed in range(6):
         weight = torch.from_numpy(np.random.default_rng(seed).standard_normal((2, 3))).float() * 60
 
-        def classifier(batch, weight=weight):
+        def classifier(batch: torch.Tensor, weight: torch.Tensor = weight) -> torch.Tensor:
             return torch.sin(batch @ weight)  # winding: many classes on the way
 
-        def predicted(k, classifier=classifier):
+        def predicted(
+            k: tuple[int, int], classifier: Callable[[torch.Tensor], torch.Tensor] = classifier
+        ) -> SmoothedPrediction:
             x = torch.tensor(k).float() / 255
             return certify_splitting(classifier, x, num_classes=3, splitting=splitting, batch_size=64)
 
@@ -78,11 +83,11 @@ def test_radii_against_every_perturbation(period):
     assert certified >= 1
 
 
-def test_a_threshold_in_one_dimension_is_exact():
+def test_a_threshold_in_one_dimension_is_exact() -> None:
     """x >= 1/2 of one value: the radius ends where the smoothed class changes, or one step before."""
     splitting = Splitting(sigma_of(400))
 
-    def classifier(batch):
+    def classifier(batch: torch.Tensor) -> torch.Tensor:
         return torch.cat([0.5 - batch, batch - 0.5], 1)
 
     found = [
@@ -97,7 +102,7 @@ def test_a_threshold_in_one_dimension_is_exact():
         assert distance - 2 <= steps < distance
 
 
-def test_non_finite_logits_are_no_class():
+def test_non_finite_logits_are_no_class() -> None:
     splitting = Splitting(sigma_of(10))
     found = certify_splitting(
         lambda b: b.new_full((len(b), 2), math.nan), torch.zeros(3), num_classes=2, splitting=splitting
@@ -106,7 +111,7 @@ def test_non_finite_logits_are_no_class():
     assert found.abstained and found.counts == (0, 0, 10)
 
 
-def test_refusals():
+def test_refusals() -> None:
     for sigma in (0.0, math.nan, 1e-4, 1e9):
         with pytest.raises(ValueError, match=r"^sigma: "):
             Splitting(sigma)

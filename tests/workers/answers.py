@@ -36,7 +36,7 @@ def shards(service: Service, certification: str) -> list[Shard]:
 def truth(inputs: int, n: int) -> list[tuple[object, ...]]:
     """(prediction, radius, pilot counts, counts) of the first digits, by the library in this process."""
     graph = normalized(read_onnx((EXAMPLES / "digits.onnx").read_bytes()), [0.0], [1.0])
-    found = []
+    found: list[tuple[object, ...]] = []
     for x in DIGITS["x"][:inputs]:
         key = noise_key(
             bytes.fromhex(SECRET),

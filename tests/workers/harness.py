@@ -119,7 +119,7 @@ class Service:
                 session,
                 network,
                 data,
-                denoiser=denoiser and intake.get(session, Model, denoiser),
+                denoiser=intake.get(session, Model, denoiser) if denoiser else None,
                 method=parsed.model_dump(),
                 plan=planned(parsed, inputs),
                 indices=range(inputs),
@@ -160,8 +160,11 @@ class Service:
         """The id of a data set that intake has accepted already."""
         folder = self.blobs.draft()
         folder.mkdir()
-        arrays = read_dataset(file, folder, max_bytes=2**30)
-        blobs = {"x_blob": self.blobs.adopt(folder / "x.npy"), "y_blob": self.blobs.adopt(folder / "y.npy")}
+        arrays: dict[str, Any] = read_dataset(file, folder, max_bytes=2**30)
+        blobs: dict[str, Any] = {
+            "x_blob": self.blobs.adopt(folder / "x.npy"),
+            "y_blob": self.blobs.adopt(folder / "y.npy"),
+        }
         with self.database.write() as session:
             dataset = factories.ready_dataset(session, content=file.name.encode(), **arrays, **blobs)
             session.info.clear()

@@ -132,7 +132,7 @@ def test_batches_are_whole_and_nearly_full(tmp_path: Path, network: Put) -> None
 
     def recorded(inner: Any, batch: torch.Tensor) -> torch.Tensor:
         sizes.append(len(batch))
-        return inner(batch)  # type: ignore[no-any-return]
+        return inner(batch)
 
     network(recorded)
     for question in QUESTIONS:
@@ -163,7 +163,7 @@ def test_no_more_is_lost_with_a_worker_than_a_call(tmp_path: Path, network: Put)
         batches += 1
         if batches > 7 + 2 + 17:
             raise RuntimeError("lost")
-        return inner(batch)  # type: ignore[no-any-return]
+        return inner(batch)
 
     network(lost)
     problem, emitted = run(tmp_path, 64, "radius", batch_size=1000, n=40_500, indices=[3])
@@ -172,7 +172,12 @@ def test_no_more_is_lost_with_a_worker_than_a_call(tmp_path: Path, network: Put)
 
 def test_on_a_cpu_inputs_come_one_after_the_other_chunk_by_chunk(tmp_path: Path, network: Put) -> None:
     sizes: list[int] = []
-    network(lambda inner, batch: sizes.append(len(batch)) or inner(batch))
+
+    def recorded(inner: Any, batch: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(batch))
+        return inner(batch)
+
+    network(recorded)
     problem, emitted = run(tmp_path, None, "radius")
     assert problem is None and [result["index"] for result in emitted["result"]] == list(range(INPUTS))
     pilot, estimate = [("pilot", 0), ("pilot", 1)], [("estimate", number) for number in range(3)]
@@ -226,7 +231,7 @@ def test_who_takes_over_in_the_middle_says_the_same(tmp_path: Path, network: Put
         batches += 1
         if batches > last:
             raise RuntimeError("lost")
-        return inner(batch)  # type: ignore[no-any-return]
+        return inner(batch)
 
     network(lost)
     results: dict[int, Any] = {}
@@ -269,7 +274,7 @@ def test_where_a_place_in_the_batch_matters_no_batch_is_shared(tmp_path: Path, n
         calls += 1
         logits = inner(batch).clone()
         logits[0] = torch.arange(CLASSES)
-        return logits  # type: ignore[no-any-return]
+        return logits
 
     network(unsteady)
     computer = ShardComputer(64)

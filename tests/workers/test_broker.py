@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -12,13 +13,13 @@ from models.tables import Certification
 from tests.workers.answers import done, said, truth
 from tests.workers.harness import Service, wait_for
 
-SMALL = {"kind": "smoothing", "sigma": 0.25, "n": 2500}
+SMALL: dict[str, Any] = {"kind": "smoothing", "sigma": 0.25, "n": 2500}
 
 
 @contextmanager
 def refusing(broker: redis.Redis) -> Iterator[None]:
     """Every write, and PING, is answered with MISCONF: a snapshot failed, since a folder has the name of its file."""
-    taken = Path(broker.config_get("dir")["dir"]) / broker.config_get("dbfilename")["dbfilename"]
+    taken = Path(str(broker.config_get("dir")["dir"])) / str(broker.config_get("dbfilename")["dbfilename"])
     taken.mkdir()
     broker.config_set("save", "3600 1")
     broker.bgsave()

@@ -20,8 +20,8 @@ from tests.service import own_database
 from tests.workers.answers import done, said, shards, truth
 from tests.workers.harness import EXAMPLES, Service, installation, wait_for
 
-LONG = {"kind": "smoothing", "sigma": 0.25, "n": 300_000}  # an input is a shard of about a second
-SHORT = {"kind": "smoothing", "sigma": 0.25, "n": 2500}
+LONG: dict[str, Any] = {"kind": "smoothing", "sigma": 0.25, "n": 300_000}  # an input is a shard of about a second
+SHORT: dict[str, Any] = {"kind": "smoothing", "sigma": 0.25, "n": 2500}
 STALL_SECONDS = 4.0  # less than a runner takes to start on a busy machine, which nobody may mistake for a hang
 RUNNER = "workers.runner"
 Digits = tuple[str, str]

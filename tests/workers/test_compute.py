@@ -143,7 +143,11 @@ def test_what_a_saturated_softmax_answers_is_attacked_by_its_logits(tmp_path: Pa
     x = np.array([[1, 0, 0, 0, 0, 0], [0, 1, 0, 0, 0, 0], [0, 0, 1, 0, 0, 0]], np.float32)
     file = probabilities_onnx(1e4 * np.eye(6, 4, dtype=np.float32))
     grid = {"grid": [0.0, 1.0], "secret": "00" * 32, "inputs": 3}
-    for method in ({"kind": "smoothing", "sigma": 0.02, "n": 1000}, {"kind": "splitting", "sigma": 0.2}):
+    methods: list[dict[str, Any]] = [
+        {"kind": "smoothing", "sigma": 0.02, "n": 1000},
+        {"kind": "splitting", "sigma": 0.2},
+    ]
+    for method in methods:
         problem, emitted = worked(tmp_path, file, x, order=grid, **method)
         assert problem is None
         attacks = [r["detail"]["attack"] for r in emitted["result"] if "attack" in r["detail"]]
@@ -266,8 +270,8 @@ def test_bfloat16_is_another_classifier_and_is_attacked_as_such(tmp_path: Path) 
     for precision, votes in (("float32", [0, 2000, 0]), ("bfloat16", [2000, 0, 0])):
         for kind, given in (("smoothing", {"cross_check": 3}), ("prediction", {})):
             order = {"inputs": 3, "grid": [0.0, 1.0], "secret": "00" * 32, "batch_size": None}
-            question = {"kind": kind, "sigma": 0.25, "n": 2000, "precision": precision}
-            problem, emitted = worked(tmp_path, file, x, order=order, **question, **given)
+            question: dict[str, Any] = {"kind": kind, "sigma": 0.25, "n": 2000, "precision": precision, **given}
+            problem, emitted = worked(tmp_path, file, x, order=order, **question)
             assert problem is None
             for result in emitted["result"]:
                 assert (result["detail"]["counts"], result["prediction"]) == (votes, int(votes[1] > 0))
@@ -290,7 +294,7 @@ def test_inputs_off_the_grid_are_answered_as_the_grid_certifies(tmp_path: Path) 
     for kind, given in (("smoothing", {"cross_check": 3}), ("prediction", {})):
         found = {}
         for grid in ("on", "auto"):
-            question = {"kind": kind, "sigma": 0.05 / 255, "n": 2000, "grid": grid, **given}
+            question: dict[str, Any] = {"kind": kind, "sigma": 0.05 / 255, "n": 2000, "grid": grid, **given}
             problem, emitted = worked(tmp_path, file, x, order=order, **question)
             assert problem is None
             found[grid] = [result["detail"]["counts"] for result in emitted["result"]]
@@ -310,7 +314,7 @@ def test_what_bfloat16_makes_another_network_of_is_refused(tmp_path: Path) -> No
     file = model([node("MatMul", ["x", "w"], "z"), node("Add", ["z", "b"], "a"), node("Sub", ["a", "b"])], (6,), big)
     x = np.random.default_rng(4).uniform(0, 1, (3, 6)).astype(np.float32)
     order = {"inputs": 3, "grid": None, "secret": "00" * 32}
-    question = {"kind": "prediction", "sigma": 0.1, "n": 500}
+    question: dict[str, Any] = {"kind": "prediction", "sigma": 0.1, "n": 500}
     problem, emitted = worked(tmp_path, file, x, order=order, precision="bfloat16", **question)
     assert problem is not None and problem["type"] == "/problems/imprecise-network" and not emitted
     assert "In bfloat16 some logits differ" in problem["detail"] and "float32" in problem["remedy"]

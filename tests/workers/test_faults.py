@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from typing import Any
 
 import psutil
 import pytest
@@ -15,7 +16,7 @@ from tests.reports import nearly, timeless
 from tests.workers.answers import done, reports, results, said, shards, truth
 from tests.workers.harness import EXAMPLES, Service, wait_for
 
-LONG = {"kind": "smoothing", "sigma": 0.25, "n": 300_000}  # an input is a shard of about a second
+LONG: dict[str, Any] = {"kind": "smoothing", "sigma": 0.25, "n": 300_000}  # an input is a shard of about a second
 RUNNER, READER = "workers.runner", "workers.intake.read_upload"
 
 
@@ -86,6 +87,7 @@ def test_a_bound_that_several_runners_prove_is_reported_once(service: Service, d
     bound = network_bound(EXAMPLES / "digits.onnx")
     assert nearly(timeless(first), timeless(json.loads(json.dumps(bound.to_json()))))
     for result in results(service, job):  # whichever runner proved it
+        assert result.prediction is not None
         constant = bound.pairs(result.prediction)[result.detail["runner_up"]]
         assert result.detail["lipschitz"] == pytest.approx(constant, rel=1e-9)
         assert result.radius is None or result.radius <= result.detail["margin"] / result.detail["lipschitz"]
@@ -135,7 +137,9 @@ def test_cancelling_ends_the_runner_and_the_worker_goes_on(service: Service, dig
     service.halfway(job)
     runner = service.child(RUNNER)
     with service.database.write() as session:
-        certifications.cancel(session, certifications.get(session, job, lock=True))
+        certification = certifications.get(session, job, lock=True)
+        assert certification is not None
+        certifications.cancel(session, certification)
     assert runner is not None
     wait_for(lambda: not runner.is_running() or runner.status() == psutil.STATUS_ZOMBIE)
     following = service.certify(*digits, 1, kind="smoothing", sigma=0.25, n=2500)

@@ -36,7 +36,7 @@ def regressor() -> bytes:
         node("Sqrt", ["c"], "r"),
         node("Concat", ["a", "r"], axis=1),
     ]
-    constants = {"w": WEIGHT, "b": BIAS, "first": np.array([0]), "second": np.array([1])}
+    constants: dict[str, np.ndarray] = {"w": WEIGHT, "b": BIAS, "first": np.array([0]), "second": np.array([1])}
     return model(nodes, (1, 8, 8), constants)
 
 
@@ -92,7 +92,14 @@ def bounded(service: Service, job: str) -> list[Result]:
 def test_bounds_are_the_library_s_on_both_noises_and_stand(service: Service) -> None:
     service.start()
     ids = ready(service)
-    question = {"kind": "median", "sigma": 0.75, "radius": 0.5, "n": 1000, "alpha": 0.01, "family_wise": True}
+    question: dict[str, Any] = {
+        "kind": "median",
+        "sigma": 0.75,
+        "radius": 0.5,
+        "n": 1000,
+        "alpha": 0.01,
+        "family_wise": True,
+    }
     jobs = {grid: service.certify(*ids, 3, grid=grid, **question) for grid in ("auto", "off")}
     ask = {"radius": 0.5, "n": 1000, "alpha": math.nextafter(0.01 / 3, 0)}
     for job, noise in zip(jobs.values(), (grid_of("gaussian", 0.75), gaussian(0.75)), strict=True):
@@ -137,7 +144,7 @@ def test_bounds_are_the_library_s_on_both_noises_and_stand(service: Service) -> 
 def test_bounds_from_the_ledger_name_the_noise_and_the_executor_that_made_them(service: Service) -> None:
     service.start()
     ids = ready(service)
-    question = {"kind": "median", "sigma": 0.75, "radius": 0.5, "n": 500}
+    question: dict[str, Any] = {"kind": "median", "sigma": 0.75, "radius": 0.5, "n": 500}
     (first,) = bounded(service, service.certify(*ids, 1, **question))
     made = {"noise": "of another device", "executor": "of another device", "batch_size": 7}
     with service.database.write() as session:

@@ -3,6 +3,7 @@
 import os
 import signal
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,7 +30,7 @@ def truth(index: int, n: int, sigma: float = 0.25) -> list[int]:
         bytes.fromhex(SECRET), model_digest=graph.digest, input_digest=input_digest(x), noise=noise.name, sigma=sigma
     )
     network = to_module(graph)
-    ask = {"num_classes": 10, "noise": noise, "key": key, "stage": "predict", "batch_size": 250}
+    ask: dict[str, Any] = {"num_classes": 10, "noise": noise, "key": key, "stage": "predict", "batch_size": 250}
     parts = [
         count_chunk(network, torch.from_numpy(x), number=number, size=chunk_size(n, number), **ask)
         for number in range(chunks(n))
@@ -76,7 +77,7 @@ def test_an_answer_is_the_library_s_says_when_it_abstains_and_stands(service: Se
     for name, n, sigma in (("first", 1500, 0.25), ("again", 1500, 0.25), ("more", 2500, 0.25), ("other", 1000, 0.5)):
         job = service.certify(*digits, 1, kind="prediction", sigma=sigma, n=n)
         (asked[name],) = answered(service, job)
-    others = {"narrow": {"precision": "bfloat16"}, "rounded": {"grid": "on"}}
+    others: dict[str, Any] = {"narrow": {"precision": "bfloat16"}, "rounded": {"grid": "on"}}
     for name in ("narrow", "narrow again", "rounded", "rounded again"):
         job = service.certify(*digits, 1, kind="prediction", sigma=0.25, n=1500, **others[name.split()[0]])
         (asked[name],) = answered(service, job)

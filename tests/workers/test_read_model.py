@@ -96,7 +96,7 @@ def test_the_summary_of_a_good_model(tmp_path: Path) -> None:
 def test_a_small_output_is_compared_on_its_own_scale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beside a large one, of which its error is 2e-5."""
     file = written(dense(np.array([[1000.0], [1.0]]) * WEIGHT[:1]), tmp_path)
-    settings = {"input": FLAT, "task": "regressor"}
+    settings: dict[str, Any] = {"input": FLAT, "task": "regressor"}
     assert read_model(order(file, **settings))["checked"]["max_relative_difference"] < 1e-6
     healthy = sys.modules["workers.intake.read_model"]._onnxruntime
 

@@ -112,7 +112,7 @@ def test_what_the_logits_may_be_off_by_is_taken_off_the_mean_scores(tmp_path: Pa
     file = model(nodes, (6,), big)
     x = np.random.default_rng(4).uniform(0, 1, (3, 6)).astype(np.float32)
     order = {"inputs": 3, "grid": None, "secret": "00" * 32}
-    question = {"kind": "smoothing", "scores": "soft", "sigma": 0.1, "n": 2500, "cross_check": 0}
+    question: dict[str, Any] = {"kind": "smoothing", "scores": "soft", "sigma": 0.1, "n": 2500, "cross_check": 0}
     problem, emitted = worked(tmp_path, file, x, order=order, **question)
     assert problem is None
     bound, judged = network_bound(normalized(read_onnx(file), MEAN, STD)), 0

@@ -8,7 +8,7 @@ Formulas: docs/numerics.md 6.4.
 """
 # What Triton compiles is no Python: it has types of its own. And there is no Triton without CUDA.
 # mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False, disallow-untyped-calls=False
-# mypy: disallow-untyped-decorators=False, disable-error-code="import-not-found, import-untyped"
+# mypy: disallow-untyped-decorators=False
 
 import math
 

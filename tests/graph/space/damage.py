@@ -19,7 +19,7 @@ def damaged(draw: st.DrawFn, whole: st.SearchStrategy[Case]) -> Case:
     case = draw(whole)
     constants = [i for i, value in enumerate(case.inputs) if isinstance(value, np.ndarray)]
     choices = [*case.attributes, *constants, "shape", "inputs"]
-    target = draw(st.sampled_from(choices))
+    target: Any = draw(st.sampled_from(choices))
     if target == "shape":
         return replace(case, shape=tuple(_list(draw, list(case.shape), (1, 2, 3, 5)))[:5])
     if target == "inputs":

@@ -106,10 +106,12 @@ def slices(draw: Draw) -> Case:
         for far in ([-(2**40)] * count, draw.draw(st.permutations([2**31 - 1, 2**63 - 1, -(2**62)]))[:count])
     )
     steps = [step or 1 for step in draw.integers(count, -3, 3)]
+    values: dict[str, Any] = {"axes": axes}
     if draw.integer(0, 4) == 0:  # all the leading axes, the batch too
         count += 1
-        starts, ends, steps, axes = [0, *starts], [draw.one(2**31 - 1, 2**63 - 1), *ends], [1, *steps], None
-    values: dict[str, Any] = {"starts": starts, "ends": ends, "axes": axes, "steps": steps}
+        starts, ends, steps = [0, *starts], [draw.one(2**31 - 1, 2**63 - 1), *ends], [1, *steps]
+        values = {"axes": None}
+    values |= {"starts": starts, "ends": ends, "steps": steps}
     if draw.opset < 10:
         values |= {"ends": [min(end, 2**31 - 1) for end in ends], "steps": None}
     elif set(steps) == {1}:

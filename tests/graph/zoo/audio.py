@@ -68,6 +68,8 @@ class Tdnn(nn.Module):
 class SincFront(nn.Module):
     """SincNet: band-pass filters made from learnt cut-offs, which an exporter can fold or keep."""
 
+    time: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.low, self.band = nn.Parameter(torch.rand(6) * 0.2 + 0.02), nn.Parameter(torch.rand(6) * 0.1 + 0.05)
@@ -75,7 +77,7 @@ class SincFront(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         def sinc(f: Tensor) -> Tensor:
-            phase = 2 * math.pi * f[:, None] * (self.time + 0.1)[None]  # type: ignore[operator]
+            phase = 2 * math.pi * f[:, None] * (self.time + 0.1)[None]
             return 2 * f[:, None] * torch.sin(phase) / phase
 
         filters = sinc(self.low.abs() + self.band.abs()) - sinc(self.low.abs())

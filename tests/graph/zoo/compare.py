@@ -15,7 +15,7 @@ def compared(network: Network | Handmade) -> list[tuple[Graph, float]]:
     A file whose batch is fixed to one answers row by row there; radii answers all at once.
     """
     x = torch.randn(3, *network.shape, generator=torch.Generator().manual_seed(6))
-    rows = [x] if network.dynamic else x.split(1)
+    rows = [x] if network.dynamic else x.chunk(3)
     pairs = []
     for data in network.files():
         graph = read_onnx(data)

@@ -1,10 +1,12 @@
 """What converters write of Keras networks: NHWC with Transposes at the head, MatMul and Add, pieces."""
 
+from typing import Any
+
 from tests.graph.zoo.entry import Handmade
 from tests.graph.zoo.writer import Writer
 
 NHWC = (16, 16, 3)
-SAME = {"auto_pad": "SAME_UPPER"}
+SAME: dict[str, Any] = {"auto_pad": "SAME_UPPER"}
 
 
 def first(writer: Writer) -> str:

@@ -1,5 +1,7 @@
 """Opsets 8 to 12, where axes, pads, steps, ratios and bounds are attributes and Softmax flattens."""
 
+from typing import Any
+
 from tests.graph.zoo.entry import Handmade
 from tests.graph.zoo.writer import Writer
 
@@ -121,14 +123,15 @@ def activations(opset: int) -> bytes:
     """Elu, Selu, LeakyRelu, PRelu, Softplus, Softsign, HardSigmoid, ThresholdedRelu (10) in a row."""
     w = Writer((10,), opset)
     x = w.input
-    for name, attributes in (
+    named: list[tuple[str, dict[str, Any]]] = [
         ("Elu", {"alpha": 0.7}),
         ("Selu", {}),
         ("LeakyRelu", {"alpha": 0.1}),
         ("Softplus", {}),
         ("Softsign", {}),
         ("HardSigmoid", {"alpha": 0.3, "beta": 0.4}),
-    ):
+    ]
+    for name, attributes in named:
         x = w.op(name, w.gemm(x, 10, 10), **attributes)
     x = w.op("PRelu", w.gemm(x, 10, 10), w.vector(10, 0.0, 0.5))
     x = w.op("Sum", x, w.input, w.op("Neg", w.op("Abs", x)))
@@ -140,7 +143,7 @@ def matrix_chain(opset: int) -> bytes:
     from onnx import numpy_helper
 
     w = Writer((2, 3, 4), opset)
-    batch = w.op("Gather", w.op("Shape", w.input), w.constant(0, int), axis=0)  # type: ignore[arg-type]
+    batch = w.op("Gather", w.op("Shape", w.input), w.constant(0, int), axis=0)
     end = w.op("Constant", value=numpy_helper.from_array(w.random.integers(24, 25, 1)))
     shape = w.op("Concat", w.op("Unsqueeze", batch, axes=[0]), end, axis=0)
     x = w.op("Reshape", w.input, shape)

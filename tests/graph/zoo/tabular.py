@@ -216,7 +216,7 @@ class Householder(nn.Module):
         self.angle = angle
 
     def forward(self, x: Tensor) -> Tensor:
-        a, b = x.split(x.shape[1] // 2, dim=1)
+        a, b = x.split(x.shape[1] // 2, dim=1)  # type: ignore[no-untyped-call]
         side = a * math.sin(self.angle / 2) - b * math.cos(self.angle / 2)
         sin, cos = math.sin(self.angle), math.cos(self.angle)
         return torch.cat(

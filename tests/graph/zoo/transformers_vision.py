@@ -56,7 +56,8 @@ def vision(
     return Network(family, name, build, (3, size, size), dynamo, legacy, failing=failing)
 
 
-VIT = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24, "patch_size": 8}
+VIT: dict[str, Any] = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+VIT |= {"intermediate_size": 24, "patch_size": 8}
 
 # fmt: off
 NETWORKS = [

@@ -159,7 +159,7 @@ def instance_norm_cnn() -> nn.Module:
 
 
 def classic(name: str) -> Callable[[], nn.Module]:
-    return CLASSICS[name][0]  # type: ignore[return-value]
+    return CLASSICS[name][0]
 
 
 # fmt: off

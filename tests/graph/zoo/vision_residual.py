@@ -152,7 +152,7 @@ class OdeCNN(nn.Module):
 
 
 def classic(name: str) -> Callable[[], nn.Module]:
-    return CLASSICS[name][0]  # type: ignore[return-value]
+    return CLASSICS[name][0]
 
 
 # fmt: off

@@ -1,5 +1,7 @@
 """Random convolution layers over the whole parameter space, and their explicit matrices from PyTorch itself."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch.nn import functional as F  # noqa: N812
@@ -8,7 +10,7 @@ CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
 
 
-def random_layer(rng):
+def random_layer(rng: np.random.Generator) -> tuple[np.ndarray, tuple[int, ...], dict[str, Any]]:
     """``(weight, input_size, settings)`` of a layer with at least one output and at most some hundred columns."""
     while True:
         axes = int(rng.choice([1, 1, 2, 2, 2, 3]))
@@ -33,7 +35,7 @@ def random_layer(rng):
             continue
         weight = rng.standard_normal((out, inner, *kernel))
         if rng.random() < 0.3:  # smooth or alternating kernels reach their norm at the lowest or highest frequency
-            weight = np.abs(weight) * (-1.0) ** (rng.integers(0, 2) * np.indices(kernel).sum(0))
+            weight = np.abs(weight) * (-1.0) ** (rng.integers(0, 2) * np.indices(weight.shape[2:]).sum(0))
         settings = {
             "stride": tuple(map(int, stride)),
             "padding": tuple((int(low), int(high)) for low, high in pads),
@@ -46,7 +48,7 @@ def random_layer(rng):
         return weight, tuple(map(int, size)), settings
 
 
-def apply(weight, x, settings):
+def apply(weight: np.ndarray, x: torch.Tensor, settings: dict[str, Any]) -> torch.Tensor:
     """The layer on a batch x (B, channels, *size), by PyTorch's own functions in float64."""
     kernel = torch.from_numpy(weight)
     axes = kernel.ndim - 2
@@ -63,7 +65,7 @@ def apply(weight, x, settings):
     return CONV[axes](F.pad(x, flat, mode=mode), kernel, **common)
 
 
-def explicit_matrix(weight, size, settings):
+def explicit_matrix(weight: np.ndarray, size: tuple[int, ...], settings: dict[str, Any]) -> np.ndarray:
     """(outputs, inputs) from the layer's answer to every unit vector."""
     channels = weight.shape[0] if settings["transposed"] else weight.shape[1] * settings["groups"]
     inputs = channels * int(np.prod(size))

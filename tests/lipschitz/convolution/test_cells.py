@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
@@ -17,23 +18,23 @@ from radii.lipschitz.convolution.symbol import symbol
 TRUST = 1e-13  # of a float64 SVD, relative
 
 
-def blocks(kernel, turns):
+def blocks(kernel: np.ndarray, turns: np.ndarray) -> np.ndarray:
     """(B, out, in): ``sum_t K[t] e^{-2 pi i <turns, t>}`` of one group, by the definition."""
     taps = np.stack([axis.ravel() for axis in np.indices(kernel.shape[2:])])
     return np.einsum("oit,bt->boi", kernel.reshape(*kernel.shape[:2], -1), np.exp(-2j * np.pi * turns @ taps))
 
 
-def norm_at(kernel, turns):
+def norm_at(kernel: np.ndarray, turns: np.ndarray) -> np.ndarray:
     return np.linalg.norm(blocks(kernel, turns), 2, axis=(1, 2))
 
 
-def grid_points(sizes, halves=None):
+def grid_points(sizes: Sequence[int], halves: Sequence[int] | None = None) -> np.ndarray:
     halves = halves or (0,) * len(sizes)
     axes = [(np.arange(size) + half / 2) / size for size, half in zip(sizes, halves, strict=True)]
     return np.stack([axis.ravel() for axis in np.meshgrid(*axes, indexing="ij")], axis=1)
 
 
-def kernels(seed, count):
+def kernels(seed: int, count: int) -> Iterator[tuple[np.random.Generator, np.ndarray]]:
     """Random kernels (out, in, *taps), some smooth, some alternating, some with a flat symbol or zeros around."""
     rng = np.random.default_rng(seed)
     for i in range(count):
@@ -47,7 +48,7 @@ def kernels(seed, count):
             yield rng, kernel
 
 
-def test_grid_bounds_hold_at_every_point_and_are_reached():
+def test_grid_bounds_hold_at_every_point_and_are_reached() -> None:
     for rng, kernel in kernels(seed=1, count=150):
         gram = symbol(kernel[np.newaxis])
         sizes = tuple(int(rng.integers(1, 40)) if degree else 1 for degree in gram.degree)
@@ -55,11 +56,12 @@ def test_grid_bounds_hold_at_every_point_and_are_reached():
         grid = Grid(sizes, halves)
         largest = Search(gram, grid, start=foreseen(peaks(gram), [(sizes, grid.twists)])[0], rtol=1e-6).run()
         true = float(norm_at(kernel, grid_points(sizes, halves)).max()) ** 2
+        assert largest is not None
         assert true * (1 - 2 * TRUST) <= largest.grid <= true * (1 + 2e-6), (kernel.shape, sizes, halves)
         assert 0 < largest.found <= true * (1 + 2 * TRUST)
 
 
-def test_bounds_over_all_frequencies_hold_between_grid_points():
+def test_bounds_over_all_frequencies_hold_between_grid_points() -> None:
     for _, kernel in kernels(seed=2, count=30):
         bound = conv_norm(kernel, None)
         fine = norm_at(kernel, grid_points([96 if taps > 1 else 1 for taps in kernel.shape[2:]]))
@@ -71,7 +73,7 @@ def test_bounds_over_all_frequencies_hold_between_grid_points():
 
 
 @pytest.mark.parametrize("size", [2, 3, 5, 8])
-def test_a_coarse_grid_times_its_cosine_bounds_all_frequencies_and_can_be_reached(size):
+def test_a_coarse_grid_times_its_cosine_bounds_all_frequencies_and_can_be_reached(size: int) -> None:
     # s(t) = |1 + e^{2 pi i t}| is the extremal kernel: between two points of a twisted grid it loses all the cosine
     sum_of_two = symbol(np.ones((1, 1, 1, 2)))
     grid = Grid((size,), (1,))
@@ -89,7 +91,7 @@ def test_a_coarse_grid_times_its_cosine_bounds_all_frequencies_and_can_be_reache
         assert math.sqrt(Grid(sizes, halves).anywhere(coarse**2, gram.degree)) >= fine * (1 - TRUST)
 
 
-def test_a_value_falls_off_no_faster_than_the_cosine():
+def test_a_value_falls_off_no_faster_than_the_cosine() -> None:
     """``lambda(t + dt) >= S^2 cos^2(w)``, the inequality all cells rest on, near the maximum of random symbols."""
     for rng, kernel in kernels(seed=3, count=60):
         degree = np.array(kernel.shape[2:]) - 1
@@ -102,7 +104,7 @@ def test_a_value_falls_off_no_faster_than_the_cosine():
         assert (norm_at(kernel, best + steps[near]) >= top * np.cos(width[near]) * (1 - 1e-3) - 1e-9).all()
 
 
-def test_a_flat_symbol_is_loosened_rather_than_split_for_ever(monkeypatch):
+def test_a_flat_symbol_is_loosened_rather_than_split_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(4)
     kernel = np.linalg.qr(rng.standard_normal((4, 4)))[0][..., np.newaxis, np.newaxis]
     for axis in (2, 3) * 2:  # a product of (P + (I - P) shift): orthogonal at every frequency
@@ -120,7 +122,7 @@ def test_a_flat_symbol_is_loosened_rather_than_split_for_ever(monkeypatch):
     assert bound.iterations < 2000
 
 
-def test_gram_iteration_and_cholesky_prove_the_same():
+def test_gram_iteration_and_cholesky_prove_the_same() -> None:
     for rng, kernel in kernels(seed=5, count=40):
         gram = symbol(kernel[np.newaxis])
         sizes = tuple(int(rng.integers(1, 20)) if degree else 1 for degree in gram.degree)
@@ -131,7 +133,7 @@ def test_gram_iteration_and_cholesky_prove_the_same():
 
 
 @pytest.mark.parametrize("short", [0.5, 0.1, 0.03, 0.01, 0.001])
-def test_a_wrong_start_costs_time_only(short):
+def test_a_wrong_start_costs_time_only(short: float) -> None:
     """Started elsewhere and below the maximum, the search has to find it: at a border of the half, too."""
     rng = np.random.default_rng(6)
     cases = [(np.array([[[1.0, sign]]]), Grid((64,), (0,))) for sign in (1, -1)]  # largest at frequency 0 or 1/2
@@ -146,6 +148,7 @@ def test_a_wrong_start_costs_time_only(short):
         true = float(norm_at(kernel, grid_points(sizes, grid.halves)).max()) ** 2
         start = Peak(rng.random(len(sizes)), 0, (1 - short) * true, peaks(gram)[0].model)
         largest = Search(gram, grid, start=start, rtol=1e-6).run()
+        assert largest is not None
         assert true * (1 - 2 * TRUST) <= largest.grid <= true * (1 + 2e-6), (kernel.shape, grid)
         if math.isfinite(largest.anywhere):
             anywhere = (
@@ -158,7 +161,9 @@ def test_a_wrong_start_costs_time_only(short):
     ("sizes", "halves"), [((9, 9), (0, 0)), ((12, 12), (1, 1)), ((40, 34), (0, 1)), ((40, 9), (0, 0)), ((7, 1), (0, 0))]
 )
 @pytest.mark.parametrize("width", [0.6, 0.4, 0.2])
-def test_cells_of_any_generation_hold_every_frequency(sizes, halves, width):
+def test_cells_of_any_generation_hold_every_frequency(
+    sizes: tuple[int, int], halves: tuple[int, int], width: float
+) -> None:
     """Squares and diamonds: each point, and what lies nearest to it, is as near to a centre as the cell says."""
     kernel = np.random.default_rng(8).standard_normal((2, 2, *(3 if size > 1 else 1 for size in sizes)))
     gram, grid = symbol(kernel[np.newaxis]), Grid(sizes, halves)
@@ -186,10 +191,10 @@ def test_cells_of_any_generation_hold_every_frequency(sizes, halves, width):
     assert set(points) >= set(np.ndindex(grid.used))
     assert len(points) == len(set(points))
     largest = search.run()
-    assert largest.grid * (1 - 1e-5) <= largest.found <= largest.grid
+    assert largest is not None and largest.grid * (1 - 1e-5) <= largest.found <= largest.grid
 
 
-def test_a_search_is_given_up_once_beyond():
+def test_a_search_is_given_up_once_beyond() -> None:
     kernel = np.random.default_rng(7).standard_normal((3, 3, 3))
     gram = symbol(kernel[np.newaxis])
     grid = Grid((20,), (0,))

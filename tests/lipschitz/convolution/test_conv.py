@@ -1,9 +1,13 @@
 """Convolution norms against the SVD of the matrix that PyTorch's own layer has."""
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from scipy.sparse.linalg import LinearOperator, eigsh
+from torch.nn.grad import conv2d_input
 
 from radii.lipschitz import LayerTooLarge, NonFiniteWeights, conv_norm
 from radii.lipschitz.convolution import conv
@@ -13,19 +17,19 @@ TRUST = 1e-13  # of a float64 SVD, relative
 
 
 @pytest.fixture
-def no_explicit(monkeypatch):
+def no_explicit(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every layer goes over its torus, however small."""
     monkeypatch.setattr(conv, "EXPLICIT_ENTRIES", 0)
 
 
-def layers(seed, count):
+def layers(seed: int, count: int) -> Iterator[tuple[np.ndarray, tuple[int, ...], dict[str, Any], float]]:
     rng = np.random.default_rng(seed)
     for _ in range(count):
         weight, size, settings = random_layer(rng)
-        yield weight, size, settings, np.linalg.norm(explicit_matrix(weight, size, settings), 2)
+        yield weight, size, settings, float(np.linalg.norm(explicit_matrix(weight, size, settings), 2))
 
 
-def test_explicit_layers_are_bounded_tightly():
+def test_explicit_layers_are_bounded_tightly() -> None:
     for weight, size, settings, true in layers(seed=1, count=250):
         bound = conv_norm(weight, size, **settings)
         assert bound.method == ("cholesky" if true else "zero")
@@ -34,7 +38,7 @@ def test_explicit_layers_are_bounded_tightly():
 
 
 @pytest.mark.usefixtures("no_explicit")
-def test_torus_bounds_are_never_below_the_truth():
+def test_torus_bounds_are_never_below_the_truth() -> None:
     witnessed = 0
     for weight, size, settings, true in layers(seed=2, count=400):
         bound = conv_norm(weight, size, **settings)
@@ -46,7 +50,7 @@ def test_torus_bounds_are_never_below_the_truth():
 
 
 @pytest.mark.usefixtures("no_explicit")
-def test_torus_is_exact_for_circular_layers():
+def test_torus_is_exact_for_circular_layers() -> None:
     rng = np.random.default_rng(3)
     for _ in range(60):
         stride, kernel, dilation = (int(v) for v in rng.integers(1, [4, 9, 3]))
@@ -56,7 +60,7 @@ def test_torus_is_exact_for_circular_layers():
         if max(low, high) > size:
             continue
         weight = rng.standard_normal((3, 2, kernel))
-        settings = {
+        settings: dict[str, Any] = {
             "stride": (stride,),
             "padding": ((low, high),),
             "dilation": (dilation,),
@@ -72,7 +76,7 @@ def test_torus_is_exact_for_circular_layers():
 
 
 @pytest.mark.usefixtures("no_explicit")
-def test_zero_padding_is_nearly_tight_on_large_images():
+def test_zero_padding_is_nearly_tight_on_large_images() -> None:
     weight = np.random.default_rng(4).standard_normal((8, 6, 3, 3))
     bound = conv_norm(weight, (40, 50), padding=1)
     assert bound.upper < 1.01 * bound.lower
@@ -80,22 +84,22 @@ def test_zero_padding_is_nearly_tight_on_large_images():
 
 @pytest.mark.usefixtures("no_explicit")
 @pytest.mark.parametrize("exponent", [-300, -160, 0, 160, 300])
-def test_any_scale(exponent):
+def test_any_scale(exponent: int) -> None:
     weight = np.random.default_rng(5).standard_normal((3, 2, 3, 3))
     unit, scaled = (conv_norm(w, (9, 9), padding=1) for w in (weight, weight * 10.0**exponent))
     assert scaled.upper == pytest.approx(unit.upper * 10.0**exponent, rel=1e-12)
     assert scaled.lower == pytest.approx(unit.lower * 10.0**exponent, rel=1e-9)
 
 
-def largest_singular_value(weight, size, stride):
+def largest_singular_value(weight: np.ndarray, size: int, stride: int) -> float:
     """By Lanczos on PyTorch's own layer with zero padding that keeps the size, in float64: an independent truth."""
     kernel, shape = torch.from_numpy(weight), (1, weight.shape[1], size, size)
     settings = {"stride": stride, "padding": weight.shape[2] // 2}
 
-    def gram(vector):
+    def gram(vector: np.ndarray) -> np.ndarray:
         x = torch.from_numpy(vector).reshape(shape)
         answer = torch.nn.functional.conv2d(x, kernel, **settings)
-        return torch.nn.grad.conv2d_input(shape, kernel, answer, **settings).reshape(-1).numpy()
+        return conv2d_input(shape, kernel, answer, **settings).reshape(-1).numpy()  # type: ignore[no-untyped-call]
 
     order = weight.shape[1] * size * size
     operator = LinearOperator((order, order), matvec=gram, dtype=float)
@@ -107,7 +111,7 @@ def largest_singular_value(weight, size, stride):
 @pytest.mark.parametrize(
     ("size", "stride", "loose"), [(8, 1, 0.05), (16, 1, 0.01), (32, 1, 0.003), (16, 2, 0.03), (31, 2, 0.03)]
 )
-def test_zero_padding_is_tight(size, stride, loose):
+def test_zero_padding_is_tight(size: int, stride: int, loose: float) -> None:
     for seed in range(2):
         weight = np.random.default_rng(seed).standard_normal((16, 16, 3, 3))
         true = largest_singular_value(weight, size, stride)
@@ -118,7 +122,7 @@ def test_zero_padding_is_tight(size, stride, loose):
 
 
 @pytest.mark.usefixtures("no_explicit")
-def test_twisted_torus_is_exact_for_a_second_difference():
+def test_twisted_torus_is_exact_for_a_second_difference() -> None:
     bound = conv_norm(np.array([[[-1.0, 2.0, -1.0]]]), 7, padding=1)
     assert bound.upper == pytest.approx(2 + 2 * np.cos(np.pi / 8), rel=1e-6)
     assert bound.torus == (8,)
@@ -126,7 +130,7 @@ def test_twisted_torus_is_exact_for_a_second_difference():
 
 @pytest.mark.usefixtures("no_explicit")
 @pytest.mark.parametrize(("kernel", "size", "stride", "pads"), [(1, 4, 1, 3), (1, 3, 2, 5), (2, 3, 3, 7), (3, 2, 2, 9)])
-def test_outputs_that_read_padding_alone_need_no_room(kernel, size, stride, pads):
+def test_outputs_that_read_padding_alone_need_no_room(kernel: int, size: int, stride: int, pads: int) -> None:
     weight = np.random.default_rng(9).standard_normal((3, 2, kernel))
     settings = random_layer(np.random.default_rng(0))[2] | {
         "stride": (stride,),
@@ -143,7 +147,7 @@ def test_outputs_that_read_padding_alone_need_no_room(kernel, size, stride, pads
     assert bound.torus[0] < stride * ((size + 2 * pads + 1 - kernel) // stride + 1)  # fewer places than outputs
 
 
-def test_any_size_bounds_every_size():
+def test_any_size_bounds_every_size() -> None:
     checked = 0
     for weight, size, settings, true in layers(seed=8, count=80):
         bound = conv_norm(weight, None, **settings)
@@ -156,7 +160,7 @@ def test_any_size_bounds_every_size():
 
 
 @pytest.mark.parametrize("force_torus", [False, True])
-def test_gram_iteration_bounds_the_truth(force_torus, monkeypatch):
+def test_gram_iteration_bounds_the_truth(force_torus: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if force_torus:
         monkeypatch.setattr(conv, "EXPLICIT_ENTRIES", 0)
     for weight, size, settings, true in layers(seed=10, count=60):
@@ -171,20 +175,20 @@ def test_gram_iteration_bounds_the_truth(force_torus, monkeypatch):
             assert bound.lower <= true * (1 + TRUST)
 
 
-def test_zero_layer_is_exactly_zero():
+def test_zero_layer_is_exactly_zero() -> None:
     bound = conv_norm(np.zeros((4, 3, 3, 3)), (32, 32), padding=1)
     assert (bound.upper, bound.lower, bound.method) == (0.0, 0.0, "zero")
 
 
 @pytest.mark.usefixtures("no_explicit")
-def test_kernels_that_vanish_at_some_frequencies():
+def test_kernels_that_vanish_at_some_frequencies() -> None:
     difference = np.array([[[1.0, -1.0]]])
     bound = conv_norm(difference, 64, padding=0)
     assert 2 * np.cos(np.pi / 128) <= bound.upper <= 2 * (1 + 1e-6)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_non_finite_weights_are_refused(value):
+def test_non_finite_weights_are_refused(value: float) -> None:
     weight = np.ones((2, 2, 3, 3))
     weight[1, 0, 2, 2] = value
     with pytest.raises(NonFiniteWeights, match="1 of 36 weights"):
@@ -209,18 +213,18 @@ def test_non_finite_weights_are_refused(value):
         ({"method": "torus"}, "method must be one of"),
     ],
 )
-def test_layers_that_do_not_exist_are_refused(changes, message):
+def test_layers_that_do_not_exist_are_refused(changes: dict[str, Any], message: str) -> None:
     arguments = {"input_size": (8, 8), **changes}
     with pytest.raises(ValueError, match=message):
         conv_norm(np.ones((4, 2, 3, 3)), **arguments)
 
 
-def test_a_kernel_spread_over_a_million_pixels_is_refused_before_memory_is_taken():
+def test_a_kernel_spread_over_a_million_pixels_is_refused_before_memory_is_taken() -> None:
     with pytest.raises(LayerTooLarge, match="too much memory"):
         conv_norm(np.ones((64, 64, 3)), 2**22, stride=2, dilation=2**20 + 1)
 
 
-def test_global_settings_do_not_matter(no_explicit):
+def test_global_settings_do_not_matter(no_explicit: None) -> None:
     weight = np.random.default_rng(6).standard_normal((4, 3, 3, 3)).astype(np.float32)
     plain = conv_norm(weight, (8, 8), padding=1)
     precision, dtype = torch.get_float32_matmul_precision(), torch.get_default_dtype()

@@ -1,5 +1,7 @@
 """The largest eigenvalue: what a Cholesky factorisation proves, against 64-bit mantissas, mpmath and LAPACK."""
 
+from typing import Any
+
 import mpmath
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from radii.lipschitz.rounding import UNIT, gamma
 from tests.lipschitz.convolution.layers import explicit_matrix
 
 
-def symmetric(rng, order, values):
+def symmetric(rng: np.random.Generator, order: int, values: np.ndarray) -> np.ndarray:
     """A matrix with about these eigenvalues, in Fortran order."""
     basis = np.linalg.qr(rng.standard_normal((order, order)))[0]
     matrix = basis * values @ basis.T
@@ -23,7 +25,7 @@ def symmetric(rng, order, values):
 
 @pytest.mark.skipif(np.finfo(np.longdouble).nmant < 63, reason="no wider type to check with here")
 @pytest.mark.parametrize("order", [1, 5, 33, 64, 130, 300])
-def test_a_factorisation_errs_by_no_more_than_its_bound(order):
+def test_a_factorisation_errs_by_no_more_than_its_bound(order: int) -> None:
     rng = np.random.default_rng(order)
     for values in (rng.uniform(0, 1, order), 1 - 1e-7 * np.arange(order), rng.uniform(0, 1, order) ** 30):
         block = symmetric(rng, order, values)
@@ -38,7 +40,9 @@ def test_a_factorisation_errs_by_no_more_than_its_bound(order):
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32), st.integers(1, 8), st.integers(-18, -8), st.booleans())
-def test_a_level_below_the_eigenvalue_passes_only_within_rounding(seed, order, power, tied):
+def test_a_level_below_the_eigenvalue_passes_only_within_rounding(
+    seed: int, order: int, power: int, tied: bool
+) -> None:
     rng = np.random.default_rng(seed)
     values = np.full(order, 1.0) if tied else np.append(rng.uniform(0, 1, order - 1), 1.0)
     block = symmetric(rng, order, values)
@@ -54,7 +58,7 @@ def test_a_level_below_the_eigenvalue_passes_only_within_rounding(seed, order, p
 
 
 @pytest.mark.parametrize("order", [3, 40, 140])
-def test_the_upper_triangle_is_never_read(order):
+def test_the_upper_triangle_is_never_read(order: int) -> None:
     rng = np.random.default_rng(order)
     block = symmetric(rng, order, rng.uniform(0, 1, order))
     half = block.copy(order="F")
@@ -68,7 +72,7 @@ def test_the_upper_triangle_is_never_read(order):
 
 
 @pytest.mark.parametrize(("order", "count"), [(1, 5), (4, 300), (40, 20), (140, 4)])
-def test_many_matrices(order, count):
+def test_many_matrices(order: int, count: int) -> None:
     rng = np.random.default_rng(count)
     matrices = [symmetric(rng, order, rng.uniform(0, rng.uniform(0.5, 2), order)) for _ in range(count)]
     true = max(np.linalg.eigvalsh(matrix)[-1] for matrix in matrices)
@@ -81,7 +85,7 @@ def test_many_matrices(order, count):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_what_is_not_finite_is_refused(value):
+def test_what_is_not_finite_is_refused(value: float) -> None:
     matrices = np.ones((2, 3, 3))
     matrices[1, 1, 0] = value
     with pytest.raises(ArithmeticError, match="not finite"), np.errstate(invalid="ignore"):
@@ -89,7 +93,7 @@ def test_what_is_not_finite_is_refused(value):
 
 
 @pytest.mark.parametrize("rows", [1, PANEL - 1, PANEL, 2 * PANEL + 3])
-def test_the_gram_triangle(rows):
+def test_the_gram_triangle(rows: int) -> None:
     matrix = np.random.default_rng(rows).standard_normal((rows, 7))
     triangle = gram_triangle(matrix)
     assert not np.triu(triangle, 1).any()
@@ -97,10 +101,10 @@ def test_the_gram_triangle(rows):
 
 
 @pytest.mark.parametrize("seed", [295, 918, 1049, 1326])
-def test_equal_eigenvalues_that_a_subset_of_lapack_misses(seed):
+def test_equal_eigenvalues_that_a_subset_of_lapack_misses(seed: int) -> None:
     """The layer's explicit matrix repeats a few blocks: of some, LAPACK's syevr finds no largest eigenvalue at all."""
     weight = np.random.default_rng(seed).standard_normal((2, 3, 2, 2))
-    layer = {"stride": (1, 3), "padding": ((1, 0), (1, 3)), "dilation": (3, 2), "groups": 2}
+    layer: dict[str, Any] = {"stride": (1, 3), "padding": ((1, 0), (1, 3)), "dilation": (3, 2), "groups": 2}
     layer |= {"transposed": True, "padding_mode": "zeros", "output_padding": (2, 1)}
     bound = conv_norm(weight, (5, 6), **layer)
     true = np.linalg.norm(explicit_matrix(weight, (5, 6), layer), 2)

@@ -1,5 +1,6 @@
 """Gram iteration: every step's bounds against mpmath, and the rounding error it allows against exact integers."""
 
+from collections.abc import Callable
 from fractions import Fraction
 from itertools import islice
 
@@ -22,14 +23,14 @@ SPECTRA = {
 }
 
 
-def exact_norm(matrix):
+def exact_norm(matrix: np.ndarray) -> mpmath.mpf:
     with mpmath.workdps(60):
         return mpmath.svd_r(mpmath.matrix(matrix.tolist()), compute_uv=False)[0]
 
 
 @pytest.mark.parametrize("spectrum", SPECTRA)
 @pytest.mark.parametrize("scale", [1e-290, 1.0, 1e300])
-def test_every_step_holds_and_halves_what_is_left(spectrum, scale):
+def test_every_step_holds_and_halves_what_is_left(spectrum: str, scale: float) -> None:
     rng = np.random.default_rng(len(spectrum))
     left, right = np.linalg.qr(rng.standard_normal((6, 4)))[0], np.linalg.qr(rng.standard_normal((4, 4)))[0]
     matrix = left * SPECTRA[spectrum] @ right * scale
@@ -47,7 +48,7 @@ def test_every_step_holds_and_halves_what_is_left(spectrum, scale):
 
 @pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy])  # a GPU's tensors take the second way
 @pytest.mark.parametrize("exponent", [-290, 0, 290])
-def test_bounds_of_a_long_wide_matrix(kind, exponent):
+def test_bounds_of_a_long_wide_matrix(kind: Callable[[np.ndarray], np.ndarray | torch.Tensor], exponent: int) -> None:
     matrix = kind(np.random.default_rng(1).standard_t(1, (20, 700)) * 10.0**exponent)
     true = np.linalg.norm(np.asarray(matrix), 2)
     for step in islice(gram_iteration(matrix), 14):
@@ -58,7 +59,7 @@ def test_bounds_of_a_long_wide_matrix(kind, exponent):
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 2**32), st.integers(1, 300), st.integers(1, 12), st.integers(0, 52))
-def test_a_computed_gram_matrix_errs_by_no_more_than_gamma(seed, inner, order, spread):
+def test_a_computed_gram_matrix_errs_by_no_more_than_gamma(seed: int, inner: int, order: int, spread: int) -> None:
     rng = np.random.default_rng(seed)
     whole = rng.integers(-(2**52), 2**52, (inner, order)) >> rng.integers(0, spread + 1, (inner, order))
     matrix = whole.astype(np.float64)

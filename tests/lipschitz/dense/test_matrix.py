@@ -18,13 +18,13 @@ RTOL = 1e-6
 METHODS = ["gram", "cholesky"]
 
 
-def exact_norm(matrix):
+def exact_norm(matrix: np.ndarray) -> mpmath.mpf:
     """To 50 digits, by mpmath."""
     with mpmath.workdps(50):
         return mpmath.svd_r(mpmath.matrix(matrix.tolist()), compute_uv=False)[0]
 
 
-def check(matrix, true, tightness=RTOL):
+def check(matrix: np.ndarray, true: float, tightness: float = RTOL) -> None:
     for method in METHODS:
         bound = matrix_norm(matrix, method=method)
         assert bound.method == (method if true else "zero")
@@ -32,7 +32,7 @@ def check(matrix, true, tightness=RTOL):
         assert bound.upper <= true * (1 + tightness) + 5e-324
 
 
-def check_with_svd(matrix, rtol=RTOL):
+def check_with_svd(matrix: np.ndarray, rtol: float = RTOL) -> None:
     """Against LAPACK, which errs too, by less than 1e-13 of the norm."""
     true = np.linalg.norm(matrix, 2)
     for method in METHODS:
@@ -45,7 +45,7 @@ def check_with_svd(matrix, rtol=RTOL):
 @settings(max_examples=80, deadline=None)
 @given(arrays(np.float64, array_shapes(min_dims=2, max_dims=2, max_side=5), elements=st.floats(-1, 1)))
 @example(np.array([[0, 5e-324], [5e-324, 5e-324]]))
-def test_against_mpmath(matrix):
+def test_against_mpmath(matrix: np.ndarray) -> None:
     check(matrix, exact_norm(matrix))
 
 
@@ -55,7 +55,7 @@ def test_against_mpmath(matrix):
     st.integers(-330, 306),
 )
 @example(np.ones((4, 3)), 154)  # squares that float64 holds, but not their sum
-def test_scales_down_to_the_subnormal(matrix, exponent):
+def test_scales_down_to_the_subnormal(matrix: np.ndarray, exponent: int) -> None:
     matrix = matrix * 10.0 ** max(exponent, -300) * 10.0 ** min(0, exponent + 300)
     true = exact_norm(matrix)
     # below 2^-1022 numbers have fewer digits, and a bound is rounded up to one of them
@@ -64,7 +64,7 @@ def test_scales_down_to_the_subnormal(matrix, exponent):
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32), st.integers(1, 40), st.integers(1, 40), st.integers(-290, 290))
-def test_rank_one(seed, rows, columns, exponent):
+def test_rank_one(seed: int, rows: int, columns: int, exponent: int) -> None:
     # integers, so that every product is exact: the matrix has rank one to the last bit
     rng = np.random.default_rng(seed)
     u, v = rng.integers(-1000, 1001, rows), rng.integers(-1000, 1001, columns)
@@ -76,7 +76,7 @@ def test_rank_one(seed, rows, columns, exponent):
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 2**32), st.integers(2, 60), st.floats(0, 1))
-def test_spectra_of_any_kind(seed, n, decay):
+def test_spectra_of_any_kind(seed: int, n: int, decay: float) -> None:
     rng = np.random.default_rng(seed)
     left, right = (np.linalg.qr(rng.standard_normal((n, n)))[0] for _ in range(2))
     values = decay ** np.arange(n) if decay > 0 else np.eye(n)[0]  # all equal, slow, fast, one alone
@@ -86,30 +86,30 @@ def test_spectra_of_any_kind(seed, n, decay):
 
 @settings(max_examples=100, deadline=None)
 @given(st.integers(0, 2**32), st.integers(1, 90), st.integers(1, 90), st.sampled_from([1e-9, 1e-6, 1e-2, 0.9]))
-def test_random_shapes(seed, rows, columns, rtol):
+def test_random_shapes(seed: int, rows: int, columns: int, rtol: float) -> None:
     check_with_svd(np.random.default_rng(seed).standard_t(2, (rows, columns)), rtol)
 
 
 @pytest.mark.parametrize("n", [1, 7, 64, 128, 256])
-def test_all_singular_values_tied(n):
+def test_all_singular_values_tied(n: int) -> None:
     check(np.eye(n), 1)
     check(3 * np.eye(n)[::-1], 3)
 
 
 @pytest.mark.parametrize("n", [3, 6, 10])
-def test_hilbert(n):
+def test_hilbert(n: int) -> None:
     hilbert = 1 / (np.arange(n)[:, None] + np.arange(n) + 1)
     check(hilbert, exact_norm(hilbert))
 
 
 @pytest.mark.parametrize("shape", [(300, 300), (500, 140), (130, 700), (1100, 129)])
-def test_orders_that_lanczos_proposes_for(shape):
+def test_orders_that_lanczos_proposes_for(shape: tuple[int, int]) -> None:
     check_with_svd(np.random.default_rng(shape[0]).standard_normal(shape))
 
 
 @pytest.mark.parametrize("exponent", [-1000, -160, -70, -29, 29, 70, 160, 1000])
 @pytest.mark.parametrize("order", [20, 140])
-def test_a_power_of_two_scales_the_bounds(order, exponent):
+def test_a_power_of_two_scales_the_bounds(order: int, exponent: int) -> None:
     matrix = np.random.default_rng(order).standard_normal((order, order))
     true = np.linalg.norm(matrix, 2)
     rank_one = np.full_like(matrix, 1.2 * true / order)  # the sum of its squares is no more than its norm squared
@@ -122,17 +122,17 @@ def test_a_power_of_two_scales_the_bounds(order, exponent):
 
 
 @pytest.mark.parametrize("closeness", [1e-4, 1e-6, 1e-9, 1e-12, 1e-15])
-def test_nearly_tied_singular_values(closeness):
+def test_nearly_tied_singular_values(closeness: float) -> None:
     rng = np.random.default_rng(3)
     left, right = (np.linalg.qr(rng.standard_normal((200, 200)))[0] for _ in range(2))
     check_with_svd(left * (1 - closeness * np.arange(200)) @ right)
     check_with_svd(left * np.append(1 - closeness * np.arange(100), rng.uniform(0, 1 - 100 * closeness, 100)) @ right)
 
 
-def test_a_proposal_that_misses_is_not_believed(monkeypatch):
+def test_a_proposal_that_misses_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
     honest = eigen.top_eigenvector
 
-    def misses(block, work, *, tolerance, careful):
+    def misses(block: np.ndarray, work: np.ndarray, *, tolerance: float, careful: bool) -> tuple[np.ndarray, float]:
         if careful:
             return honest(block, work, tolerance=tolerance, careful=True)
         return np.linalg.eigh(block)[1][:, 0], 0.0  # of the smallest eigenvalue
@@ -141,7 +141,7 @@ def test_a_proposal_that_misses_is_not_believed(monkeypatch):
     check_with_svd(np.random.default_rng(1).standard_normal((20, 12)))
 
 
-def test_auto_takes_what_costs_less():
+def test_auto_takes_what_costs_less() -> None:
     matrix = np.random.default_rng(2).standard_normal((30, 40))
     assert matrix_norm(matrix).method == "cholesky"
     assert matrix_norm(matrix, rtol=0.9).iterations <= 2
@@ -149,7 +149,7 @@ def test_auto_takes_what_costs_less():
     assert matrix_norm(matrix[:1]).iterations == 0
 
 
-def test_global_settings_do_not_change_a_bit():
+def test_global_settings_do_not_change_a_bit() -> None:
     matrix = np.random.default_rng(6).standard_normal((150, 140)).astype(np.float32)
     plain = [matrix_norm(matrix, method=method) for method in METHODS]
     precision, dtype = torch.get_float32_matmul_precision(), torch.get_default_dtype()
@@ -170,7 +170,7 @@ def test_global_settings_do_not_change_a_bit():
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
-def test_weights_on_a_gpu(monkeypatch):
+def test_weights_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     weight = torch.randn(150, 140, device="cuda")
     true = float(torch.linalg.matrix_norm(weight.cpu().double(), 2))
     bound = matrix_norm(weight)
@@ -185,30 +185,30 @@ def test_weights_on_a_gpu(monkeypatch):
 
 
 @pytest.mark.parametrize("shape", [(20, 30), (1, 1), (0, 3), (3, 0)])
-def test_zero_is_exactly_zero(shape):
+def test_zero_is_exactly_zero(shape: tuple[int, int]) -> None:
     bound = matrix_norm(np.zeros(shape))
     assert (bound.upper, bound.lower, bound.method) == (0.0, 0.0, "zero")
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_non_finite_weights_are_refused(value):
+def test_non_finite_weights_are_refused(value: float) -> None:
     matrix = np.ones((3, 4))
     matrix[2, 1] = value
     with pytest.raises(NonFiniteWeights, match="1 of 12 weights are NaN or infinite"):
         matrix_norm(matrix)
 
 
-def test_a_norm_beyond_float64_is_infinite_not_wrong():
+def test_a_norm_beyond_float64_is_infinite_not_wrong() -> None:
     assert matrix_norm(np.full((64, 64), 1.7e308)).upper == np.inf
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int8])
-def test_every_dtype_is_read_exactly(dtype):
+def test_every_dtype_is_read_exactly(dtype: torch.dtype) -> None:
     matrix = (torch.arange(12).reshape(3, 4) - 5).to(dtype).requires_grad_(dtype.is_floating_point)
     assert matrix_norm(matrix) == matrix_norm(np.arange(12.0).reshape(3, 4) - 5)
 
 
-def test_what_float64_cannot_hold_is_refused():
+def test_what_float64_cannot_hold_is_refused() -> None:
     with pytest.raises(ValueError, match="float64 exactly"):
         matrix_norm(np.array([[2**62 + 1]]))
     with pytest.raises(ValueError, match="real numbers"):
@@ -216,11 +216,11 @@ def test_what_float64_cannot_hold_is_refused():
 
 
 @pytest.mark.parametrize(("shape", "rtol"), [((3,), 1e-6), ((2, 2, 2), 1e-6), ((2, 2), 0.0), ((2, 2), 1.0)])
-def test_nonsense_is_refused(shape, rtol):
+def test_nonsense_is_refused(shape: tuple[int, ...], rtol: float) -> None:
     with pytest.raises(ValueError, match=r"2 axes|rtol"):
         matrix_norm(np.ones(shape), rtol=rtol)
 
 
-def test_an_unknown_method_is_refused():
+def test_an_unknown_method_is_refused() -> None:
     with pytest.raises(ValueError, match="auto, gram, cholesky"):
         matrix_norm(np.ones((2, 2)), method="power")

@@ -1,15 +1,21 @@
 """Networks for the rules that look at several layers at once, and the steepest slopes that a search finds in them."""
 
+from collections.abc import Callable
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from radii.graph import OPERATORS, Graph, Node
+from radii.graph import Graph, Node
+from tests.lipschitz.network.operators import new_operator
 
-ACTIVATIONS = (
+Made = tuple[nn.Module, tuple[int, ...]]
+"""A network and the shape of its input."""
+Make = Callable[[int], Made]
+ACTIVATIONS: tuple[Callable[[], nn.Module], ...] = (
     *(nn.ReLU, nn.Tanh, nn.Sigmoid, nn.GELU, nn.SiLU, nn.Mish, nn.ELU, nn.SELU, nn.Softplus, nn.Hardswish),
     *(lambda: nn.LeakyReLU(0.2), lambda: nn.LeakyReLU(-0.4), lambda: nn.PReLU(init=0.3), nn.ReLU6, nn.Hardsigmoid),
 )
@@ -67,18 +73,18 @@ def steepest_jacobians(module: nn.Module, shape: tuple[int, ...], *, starts: int
     for seed in range(starts):
         x = 3.0**seed * torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
         for _ in range(steps):
-            jacobian = torch.autograd.functional.jacobian(lambda v: module(v[None])[0], x).flatten(1)
+            jacobian = torch.func.jacrev(lambda v: module(v[None])[0])(x).flatten(1)
             found.append(jacobian)
             x = x + 0.5 * torch.linalg.svd(jacobian, full_matrices=False)[2][0].reshape(shape)
     return found
 
 
-def same(channels, out, kernel=3, **settings):
+def same(channels: int, out: int, kernel: int = 3, **settings: Any) -> nn.Module:
     """A convolution whose output is as large as its input."""
     return nn.Conv2d(channels, out, kernel, padding=kernel // 2, **settings)
 
 
-def random_mlp(seed):
+def random_mlp(seed: int) -> Made:
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     widths = [int(w) for w in rng.integers(2, 14, rng.integers(3, 6))]
@@ -89,7 +95,7 @@ def random_mlp(seed):
     return nn.Sequential(*layers[:-1], nn.Linear(widths[-1], 3)), (widths[0],)
 
 
-def random_conv(seed):
+def random_conv(seed: int) -> Made:
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     side = int(rng.integers(9, 13))  # large enough that the torus is chosen, not the explicit matrix
@@ -106,10 +112,10 @@ def random_conv(seed):
     return nn.Sequential(*layers, ACTIVATIONS[rng.integers(len(ACTIVATIONS))](), nn.Linear(6, 3)), (2, side, side)
 
 
-def relu_graph(matrices):
+def relu_graph(matrices: list[np.ndarray]) -> Graph:
     """An MLP of given matrices, without biases."""
     nodes = []
     for i, matrix in enumerate(matrices):
-        nodes.append(Node(OPERATORS["Gemm"](np.asarray(matrix, dtype=np.float64), None), (f"a{i}",), f"b{i}", 2 * i))
-        nodes.append(Node(OPERATORS["Relu"](), (f"b{i}",), f"a{i + 1}", 2 * i + 1))
+        nodes.append(Node(new_operator("Gemm", np.asarray(matrix, dtype=np.float64), None), (f"a{i}",), f"b{i}", 2 * i))
+        nodes.append(Node(new_operator("Relu"), (f"b{i}",), f"a{i + 1}", 2 * i + 1))
     return Graph.build("a0", (np.shape(matrices[0])[1],), f"b{len(matrices) - 1}", nodes[:-1])

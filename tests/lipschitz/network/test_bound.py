@@ -2,65 +2,72 @@
 
 import json
 from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from radii.graph import OPERATORS, Graph, Node, normalized, read_onnx, to_canonical, to_module
+from radii.graph import Graph, Node, normalized, read_onnx, to_canonical, to_module
 from radii.lipschitz import UnboundedModel, matrix_norm, network_bound
+from radii.lipschitz.dense.matrix import NormBound
 from radii.lipschitz.network import norms as norms_module
 from tests.graph.export import export
 from tests.graph.networks import NETWORKS, trained
+from tests.lipschitz.network.operators import new_operator
 
 RNG = np.random.default_rng(0)
 
 
 class Residual(nn.Module):
-    def __init__(self, *layers: nn.Module):
+    def __init__(self, *layers: nn.Module) -> None:
         super().__init__()
         self.body = nn.Sequential(*layers)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x + self.body(x)
 
 
 class Sides(nn.Module):
-    def __init__(self, left: nn.Module, right: nn.Module):
+    def __init__(self, left: nn.Module, right: nn.Module) -> None:
         super().__init__()
         self.left, self.right = left, right
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.cat([self.left(x), self.right(x)], dim=1)
 
 
-def graph_of(network, shape):
+def graph_of(network: nn.Module, shape: tuple[int, ...]) -> Graph:
     return read_onnx(export(network.double().float().eval(), shape, dynamo=False, opset=17, dynamic=True))
 
 
-def linear(weight, bias=None):
+def linear(weight: np.ndarray, bias: list[float] | np.ndarray | None = None) -> Graph:
     """The graph of one dense layer."""
-    operator = OPERATORS["Gemm"](np.asarray(weight), None if bias is None else np.asarray(bias))
+    operator = new_operator("Gemm", np.asarray(weight), None if bias is None else np.asarray(bias))
     return Graph.build("x", (len(weight[0]),), "y", [Node(operator, ("x",), "y", 0)])
 
 
-def steepest(module, shape, label, *, steps=12, seed=0):
+def steepest(
+    module: nn.Module, shape: tuple[int, ...], label: int, *, steps: int = 12, seed: int = 0
+) -> tuple[float, np.ndarray]:
     """The largest slopes met on a walk along the steepest direction: of all logits, and of differences of two."""
     x = torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    whole, pairs = 0.0, None
+    whole, pairs = 0.0, torch.zeros(())
     for _ in range(steps):
-        jacobian = torch.autograd.functional.jacobian(lambda v: module(v[None])[0], x).flatten(1)
+        jacobian = torch.func.jacrev(lambda v: module(v[None])[0])(x).flatten(1)
         _, norms, directions = torch.linalg.svd(jacobian, full_matrices=False)
         slopes = (jacobian[label] - jacobian).norm(dim=1)
         whole = max(whole, norms[0].item())
-        pairs = slopes if pairs is None else torch.maximum(pairs, slopes)
+        pairs = torch.maximum(pairs, slopes)
         x = x + 0.3 * directions[0].reshape(shape)
     return whole, pairs.numpy()
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_no_slope_exceeds_the_bound(name):
+def test_no_slope_exceeds_the_bound(name: str) -> None:
     shape = NETWORKS[name][1]
     graph = graph_of(trained(name), shape)
     bound = network_bound(graph)
@@ -84,35 +91,35 @@ def test_no_slope_exceeds_the_bound(name):
     ],
     ids=["dense", "residual", "residual of residual", "concat", "softmax"],
 )
-def test_composition(network, upper):
+def test_composition(network: Callable[[nn.Module], nn.Module], upper: Callable[[float], float]) -> None:
     torch.manual_seed(1)
     layer = nn.Linear(5, 5)
     bound = network_bound(graph_of(network(layer), (5,)), bound="product", task="regressor")
-    expected = upper(np.linalg.norm(layer.weight.detach().double().numpy(), 2))
+    expected = upper(float(np.linalg.norm(layer.weight.detach().double().numpy(), 2)))
     assert expected * (1 - 1e-13) <= bound.upper <= expected * (1 + 1e-6)
 
 
-def test_pairs_of_a_linear_classifier_are_distances_of_rows():
+def test_pairs_of_a_linear_classifier_are_distances_of_rows() -> None:
     weight = RNG.standard_normal((6, 9))
     weight[4] = weight[2]
     bound = network_bound(linear(weight))
     distances = np.linalg.norm(weight[:, None] - weight, axis=2)
-    assert (bound.pairwise >= distances).all()
+    assert bound.pairwise is not None and (bound.pairwise >= distances).all()
     assert (bound.pairwise <= distances * (1 + 1e-6)).all()
     assert bound.pairwise[2, 4] == 0
 
 
 @pytest.mark.parametrize(("scale", "exponent"), [(1.0, 0), (1e-150, 0), (1.0, -250), (1.0, 250)])
-def test_pairs_at_any_scale(scale, exponent):
+def test_pairs_at_any_scale(scale: float, exponent: int) -> None:
     base = RNG.standard_normal((3, 4))
     weight = (base + scale * RNG.standard_normal((3, 4))) * 10.0**exponent
     weight[1] = weight[0]
     weight[1, 0] = np.nextafter(weight[0, 0], np.inf)
     bound = network_bound(linear(weight))
-    assert bound.pairwise[0, 1] >= weight[1, 0] - weight[0, 0] > 0
+    assert bound.pairwise is not None and bound.pairwise[0, 1] >= weight[1, 0] - weight[0, 0] > 0
 
 
-def test_what_follows_the_last_layer():
+def test_what_follows_the_last_layer() -> None:
     torch.manual_seed(2)
     head = nn.Linear(5, 4)
     plain = network_bound(graph_of(head, (5,)))
@@ -126,18 +133,18 @@ def test_what_follows_the_last_layer():
     assert (pairs <= bent.pairs(0)).all()
 
 
-def test_normalisation_in_front():
+def test_normalisation_in_front() -> None:
     graph = linear(RNG.standard_normal((3, 4)))
     wide = normalized(graph, 0.5, 0.25)
     assert network_bound(wide).upper == pytest.approx(4 * network_bound(graph).upper, rel=1e-12)
     assert network_bound(wide).upper >= 4 * network_bound(graph).upper
 
 
-def test_every_obstacle_is_named():
+def test_every_obstacle_is_named() -> None:
     nodes = [
-        Node(OPERATORS["Exp"](), ("x",), "a", 3, "first"),
-        Node(OPERATORS["Mul"](), ("a", "x"), "b", 5, "gate"),
-        Node(OPERATORS["Gemm"](np.array([[1.0, np.nan]]), None), ("b",), "y", 8, "broken"),
+        Node(new_operator("Exp"), ("x",), "a", 3, "first"),
+        Node(new_operator("Mul"), ("a", "x"), "b", 5, "gate"),
+        Node(new_operator("Gemm", np.array([[1.0, np.nan]]), None), ("b",), "y", 8, "broken"),
     ]
     with pytest.raises(UnboundedModel) as caught:
         network_bound(Graph.build("x", (2,), "y", nodes))
@@ -146,35 +153,35 @@ def test_every_obstacle_is_named():
     assert "NaN" in str(caught.value)
 
 
-def test_a_product_that_overflows_is_refused():
-    layer = OPERATORS["Gemm"](np.full((2, 2), 1e200), None)
+def test_a_product_that_overflows_is_refused() -> None:
+    layer = new_operator("Gemm", np.full((2, 2), 1e200), None)
     nodes = [Node(layer, ("x",), "a", 0), Node(layer, ("a",), "y", 1)]
     with pytest.raises(UnboundedModel, match="overflows"):
         network_bound(Graph.build("x", (2,), "y", nodes))
 
 
-def test_equal_layers_are_bounded_once(monkeypatch):
-    counts = Counter()
+def test_equal_layers_are_bounded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = Counter[str]()
 
-    def counted(weight, **settings):
+    def counted(weight: np.ndarray, **settings: Any) -> NormBound:
         counts["calls"] += 1
         return matrix_norm(weight, **settings)
 
     monkeypatch.setattr(norms_module, "matrix_norm", counted)
     weights = RNG.standard_normal((2, 4, 4))
-    operators = [OPERATORS["Gemm"](weights[i], None) for i in (0, 1, 0, 0)]
+    operators = [new_operator("Gemm", weights[i], None) for i in (0, 1, 0, 0)]
     nodes = [Node(operator, (f"a{i}",), f"a{i + 1}", i) for i, operator in enumerate(operators)]
     bound = network_bound(Graph.build("a0", (4,), "a4", nodes))
     assert counts["calls"] == 2
     assert bound.layers[0].upper == bound.layers[2].upper != bound.layers[1].upper
 
 
-def test_vacuous_bounds_say_so():
+def test_vacuous_bounds_say_so() -> None:
     assert not network_bound(linear(np.eye(3))).vacuous
     assert network_bound(linear(1e6 * np.eye(3))).vacuous
 
 
-def test_a_file_is_read_with_the_weights_beside_it(tmp_path):
+def test_a_file_is_read_with_the_weights_beside_it(tmp_path: Path) -> None:
     graph = linear(RNG.standard_normal((3, 4)))
     form, weights = to_canonical(graph)
     (tmp_path / "graph.json").write_bytes(form)
@@ -183,12 +190,12 @@ def test_a_file_is_read_with_the_weights_beside_it(tmp_path):
         assert network_bound(tmp_path / "graph.json", bound=bound).upper == network_bound(graph).upper
 
 
-def test_a_bound_nobody_knows_is_refused():
+def test_a_bound_nobody_knows_is_refused() -> None:
     with pytest.raises(ValueError, match="auto, product"):
-        network_bound(linear(np.eye(2)), bound="tight")
+        network_bound(linear(np.eye(2)), bound="tight")  # type: ignore[arg-type]
 
 
-def test_report():
+def test_report() -> None:
     bound = network_bound(graph_of(trained("lenet"), NETWORKS["lenet"][1]), bound="product")
     report = json.loads(json.dumps(bound.to_json(), allow_nan=False))
     assert report["upper"] == bound.upper

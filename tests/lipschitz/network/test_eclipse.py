@@ -1,21 +1,25 @@
 """ECLipsE by hand, its descent, and proposals that are wrong."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from radii.graph import with_cones
+from radii.graph.ir import Graph
 from radii.lipschitz import network_bound
 from radii.lipschitz.network import descent, eclipse
 from radii.lipschitz.network.chain import Walk, chains
-from radii.lipschitz.network.layers import layers_of
+from radii.lipschitz.network.descent import Recursion
+from radii.lipschitz.network.layers import Layer, layers_of
 from radii.lipschitz.network.norms import node_norms
-from tests.lipschitz.network.sharp import random_conv, random_mlp, relu_graph
+from tests.lipschitz.network.sharp import Make, random_conv, random_mlp, relu_graph
 from tests.lipschitz.network.test_bound import graph_of
 
 
-def layers_in(graph):
+def layers_in(graph: Graph) -> list[Layer]:
     """The layers of a graph that is one chain."""
     rules = [node.operator.lipschitz(*graph.input_shapes(node)) for node in graph.nodes]
     (chain,) = chains(Walk(graph, rules, node_norms(graph, rules, 1e-9)[0]))
@@ -23,7 +27,7 @@ def layers_in(graph):
     return layers
 
 
-def test_eclipse_fast_by_hand():
+def test_eclipse_fast_by_hand() -> None:
     rng = np.random.default_rng(2)
     matrices = [rng.standard_normal(shape) for shape in ((5, 4), (6, 5), (3, 6))]
     graph = relu_graph(matrices)
@@ -39,7 +43,7 @@ def test_eclipse_fast_by_hand():
     assert network_bound(graph, bound="eclipse").upper <= expected * (1 + 1e-6)  # descent only lowers it
 
 
-def parts_in(graph):
+def parts_in(graph: Graph) -> list[list[Layer]]:
     """The parts of all chains of a graph, each in blocks of one kind."""
     graph = with_cones(graph)
     rules = [node.operator.lipschitz(*graph.input_shapes(node)) for node in graph.nodes]
@@ -47,13 +51,13 @@ def parts_in(graph):
     return [part for chain in found for part in layers_of(chain)]
 
 
-def value_at(layers, flat, objective):
+def value_at(layers: list[Layer], flat: list[np.ndarray], objective: descent.Objective) -> tuple[float, Recursion]:
     parameters = [(shape, float(logit)) for shape, logit in zip(flat[::2], flat[1::2], strict=True)]
     final = descent._recursion(layers, parameters, accurate=True)
     return objective(final.blocks)[0] + final.exponent * np.log(4), final
 
 
-def ending_in_an_activation(seed):
+def ending_in_an_activation(seed: int) -> list[Layer]:
     rng = np.random.default_rng(seed)
     return layers_in(relu_graph([rng.standard_normal(shape) for shape in ((5, 4), (6, 5), (3, 6), (3, 3))]))[:3]
 
@@ -67,7 +71,7 @@ PARTS = {
 
 @pytest.mark.parametrize("objective", [descent.norm_of, descent.mean_pair])
 @pytest.mark.parametrize("kind", PARTS)
-def test_slopes_are_those_of_finite_differences(kind, objective):
+def test_slopes_are_those_of_finite_differences(kind: str, objective: descent.Objective) -> None:
     """Layers of slopes of one sign and of both, real blocks and complex ones, which a dense layer gathers."""
     looked_at = set()
     for seed in range(10):
@@ -93,14 +97,14 @@ def test_slopes_are_those_of_finite_differences(kind, objective):
     assert looked_at >= ({("c", True), ("c", False)} if kind == "convolutions" else {("f", False)})
 
 
-def test_descent_ends_where_it_gains_nothing():
+def test_descent_ends_where_it_gains_nothing() -> None:
     rng = np.random.default_rng(13)
     matrices = [rng.standard_normal(shape) for shape in ((12, 8), (12, 12), (3, 12))]
     steps = []
     for weights in ([np.eye(8)] * 3, matrices):
-        values = []
+        values: list[float] = []
 
-        def objective(final, values=values):
+        def objective(final: np.ndarray, values: list[float] = values) -> tuple[float, np.ndarray]:
             value, slope = descent.norm_of(final)
             values.append(value)
             return value, slope
@@ -114,9 +118,8 @@ def test_descent_ends_where_it_gains_nothing():
     assert steps[0] == descent.PATIENCE + 1 < steps[1]
 
 
-def test_descent_is_for_networks_that_can_afford_it():
-    small, large = ([np.eye(n)] * 3 for n in (8, 600))
-    small, large = layers_in(relu_graph(small)), layers_in(relu_graph(large))
+def test_descent_is_for_networks_that_can_afford_it() -> None:
+    small, large = (layers_in(relu_graph([np.eye(n)] * 3)) for n in (8, 600))
     assert descent.affordable_steps(small, 1) == descent.STEPS
     assert descent.affordable_steps(large, 1) < descent.PATIENCE  # ECLipsE-Fast alone, then
     alone, among = (descent.affordable_steps(layers_in(relu_graph([np.eye(128)] * 3)), count) for count in (1, 50))
@@ -124,13 +127,13 @@ def test_descent_is_for_networks_that_can_afford_it():
 
 
 @pytest.mark.parametrize("make", [random_mlp, random_conv])
-def test_rounding_does_not_move_a_bound_by_more_than_rounding(make, monkeypatch):
+def test_rounding_does_not_move_a_bound_by_more_than_rounding(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two machines sum in another order: what descent finds must not depend on that."""
     graph = graph_of(*make(1))
     plain = network_bound(graph, bound="eclipse")
     rng, recursion = np.random.default_rng(0), descent._recursion
 
-    def disturbed(layers, parameters, **how):
+    def disturbed(layers: Sequence[Layer], parameters: Sequence[descent.Parameter], **how: Any) -> Recursion:
         moved = [replace(x, blocks=x.blocks * (1 + 1e-14 * rng.standard_normal(x.blocks.shape))) for x in layers]
         return recursion(moved, parameters, **how)
 
@@ -140,7 +143,7 @@ def test_rounding_does_not_move_a_bound_by_more_than_rounding(make, monkeypatch)
     assert other.pairwise == pytest.approx(plain.pairwise, rel=1e-10)
 
 
-def test_a_wrong_proposal_is_refused_or_sound():
+def test_a_wrong_proposal_is_refused_or_sound() -> None:
     rng = np.random.default_rng(3)
     matrices = [rng.standard_normal(shape) for shape in ((5, 4), (6, 5), (3, 6))]
     layers = layers_in(relu_graph(matrices))

@@ -1,5 +1,6 @@
 """Rules that look at several layers at once: sound against sampled slopes, tight where a closed form is known."""
 
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
@@ -9,13 +10,18 @@ import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
-from radii.graph import OPERATORS, Graph, Node, normalized, to_module, with_cones
+from radii.bounds import BoundName
+from radii.graph import Graph, Node, normalized, to_module, with_cones
+from radii.graph.ops.linear import Gemm
 from radii.graph.rules import Slope
 from radii.lipschitz import margin_radius, matrix_norm, network_bound
+from tests.lipschitz.network.operators import new_operator
 from tests.lipschitz.network.sharp import (
     ACTIVATIONS,
     ConvSll,
     Cpl,
+    Made,
+    Make,
     Sll,
     random_conv,
     random_mlp,
@@ -26,10 +32,10 @@ from tests.lipschitz.network.sharp import (
 from tests.lipschitz.network.test_bound import Residual, graph_of
 
 DIGITS = Path(__file__).parents[3] / "examples" / "digits" / "digits.npz"
-BOUNDS = ("product", "combettes-pesquet", "eclipse", "auto")
+BOUNDS: tuple[BoundName, ...] = ("product", "combettes-pesquet", "eclipse", "auto")
 
 
-def random_residual(seed):
+def random_residual(seed: int) -> Made:
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     act = [ACTIVATIONS[i]() for i in rng.integers(len(ACTIVATIONS), size=3)]
@@ -40,7 +46,7 @@ def random_residual(seed):
     return nn.Sequential(Residual(*body), act[1], Sll(8, 9), Cpl(8, 4, act[2]), nn.Linear(8, 3)), (8,)
 
 
-def random_strided(seed):
+def random_strided(seed: int) -> Made:
     torch.manual_seed(seed)
     return nn.Sequential(
         nn.Conv2d(1, 4, 3, 2, 1),
@@ -55,7 +61,7 @@ def random_strided(seed):
 
 @pytest.mark.parametrize("make", [random_mlp, random_conv, random_residual, random_strided])
 @pytest.mark.parametrize("seed", range(3))
-def test_no_slope_exceeds_any_bound(make, seed):
+def test_no_slope_exceeds_any_bound(make: Make, seed: int) -> None:
     network, shape = make(seed)
     graph = graph_of(network, shape)
     if len(shape) == 3 and seed % 3 == 0:
@@ -73,7 +79,7 @@ def test_no_slope_exceeds_any_bound(make, seed):
 
 
 @pytest.mark.parametrize("make", [random_mlp, random_conv])
-def test_no_pair_of_inputs_moves_further(make):
+def test_no_pair_of_inputs_moves_further(make: Make) -> None:
     """Secants, not tangents: pairs found by ascent on the quotient itself."""
     for seed in range(20, 22):
         network, shape = make(seed)
@@ -93,7 +99,7 @@ def test_no_pair_of_inputs_moves_further(make):
             step = step + 0.1 * scale * F.normalize(up_step.flatten(1)).reshape(x.shape)
 
 
-def test_the_truth_by_enumeration_is_never_above_and_not_far_below():
+def test_the_truth_by_enumeration_is_never_above_and_not_far_below() -> None:
     """All activation patterns of one hidden layer: the largest is the constant of the class of such networks."""
     rng = np.random.default_rng(0)
     ratios = []
@@ -110,10 +116,13 @@ def test_the_truth_by_enumeration_is_never_above_and_not_far_below():
     assert np.median(ratios) < 1.15
 
 
-def test_combettes_and_pesquet_by_hand():
+def test_combettes_and_pesquet_by_hand() -> None:
     rng = np.random.default_rng(1)
     a, b, c = rng.standard_normal((5, 4)), rng.standard_normal((6, 5)), rng.standard_normal((3, 6))
-    norm = lambda m: np.linalg.norm(m, 2)  # noqa: E731
+
+    def norm(m: np.ndarray) -> float:
+        return float(np.linalg.norm(m, 2))
+
     expected = (norm(c @ b @ a) + norm(c @ b) * norm(a) + norm(c) * norm(b @ a) + norm(c) * norm(b) * norm(a)) / 4
     found = network_bound(relu_graph([a, b, c]), bound="combettes-pesquet")
     assert expected * (1 - 1e-13) <= found.upper <= expected * (1 + 1e-5)
@@ -121,7 +130,7 @@ def test_combettes_and_pesquet_by_hand():
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_slopes_lie_in_their_interval(activation):
+def test_slopes_lie_in_their_interval(activation: Callable[[], nn.Module]) -> None:
     graph = with_cones(graph_of(nn.Sequential(nn.Linear(2, 2), activation()), (2,)))
     for node in graph.nodes:
         rule = node.operator.lipschitz(*graph.input_shapes(node))
@@ -136,19 +145,21 @@ def test_slopes_lie_in_their_interval(activation):
         assert high - 1e-3 < slopes.max() <= high + 1e-12
 
 
-def test_what_a_rule_cannot_treat_it_says():
+def test_what_a_rule_cannot_treat_it_says() -> None:
     torch.manual_seed(10)
     network = nn.Sequential(nn.Linear(4, 4), nn.Hardtanh(), nn.Linear(4, 4))
     graph = graph_of(network, (4,))
-    nodes = [*graph.nodes[:1], Node(OPERATORS["Abs"](), ("1",), "2", 1), Node(graph.nodes[2].operator, ("2",), "3", 2)]
+    first, last = graph.nodes[0].operator, graph.nodes[2].operator
+    nodes = [*graph.nodes[:1], Node(new_operator("Abs"), ("1",), "2", 1), Node(last, ("2",), "3", 2)]
     bound = network_bound(Graph.build("0", (4,), "3", nodes))
     assert any("eclipse" in note and "negative" in note for note in bound.notes)
-    product = np.prod([matrix_norm(node.operator.weight).upper for node in (nodes[0], nodes[2])])
+    assert isinstance(first, Gemm) and isinstance(last, Gemm)
+    product = matrix_norm(first.weight).upper * matrix_norm(last.weight).upper
     assert bound.upper <= product * (1 + 1e-12)
 
 
 @pytest.mark.parametrize("scale", [1e-140, 1e-30, 1e30, 1e140])
-def test_any_scale(scale):
+def test_any_scale(scale: float) -> None:
     rng = np.random.default_rng(11)
     matrices = [rng.standard_normal((6, 5)) * scale, rng.standard_normal((6, 6)), rng.standard_normal((3, 6)) / scale]
     plain = [matrices[0] / scale, matrices[1], matrices[2] * scale]
@@ -157,7 +168,7 @@ def test_any_scale(scale):
         assert wild == pytest.approx(tame, rel=1e-6)
 
 
-def test_degenerate_networks_fall_back():
+def test_degenerate_networks_fall_back() -> None:
     zero, one = np.zeros((4, 4)), np.eye(4)
     odd = [[zero, one, one], [one, zero, one], [one, one, zero], [one, one * 1e-320, one]]
     for matrices in (*odd, [1e200 * one, one, 1e-200 * one]):
@@ -168,7 +179,9 @@ def test_degenerate_networks_fall_back():
             assert all(np.isfinite(bound.pairs(y)).all() and (bound.pairs(y) >= 0).all() for y in range(3))
 
 
-def trained_on_digits(hidden, activation, seed=0):
+def trained_on_digits(
+    hidden: tuple[int, ...], activation: Callable[[], nn.Module], seed: int = 0
+) -> tuple[Graph, torch.Tensor, torch.Tensor]:
     """An MLP trained on two thirds of the held-out digits of the example; the graph, and the other third."""
     torch.manual_seed(seed)
     with np.load(DIGITS) as file:
@@ -179,7 +192,7 @@ def trained_on_digits(hidden, activation, seed=0):
     optimizer = torch.optim.AdamW(network.parameters(), 3e-3, weight_decay=0.05)
     for _ in range(150):
         optimizer.zero_grad()
-        F.cross_entropy(network(x[:300]), y[:300]).backward()
+        F.cross_entropy(network(x[:300]), y[:300]).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     return graph_of(network, (64,)), x[300:].double(), y[300:]
 
@@ -187,14 +200,14 @@ def trained_on_digits(hidden, activation, seed=0):
 @pytest.mark.parametrize(
     ("hidden", "activation", "gain"), [((32,), nn.ReLU, 1.7), ((32, 24), nn.ReLU, 2.2), ((32, 24, 16), nn.GELU, 2.6)]
 )
-def test_radii_of_trained_networks(hidden, activation, gain):
+def test_radii_of_trained_networks(hidden: tuple[int, ...], activation: Callable[[], nn.Module], gain: float) -> None:
     """Against sqrt(2) times the product of norms; and l2-PGD stays without success just inside of the radii."""
     graph, x, y = trained_on_digits(hidden, activation)
     module = to_module(graph, dtype=torch.float64)
     logits = module(x)
     assert (logits.argmax(1) == y).float().mean() > 0.85
     bound, plain = network_bound(graph), network_bound(graph, bound="product").upper * np.sqrt(2)
-    radii = [found.radius for found in margin_radius(logits, bound, norms=x.norm(dim=1))]
+    radii = [found.radius or 0.0 for found in margin_radius(logits, bound, norms=x.norm(dim=1))]
     assert all(radii)
     top = logits.topk(2, dim=1).values
     ratio = np.median(radii) / np.median(((top[:, 0] - top[:, 1]) / plain).numpy())

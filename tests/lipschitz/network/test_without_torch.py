@@ -8,7 +8,7 @@ from radii.lipschitz.network import forward, linear
 from tests.graph.cases import GOOD
 
 
-def test_operators_at_zero():
+def test_operators_at_zero() -> None:
     seen = set()
     for case in GOOD:
         graph = read_onnx(case.data())
@@ -21,7 +21,7 @@ def test_operators_at_zero():
     assert seen >= {"Abs", "Add", "BatchNormalization", "Conv", "Flatten", "Gemm", "MatMul", "Relu", "Sum", "Tanh"}
 
 
-def test_linear_operators():
+def test_linear_operators() -> None:
     seen, rng = set(), np.random.default_rng(0)
     for case in GOOD:
         graph = read_onnx(case.data())

@@ -1,6 +1,8 @@
 """The kernels as machine code for GPUs, without one."""
 
 import re
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -18,18 +20,18 @@ CPU = torch.device("cpu")
 COMMON = {"out": "*fp32", "parts": "*i64", "first": "i64"} | dict.fromkeys(("size", "blocks", "least", "most"), "i32")
 GRID = {"inputs": "*i16", "guide": "*i32", "ends": "*i64", "values": "*fp32"}
 FLOATING = {"inputs": "*fp32", "stretch": "fp32"}
-KERNELS = {
+KERNELS: dict[str, tuple[Any, dict[str, str], dict[str, Any]]] = {
     "grid": (kernels.add_on_grid, COMMON | GRID, {"CELLS": CELL_BITS}),
     **{law: (kernels.add, COMMON | FLOATING, {"LAW": law}) for law in LAWS},
 }
 
 
 @pytest.fixture(params=KERNELS)
-def kernel(request):
+def kernel(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-def code_of(kernel, processor):
+def code_of(kernel: str, processor: int) -> Any:
     function, types, constants = KERNELS[kernel]
     signature = {name: types.get(name, "constexpr") for name in function.arg_names}
     source = ASTSource(function, signature, constexprs=constants | {"BLOCK": kernels.BLOCK})
@@ -37,11 +39,11 @@ def code_of(kernel, processor):
 
 
 @pytest.fixture(params=[80, 90, 100])
-def code(request, kernel):
+def code(request: pytest.FixtureRequest, kernel: str) -> Any:
     return code_of(kernel, request.param)
 
 
-def test_nothing_is_missing_and_nothing_is_approximate(code, kernel):
+def test_nothing_is_missing_and_nothing_is_approximate(code: Any, kernel: str) -> None:
     """No function is called that a GPU lacks; no logarithm, cosine or root is one of the quick ones, whose error a tail
     would be made of; on the grid nothing is floating at all."""
     ptx = code.asm["ptx"]
@@ -54,7 +56,7 @@ def test_nothing_is_missing_and_nothing_is_approximate(code, kernel):
     assert ".extern" not in ptx.replace(".extern .shared", "")
 
 
-def test_an_assembler_takes_it(code):
+def test_an_assembler_takes_it(code: Any) -> None:
     assert code.asm["cubin"][:4] == b"\x7fELF"
     assert code.metadata.num_warps == 4
     assert code.metadata.shared <= 64
@@ -63,28 +65,29 @@ def test_an_assembler_takes_it(code):
 class Device:
     """As much of a driver as compiling asks for: which GPU."""
 
-    def get_current_device(self):
+    def get_current_device(self) -> int:
         return 0
 
-    def get_current_stream(self, device):
+    def get_current_stream(self, device: int) -> int:
         return 0
 
-    def get_current_target(self):
+    def get_current_target(self) -> Any:
         return GPUTarget("cuda", 90, 32)
 
 
 class Compiled:
     """A kernel that is compiled when it is launched, and not launched."""
 
-    def __init__(self, kernel):
-        self.kernel, self.binaries = kernel, []
+    def __init__(self, kernel: Any) -> None:
+        self.kernel = kernel
+        self.binaries: list[Any] = []
 
-    def __getitem__(self, grid):
+    def __getitem__(self, grid: Any) -> Callable[..., None]:
         return lambda *arguments, **options: self.binaries.append(self.kernel.warmup(*arguments, grid=grid, **options))
 
 
 @pytest.mark.parametrize("kind", KERNELS)
-def test_there_is_one_binary_whatever_the_arguments(kind, monkeypatch):
+def test_there_is_one_binary_whatever_the_arguments(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is compiled as the sources launch it, and is the code looked at above: what a worker's self-test runs is what
     certifies then. Triton would take lengths of 1, or multiples of 16, for constants."""
     monkeypatch.setattr(triton.runtime.driver, "_active", Device())

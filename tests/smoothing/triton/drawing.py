@@ -1,8 +1,10 @@
 """What the kernels draw, on RADII_TEST_DEVICE: on a GPU, or interpreted on the CPU."""
+# mypy: disallow-untyped-decorators=False
 
 import hashlib
 import math
 import os
+from collections.abc import Sequence
 
 import mpmath as mp
 import numpy as np
@@ -22,39 +24,41 @@ from radii.smoothing.noise.selftest import BrokenNoise, check_noise
 DEVICE = torch.device(os.environ["RADII_TEST_DEVICE"])
 INTERPRETED = DEVICE.type == "cpu"
 NAMES = sorted(LAWS)
-GRIDS = [
+Source = FusedGrid | FusedFloating
+GRIDS: list[tuple[str, float | None, float, float]] = [
     ("gaussian", 0.3 / 255, 0.0, 1.0),
     ("gaussian", 60.0, 0.0, 255.0),
     ("gaussian", 1.0, -1.0, 1.0),
-    *((law, sigma, 0.0, 1.0) for law in NAMES for sigma in (0.25, "most")),
+    *((law, sigma, 0.0, 1.0) for law in NAMES for sigma in (0.25, None)),
 ]
 SHAPES = [(), (2,), (3, 4, 7), (511,), (512,), (513,), (1301,)]
 
 
-def seed(number):
+def seed(number: int) -> bytes:
     return hashlib.sha256(bytes([number])).digest()
 
 
-def on_grid(law, sigma, low, high):
-    if sigma == "most":
+def on_grid(law: str, sigma: float | None, low: float, high: float) -> FusedGrid:
+    """The source of deviation ``sigma``; None is the largest that a table holds."""
+    if sigma is None:
         sigma = (2**15 - 1 - 255 - 2) / LAWS[law].reach * (high - low) / 255 * (1 - 1e-12)
     return FusedGrid(LAWS[law], sigma, low, high, device=DEVICE)
 
 
-def floating(law, sigma=0.5):
+def floating(law: str, sigma: float = 0.5) -> FusedFloating:
     return FusedFloating(Floating(LAWS[law], sigma), DEVICE)
 
 
-def parts_of(noise, shape, sizes):
+def parts_of(noise: Source, shape: tuple[int, ...], sizes: tuple[int, ...]) -> list[Part]:
     rng = np.random.default_rng(len(shape))
     k = torch.from_numpy(rng.integers(0, 256, (len(sizes), *shape)))
     xs = k.double() / 255 - 0.5
-    if hasattr(noise, "low"):
+    if isinstance(noise, FusedGrid):
         noise.values(k, xs := torch.empty(k.shape))
     return [Part(seed(i), x.float().to(DEVICE), size) for i, (x, size) in enumerate(zip(xs, sizes, strict=True))]
 
 
-def drawn(noise, parts, *sizes):
+def drawn(noise: Source, parts: list[Part], *sizes: int) -> np.ndarray:
     fill = noise.streams(parts)
     batches = [torch.full((size, *parts[0].x.shape), -99.0, device=DEVICE) for size in sizes]
     for batch in batches:
@@ -64,7 +68,9 @@ def drawn(noise, parts, *sizes):
 
 @pytest.mark.parametrize("grid", GRIDS)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_bits_on_the_grid_are_those_of_the_definition(grid, shape):
+def test_bits_on_the_grid_are_those_of_the_definition(
+    grid: tuple[str, float | None, float, float], shape: tuple[int, ...]
+) -> None:
     """Numpy's and the kernel's searches share nothing but the table's ends. Batches begin and end within parts."""
     noise = on_grid(*grid)
     parts = parts_of(noise, shape, (2, 0, 1, 4))
@@ -75,10 +81,10 @@ def test_bits_on_the_grid_are_those_of_the_definition(grid, shape):
 
 
 @pytest.mark.parametrize("law", NAMES)
-def test_all_of_a_law_is_drawn_alike(law):
+def test_all_of_a_law_is_drawn_alike(law: str) -> None:
     """Some 500,000 values: for some the search takes all the steps that it may."""
     noise = on_grid(law, 0.25, 0.0, 1.0)
-    noise.BLOCK = 2**14 if INTERPRETED else None
+    noise.BLOCK = 2**14 if INTERPRETED else None  # type: ignore[misc]
     (part,) = parts_of(noise, (2**15,), (16,))
     found = drawn(noise, [part], 16)
     assert np.array_equal(found, noise.defined(*part))
@@ -88,14 +94,14 @@ def test_all_of_a_law_is_drawn_alike(law):
 
 
 @triton.jit
-def look_up(out, given, guide, ends, CELLS: tl.constexpr, BLOCK: tl.constexpr):
+def look_up(out, given, guide, ends, CELLS: tl.constexpr, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
     places = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     word = tl.load(given + places).to(tl.uint64, bitcast=True)
     tl.store(out + places, _share(word, guide, ends, CELLS))
 
 
 @pytest.mark.parametrize("grid", GRIDS)
-def test_every_border_is_where_it_is_defined(grid):
+def test_every_border_is_where_it_is_defined(grid: tuple[str, float | None, float, float]) -> None:
     """The words at and next to all ends of shares and of cells, which hardly ever come."""
     noise = on_grid(*grid)
     edges = np.arange(2**CELL_BITS, dtype=np.uint64) << np.uint64(64 - CELL_BITS)
@@ -108,7 +114,7 @@ def test_every_border_is_where_it_is_defined(grid):
     assert np.array_equal(out.cpu().numpy(), noise.table.of(given))
 
 
-def exactly(law, word):
+def exactly(law: str, word: Sequence[np.uint64]) -> list[mp.mpf]:
     """Of one word, or of the two of a pair."""
     first, *second = (mp.mpf(int(np.uint64(w).view(np.int64))) / 2**63 for w in word)
     if law == "uniform":
@@ -121,7 +127,7 @@ def exactly(law, word):
 
 @pytest.mark.parametrize("law", NAMES)
 @pytest.mark.parametrize("shape", [(), (2,), (3, 4, 7), (513,)])
-def test_floating_values_are_those_of_the_formulas(law, shape):
+def test_floating_values_are_those_of_the_formulas(law: str, shape: tuple[int, ...]) -> None:
     """Against 15 digits of mpmath: what float32 loses is a few last bits. Of the definition it loses the same."""
     noise = floating(law)
     parts = parts_of(noise, shape, (2, 3))
@@ -140,7 +146,7 @@ def test_floating_values_are_those_of_the_formulas(law, shape):
 
 
 @triton.jit
-def transform(out, given, LAW: tl.constexpr, SIZE: tl.constexpr):
+def transform(out, given, LAW: tl.constexpr, SIZE: tl.constexpr):  # type: ignore[no-untyped-def]
     places = tl.arange(0, SIZE)
     one = tl.load(given + places).to(tl.uint64, bitcast=True)
     two = tl.load(given + SIZE + places).to(tl.uint64, bitcast=True)
@@ -155,7 +161,7 @@ def transform(out, given, LAW: tl.constexpr, SIZE: tl.constexpr):
 
 
 @pytest.mark.parametrize("law", NAMES)
-def test_the_furthest_values_are_right(law):
+def test_the_furthest_values_are_right(law: str) -> None:
     """Words that hardly ever come: of every magnitude, and next to those of which a value is largest or 0."""
     powers = [2**k + off for k in range(64) for off in (-1, 0, 1)]
     rare = [w % 2**64 for w in (*powers, *(-w for w in powers), *range(8))]
@@ -174,7 +180,7 @@ def test_the_furthest_values_are_right(law):
 
 
 @pytest.mark.parametrize("noise", [on_grid("laplace", 0.25, 0.0, 1.0), *map(floating, LAWS)])
-def test_a_part_is_what_its_stream_is_alone(noise):
+def test_a_part_is_what_its_stream_is_alone(noise: Source) -> None:
     parts = parts_of(noise, (5, 3), (3, 2, 6))
     together = drawn(noise, [*parts, parts[0]], 5, 1, 8)
     for part, copies in zip([*parts, parts[0]], np.split(together, [3, 5, 11]), strict=True):
@@ -185,14 +191,14 @@ def test_a_part_is_what_its_stream_is_alone(noise):
 
 
 @pytest.mark.parametrize("noise", [on_grid("gaussian", 0.25, 0.0, 1.0), floating("gaussian")])
-def test_an_input_in_another_layout(noise):
+def test_an_input_in_another_layout(noise: Source) -> None:
     """Places are counted in C order, wherever in memory they are."""
     parts = parts_of(noise, (2, 3, 4, 5), (2, 1))
     last = [part._replace(x=part.x.contiguous(memory_format=torch.channels_last)) for part in parts]
     assert np.array_equal(drawn(noise, last, 3), drawn(noise, parts, 3))
 
 
-def test_rows_beyond_32_bits():
+def test_rows_beyond_32_bits() -> None:
     """The last samples of a long part after many others: no test draws so many, so the kernel is asked itself."""
     noise = on_grid("gaussian", 0.25, 0.0, 1.0)
     (part,) = parts_of(noise, (7,), (1,))
@@ -206,7 +212,7 @@ def test_rows_beyond_32_bits():
 
 
 @pytest.mark.skipif(INTERPRETED, reason="8 GiB that only a GPU fills quickly")
-def test_a_batch_of_more_than_32_bits():
+def test_a_batch_of_more_than_32_bits() -> None:
     noise = on_grid("gaussian", 0.25, 0.0, 1.0)
     (part,) = parts_of(noise, (2**20,), (2051,))
     out = torch.empty(2051, 2**20, device=DEVICE)
@@ -216,7 +222,7 @@ def test_a_batch_of_more_than_32_bits():
     assert np.array_equal(out[2048:].cpu().numpy(), noise._sums()[steps])
 
 
-def test_what_it_does_not_write_to():
+def test_what_it_does_not_write_to() -> None:
     noise = on_grid("gaussian", 0.25, 0.0, 1.0)
     fill = noise.stream(seed(0), torch.zeros(4, device=DEVICE))
     for out in (torch.empty(4, 6, device=DEVICE).T, torch.empty(2, 4, dtype=torch.float64, device=DEVICE)):
@@ -227,8 +233,8 @@ def test_what_it_does_not_write_to():
     assert noise.streams([])(torch.empty(1)) is None
 
 
-def test_a_source_is_usable_and_its_name_says_what_it_draws():
-    sources = [*(on_grid(law, 0.25, 0.0, 1.0) for law in LAWS), *map(floating, LAWS)]
+def test_a_source_is_usable_and_its_name_says_what_it_draws() -> None:
+    sources: list[Source] = [*(on_grid(law, 0.25, 0.0, 1.0) for law in LAWS), *map(floating, LAWS)]
     assert all(usable(source) for source in sources)
     assert len({source.name for source in sources}) == 6
     assert floating("gaussian").name.startswith("gaussian/philox-box-muller-f32/")
@@ -238,7 +244,7 @@ def test_a_source_is_usable_and_its_name_says_what_it_draws():
 
 
 @pytest.fixture
-def wide(monkeypatch):
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
     """The self-test, with fewer values for the tails, in a few long samples: interpreted, a program takes its time."""
     if INTERPRETED:
         for name, value in {"AXES": 2**15, "SAMPLES": 4, "TAIL_SAMPLES": 4}.items():
@@ -247,11 +253,11 @@ def wide(monkeypatch):
 
 
 @pytest.mark.parametrize("noise", [*(on_grid(law, 0.1, 0.0, 1.0) for law in LAWS), *map(floating, LAWS)])
-def test_the_self_test_passes(noise, wide):
+def test_the_self_test_passes(noise: Source, wide: None) -> None:
     check_noise(noise, DEVICE)
 
 
-def spoilt(name, at, change):
+def spoilt(name: str, at: int, change: float) -> FusedGrid:
     noise = FusedGrid(LAWS["gaussian"], 0.25, device=DEVICE)
     table = noise._tables[("guide", "ends", "values").index(name)]
     table[at] += change
@@ -267,6 +273,6 @@ def spoilt(name, at, change):
     ],
     ids=str,
 )
-def test_the_self_test_finds_what_is_wrong_with_few_values(noise, wide):
+def test_the_self_test_finds_what_is_wrong_with_few_values(noise: Source, wide: None) -> None:
     with pytest.raises(BrokenNoise, match=r"sigma = 0\.25: values differ"):
         check_noise(noise, DEVICE)
