@@ -1,4 +1,4 @@
-"""What a certification needs besides computing: it is cut into shards, and ended once all of them have."""
+"""A certification is cut into shards, and ended once all of them have."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""Median: of every input of a shard, bounds on a regressor's smoothed medians.
+"""Median: bounds on a regressor's smoothed medians at every input of a shard.
 
 All its outputs are drawn before anything is sorted, so what is kept of a chunk is that it was counted. Whoever takes
 over in the middle of an input draws its samples again: the same ones.

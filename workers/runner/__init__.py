@@ -1,2 +1,1 @@
-"""The process that computes shards (``python -m workers.runner``): it alone imports torch. ``process`` is how its
-supervisor sees it, and imports none."""
+"""The process that computes shards, ``python -m workers.runner``, and ``process``: how its supervisor sees it."""

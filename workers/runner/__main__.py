@@ -1,4 +1,4 @@
-"""The child that computes: ``python -m workers.runner``. It alone imports torch.
+"""The child that computes: ``python -m workers.runner``.
 
 Orders come on stdin, events leave on what was stdout (``workers.messages``). Whatever native code prints goes to
 stderr. It stays warm for the next order, leaves when none comes for a while, and dies with its supervisor.

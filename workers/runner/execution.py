@@ -48,8 +48,8 @@ class Runs:
         exact: bool,
         inputs_per_batch: int | None = None,
     ) -> None:
-        """``exact``: in float64 on the CPU, which nothing but torch does. ``inputs_per_batch``: how many inputs share
-        batches at most; by default one on a CPU."""
+        """``exact``: samples run in float64 on the CPU, which nothing but torch does. ``inputs_per_batch``: how many
+        inputs share batches at most; by default one on a CPU."""
         self.method, self.model, self.order, self.noise, self.ask, self.exact = method, model, order, noise, ask, exact
         self.rounded_to = method.rounded_to(order.grid, order.model.settings["input"]["range"])
         self.dtype: torch.dtype = getattr(torch, method.precision)

@@ -1,5 +1,5 @@
-"""What the methods share that sample a smoothed network: the noise of a shard, what runs it, and input after input what
-its samples say. What the order brings is not counted again."""
+"""What all methods share that sample a smoothed network: the noise of a shard, the executor that runs it, and what the
+samples of each input say. What the order brings is not counted again."""
 
 import math
 from collections.abc import Callable, Iterator
