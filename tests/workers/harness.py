@@ -16,6 +16,7 @@ from app.planning import about, planned
 from models.bell import Bell, celery_app, celery_ring
 from models.blobs import Blobs
 from models.database import Database
+from models.principal import DEFAULT_TENANT
 from models.repositories import certifications, intake, uploads
 from models.settings import Settings
 from models.tables import Certification, Dataset, Model
@@ -89,7 +90,7 @@ class Service:
         """An upload whose blob exists."""
         draft = self.blobs.draft()
         draft.write_bytes(content)
-        return uploads.add(session, sha256=self.blobs.adopt(draft), size=len(content))
+        return uploads.add(session, DEFAULT_TENANT, sha256=self.blobs.adopt(draft), size=len(content))
 
     def add_model(self, content: bytes, **settings: Any) -> str:
         settings = {"input": factories.INPUT, "output": None, "labels": None} | settings
