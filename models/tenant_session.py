@@ -5,7 +5,7 @@ the condition that its tables have for it (``owned_by``), and every row is looke
 kept to one tenant is refused: SQL as text or of plain tables, and tables that have no owner.
 """
 
-from collections.abc import Iterator
+from functools import lru_cache
 
 from sqlalchemy import ClauseElement, Engine, Table, event
 from sqlalchemy.orm import LoaderCriteriaOption, ORMExecuteState, Session, with_loader_criteria
@@ -29,14 +29,18 @@ class TenantSession(Session):
     def __init__(self, principal: Principal, engine: Engine) -> None:
         super().__init__(engine, expire_on_commit=False)
         self.principal = principal
-        self.conditions = dict(_conditions(principal.tenant))
+        self.conditions = _conditions(principal.tenant)
 
 
-def _conditions(tenant: str) -> Iterator[tuple[str, LoaderCriteriaOption]]:
+@lru_cache(maxsize=1000)
+def _conditions(tenant: str) -> dict[str, LoaderCriteriaOption]:
     """The condition of each table whose rows have an owner, by the table's name."""
-    for mapper in Base.registry.mappers:
-        if issubclass(cls := mapper.class_, Owned | OfCertification):
-            yield mapper.tables[0].name, with_loader_criteria(cls, cls.owned_by(tenant), include_aliases=True)
+    classes = {mapper.tables[0].name: mapper.class_ for mapper in Base.registry.mappers}
+    return {
+        name: with_loader_criteria(cls, cls.owned_by(tenant), include_aliases=True)
+        for name, cls in classes.items()
+        if issubclass(cls, Owned | OfCertification)
+    }
 
 
 @event.listens_for(TenantSession, "do_orm_execute")

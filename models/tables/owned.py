@@ -4,12 +4,13 @@ it."""
 from typing import NoReturn
 
 from sqlalchemy import ColumnElement, ForeignKey, column, select, table
+from sqlalchemy.exc import DontWrapMixin
 from sqlalchemy.orm import Mapped, mapped_column
 
 CERTIFICATIONS = table("certifications", column("id"), column("tenant"))
 
 
-class Unowned(Exception):
+class Unowned(DontWrapMixin, Exception):
     """A row was to be written that says nothing of its tenant, or is another's; nothing was written.
 
     Whoever makes a row of an ``Owned`` table names its tenant: that of the principal, or of the row that it comes from.
@@ -42,7 +43,4 @@ class OfCertification:
     @classmethod
     def owned_by(cls, tenant: str) -> ColumnElement[bool]:
         """Condition for the rows that are ``tenant``'s."""
-        its = select(CERTIFICATIONS.c.id).where(
-            CERTIFICATIONS.c.id == cls.certification_id, CERTIFICATIONS.c.tenant == tenant
-        )
-        return its.exists()
+        return cls.certification_id.in_(select(CERTIFICATIONS.c.id).where(CERTIFICATIONS.c.tenant == tenant))

@@ -92,6 +92,13 @@ def job(database: Database, claim: Claim) -> tuple[Certification, list[Result]]:
         return row, list(session.scalars(query))
 
 
+def test_answers_to_another_tenant_are_nobody_elses_to_know(database: Database) -> None:
+    computed(database, asked(database))
+    theirs = replace(QUESTION, tenant="other")
+    assert recalled(database, asked(database), theirs) == set()
+    assert recalled(database, asked(database)) == {0, 1, 2}
+
+
 def test_the_very_same_question_is_answered_by_what_is_known(database: Database) -> None:
     first, other = asked(database), asked(database)
     assert recalled(database, first) == set()

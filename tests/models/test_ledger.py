@@ -130,6 +130,16 @@ def test_other_noises_of_the_same_input_are_recorded(database: Database) -> None
         }
 
 
+def test_noises_of_another_tenant_are_nobody_elses_to_know(database: Database) -> None:
+    counted(database, asked(database, 1000), {0: [1000, 0, 0]}, [1000, 0, 0])
+    wider = replace(STREAMS, tenant="other", noise=ledger.name({"noise": "gaussian", "sigma": 0.5}))
+    result = counted(database, asked(database, 1000), {0: [500, 500, 0]}, [500, 500, 0], wider)
+    assert "other_noises" not in result.detail
+    with database.read() as session:
+        summary = session.get_one(Certification, result.certification_id).summary
+    assert summary is not None and "other_noises" not in summary
+
+
 def of_question(text: str) -> dict[str, str]:
     return {"pilot": text, "estimate": text}
 

@@ -147,24 +147,26 @@ class Service:
     def ring(self, noun: str, row_id: str) -> None:
         self.database.ring(Bell(noun, row_id))
 
-    def known_model(self, file: Path, **settings: Any) -> str:
-        """The id of a model that intake has accepted already."""
+    def known_model(self, file: Path, *, tenant: str = DEFAULT_TENANT, **settings: Any) -> str:
+        """The id of a model of ``tenant`` that intake has accepted already."""
         settings = {"input": factories.INPUT, "output": None, "labels": None} | settings
         found = read_model({"file": str(file), "external_data": {}, "settings": settings})
         with self.database.write() as session:
             self.upload(session, file.read_bytes())
-            model = factories.ready_model(session, content=file.read_bytes(), settings=settings, **found)
+            content = file.read_bytes()
+            model = factories.ready_model(session, content=content, tenant=tenant, settings=settings, **found)
             session.info.clear()  # nothing to ring for
             return model.id
 
-    def known_dataset(self, file: Path) -> str:
-        """The id of a data set that intake has accepted already."""
+    def known_dataset(self, file: Path, *, tenant: str = DEFAULT_TENANT) -> str:
+        """The id of a data set of ``tenant`` that intake has accepted already."""
         folder = self.blobs.draft()
         folder.mkdir()
         arrays = read_dataset(file, folder, max_bytes=2**30)
         blobs = {"x_blob": self.blobs.adopt(folder / "x.npy"), "y_blob": self.blobs.adopt(folder / "y.npy")}
         with self.database.write() as session:
-            dataset = factories.ready_dataset(session, content=file.name.encode(), **arrays, **blobs)
+            content = file.name.encode()
+            dataset = factories.ready_dataset(session, content=content, tenant=tenant, **arrays, **blobs)
             session.info.clear()
             return dataset.id
 
