@@ -6,6 +6,7 @@ kept to one tenant is refused: SQL as text or of plain tables, and tables that h
 """
 
 from functools import lru_cache
+from typing import NoReturn
 
 from sqlalchemy import ClauseElement, Engine, Table, event
 from sqlalchemy.orm import LoaderCriteriaOption, ORMExecuteState, Session, with_loader_criteria
@@ -30,6 +31,10 @@ class TenantSession(Session):
         super().__init__(engine, expire_on_commit=False)
         self.principal = principal
         self.conditions = _conditions(principal.tenant)
+
+    def connection(self, *_: object, **__: object) -> NoReturn:
+        """Not to be had: what is executed on it is not kept to the tenant's rows. Raises ``NotOneTenants``."""
+        raise NotOneTenants(NotOneTenants.__doc__)
 
 
 @lru_cache(maxsize=1000)

@@ -108,6 +108,7 @@ REFUSED: dict[str, Callable[[Session], object]] = {
     "text": lambda session: session.execute(text("SELECT * FROM models")),
     "text as rows": lambda session: session.scalars(select(Model).from_statement(text("SELECT * FROM models"))),
     "plain table": lambda session: session.execute(select(Model.__table__)),
+    "connection": lambda session: session.connection().execute(text("SELECT * FROM models")),
     "insert": lambda session: session.execute(insert(Upload).values(id="upl", tenant="own", sha256="", size=0)),
     "of nobody": lambda session: session.get(Fact, "noise-secret"),
     "beside own rows": lambda session: session.execute(select(Model.id, Fact.value).join(Fact, sa.true())),
