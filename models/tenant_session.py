@@ -2,7 +2,7 @@
 
 Nobody has to think of it in a query. Every select, update and delete, by id, over a relationship or in a subquery, gets
 the condition that its tables have for it (``owned_by``), and every row is looked at before it is written. What can't be
-kept to one tenant is refused: SQL as text or of plain tables, and tables that have no owner.
+kept to one tenant is refused: text, statements of plain tables, and tables that have no owner.
 """
 
 from functools import lru_cache
