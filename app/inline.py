@@ -11,13 +11,12 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy.orm import Session
-
 from app.errors import Refusal, invalid, pointer
 from models.base import Json
 from models.blobs import Blobs
 from models.repositories import intake
 from models.tables import Dataset
+from models.tenant_session import TenantSession
 from radii.float32 import rounded
 from radii.shapes import rearrangement
 
@@ -80,9 +79,10 @@ def keep(blobs: Blobs, inputs: Inputs) -> tuple[str, int, Json]:
     return blobs.keep(npz.getvalue()), npz.tell(), summary
 
 
-def registered(session: Session, sha256: str, size: int, summary: Json) -> Dataset:
-    """The data set of what was kept; the same inputs are the same data set."""
-    return intake.add_read_dataset(session, sha256=sha256, size=size, name="inputs of a request", summary=summary)
+def registered(session: TenantSession, tenant: str, sha256: str, size: int, summary: Json) -> Dataset:
+    """The tenant's data set of what was kept; the same inputs are the same data set."""
+    name = "inputs of a request"
+    return intake.add_read_dataset(session, tenant, sha256=sha256, size=size, name=name, summary=summary)
 
 
 def _shape(value: Any) -> tuple[int, ...]:

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from fastapi import APIRouter, Depends, FastAPI
 
 from app import auth, errors
+from app.database import TenantDatabase
 from app.middleware import BodyLimit, HeadAsGet, PlainBody, RequestId
 from app.negotiation import acceptable
 from app.parameters import known_only
@@ -48,7 +49,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     ringer = Ringer(celery_ring(celery))
     service = Service(
         settings=settings,
-        database=Database(settings.database, ring=ringer),
+        database=TenantDatabase(Database(settings.database, ring=ringer)),
         blobs=Blobs(settings.blob_dir),
         celery=celery,
         operators=capabilities.operators(),

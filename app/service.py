@@ -6,8 +6,8 @@ from typing import Annotated, Any
 from celery import Celery
 from fastapi import Depends, Request
 
+from app.database import TenantDatabase
 from models.blobs import Blobs
-from models.database import Database
 from models.settings import Settings
 from models.storage import require
 
@@ -17,7 +17,7 @@ class Service:
     """Settings, database, blobs and broker of this process."""
 
     settings: Settings
-    database: Database
+    database: TenantDatabase
     blobs: Blobs
     celery: Celery
     operators: list[dict[str, Any]]  # the ONNX operators that are read, from radii/operators.json

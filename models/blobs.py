@@ -1,4 +1,9 @@
-"""The blob store: bytes under the name of their SHA-256, in a folder. What is there is whole and never changes."""
+"""The blob store: bytes under the name of their SHA-256, in a folder. What is there is whole and never changes.
+
+Tenants who send the same bytes share a blob, and none can tell: bytes that are there already are received, hashed and
+written like any others, the rows that name them are of one tenant each, and nobody can name a blob but by such a row.
+Whoever comes to delete blobs has to ask for the rows of all tenants.
+"""
 
 import asyncio
 import hashlib

@@ -22,6 +22,7 @@ from sqlalchemy.orm import Session
 
 from models.blobs import Blobs
 from models.database import Database
+from models.principal import DEFAULT_TENANT
 from models.repositories import keys
 from models.settings import NotPrivate, Settings, keep, private_folder
 from models.storage import StorageFull, reported
@@ -88,9 +89,9 @@ def check_secret(session: Session, settings: Settings) -> None:
 
 def keep_key(session: Session, settings: Settings) -> None:
     """See to it that DATA_DIR/api-key holds a key, and say so where that is not the one it was."""
-    file, known = settings.key_file, [key for key in keys.valid(session) if key.name in (FIRST, NEXT)]
+    file, known = settings.key_file, [key for key in keys.valid(session, DEFAULT_TENANT) if key.name in (FIRST, NEXT)]
     missing = not file.exists()
-    key = keys.add(session, NEXT if known else FIRST, keep(file, keys.fresh_text()))
+    key = keys.add(session, DEFAULT_TENANT, NEXT if known else FIRST, keep(file, keys.fresh_text()))
     session.flush()
     if key.revoked_at is not None:
         say(f"the key in {file} ({key.id}) was revoked. For a new one delete the file and start again")

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
@@ -14,6 +14,10 @@ from sqlalchemy.orm import Session
 
 from models import storage
 from models.bell import Bell, Ring, silent
+from models.principal import Principal
+from models.tenant_session import TenantSession
+
+S = TypeVar("S", bound=Session)
 
 BELLS = "bells"
 SQLITE_AWAY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN}
@@ -24,7 +28,11 @@ NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")  # not behind an odd number of ba
 
 
 class Database:
-    """Sessions on one database. The unit of work commits at the edge: code inside a session never commits."""
+    """Sessions on one database. The unit of work commits at the edge: code inside a session never commits.
+
+    ``read`` and ``write`` are of the system, for workers, who serve every tenant; ``read_as`` and ``write_as`` of one
+    tenant, for requests, which have no others (``app.database``).
+    """
 
     def __init__(self, url: str, *, ring: Ring = silent) -> None:
         self.ring = ring
@@ -41,12 +49,29 @@ class Database:
             yield session
 
     @contextmanager
+    def read_as(self, principal: Principal) -> Iterator[TenantSession]:
+        """As ``read``, of the rows of the principal's tenant."""
+        with storage.reported(), TenantSession(principal, self.engine) as session, session.begin():
+            yield session
+
+    @contextmanager
     def write(self) -> Iterator[Session]:
         """A session that commits at the end of the block, or not at all; its bells ring after the commit.
 
         Raises ``StorageFull``.
         """
-        with storage.reported(), Session(self._writer, expire_on_commit=False) as session:
+        with self._committed(Session(self._writer, expire_on_commit=False)) as session:
+            yield session
+
+    @contextmanager
+    def write_as(self, principal: Principal) -> Iterator[TenantSession]:
+        """As ``write``, of the rows of the principal's tenant."""
+        with self._committed(TenantSession(principal, self._writer)) as session:
+            yield session
+
+    @contextmanager
+    def _committed(self, opened: S) -> Iterator[S]:
+        with storage.reported(), opened as session:
             with session.begin():
                 yield session
             bells = session.info.pop(BELLS, [])

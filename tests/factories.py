@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from models.plan import Plan, Stage
+from models.principal import DEFAULT_TENANT
 from models.repositories import certifications, intake, leases, uploads
 from models.tables import Certification, Dataset, Model, Upload
 
@@ -13,19 +14,27 @@ INPUT = {"shape": [1, 8, 8], "range": [0.0, 1.0], "mean": [0.0], "std": [1.0]}
 APPLIES: list[dict[str, Any]] = [{"kind": kind, "applies": True, "reasons": []} for kind in ("smoothing", "lipschitz")]
 
 
-def upload(session: Session, content: bytes = b"content") -> Upload:
-    return uploads.add(session, sha256=hashlib.sha256(content).hexdigest(), size=len(content))
+def upload(session: Session, content: bytes = b"content", *, tenant: str = DEFAULT_TENANT) -> Upload:
+    return uploads.add(session, tenant, sha256=hashlib.sha256(content).hexdigest(), size=len(content))
 
 
-def validating_model(session: Session, *, content: bytes = b"model", **settings: Any) -> Model:
+def validating_model(
+    session: Session, *, content: bytes = b"model", tenant: str = DEFAULT_TENANT, **settings: Any
+) -> Model:
     settings = {"input": INPUT, "output": None, "labels": None} | settings
-    return intake.add_model(session, upload(session, content), name="digits", settings=settings, external={})[0]
+    sent = upload(session, content, tenant=tenant)
+    return intake.add_model(session, sent, name="digits", settings=settings, external={})[0]
 
 
 def ready_model(
-    session: Session, *, content: bytes = b"model", settings: dict[str, Any] | None = None, **summary: Any
+    session: Session,
+    *,
+    content: bytes = b"model",
+    tenant: str = DEFAULT_TENANT,
+    settings: dict[str, Any] | None = None,
+    **summary: Any,
 ) -> Model:
-    model = validating_model(session, content=content, **(settings or {}))
+    model = validating_model(session, content=content, tenant=tenant, **(settings or {}))
     summary = {
         "digest": "d" * 64,
         "input_shape": [1, 8, 8],
@@ -37,12 +46,14 @@ def ready_model(
     return _accepted(session, "model", model, summary)
 
 
-def validating_dataset(session: Session, *, content: bytes = b"dataset") -> Dataset:
-    return intake.add_dataset(session, upload(session, content), name="digits")[0]
+def validating_dataset(session: Session, *, content: bytes = b"dataset", tenant: str = DEFAULT_TENANT) -> Dataset:
+    return intake.add_dataset(session, upload(session, content, tenant=tenant), name="digits")[0]
 
 
-def ready_dataset(session: Session, *, content: bytes = b"dataset", count: int = 50, **summary: Any) -> Dataset:
-    dataset = validating_dataset(session, content=content)
+def ready_dataset(
+    session: Session, *, content: bytes = b"dataset", tenant: str = DEFAULT_TENANT, count: int = 50, **summary: Any
+) -> Dataset:
+    dataset = validating_dataset(session, content=content, tenant=tenant)
     summary = {
         "count": count,
         "shape": [1, 8, 8],
@@ -64,11 +75,13 @@ def smoothing(n0: int, n: int) -> Plan:
     return Plan(stages, chance=0.001, passing=("executor", "batch_size", "device"))
 
 
-def certification(session: Session, *, inputs: int = 5, cost: int = 110, shard_inputs: int = 2) -> Certification:
+def certification(
+    session: Session, *, tenant: str = DEFAULT_TENANT, inputs: int = 5, cost: int = 110, shard_inputs: int = 2
+) -> Certification:
     row = certifications.add(
         session,
-        ready_model(session),
-        ready_dataset(session),
+        ready_model(session, tenant=tenant),
+        ready_dataset(session, tenant=tenant),
         method={"kind": "smoothing", "sigma": 0.25, "alpha": 0.001, "n0": 10, "n": cost - 10},
         plan=smoothing(10, cost - 10),
         indices=range(inputs),

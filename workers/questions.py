@@ -32,7 +32,7 @@ def asked_of(order: WorkOrder, indices: Sequence[int], blobs: Blobs) -> Asked:
 def _question(order: WorkOrder, method: Method, about: About, digests: Mapping[int, str]) -> Question:
     """What the answers to it are known by."""
     text = ledger.name(method.question(about) | {"grid": order.grid, **VERSION})
-    return Question(_model(order), hashlib.sha256(text.encode()).hexdigest(), digests)
+    return Question(order.tenant, _model(order), hashlib.sha256(text.encode()).hexdigest(), digests)
 
 
 def _streams(order: WorkOrder, method: Method, about: About, digests: Mapping[int, str]) -> Streams | None:
@@ -41,7 +41,7 @@ def _streams(order: WorkOrder, method: Method, about: About, digests: Mapping[in
     if asked is None:
         return None
     questions = {stage: ledger.name(question | VERSION) for stage, question in asked.questions.items()}
-    return Streams(model=_model(order), noise=ledger.name(asked.noise), inputs=digests, questions=questions)
+    return Streams(order.tenant, _model(order), ledger.name(asked.noise), digests, questions)
 
 
 def _model(order: WorkOrder) -> str:

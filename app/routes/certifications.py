@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
-from sqlalchemy.orm import Session
 
+from app.auth import Caller
 from app.errors import Refusal
 from app.figures import Summary
 from app.parameters import PAGE, CertificationCursor, Limit, checked_id, missing
@@ -15,10 +15,12 @@ from app.schema import Ended, Input, represented
 from app.service import InService, Service
 from app.waiting import Wait, seen
 from models.base import now
+from models.principal import Principal
 from models.problems import Problem
 from models.repositories import certifications, leases, pages, shards
 from models.states import TERMINAL, IllegalMove, JobState
 from models.tables import Certification, Shard
+from models.tenant_session import TenantSession
 from radii.methods import AnyMethod, kind_of
 
 router = APIRouter(tags=["certifications"])
@@ -94,7 +96,7 @@ class CertificationPage(BaseModel):
     next_cursor: str | None
 
 
-def shown(row: Certification, session: Session | None = None) -> CertificationOut:
+def shown(row: Certification, session: TenantSession | None = None) -> CertificationOut:
     """The representation of ``row``; its shards are looked up in ``session``."""
     own = {name: getattr(row, name) for name in CertificationOut.model_fields if hasattr(row, name)}
     subset = Subset(start=row.start, stop=row.stop, step=row.step)
@@ -102,7 +104,7 @@ def shown(row: Certification, session: Session | None = None) -> CertificationOu
     return CertificationOut(**own, ended=row.state in TERMINAL, subset=subset, progress=_progress(row), shards=work)
 
 
-def _shards(session: Session, row: Certification) -> Shards:
+def _shards(session: TenantSession, row: Certification) -> Shards:
     states, telling = shards.told(session, row.id, most=MOST_SHARDS)
     own = [name for name in ShardOut.model_fields if hasattr(Shard, name)]
     items = [
@@ -132,21 +134,23 @@ def _progress(row: Certification) -> Progress:
 
 
 @router.get("/certifications", summary="List certifications, newest first")
-def index(service: InService, cursor: CertificationCursor = None, limit: Limit = PAGE) -> CertificationPage:
-    with service.database.read() as session:
+def index(
+    service: InService, principal: Caller, cursor: CertificationCursor = None, limit: Limit = PAGE
+) -> CertificationPage:
+    with service.database.read(principal) as session:
         rows, after = pages.newest(session, Certification, before=cursor, limit=limit)
         return CertificationPage(items=[shown(row) for row in rows], next_cursor=after)
 
 
 @router.get("/certifications/{certification_id}", response_model=CertificationOut, summary="A certification")
-async def show(request: Request, certification_id: str, service: InService, wait: Wait) -> Response:
+async def show(request: Request, certification_id: str, service: InService, principal: Caller, wait: Wait) -> Response:
     """State and progress. Send `If-None-Match` to get 304 while nothing changes."""
-    out, headers = await seen(request, wait, lambda: _look(service, certification_id))
+    out, headers = await seen(request, wait, lambda: _look(service, principal, certification_id))
     return represented(request, out, headers=headers)
 
 
-def _look(service: Service, certification_id: str) -> tuple[CertificationOut, dict[str, str]]:
-    with service.database.read() as session:
+def _look(service: Service, principal: Principal, certification_id: str) -> tuple[CertificationOut, dict[str, str]]:
+    with service.database.read(principal) as session:
         row = found(session, certification_id)
         return shown(row, session), patience(row)
 
@@ -157,9 +161,9 @@ def _look(service: Service, certification_id: str) -> tuple[CertificationOut, di
     response_model=CertificationOut,
     summary="Cancel a certification",
 )
-def cancel(request: Request, certification_id: str, service: InService) -> Response:
+def cancel(request: Request, certification_id: str, service: InService, principal: Caller) -> Response:
     """It ends at once; workers stop at their next chunk. Results that are there stay."""
-    with service.database.write() as session:
+    with service.database.write(principal) as session:
         row = found(session, certification_id, lock=True)
         try:
             certifications.cancel(session, row)
@@ -172,7 +176,7 @@ def cancel(request: Request, certification_id: str, service: InService) -> Respo
 _ENDED = {JobState.SUCCEEDED: "succeeded", JobState.FAILED: "failed", JobState.CANCELLED: "been cancelled already"}
 
 
-def found(session: Session, certification_id: str, *, lock: bool = False) -> Certification:
+def found(session: TenantSession, certification_id: str, *, lock: bool = False) -> Certification:
     """The certification of that id, or 404."""
     row = certifications.get(session, checked_id("certification", certification_id), lock=lock)
     if row is None:

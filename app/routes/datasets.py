@@ -6,12 +6,14 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
+from app.auth import Caller
 from app.formats import refuse_other_datasets
 from app.parameters import PAGE, DatasetCursor, Limit, checked_id, missing
 from app.routes.models import named_upload, patience
 from app.schema import Ended, Id, Input, Text, represented
 from app.service import NEEDS_ROOM, InService, Service
 from app.waiting import Wait, seen
+from models.principal import Principal
 from models.repositories import intake, pages
 from models.states import TERMINAL, IntakeState
 from models.tables import Dataset
@@ -66,9 +68,9 @@ def shown(row: Dataset) -> DatasetOut:
     responses={200: {"description": "The same bytes are this data set already.", "model": DatasetOut}},
     summary="Register a data set",
 )
-def create(request: Request, body: DatasetInput, service: InService) -> Response:
+def create(request: Request, body: DatasetInput, service: InService, principal: Caller) -> Response:
     """Intake then reads the file: follow `Location` until `state` is `ready`, or `rejected` with a `problem`."""
-    with service.database.write() as session:
+    with service.database.write(principal) as session:
         upload = named_upload(session, service.blobs, body.upload_id, "upload_id")
         refuse_other_datasets(service.blobs.path(upload.sha256))
         row, new = intake.add_dataset(session, upload, name=body.name)
@@ -78,20 +80,20 @@ def create(request: Request, body: DatasetInput, service: InService) -> Response
 
 
 @router.get("/datasets", summary="List data sets, newest first")
-def index(service: InService, cursor: DatasetCursor = None, limit: Limit = PAGE) -> DatasetPage:
-    with service.database.read() as session:
+def index(service: InService, principal: Caller, cursor: DatasetCursor = None, limit: Limit = PAGE) -> DatasetPage:
+    with service.database.read(principal) as session:
         rows, after = pages.newest(session, Dataset, before=cursor, limit=limit)
         return DatasetPage(items=[shown(row) for row in rows], next_cursor=after)
 
 
 @router.get("/datasets/{dataset_id}", response_model=DatasetOut, summary="A data set")
-async def show(request: Request, dataset_id: str, service: InService, wait: Wait) -> Response:
-    out, headers = await seen(request, wait, lambda: _look(service, dataset_id))
+async def show(request: Request, dataset_id: str, service: InService, principal: Caller, wait: Wait) -> Response:
+    out, headers = await seen(request, wait, lambda: _look(service, principal, dataset_id))
     return represented(request, out, headers=headers)
 
 
-def _look(service: Service, dataset_id: str) -> tuple[DatasetOut, dict[str, str]]:
-    with service.database.read() as session:
+def _look(service: Service, principal: Principal, dataset_id: str) -> tuple[DatasetOut, dict[str, str]]:
+    with service.database.read(principal) as session:
         row = intake.get(session, Dataset, checked_id("data set", dataset_id))
         if row is None:
             raise missing("data set", dataset_id)

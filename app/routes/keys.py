@@ -1,23 +1,21 @@
-"""API keys: issued, listed, revoked. Any valid key may do so; there is one kind."""
+"""API keys of a tenant: issued, listed, revoked. Any valid key of it may do so; there is one kind."""
 
 from datetime import datetime
-from typing import Annotated
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from app.auth import authenticated
+from app.auth import Caller
 from app.errors import Refusal
 from app.parameters import PAGE, KeyCursor, Limit, checked_id, missing
 from app.schema import Input, Text
 from app.service import InService
+from models.principal import Principal
 from models.problems import Problem
 from models.repositories import keys, pages
 from models.tables import Key
 
 router = APIRouter(tags=["keys"])
-
-Current = Annotated[str, Depends(authenticated)]
 
 
 class KeyInput(Input):
@@ -47,38 +45,38 @@ class KeyPage(BaseModel):
     next_cursor: str | None
 
 
-def shown(row: Key, current: str) -> KeyOut:
+def shown(row: Key, principal: Principal) -> KeyOut:
     """The representation of ``row``."""
     own = {name: getattr(row, name) for name in KeyOut.model_fields if hasattr(row, name)}
-    return KeyOut(**own, current=row.id == current)
+    return KeyOut(**own, current=row.id == principal.key)
 
 
 @router.post("/keys", status_code=201, summary="Create an API key")
-def create(body: KeyInput, service: InService, current: Current) -> KeyMade:
+def create(body: KeyInput, service: InService, principal: Caller) -> KeyMade:
     """The answer alone holds its text (`key`)."""
     text = keys.fresh_text()
-    with service.database.write() as session:
-        row = keys.add(session, body.name, text)
+    with service.database.write(principal) as session:
+        row = keys.add(session, principal.tenant, body.name, text)
         session.flush()
-        return KeyMade(**dict(shown(row, current)), key=text)
+        return KeyMade(**dict(shown(row, principal)), key=text)
 
 
 @router.get("/keys", summary="List API keys, newest first")
-def index(service: InService, current: Current, cursor: KeyCursor = None, limit: Limit = PAGE) -> KeyPage:
+def index(service: InService, principal: Caller, cursor: KeyCursor = None, limit: Limit = PAGE) -> KeyPage:
     """Those that were revoked too."""
-    with service.database.read() as session:
+    with service.database.read(principal) as session:
         rows, after = pages.newest(session, Key, before=cursor, limit=limit)
-        return KeyPage(items=[shown(row, current) for row in rows], next_cursor=after)
+        return KeyPage(items=[shown(row, principal) for row in rows], next_cursor=after)
 
 
 @router.delete("/keys/{key_id}", summary="Revoke an API key")
-def revoke(key_id: str, service: InService, current: Current) -> KeyOut:
+def revoke(key_id: str, service: InService, principal: Caller) -> KeyOut:
     """It is refused from now on; again is no error. The last valid key stays: create another first."""
-    with service.database.write() as session:
+    with service.database.write(principal) as session:
         try:
-            row = keys.revoke(session, checked_id("key", key_id))
+            row = keys.revoke(session, principal.tenant, checked_id("key", key_id))
         except keys.LastKey:
             raise Refusal(Problem.LAST_KEY, f"without {key_id} nobody could get in any more") from None
         if row is None:
             raise missing("key", key_id)
-        return shown(row, current)
+        return shown(row, principal)

@@ -6,9 +6,9 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request, Response
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, StringConstraints, model_validator
-from sqlalchemy.orm import Session
 
 from app.architectures import Architecture
+from app.auth import Caller
 from app.errors import Refusal, invalid
 from app.formats import CANONICAL, CANONICAL_WEIGHTS, ONNX, SAFETENSORS, model_format
 from app.parameters import PAGE, Limit, ModelCursor, checked_id, missing
@@ -16,10 +16,12 @@ from app.schema import Ended, Id, Input, Text, represented
 from app.service import NEEDS_ROOM, InService, Service
 from app.waiting import Wait, seen
 from models.blobs import Blobs
+from models.principal import Principal
 from models.problems import Problem
 from models.repositories import intake, pages, uploads
 from models.states import TERMINAL, IntakeState
 from models.tables import Model, Upload
+from models.tenant_session import TenantSession
 from radii.float32 import LARGEST, LEAST_NORMAL, rounded
 from radii.shapes import rearrangement
 
@@ -175,9 +177,9 @@ def shown(row: Model) -> ModelOut:
     responses={200: {"description": "The same bytes and settings are this model already.", "model": ModelOut}},
     summary="Register a model",
 )
-def create(request: Request, body: ModelInput, service: InService) -> Response:
+def create(request: Request, body: ModelInput, service: InService, principal: Caller) -> Response:
     """Intake then reads the file: follow `Location` until `state` is `ready`, or `rejected` with a `problem`."""
-    with service.database.write() as session:
+    with service.database.write(principal) as session:
         upload = named_upload(session, service.blobs, body.upload_id, "upload_id")
         _refuse_unfit(body, model_format(service.blobs.path(upload.sha256)))
         external = {
@@ -196,20 +198,20 @@ def create(request: Request, body: ModelInput, service: InService) -> Response:
 
 
 @router.get("/models", summary="List models, newest first")
-def index(service: InService, cursor: ModelCursor = None, limit: Limit = PAGE) -> ModelPage:
-    with service.database.read() as session:
+def index(service: InService, principal: Caller, cursor: ModelCursor = None, limit: Limit = PAGE) -> ModelPage:
+    with service.database.read(principal) as session:
         rows, after = pages.newest(session, Model, before=cursor, limit=limit)
         return ModelPage(items=[shown(row) for row in rows], next_cursor=after)
 
 
 @router.get("/models/{model_id}", response_model=ModelOut, summary="A model")
-async def show(request: Request, model_id: str, service: InService, wait: Wait) -> Response:
-    out, headers = await seen(request, wait, lambda: _look(service, model_id))
+async def show(request: Request, model_id: str, service: InService, principal: Caller, wait: Wait) -> Response:
+    out, headers = await seen(request, wait, lambda: _look(service, principal, model_id))
     return represented(request, out, headers=headers)
 
 
-def _look(service: Service, model_id: str) -> tuple[ModelOut, dict[str, str]]:
-    with service.database.read() as session:
+def _look(service: Service, principal: Principal, model_id: str) -> tuple[ModelOut, dict[str, str]]:
+    with service.database.read(principal) as session:
         row = intake.get(session, Model, checked_id("model", model_id))
         if row is None:
             raise missing("model", model_id)
@@ -236,7 +238,7 @@ def _refuse_unfit(body: ModelInput, kind: str) -> None:
         raise invalid(f"the upload is {kind}: {what}", "external_data")
 
 
-def named_upload(session: Session, blobs: Blobs, upload_id: str, *path: str) -> Upload:
+def named_upload(session: TenantSession, blobs: Blobs, upload_id: str, *path: str) -> Upload:
     """The upload that a body names at ``path``."""
     row = uploads.get(session, upload_id)
     if row is None:

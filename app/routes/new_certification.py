@@ -4,10 +4,10 @@ from typing import Annotated, Any, Self
 
 from fastapi import APIRouter, Request, Response
 from pydantic import Field, model_validator
-from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
 from app import inline
+from app.auth import Caller
 from app.checks import chosen, refuse_unfit, refuse_unfit_denoiser, refuse_unready
 from app.errors import invalid
 from app.parameters import PAGE
@@ -18,9 +18,11 @@ from app.schema import Id, Input, represented
 from app.service import NEEDS_ROOM, InService, Service
 from app.waiting import Wait, seen
 from models.base import Json
+from models.principal import Principal
 from models.repositories import certifications, intake
 from models.repositories.intake import Intaken
 from models.tables import Dataset, Model
+from models.tenant_session import TenantSession
 from radii.methods import AnyMethod
 
 router = APIRouter(tags=["certifications"])
@@ -71,24 +73,26 @@ class CertificationEnded(CertificationOut):
     responses={200: {"description": "It ended while the request waited.", "model": CertificationEnded}},
     summary="Start a certification",
 )
-async def create(request: Request, body: CertificationInput, service: InService, wait: Wait) -> Response:
+async def create(
+    request: Request, body: CertificationInput, service: InService, principal: Caller, wait: Wait
+) -> Response:
     """Model and data set must be `ready`. Follow `Location` until `ended` is true, or let the request wait: with
     `inputs` a small question is one call."""
-    row_id = await run_in_threadpool(_start, service, body)
-    out, headers = await seen(request, wait, lambda: _look(service, row_id))
+    row_id = await run_in_threadpool(_start, service, principal, body)
+    out, headers = await seen(request, wait, lambda: _look(service, principal, row_id))
     status = 200 if isinstance(out, CertificationEnded) else 202
     return represented(request, out, status=status, headers=headers | {"Location": f"/v1/certifications/{row_id}"})
 
 
-def _start(service: Service, body: CertificationInput) -> str:
+def _start(service: Service, principal: Principal, body: CertificationInput) -> str:
     """The id of the certification, queued."""
-    kept = None if body.inputs is None else _kept(service, body, body.inputs)
-    with service.database.write() as session:
+    kept = None if body.inputs is None else _kept(service, principal, body, body.inputs)
+    with service.database.write(principal) as session:
         model = _named(session, Model, body.model_id, "model_id")
         dataset = (
             _named(session, Dataset, str(body.dataset_id), "dataset_id")
             if kept is None
-            else inline.registered(session, *kept)
+            else inline.registered(session, principal.tenant, *kept)
         )
         refuse_unfit(model, dataset, body.method)
         denoiser = None
@@ -112,9 +116,9 @@ def _start(service: Service, body: CertificationInput) -> str:
         return row.id
 
 
-def _kept(service: Service, body: CertificationInput, inputs: list[Any]) -> tuple[str, int, Json]:
+def _kept(service: Service, principal: Principal, body: CertificationInput, inputs: list[Any]) -> tuple[str, int, Json]:
     """What ``inline.keep`` says of the request's inputs, which fit the model."""
-    with service.database.read() as session:
+    with service.database.read(principal) as session:
         model = _named(session, Model, body.model_id, "model_id")
         refuse_unready("model", model)
         assert model.summary is not None
@@ -122,16 +126,16 @@ def _kept(service: Service, body: CertificationInput, inputs: list[Any]) -> tupl
     return inline.keep(service.blobs, inline.checked(inputs, body.labels, shape=shape, low=low, high=high))
 
 
-def _named(session: Session, table: type[Intaken], row_id: str, field: str) -> Intaken:
+def _named(session: TenantSession, table: type[Intaken], row_id: str, field: str) -> Intaken:
     row = intake.get(session, table, row_id)
     if row is None:
         raise invalid(f"there is no {table.__name__.lower()} {row_id}", field)
     return row
 
 
-def _look(service: Service, row_id: str) -> tuple[CertificationOut, dict[str, str]]:
+def _look(service: Service, principal: Principal, row_id: str) -> tuple[CertificationOut, dict[str, str]]:
     """The certification as it is now, and when to ask again."""
-    with service.database.read() as session:
+    with service.database.read(principal) as session:
         row = found(session, row_id)
         out = shown(row, session)
         if out.ended:

@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
+from app.auth import Caller
 from app.errors import Refusal
 from app.routes.certifications import found, patience
 from app.schema import represented
@@ -27,9 +28,9 @@ REPORTS: Any = reduce(or_, (method.report for method in METHODS if method.report
     response_model=REPORTS,
     summary="Report of a Lipschitz bound, layer by layer",
 )
-def show(request: Request, certification_id: str, service: InService) -> Response:
+def show(request: Request, certification_id: str, service: InService, principal: Caller) -> Response:
     """There once the bound is proved, which is before the first result; 409 until then. Only `lipschitz` has one."""
-    with service.database.read() as session:
+    with service.database.read(principal) as session:
         row = found(session, certification_id)
         document = reports.get(session, row.id)
         if document is None:

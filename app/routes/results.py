@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Response
 from fastapi.responses import JSONResponse, StreamingResponse
-from sqlalchemy.orm import Session
 
+from app.auth import Caller
+from app.database import TenantDatabase
 from app.errors import Refusal
 from app.figures import Curve, ResultPage, Units
 from app.negotiation import acceptable
@@ -16,11 +17,12 @@ from app.parameters import LARGEST_PAGE, PAGE
 from app.routes.certifications import INT32, found, patience
 from app.service import InService
 from models import curve as curves
-from models.database import Database
+from models.principal import Principal
 from models.problems import Problem
 from models.repositories import results
 from models.states import JobState
 from models.tables import Certification, Result
+from models.tenant_session import TenantSession
 from radii.methods import Method, parse_method
 
 router = APIRouter(tags=["certifications"])
@@ -54,7 +56,7 @@ def item(row: Result, method: Method) -> dict[str, Any]:
     }
 
 
-def page(session: Session, job: Certification, cursor: int, limit: int) -> dict[str, Any]:
+def page(session: TenantSession, job: Certification, cursor: int, limit: int) -> dict[str, Any]:
     """The representation of up to ``limit`` results after ``cursor``."""
     method = parse_method(job.method)
     rows, after = results.page(session, job.id, after=cursor, limit=limit)
@@ -72,15 +74,16 @@ def page(session: Session, job: Certification, cursor: int, limit: int) -> dict[
 def index(
     certification_id: str,
     service: InService,
+    principal: Caller,
     kind: Annotated[str, Depends(acceptable)],
     cursor: Annotated[int, Query(ge=-1, le=INT32, description="`next_cursor` of the page before.")] = -1,
     limit: Annotated[int | None, Query(ge=1, le=LARGEST_PAGE, description=LIMIT)] = None,
 ) -> Response:
     """A page of JSON; or, with `Accept: application/jsonl`, JSON Lines. `radius` null is abstention, never 0."""
-    with service.database.read() as session:
+    with service.database.read(principal) as session:
         job = found(session, certification_id)
         if kind in JSON_LINES:
-            lines = _lines(service.database, job.id, parse_method(job.method), cursor, limit)
+            lines = _lines(service.database, principal, job.id, parse_method(job.method), cursor, limit)
             return StreamingResponse(lines, media_type=kind)
         return JSONResponse(page(session, job, cursor, limit or PAGE))
 
@@ -89,6 +92,7 @@ def index(
 def curve(
     certification_id: str,
     service: InService,
+    principal: Caller,
     radius: Annotated[
         float | None,
         Query(ge=0, allow_inf_nan=False, description="To be answered in `at`, once all inputs are done."),
@@ -96,7 +100,7 @@ def curve(
 ) -> Response:
     """Of the results so far: certified accuracy at each radius, with a 95 % band for all radii at once. `reading` says
     how it is read, `complete` whether it is of all inputs. A certification that failed has none."""
-    with service.database.read() as session:
+    with service.database.read(principal) as session:
         job = found(session, certification_id)
         method = parse_method(job.method)
         if method.no_curve is not None:
@@ -115,11 +119,13 @@ def curve(
     return JSONResponse({"norm": method.certifies_in, "units": UNITS, **drawn})
 
 
-def _lines(database: Database, row_id: str, method: Method, cursor: int, limit: int | None) -> Iterator[bytes]:
+def _lines(
+    database: TenantDatabase, principal: Principal, row_id: str, method: Method, cursor: int, limit: int | None
+) -> Iterator[bytes]:
     """The rows as JSON Lines. Page by page: a slow reader holds no database connection."""
     after: int | None = cursor
     while after is not None:
-        with database.read() as session:
+        with database.read(principal) as session:
             rows, after = results.page(session, row_id, after=after, limit=limit or PAGE)
             lines = [json.dumps(item(row, method), separators=(",", ":")) + "\n" for row in rows]
         yield "".join(lines).encode()

@@ -10,10 +10,12 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
+from app.auth import Caller
 from app.errors import Refusal
 from app.service import InService, Service
 from models import storage
 from models.blobs import DigestMismatch, TooLarge
+from models.principal import Principal
 from models.problems import Problem
 from models.repositories import uploads
 
@@ -50,7 +52,7 @@ class UploadOut(BaseModel):
         ],
     },
 )
-async def create(request: Request, service: InService) -> UploadOut:
+async def create(request: Request, service: InService, principal: Caller) -> UploadOut:
     """Send the file as the raw request body, e.g. `curl --data-binary @model.onnx`."""
     limit, too_large = _limit(service)
     declared = int(request.headers.get("content-length", "0"))
@@ -63,7 +65,7 @@ async def create(request: Request, service: InService) -> UploadOut:
         raise too_large from None
     except DigestMismatch as mismatch:
         raise Refusal(Problem.DIGEST_MISMATCH, str(mismatch)) from None
-    return await run_in_threadpool(_noted, service, sha256, size)
+    return await run_in_threadpool(_noted, service, principal, sha256, size)
 
 
 def _limit(service: Service) -> tuple[int, Refusal]:
@@ -78,9 +80,9 @@ def _limit(service: Service) -> tuple[int, Refusal]:
     )
 
 
-def _noted(service: Service, sha256: str, size: int) -> UploadOut:
-    with service.database.write() as session:
-        row = uploads.add(session, sha256=sha256, size=size)
+def _noted(service: Service, principal: Principal, sha256: str, size: int) -> UploadOut:
+    with service.database.write(principal) as session:
+        row = uploads.add(session, principal.tenant, sha256=sha256, size=size)
         return UploadOut.model_validate(row, from_attributes=True)
 
 

@@ -1,4 +1,5 @@
-"""Whole answers, across certifications: the very same question about an input needs no network to be answered again.
+"""Whole answers, across a tenant's certifications: its very same question about an input needs no network to be
+answered again.
 
 The first answer stands. An attack that comes later, on the same radius, is added to it.
 """
@@ -22,8 +23,9 @@ OWN = {"seconds", "reused", "other_noises", "answered_by", "attack"}
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked about a shard's inputs."""
+    """What ``tenant`` asks about a shard's inputs."""
 
+    tenant: str
     model: str
     text: str
     inputs: Mapping[int, str]  # index -> digest
@@ -35,6 +37,7 @@ def known(session: Session, question: Question, indices: Iterable[int]) -> dict[
     found: dict[str, Answer] = {}
     for start in range(0, len(digests), MANY):
         query = select(Answer).where(
+            Answer.tenant == question.tenant,
             Answer.model == question.model,
             Answer.input.in_(digests[start : start + MANY]),
             Answer.question == question.text,
@@ -48,6 +51,7 @@ def row(question: Question, certification: Certification, result: InputResult) -
     own = OWN.union(certification.plan.passing)
     attack = result.detail.get("attack")
     return {
+        "tenant": question.tenant,
         "model": question.model,
         "input": question.inputs[result.index],
         "question": question.text,
@@ -77,6 +81,6 @@ def add(session: Session, new: list[Json]) -> None:
         Answer.radius.is_not_distinct_from(late["radius"]),
     )
     keep = insert.on_conflict_do_update(
-        index_elements=["model", "input", "question"], set_={"attack": late["attack"]}, where=lacks
+        index_elements=["tenant", "model", "input", "question"], set_={"attack": late["attack"]}, where=lacks
     )
     session.execute(keep, sorted(new, key=lambda row: (row["input"], row["question"])))

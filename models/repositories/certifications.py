@@ -33,9 +33,11 @@ def add(
     cost: int,
     shard_inputs: int,
 ) -> Certification:
-    """A queued certification of ``indices``, each costing ``cost`` units, to be cut into shards of ``shard_inputs``."""
+    """A queued certification of ``indices``, each costing ``cost`` units, to be cut into shards of ``shard_inputs``. It
+    belongs to whom the model does."""
     row = Certification(
         id=new_id(CERTIFICATION),
+        tenant=model.tenant,
         model=model,
         denoiser=denoiser,
         dataset=dataset,

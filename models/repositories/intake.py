@@ -16,6 +16,7 @@ from models.repositories import uploads
 from models.repositories.leases import Claim, held
 from models.states import IntakeState, guard
 from models.tables import Dataset, Model, Upload
+from models.tenant_session import TenantSession
 
 Intaken = TypeVar("Intaken", Model, Dataset)
 
@@ -25,36 +26,47 @@ def fingerprint(*parts: Any) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
+def _mark(tenant: str, *parts: Any) -> str:
+    """What a row is known by: two tenants who send the same bytes get a row each, of which neither tells the other."""
+    return f"{tenant}:{fingerprint(*parts)}"
+
+
 def add_model(
     session: Session, upload: Upload, *, name: str, settings: Json, external: dict[str, Upload]
 ) -> tuple[Model, bool]:
-    """The model of these bytes and settings, and whether it is new. The same question twice is the same model."""
+    """The model of these bytes and settings, and whether it is new. The same question twice is the same model. It
+    belongs to whom the upload does."""
     external_data = {key: value.id for key, value in sorted(external.items())}
     external_digests = {key: value.sha256 for key, value in external.items()}
     row = Model(
         id=new_id(MODEL),
+        tenant=upload.tenant,
         name=name,
         upload=upload,
         settings={**settings, "external_data": external_data},
-        fingerprint=fingerprint(upload.sha256, settings, external_digests),
+        fingerprint=_mark(upload.tenant, upload.sha256, settings, external_digests),
     )
     return _add(session, row, "model")
 
 
 def add_dataset(session: Session, upload: Upload, *, name: str) -> tuple[Dataset, bool]:
-    """The data set of these bytes, and whether it is new."""
-    row = Dataset(id=new_id(DATASET), name=name, upload=upload, fingerprint=fingerprint(upload.sha256))
-    return _add(session, row, "dataset")
+    """The data set of these bytes, and whether it is new. It belongs to whom the upload does."""
+    return _add(session, _dataset(upload, name=name), "dataset")
 
 
-def add_read_dataset(session: Session, *, sha256: str, size: int, name: str, summary: Json) -> Dataset:
-    """The data set of these bytes, ready if it is new: whoever wrote them knows what is in them."""
-    mark = fingerprint(sha256)
-    if (found := session.scalar(select(Dataset).where(Dataset.fingerprint == mark))) is not None:
+def add_read_dataset(session: Session, tenant: str, *, sha256: str, size: int, name: str, summary: Json) -> Dataset:
+    """The tenant's data set of these bytes, ready if it is new: whoever wrote them knows what is in them."""
+    same = Dataset.fingerprint == _mark(tenant, sha256)
+    if (found := session.scalar(select(Dataset).where(same))) is not None:
         return found
+    upload = uploads.add(session, tenant, sha256=sha256, size=size)
     read = {"state": IntakeState.READY, "summary": summary, "finished_at": now()}
-    upload = uploads.add(session, sha256=sha256, size=size)
-    return _add(session, Dataset(id=new_id(DATASET), name=name, upload=upload, fingerprint=mark, **read), "dataset")[0]
+    return _add(session, _dataset(upload, name=name, **read), "dataset")[0]
+
+
+def _dataset(upload: Upload, **values: Any) -> Dataset:
+    own = {"tenant": upload.tenant, "fingerprint": _mark(upload.tenant, upload.sha256)}
+    return Dataset(id=new_id(DATASET), upload=upload, **own, **values)
 
 
 def _add(session: Session, row: Intaken, noun: str) -> tuple[Intaken, bool]:
@@ -72,7 +84,7 @@ def _add(session: Session, row: Intaken, noun: str) -> tuple[Intaken, bool]:
     return row, True
 
 
-def get(session: Session, table: type[Intaken], row_id: str) -> Intaken | None:
+def get(session: TenantSession, table: type[Intaken], row_id: str) -> Intaken | None:
     """The model or data set, if there is one of that id."""
     return session.get(table, row_id)
 

@@ -9,23 +9,25 @@ from sqlalchemy.orm import Session
 
 from models.base import now
 from models.ids import KEY, new_id
+from models.principal import Principal
 from models.tables import Key
 
 
 class LastKey(Exception):
-    """It is the last valid key: without it nobody could make another. Nothing was revoked."""
+    """It is the last valid key of its tenant: without it nobody could reach that tenant's rows, nor make another key to
+    them, whatever keys others have. Nothing was revoked."""
 
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def add(session: Session, name: str, text: str) -> Key:
-    """Make ``text`` a valid key called ``name``; the same text twice is one key."""
+def add(session: Session, tenant: str, name: str, text: str) -> Key:
+    """Make ``text`` a valid key of ``tenant`` called ``name``, good for everything; the same text twice is one key."""
     found = session.scalar(select(Key).where(Key.sha256 == _digest(text)))
     if found:
         return found
-    key = Key(id=new_id(KEY), name=name, sha256=_digest(text))
+    key = Key(id=new_id(KEY), tenant=tenant, name=name, sha256=_digest(text))
     session.add(key)
     return key
 
@@ -35,21 +37,22 @@ def fresh_text() -> str:
     return f"radii_{secrets.token_urlsafe(32)}"
 
 
-def authenticate(session: Session, text: str) -> Key | None:
-    """The valid key whose text this is."""
-    return session.scalar(select(Key).where(Key.sha256 == _digest(text), Key.revoked_at.is_(None)))
+def authenticate(session: Session, text: str) -> Principal | None:
+    """Who is behind the valid key whose text this is."""
+    key = session.scalar(select(Key).where(Key.sha256 == _digest(text), Key.revoked_at.is_(None)))
+    return None if key is None else Principal(key.tenant, key.id, key.scopes)
 
 
-def valid(session: Session, *, lock: bool = False) -> Sequence[Key]:
-    """The valid keys, oldest first; ``lock`` keeps them from changing until the transaction ends."""
-    query = select(Key).where(Key.revoked_at.is_(None)).order_by(Key.id)
+def valid(session: Session, tenant: str, *, lock: bool = False) -> Sequence[Key]:
+    """The tenant's valid keys, oldest first; ``lock`` keeps them from changing until the transaction ends."""
+    query = select(Key).where(Key.tenant == tenant, Key.revoked_at.is_(None)).order_by(Key.id)
     return session.scalars(query.with_for_update() if lock else query).all()
 
 
-def revoke(session: Session, key_id: str) -> Key | None:
-    """The key of that id, revoked now or before; None if there is none. Raises ``LastKey``."""
-    living = valid(session, lock=True)
-    key = session.get(Key, key_id)
+def revoke(session: Session, tenant: str, key_id: str) -> Key | None:
+    """The tenant's key of that id, revoked now or before; None if there is none. Raises ``LastKey``."""
+    living = valid(session, tenant, lock=True)
+    key = session.scalar(select(Key).where(Key.tenant == tenant, Key.id == key_id))
     if key is not None and key in living:
         if len(living) == 1:
             raise LastKey

@@ -1,8 +1,11 @@
 """What was counted of noise streams, across certifications: asked again, a question costs nothing and answers the same.
 
-A stream belongs to (model, input, noise). The ledger keeps sums over its beginnings, a few rows a question: over the
-samples that were asked for, and over the whole chunks in them, from where a larger number goes on. The first sum of a
-beginning stands, whatever another batch size or device would make of a close vote. See docs/numerics.md 7.4.
+A stream belongs to (model, input, noise), and what is known of it to the tenant who asked: another one who asks the
+same has the same votes counted anew, and can't tell that it was asked before.
+
+The ledger keeps sums over its beginnings, a few rows a question: over the samples that were asked for, and over the
+whole chunks in them, from where a larger number goes on. The first sum of a beginning stands, whatever another batch
+size or device would make of a close vote. See docs/numerics.md 7.4.
 """
 
 import json
@@ -25,8 +28,9 @@ Counts = list[int]
 
 @dataclass(frozen=True)
 class Streams:
-    """The streams of a shard's inputs."""
+    """The streams of a shard's inputs, as far as ``tenant`` has asked about them."""
 
+    tenant: str
     model: str
     noise: str
     inputs: Mapping[int, str]  # index -> digest
@@ -64,6 +68,7 @@ def beginnings(session: Session, streams: Streams, stage: str, n: int) -> dict[i
     digests = sorted(set(streams.inputs.values()))
     for start in range(0, len(digests), MANY):
         known = select(Ledger.input, Ledger.counts, Ledger.scores).where(
+            Ledger.tenant == streams.tenant,
             Ledger.model == streams.model,
             Ledger.input.in_(digests[start : start + MANY]),
             Ledger.noise == streams.noise,
@@ -79,6 +84,7 @@ def beginnings(session: Session, streams: Streams, stage: str, n: int) -> dict[i
 def row(streams: Streams, index: int, stage: str, beginning: Beginning) -> Json:
     """The ledger's row for a beginning of the stream of input ``index``."""
     return {
+        "tenant": streams.tenant,
         "model": streams.model,
         "input": streams.inputs[index],
         "noise": streams.noise,
@@ -101,12 +107,13 @@ def add(session: Session, new: list[Json]) -> None:
 
 
 def other_noises(session: Session, streams: Streams, indices: Sequence[int], plan: Plan) -> dict[int, list[Json]]:
-    """The other noises that this model and each of those inputs have been asked about so far, in the plan's stages;
-    inputs of which there are none are left out."""
+    """The other noises that their tenant has asked about so far, of this model and each of those inputs, in the plan's
+    stages; inputs of which there are none are left out."""
     digests = sorted({streams.inputs[index] for index in indices})
     found: dict[str, set[str]] = {}
     for start in range(0, len(digests), MANY):
         names = select(Ledger.input, Ledger.noise).where(
+            Ledger.tenant == streams.tenant,
             Ledger.model == streams.model,
             Ledger.input.in_(digests[start : start + MANY]),
             Ledger.noise != streams.noise,

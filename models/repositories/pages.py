@@ -4,15 +4,18 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from sqlalchemy import select
-from sqlalchemy.orm import Session
 
 from models.tables import Certification, Dataset, Key, Model
+from models.tenant_session import TenantSession
 
 Row = TypeVar("Row", Model, Dataset, Certification, Key)
 
 
-def newest(session: Session, table: type[Row], *, before: str | None, limit: int) -> tuple[Sequence[Row], str | None]:
-    """Up to ``limit`` rows older than the id ``before``, and the cursor of the next page (None: this is the last)."""
+def newest(
+    session: TenantSession, table: type[Row], *, before: str | None, limit: int
+) -> tuple[Sequence[Row], str | None]:
+    """Up to ``limit`` of the tenant's rows older than the id ``before``, and the cursor of the next page (None: this
+    is the last)."""
     query = select(table).order_by(table.id.desc()).limit(limit + 1)
     if before is not None:
         query = query.where(table.id < before)

@@ -47,6 +47,7 @@ class WorkOrder:
     """All that computing a shard needs, as plain data."""
 
     certification_id: str
+    tenant: str
     method: Json
     model: Network
     denoiser: Network | None  # in front of it
@@ -85,6 +86,7 @@ def begin(session: Session, claim: Claim) -> WorkOrder:
         raise RuntimeError(f"{certification.id} is about a model or data set that intake has not accepted")
     return WorkOrder(
         certification_id=certification.id,
+        tenant=certification.tenant,
         method=certification.method,
         model=_network(session, model),
         denoiser=None if certification.denoiser is None else _network(session, certification.denoiser),
@@ -101,6 +103,7 @@ def begin(session: Session, claim: Claim) -> WorkOrder:
 
 
 def _executions(session: Session, certification: Certification) -> list[Json]:
+    """Of its tenant's certifications: no other has any of these models' rows."""
     found = (
         select(Certification.method, Certification.execution)
         .where(

@@ -9,19 +9,23 @@ from models.states import JobState
 from models.tables.dataset import Dataset
 from models.tables.leased import Leased
 from models.tables.model import Model
+from models.tables.owned import Owned
 from models.totals import Totals, TotalsColumn
 
 SHARDS = table("shards", *(column(name) for name in ("certification_id", "state", "done")))
 
 
-class Certification(Leased, Base):
+class Certification(Leased, Owned, Base):
     """A job: one method, one model, a range of the inputs of one data set. The row is the truth, messages are bells.
 
     A worker takes it to cut it into shards, and to end it when all of them have. Who computes takes a shard.
     """
 
     __tablename__ = "certifications"
-    __table_args__ = (Index("ix_certifications_state", "state", "lease_expires_at"),)
+    __table_args__ = (
+        Index("ix_certifications_state", "state", "lease_expires_at"),
+        Index("ix_certifications_tenant", "tenant", "id"),
+    )
 
     id: Mapped[str] = mapped_column(primary_key=True)
     model_id: Mapped[str] = mapped_column(ForeignKey("models.id"), index=True)

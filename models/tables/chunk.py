@@ -1,13 +1,13 @@
-from sqlalchemy import ForeignKey
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.base import JSON_COLUMN, Base, Json
+from models.tables.owned import OfCertification
 
 REUSED = -1
 """The number of a chunk that is the sum over the first samples of its stream, from the ledger."""
 
 
-class Chunk(Base):
+class Chunk(OfCertification, Base):
     """The counts of one finished chunk of samples of an input. The primary key makes a chunk count once.
 
     Rows live until their input's result is written; the result then holds the sum.
@@ -15,7 +15,6 @@ class Chunk(Base):
 
     __tablename__ = "chunks"
 
-    certification_id: Mapped[str] = mapped_column(ForeignKey("certifications.id", ondelete="CASCADE"), primary_key=True)
     index: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     stage: Mapped[str] = mapped_column(primary_key=True)  # pilot | estimate | predict | median | split
     number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)

@@ -2,13 +2,15 @@ from sqlalchemy import BigInteger
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.base import JSON_COLUMN, Base, Json
+from models.tables.owned import Owned, forgotten
 
 
-class Ledger(Base):
-    """The votes of the first ``samples`` samples of a noise stream, whichever certification counted them.
+class Ledger(Owned, Base):
+    """The votes of the first ``samples`` samples of a noise stream, whichever certification of a tenant counted them.
 
-    The first four columns name the stream. It outlives certifications: the same question has the same answer, and
-    choosing the best of several questions leaves its trace.
+    The columns ``model`` to ``stage`` name the stream. Its votes are the same whoever asks, but what one tenant asked
+    is no other's to see: each has a ledger of its own. It outlives certifications: the same question has the same
+    answer, and choosing the best of several questions leaves its trace.
 
     What is kept of mean scores depends on more: on what the pilot chose, which depends on all that was asked. They are
     kept for the very same question alone; `stage` ends with it. So are the bounds of medians: the outputs
@@ -18,6 +20,7 @@ class Ledger(Base):
 
     __tablename__ = "ledger"
 
+    tenant: Mapped[str] = mapped_column(primary_key=True, default=forgotten)
     model: Mapped[str] = mapped_column(primary_key=True)  # digest of its graph; with a denoiser, of both
     input: Mapped[str] = mapped_column(primary_key=True)  # digest
     noise: Mapped[str] = mapped_column(primary_key=True)  # what of the method and the data set the votes depend on

@@ -1,10 +1,10 @@
-from sqlalchemy import ForeignKey
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped
 
 from models.base import Base, Json
+from models.tables.owned import OfCertification
 
 
-class Report(Base):
+class Report(OfCertification, Base):
     """What a certification rests on besides its inputs: the network's bound, layer by layer. Written once.
 
     A table of its own, since it is large and lists of certifications do without it.
@@ -12,5 +12,4 @@ class Report(Base):
 
     __tablename__ = "reports"
 
-    certification_id: Mapped[str] = mapped_column(ForeignKey("certifications.id", ondelete="CASCADE"), primary_key=True)
     document: Mapped[Json]

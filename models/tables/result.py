@@ -1,16 +1,15 @@
-from sqlalchemy import ForeignKey
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.base import Base, Json
+from models.tables.owned import OfCertification
 
 
-class Result(Base):
+class Result(OfCertification, Base):
     """What was certified for one input. Abstention is ``prediction`` and ``radius`` NULL and ``abstained`` true, never
     0; which class was looked at, ``detail`` may say (``pilot_class``)."""
 
     __tablename__ = "results"
 
-    certification_id: Mapped[str] = mapped_column(ForeignKey("certifications.id", ondelete="CASCADE"), primary_key=True)
     index: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     label: Mapped[int | None]
     prediction: Mapped[int | None]

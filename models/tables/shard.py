@@ -5,9 +5,10 @@ from models.base import Base, StateColumn
 from models.states import JobState
 from models.tables.certification import Certification
 from models.tables.leased import Leased
+from models.tables.owned import OfCertification
 
 
-class Shard(Leased, Base):
+class Shard(Leased, OfCertification, Base):
     """A range of a certification's inputs: what one worker takes at a time."""
 
     __tablename__ = "shards"

@@ -4,9 +4,10 @@ from sqlalchemy import BigInteger
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.base import Base, now
+from models.tables.owned import Owned
 
 
-class Upload(Base):
+class Upload(Owned, Base):
     """Raw bytes that a client sent, kept as the blob ``sha256``; never parsed by the API."""
 
     __tablename__ = "uploads"

@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from app.main import create_app
 from models.bell import Bell
 from models.database import Database
+from models.principal import DEFAULT_TENANT
 from models.repositories import keys
 from models.settings import Settings
 
@@ -39,14 +40,14 @@ def settings(settings: Settings) -> Settings:
 def app(settings: Settings, bells: list[Bell]) -> FastAPI:
     """The application; its bells land in ``bells``."""
     app = create_app(settings)
-    app.state.service.database.ring = bells.append
+    app.state.service.database._database.ring = bells.append
     return app
 
 
 @pytest.fixture
 def database(app: FastAPI) -> Database:
-    """The database of the application."""
-    database: Database = app.state.service.database
+    """The database of the application, as workers have it."""
+    database: Database = app.state.service.database._database
     return database
 
 
@@ -54,7 +55,7 @@ def database(app: FastAPI) -> Database:
 def anonymous(app: FastAPI, database: Database) -> Iterator[httpx.Client]:
     """A client without a key."""
     with database.write() as session:
-        keys.add(session, "test", KEY)
+        keys.add(session, DEFAULT_TENANT, "test", KEY)
     # asyncio turns off Nagle's algorithm, which costs each answer 40 ms, only where a socket names its protocol;
     # verify=False: no certificates are read for http.
     with socket.socket(proto=socket.IPPROTO_TCP) as listener:

@@ -13,6 +13,7 @@ from httpx import Client, Response
 
 from models.bell import Bell
 from models.database import Database
+from models.principal import DEFAULT_TENANT
 from models.repositories import keys, shards
 from models.repositories.chunks import ChunkCounts
 from models.tables import Dataset, Upload
@@ -225,7 +226,7 @@ def test_a_server_that_ends_answers_what_it_knows(app: FastAPI, database: Databa
     heard = threading.Event()
     database.ring = lambda bell: heard.set() if bell.noun == "certification" else None
     with database.write() as session:
-        keys.add(session, "test", KEY)
+        keys.add(session, DEFAULT_TENANT, "test", KEY)
     server = Server(app)
     server.config.timeout_graceful_shutdown = 1
     with socket.create_server(("127.0.0.1", 0)) as listener:

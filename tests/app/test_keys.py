@@ -3,6 +3,7 @@ import threading
 from httpx import Client
 
 from models.database import Database
+from models.principal import DEFAULT_TENANT
 from models.repositories import keys
 from models.tables import Key
 from tests.app.calls import problem
@@ -63,7 +64,7 @@ def test_of_two_that_revoke_each_other_at_once_one_stays(client: Client, databas
             barrier.wait(30)
             try:
                 with database.write() as session:
-                    keys.revoke(session, str(key_id))
+                    keys.revoke(session, DEFAULT_TENANT, str(key_id))
                 codes.append("revoked")
             except keys.LastKey:
                 codes.append("last")
@@ -75,7 +76,7 @@ def test_of_two_that_revoke_each_other_at_once_one_stays(client: Client, databas
             thread.join()
         assert sorted(map(str, codes)) == ["last", "revoked"]
         with database.read() as session:
-            (living,) = keys.valid(session)
+            (living,) = keys.valid(session, DEFAULT_TENANT)
         if living.id == mine:  # `mine` is the newer one
             client.headers["Authorization"] = f"Bearer {text}"
 

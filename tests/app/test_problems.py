@@ -6,6 +6,7 @@ import pytest
 from fastapi import FastAPI
 from httpx import Client
 
+from app.database import TenantDatabase
 from app.middleware import JSON_LIMIT
 from models.database import Database
 from models.problems import Problem
@@ -143,7 +144,7 @@ def test_every_answer_has_another_request_id(client: Client) -> None:
 
 def test_a_database_that_is_gone(client: Client, app: FastAPI) -> None:
     gone = Database("postgresql+psycopg://postgres@127.0.0.1:1/none")
-    app.state.service.__dict__["database"], there = gone, app.state.service.database
+    app.state.service.__dict__["database"], there = TenantDatabase(gone), app.state.service.database
     try:
         for answer in (client.get("/v1/models"), client.post("/v1/uploads", content=b"data")):
             problem(answer, 503, "unavailable")

@@ -19,8 +19,9 @@ import pytest
 from fastapi import FastAPI
 from httpx import Client
 
-from app.main import create_app
+from models.bell import celery_app
 from models.bootstrap import ROOT, bootstrap
+from models.database import Database
 from models.settings import Settings
 from models.work import CERTIFY, INTAKE
 from radii.architectures import ARCHITECTURES
@@ -133,15 +134,15 @@ def test_the_process(deployed: Settings) -> None:
                     "parts": dict.fromkeys(("database", "broker", "blobs", "storage"), "ok"),
                 }
                 client.headers["Authorization"] = f"Bearer {deployed.key_file.read_text().strip()}"
-                service = create_app(deployed).state.service
-                certification(client, service.database)
+                database = Database(deployed.database)
+                certification(client, database)
                 memory = psutil.Process(process.pid).memory_info().rss
                 print(f"{memory / 2**20:.0f} MiB resident")
                 assert memory < MOST_MEMORY
-                with service.celery.connection_for_read() as broker:
+                with celery_app(deployed).connection_for_read() as broker:
                     for queue, rung in ((INTAKE, 2), (CERTIFY, 1)):
                         assert queue_length(broker, queue, rung) == rung
-                service.database.close()
+                database.close()
         finally:
             process.terminate()
             assert process.wait(30) in (0, -signal.SIGTERM)  # uvicorn ends in peace, then by the signal

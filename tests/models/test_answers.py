@@ -10,6 +10,7 @@ from models import cross_check
 from models.base import Json
 from models.database import Database
 from models.plan import Plan
+from models.principal import DEFAULT_TENANT
 from models.repositories import certifications, leases, shards
 from models.repositories.answers import Question
 from models.repositories.chunks import ChunkCounts, CountsMismatch, InputResult
@@ -20,7 +21,8 @@ from models.tables import Answer, Certification, Dataset, Model, Report, Result,
 from tests import factories
 
 DIGESTS = {0: "zero", 1: "one", 2: "zero"}  # the third input is the first again
-QUESTION, STREAMS = Question("model", "question", DIGESTS), Streams("model", '{"sigma":0.25}', DIGESTS)
+QUESTION = Question(DEFAULT_TENANT, "model", "question", DIGESTS)
+STREAMS = Streams(DEFAULT_TENANT, "model", '{"sigma":0.25}', DIGESTS)
 COUNTS: Json = {"pilot_counts": [10, 0, 0], "counts": [90, 10, 0], "n": 100, "decision": None}
 SMOOTHING: Json = {"kind": "smoothing", "sigma": 0.25, "alpha": 0.001, "n0": 10, "n": 100}
 LIPSCHITZ: Json = {"kind": "lipschitz", "bound": "auto", "rtol": 1e-6, "norm": "l2"}
@@ -88,6 +90,13 @@ def job(database: Database, claim: Claim) -> tuple[Certification, list[Result]]:
         row = session.get_one(Shard, claim.id).certification
         query = select(Result).where(Result.certification_id == row.id).order_by(Result.index)
         return row, list(session.scalars(query))
+
+
+def test_answers_to_another_tenant_are_nobody_elses_to_know(database: Database) -> None:
+    computed(database, asked(database))
+    theirs = replace(QUESTION, tenant="other")
+    assert recalled(database, asked(database), theirs) == set()
+    assert recalled(database, asked(database)) == {0, 1, 2}
 
 
 def test_the_very_same_question_is_answered_by_what_is_known(database: Database) -> None:

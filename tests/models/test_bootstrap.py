@@ -6,19 +6,35 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import delete, func, insert, inspect, select, text, update
+from sqlalchemy import delete, func, inspect, select, text, update
 
 from app.planning import planned
 from models.base import Base
 from models.bootstrap import ROOT, WrongSecretError, bootstrap, migrated
 from models.database import Database
 from models.plan import Plan
-from models.repositories import keys, ledger
+from models.principal import DEFAULT_TENANT, EVERYTHING, Principal
+from models.repositories import answers, keys, ledger
+from models.repositories.answers import Question
+from models.repositories.ledger import Beginning, Streams
 from models.settings import Settings
 from models.states import JobState
-from models.tables import Certification, Chunk, Fact, Key, Ledger, Result, Shard
+from models.tables import (
+    Answer,
+    Certification,
+    Chunk,
+    Dataset,
+    Fact,
+    Key,
+    Ledger,
+    Model,
+    Result,
+    Shard,
+    Upload,
+)
 from radii.methods import parse_method
 from tests import factories
 
@@ -36,8 +52,9 @@ def test_from_nothing_to_ready_and_again(fresh: Settings) -> None:
     assert stat.S_IMODE(fresh.key_file.stat().st_mode) == 0o600
     database = Database(fresh.database)
     with database.read() as session:
-        assert (found := keys.authenticate(session, key))
-        assert found.name == "first"
+        (first,) = session.scalars(select(Key))
+        assert first.name == "first"
+        assert keys.authenticate(session, key) == Principal(DEFAULT_TENANT, first.id, EVERYTHING)
         assert keys.authenticate(session, key + "x") is None
     database.close()
 
@@ -68,14 +85,14 @@ def test_a_key_whose_file_is_gone_is_named_and_so_is_the_new_one(
     assert capsys.readouterr().out == ""  # it was said
     database = Database(fresh.database)
     with database.write() as session:
-        keys.revoke(session, first.id)
+        keys.revoke(session, DEFAULT_TENANT, first.id)
     fresh.key_file.unlink()
     bootstrap(fresh)
     said = capsys.readouterr().out
     assert first.id not in said and f"radii keys revoke {second.id}" in said
     third = listed()[-1]
     with database.write() as session:
-        keys.revoke(session, third.id)  # the one in the file
+        keys.revoke(session, DEFAULT_TENANT, third.id)  # the one in the file
     database.close()
     bootstrap(fresh)
     said = capsys.readouterr().out
@@ -131,6 +148,7 @@ def test_migrations_make_exactly_the_tables(fresh: Settings) -> None:
 def test_votes_that_a_generator_of_before_may_have_drawn_are_forgotten(fresh: Settings) -> None:
     database = Database(fresh.database)
     config = Config(toml_file=ROOT / "pyproject.toml")
+    before = sa.table("ledger", *(sa.column(c.name, c.type) for c in Ledger.__table__.c if c.name != "tenant"))
     noises = [
         ledger.name({"noise": law, "sigma": 0.25, "grid": grid})
         for law in ("gaussian", "laplace")
@@ -142,7 +160,7 @@ def test_votes_that_a_generator_of_before_may_have_drawn_are_forgotten(fresh: Se
         for noise in noises:
             for stage in ("pilot", "estimate", "median {}"):
                 row = {"model": "m", "input": "x", "noise": noise, "stage": stage, "samples": 1, "counts": [1, 0]}
-                connection.execute(insert(Ledger).values(row))
+                connection.execute(before.insert().values(row))
         command.upgrade(config, "head")
         kept = {(noise, stage) for noise, stage in connection.execute(select(Ledger.noise, Ledger.stage))}
         connection.commit()
@@ -303,6 +321,54 @@ def test_shards_and_progress_outlive_a_migration(fresh: Settings) -> None:
             assert (row.done, row.unsharded, row.fence) == (done[job], 0, 0)
             query = select(Shard).where(Shard.certification_id == job).order_by(Shard.start)
             assert [list(shard.indices) for shard in session.scalars(query)] == cut
+    database.close()
+
+
+def test_everything_of_before_is_the_default_tenants(fresh: Settings) -> None:
+    """And is found again by what it was known by; what belongs to another tenant is known to nobody once down again."""
+    bootstrap(fresh)
+    database = Database(fresh.database)
+    key = fresh.key_file.read_text().strip()
+    vote = {"input": "x", "noise": "{}", "stage": "pilot", "samples": 10, "counts": [10, 0]}
+    answer = {"input": "x", "question": "q", "certification_id": "c", "radius": 0.5, "abstained": False, "detail": {}}
+    tenants = (DEFAULT_TENANT, "other")
+    with database.write() as session:
+        jobs = [factories.certification(session, tenant=tenant) for tenant in tenants]
+        rows = {tenant: (job.id, job.model_id, job.dataset_id) for tenant, job in zip(tenants, jobs, strict=True)}
+        session.add_all(Result(certification_id=job.id, index=0, abstained=True, detail={}) for job in jobs)
+        for tenant in tenants:
+            session.add(Ledger(tenant=tenant, model="m", **vote))
+            session.add(Answer(tenant=tenant, model="m", **answer))
+    config = Config(toml_file=ROOT / "pyproject.toml")
+    with database.engine.connect() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0014")
+        for table in ("models", "datasets"):
+            marks = connection.execute(text(f"SELECT id, fingerprint FROM {table}"))
+            before: dict[str, str] = {row.id: row.fingerprint for row in marks}
+            own, other = (before[row_id] for tenant in tenants for row_id in rows[tenant] if row_id in before)
+            assert len(own) == 64 and other == f"other:{own}"
+        for table in ("ledger", "answers"):
+            assert connection.scalar(text(f"SELECT count(*) FROM {table}")) == 1
+            connection.execute(text(f"UPDATE {table} SET model = 'before'"))  # a row that this version never wrote
+        command.upgrade(config, "head")
+        connection.commit()
+    with database.write() as session:
+        for owned in (Upload, Model, Dataset, Certification, Ledger, Answer, Key):
+            assert set(session.scalars(select(owned.tenant))) == {DEFAULT_TENANT}
+        (known,) = session.scalars(select(Key))
+        assert keys.authenticate(session, key) == Principal(DEFAULT_TENANT, known.id, EVERYTHING)
+        _, model_id, dataset_id = rows[DEFAULT_TENANT]
+        for found, tables in ((2, (Model, Dataset, Certification, Result)), (1, (Ledger, Answer)), (6, (Shard,))):
+            assert {session.scalar(select(func.count()).select_from(table)) for table in tables} == {found}
+        again = factories.certification(session)
+        assert (again.model_id, again.dataset_id) == (model_id, dataset_id)  # the same bytes
+        streams = Streams(DEFAULT_TENANT, "before", "{}", {0: "x"})
+        assert ledger.beginnings(session, streams, "pilot", 10) == {0: Beginning([10, 0])}
+        question = Question(DEFAULT_TENANT, "before", "q", {0: "x"})
+        assert answers.known(session, question, [0])[0].radius == 0.5
+        ledger.add(session, [{"tenant": "other", "model": "before", "scores": None, **vote}])  # beside it
+        assert session.scalar(select(func.count()).select_from(Ledger)) == 2
     database.close()
 
 

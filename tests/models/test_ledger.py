@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import event, func, select
 
 from models.database import Database
+from models.principal import DEFAULT_TENANT
 from models.repositories import leases, ledger, shards
 from models.repositories.chunks import ChunkCounts, InputResult
 from models.repositories.leases import Claim
@@ -19,7 +20,7 @@ from models.tables.chunk import REUSED
 from radii.smoothing import CHUNK
 from tests import factories
 
-STREAMS = Streams("model", ledger.name({"noise": "gaussian", "sigma": 0.25}), {0: "zero"})
+STREAMS = Streams(DEFAULT_TENANT, "model", ledger.name({"noise": "gaussian", "sigma": 0.25}), {0: "zero"})
 PILOT = [10, 0, 0]
 
 
@@ -103,7 +104,7 @@ def test_the_first_answer_stands_and_nothing_is_counted_twice(database: Database
 
 
 @pytest.mark.parametrize(
-    "other", [Streams("other", STREAMS.noise, {0: "zero"}), Streams("model", STREAMS.noise, {0: "one"})]
+    "other", [replace(STREAMS, tenant="other"), replace(STREAMS, model="other"), replace(STREAMS, inputs={0: "one"})]
 )
 def test_other_models_and_inputs_have_other_streams(database: Database, other: Streams) -> None:
     counted(database, asked(database, 1000), {0: [1000, 0, 0]}, [1000, 0, 0])
@@ -116,7 +117,7 @@ def test_other_models_and_inputs_have_other_streams(database: Database, other: S
 def test_other_noises_of_the_same_input_are_recorded(database: Database) -> None:
     counted(database, asked(database, 1000), {0: [1000, 0, 0]}, [1000, 0, 0])
     noise = {"noise": "gaussian", "sigma": 0.5}
-    wider = Streams("model", ledger.name(noise), {0: "zero"})
+    wider = Streams(DEFAULT_TENANT, "model", ledger.name(noise), {0: "zero"})
     claim = asked(database, 1000)
     assert reused(database, claim, wider) == {}
     result = counted(database, claim, {0: [500, 500, 0]}, [500, 500, 0], wider)
@@ -129,13 +130,23 @@ def test_other_noises_of_the_same_input_are_recorded(database: Database) -> None
         }
 
 
+def test_noises_of_another_tenant_are_nobody_elses_to_know(database: Database) -> None:
+    counted(database, asked(database, 1000), {0: [1000, 0, 0]}, [1000, 0, 0])
+    wider = replace(STREAMS, tenant="other", noise=ledger.name({"noise": "gaussian", "sigma": 0.5}))
+    result = counted(database, asked(database, 1000), {0: [500, 500, 0]}, [500, 500, 0], wider)
+    assert "other_noises" not in result.detail
+    with database.read() as session:
+        summary = session.get_one(Certification, result.certification_id).summary
+    assert summary is not None and "other_noises" not in summary
+
+
 def of_question(text: str) -> dict[str, str]:
     return {"pilot": text, "estimate": text}
 
 
 def test_scores_are_those_of_the_very_same_question(database: Database) -> None:
     noise = ledger.name({"noise": "gaussian", "sigma": 0.25, "scores": "soft"})
-    streams = Streams("model", noise, {0: "zero"}, of_question('{"n":1500}'))
+    streams = Streams(DEFAULT_TENANT, "model", noise, {0: "zero"}, of_question('{"n":1500}'))
     pilot, parts = (
         {"map": "softmax", "factor": 1.0, "top": 0, "sides": "one-sided"},
         [[0.75, 0.25, 0.0], [1.0, 0.0, 0.0]],
@@ -150,7 +161,8 @@ def test_scores_are_those_of_the_very_same_question(database: Database) -> None:
     with database.write() as session:
         shards.record(session, claim, chunks, results, seconds=60, streams=streams)
 
-    for other in (Streams("model", noise, {0: "zero"}), replace(streams, questions=of_question('{"n":2000}'))):
+    plain = Streams(DEFAULT_TENANT, "model", noise, {0: "zero"})
+    for other in (plain, replace(streams, questions=of_question('{"n":2000}'))):
         assert reused(database, asked(database, 1500), other) == {}
     again = asked(database, 1500)
     with database.write() as session:
@@ -212,7 +224,7 @@ def test_the_first_decision_stands(database: Database, later: int) -> None:
 
 def test_two_certifications_that_end_in_opposite_orders_do_not_wait_for_each_other(database: Database) -> None:
     """After its first row each waits, for a second at most, until the other has one: in opposite orders a deadlock."""
-    streams = Streams("model", STREAMS.noise, {0: "zero", 1: "one"})
+    streams = Streams(DEFAULT_TENANT, "model", STREAMS.noise, {0: "zero", 1: "one"})
     entries = [ledger.row(streams, index, "estimate", Beginning([1000, 0, 0])) for index in (0, 1)]
     first = threading.local()
     both = threading.Barrier(2, timeout=1)

@@ -397,14 +397,15 @@ def test_a_later_certification_of_the_network_hears_what_was_found(database: Dat
         another = factories.ready_model(session, content=b"another")
         assert same.model_id == behind.model_id == first.model_id != another.id
         behind.denoiser_model_id = other.model_id = another.id
-        names = [row.id for row in (same, behind, other)]
+        theirs = factories.certification(session, tenant="other", inputs=1)  # of the very same network
+        names = [row.id for row in (same, behind, other, theirs)]
     heard = []
     for name in names:
         claim, order = begin(database, shard_ids(database, name)[0])
         heard.append(order.executions)
         with database.write() as session:  # not searched for: a few samples
             shards.settle(session, claim, {"executor": "torch", "batch_size": 100})
-    assert heard == [[{**found, "method": order.method}], [], []]
+    assert heard == [[{**found, "method": order.method}], [], [], []]
 
 
 def test_what_an_earlier_version_did_not_add_up_is_added_up_at_the_end(database: Database, job: str) -> None:

@@ -16,6 +16,7 @@ from app.planning import about, planned
 from models.bell import Bell, celery_app, celery_ring
 from models.blobs import Blobs
 from models.database import Database
+from models.principal import DEFAULT_TENANT
 from models.repositories import certifications, intake, uploads
 from models.settings import Settings
 from models.tables import Certification, Dataset, Model
@@ -89,7 +90,7 @@ class Service:
         """An upload whose blob exists."""
         draft = self.blobs.draft()
         draft.write_bytes(content)
-        return uploads.add(session, sha256=self.blobs.adopt(draft), size=len(content))
+        return uploads.add(session, DEFAULT_TENANT, sha256=self.blobs.adopt(draft), size=len(content))
 
     def add_model(self, content: bytes, **settings: Any) -> str:
         settings = {"input": factories.INPUT, "output": None, "labels": None} | settings
@@ -119,7 +120,7 @@ class Service:
                 session,
                 network,
                 data,
-                denoiser=intake.get(session, Model, denoiser) if denoiser else None,
+                denoiser=session.get(Model, denoiser) if denoiser else None,
                 method=parsed.model_dump(),
                 plan=planned(parsed, inputs),
                 indices=range(inputs),
@@ -146,18 +147,19 @@ class Service:
     def ring(self, noun: str, row_id: str) -> None:
         self.database.ring(Bell(noun, row_id))
 
-    def known_model(self, file: Path, **settings: Any) -> str:
-        """The id of a model that intake has accepted already."""
+    def known_model(self, file: Path, *, tenant: str = DEFAULT_TENANT, **settings: Any) -> str:
+        """The id of a model of ``tenant`` that intake has accepted already."""
         settings = {"input": factories.INPUT, "output": None, "labels": None} | settings
         found = read_model({"file": str(file), "external_data": {}, "settings": settings})
         with self.database.write() as session:
             self.upload(session, file.read_bytes())
-            model = factories.ready_model(session, content=file.read_bytes(), settings=settings, **found)
+            content = file.read_bytes()
+            model = factories.ready_model(session, content=content, tenant=tenant, settings=settings, **found)
             session.info.clear()  # nothing to ring for
             return model.id
 
-    def known_dataset(self, file: Path) -> str:
-        """The id of a data set that intake has accepted already."""
+    def known_dataset(self, file: Path, *, tenant: str = DEFAULT_TENANT) -> str:
+        """The id of a data set of ``tenant`` that intake has accepted already."""
         folder = self.blobs.draft()
         folder.mkdir()
         arrays: dict[str, Any] = read_dataset(file, folder, max_bytes=2**30)
@@ -166,7 +168,8 @@ class Service:
             "y_blob": self.blobs.adopt(folder / "y.npy"),
         }
         with self.database.write() as session:
-            dataset = factories.ready_dataset(session, content=file.name.encode(), **arrays, **blobs)
+            content = file.name.encode()
+            dataset = factories.ready_dataset(session, content=content, tenant=tenant, **arrays, **blobs)
             session.info.clear()
             return dataset.id
 

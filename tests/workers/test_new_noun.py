@@ -7,12 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+from alembic.script import ScriptDirectory
+
 from tests.service import running
 
 ROOT = Path(__file__).parent.parent.parent
 CODE = ("app", "migrations", "models", "radii", "workers")
 ROOM = Path(__file__).parent / "greeting"
-REGISTRY = "models/work.py"
+REGISTRY, MIGRATION = "models/work.py", "migrations/versions/greetings.py"
 ENTRY = """
         Noun(
             "greeting",
@@ -54,11 +56,12 @@ def with_greetings(checkout: Path) -> set[str]:
     for name in CODE:
         shutil.copytree(ROOT / name, checkout / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", checkout)
+    newest = ScriptDirectory(str(checkout / "migrations")).get_current_head()
     before = {path: path.read_bytes() for path in checkout.rglob("*") if path.is_file()}
-    elsewhere = {"handler.py": "workers/greeting.py", "migration.py": "migrations/versions/0015_greetings.py"}
+    elsewhere = {"handler.py": "workers/greeting.py", "migration.py": MIGRATION}
     shutil.copytree(ROOM, checkout / "models/greeting", ignore=shutil.ignore_patterns(*elsewhere, "__pycache__"))
     for name, place in elsewhere.items():
-        shutil.copy(ROOM / name, checkout / place)
+        (checkout / place).write_text((ROOM / name).read_text().replace('"HEAD"', f'"{newest}"'))
     registry = checkout / REGISTRY
     text = registry.read_text()
     assert text.endswith("\n    )\n}\n")
@@ -72,7 +75,7 @@ def with_greetings(checkout: Path) -> set[str]:
 
 def test_a_noun_is_its_room_its_handler_a_migration_and_a_registration(tmp_path: Path) -> None:
     room = {f"models/greeting/{name}.py" for name in ("__init__", "table", "repository")}
-    others = {"workers/greeting.py", "migrations/versions/0015_greetings.py", REGISTRY}
+    others = {"workers/greeting.py", MIGRATION, REGISTRY}
     assert with_greetings(tmp_path / "code") == room | others
     with running(tmp_path / "data", checkout=tmp_path / "code") as service:
         done = subprocess.run(

@@ -1,14 +1,14 @@
 """greetings
 
 Revision ID: greetings
-Revises: 0014
+Revises: the newest, which the test writes in the place of HEAD
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "greetings"
-down_revision = "0014"
+down_revision = "HEAD"
 branch_labels = None
 depends_on = None
 

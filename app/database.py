@@ -1,0 +1,38 @@
+"""The only way from a request to the database: as somebody. No other module here makes sessions."""
+
+from contextlib import AbstractContextManager
+
+from models.bootstrap import migrated
+from models.database import Database
+from models.principal import Principal
+from models.repositories import keys
+from models.tenant_session import TenantSession
+
+
+class TenantDatabase:
+    """The database as requests have it. What is not of one tenant is done here, and gives nothing of a tenant away."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def read(self, principal: Principal) -> AbstractContextManager[TenantSession]:
+        """A session for reading one consistent state of what is the principal's tenant's."""
+        return self._database.read_as(principal)
+
+    def write(self, principal: Principal) -> AbstractContextManager[TenantSession]:
+        """The same for writing: it commits at the end of the block, or not at all; its bells ring after the commit."""
+        return self._database.write_as(principal)
+
+    def authenticate(self, text: str) -> Principal | None:
+        """Who is behind the valid key whose text this is."""
+        with self._database.read() as session:
+            return keys.authenticate(session, text)
+
+    def migrated(self) -> bool:
+        """Whether it can be reached, and is at the newest migration."""
+        with self._database.read() as session:
+            return migrated(session.connection())
+
+    def close(self) -> None:
+        """Give all connections back."""
+        self._database.close()
