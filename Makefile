@@ -36,8 +36,10 @@ demo: setup  ## Start the service, certify a real network on real data, show the
 up: setup  ## Start the service on 127.0.0.1:8000 (settings: RADII_* variables, see docs/settings.md)
 	@exec $(BIN)/radii up
 
-test: setup .venv/triton/ready  ## Run every test, in two processes
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+test: setup .venv/triton/ready  ## Run every test, in two processes; hold what they cover of radii and models
+	$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=
+	$(BIN)/coverage report --include='radii/*' --fail-under=96
+	$(BIN)/coverage report --include='models/*' --fail-under=96
 
 check: lint  ## Lint, and hold migrations and generated files against the code
 	$(BIN)/python docs/generate.py --check
@@ -69,4 +71,4 @@ bench: setup  ## Run the benchmarks; each prints ratios against a named peer
 	set -e; for file in benchmarks/*.py; do $(BIN)/python $$file; done
 
 clean:  ## Remove .venv and caches
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .coverage
