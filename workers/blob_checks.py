@@ -1,6 +1,5 @@
 """Stored files, compared with the digests that they are kept by before anything reads them."""
 
-import time
 from collections.abc import Mapping
 
 from models.blobs import BlobDamaged, BlobMissing
@@ -14,14 +13,7 @@ from workers.worker import Worker
 def check_files(worker: Worker, claim: Claim, damaged: Problem, files: Mapping[str, str]) -> None:
     """Each of the files, by what it is called, is there and has its digest. Keeps the lease, for hashing gigabytes
     takes a while. Raises ``Failed`` and ``LostClaim``."""
-    due = time.monotonic() + worker.settings.lease_seconds / 3
-
-    def alive() -> None:
-        nonlocal due
-        if time.monotonic() > due:
-            worker.renew(claim)
-            due = time.monotonic() + worker.settings.lease_seconds / 3
-
+    alive = worker.renewal(claim)
     for name, sha256 in files.items():
         where = f"the file of {name} (blobs/{sha256[:2]}/{sha256} in DATA_DIR)"
         try:

@@ -8,22 +8,19 @@ process has threads and connections that a fork would copy in an unknown state.
 import functools
 import sys
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from celery import signals
-from sqlalchemy.orm import Session
 
 from models.bell import Bell, celery_app, celery_ring
 from models.bootstrap import WrongSecretError, check_secret
 from models.database import Database
-from models.repositories import leases
 from models.settings import Settings
 from models.work import NOUNS
 from workers import logs
-from workers.attempt import attempt
+from workers.answer import answer
 from workers.sweeper import Sweeper
-from workers.worker import LetGo, Worker
+from workers.worker import Worker
 
 SETTINGS = Settings()
 
@@ -37,35 +34,9 @@ def worker() -> Worker:
     return Worker(SETTINGS, celery_ring(app))
 
 
-def answer(bell: Bell) -> None:
-    """Work on the row that the bell is about; before it, on what has waited for longer: what other work waits for, and
-    a row that a lost worker left."""
-    try:
-        before = worker().read(partial(_before, bell=bell))
-    except LetGo:
-        return
-    for one in dict.fromkeys((*before, bell)):
-        work(one)
-
-
-def _before(session: Session, bell: Bell) -> list[Bell]:
-    queue = NOUNS[bell.noun].queue
-    first = [noun.name for noun in NOUNS.values() if noun.first and noun.queue == queue]
-    found = [(noun, leases.waiting(session, noun)) for noun in first]
-    found.append((bell.noun, leases.abandoned(session, bell.noun)))
-    return [Bell(noun, row_id) for noun, row_id in found if row_id is not None]
-
-
-def work(bell: Bell | None) -> None:
-    """Work on a row, unless that is done or somebody does it; and on what it leads to."""
-    while bell is not None and not worker().letting_go:
-        claim = worker().claim(*bell)
-        bell = claim and attempt(worker(), claim, NOUNS[claim.noun].handle)
-
-
 def _task(noun: str) -> Callable[[str], None]:
     def task(row_id: str) -> None:
-        answer(Bell(noun, row_id))
+        answer(worker(), Bell(noun, row_id))
 
     return task
 

@@ -79,8 +79,6 @@ class Phase:
 class Alive:
     """There is progress."""
 
-    steps: int
-
 
 @dataclass(frozen=True)
 class Crash:

@@ -1,7 +1,7 @@
 """What an order asks about its inputs, as the ledger of votes and the table of answers know it."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -18,11 +18,16 @@ from radii.smoothing import input_digest
 VERSION = {"radii": radii.__version__}
 
 
-def asked_of(order: WorkOrder, indices: Sequence[int], blobs: Blobs) -> Asked:
-    """What the order asks about those inputs."""
+def asked_of(
+    order: WorkOrder, indices: Sequence[int], blobs: Blobs, *, alive: Callable[[], None] = lambda: None
+) -> Asked:
+    """What the order asks about those inputs. Hashing gigabytes takes a while: ``alive`` is called meanwhile."""
     x = np.load(blobs.path(order.x_blob), mmap_mode="r", allow_pickle=False)
     y = np.load(blobs.path(order.y_blob), mmap_mode="r", allow_pickle=False) if order.y_blob else None
-    digests = {index: input_digest(x[index]) for index in indices}
+    digests: dict[int, str] = {}
+    for index in indices:
+        digests[index] = input_digest(x[index])
+        alive()
     labels = {} if y is None else {index: int(y[index]) for index in indices}
     method = parse_method(order.method)
     about = About(grid=order.grid, range=order.model.settings["input"]["range"], inputs=order.inputs)

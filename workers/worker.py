@@ -64,20 +64,21 @@ class Worker:
     def claim(self, noun: str, row_id: str) -> Claim | None:
         """Take the row; None if there is nothing to do about it. One whose workers went silent too often ends here."""
         try:
-            return self.write(partial(self._claim, noun=noun, row_id=row_id))
-        except LetGo:
-            return None
+            claim = self.write(
+                partial(leases.claim, noun=noun, row_id=row_id, worker=self.name, seconds=self.settings.lease_seconds)
+            )
+            if claim is None or claim.attempts <= self.settings.max_attempts:
+                return claim
+            log.error("[%s] given up after %d attempts", claim.log_id, self.settings.max_attempts)
+            self.write(partial(self._give_up, claim=claim))  # not with the claim, which locks a shard before its job
+        except (LetGo, LostClaim):
+            pass
+        return None
 
-    def _claim(self, session: Session, noun: str, row_id: str) -> Claim | None:
-        settings = self.settings
-        claim = leases.claim(session, noun, row_id, worker=self.name, seconds=settings.lease_seconds)
-        if claim is None or claim.attempts <= settings.max_attempts:
-            return claim
+    def _give_up(self, session: Session, claim: Claim) -> None:
         _, cause = leases.attempts(session, claim)
         nobody_said = Problem.WORKER_LOST.document("Nothing is known of the last attempt.")
-        log.error("[%s] given up after %d attempts", claim.log_id, settings.max_attempts)
-        NOUNS[noun].give_up(session, claim, given_up(cause or nobody_said, settings.max_attempts))
-        return None
+        NOUNS[claim.noun].give_up(session, claim, given_up(cause or nobody_said, self.settings.max_attempts))
 
     def fail(self, claim: Claim, problem: Json) -> None:
         """End the row with the problem, and who met it where. Raises ``LostClaim`` and ``LetGo``."""
@@ -129,6 +130,19 @@ class Worker:
     def renew(self, claim: Claim) -> None:
         """Keep the row. Raises ``LostClaim``."""
         self.write(partial(leases.renew, claim=claim, seconds=self.settings.lease_seconds))
+
+    def renewal(self, claim: Claim) -> Callable[[], None]:
+        """To be called often by what takes long and writes nothing: it keeps the row. Raises ``LostClaim`` and
+        ``LetGo``."""
+        due = time.monotonic() + self.settings.lease_seconds / 3
+
+        def alive() -> None:
+            nonlocal due
+            if time.monotonic() > due:
+                self.renew(claim)
+                due = time.monotonic() + self.settings.lease_seconds / 3
+
+        return alive
 
     def give_back(self, claim: Claim) -> None:
         """Let anyone take the row at once, and the attempt not count; where that can't be written its lease will lapse

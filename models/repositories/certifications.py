@@ -1,8 +1,10 @@
 """Certifications: cut into shards, ended once. The order of locks, everywhere: a certification, then its shards."""
 
+import logging
 from datetime import timedelta
 
 from sqlalchemy import delete, insert, select, update
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from models import cross_check
@@ -13,10 +15,13 @@ from models.ids import CERTIFICATION, SHARD, new_id
 from models.plan import Plan
 from models.problems import Problem
 from models.repositories import reports, results
+from models.repositories.chunks import CountsMismatch
 from models.repositories.leases import Claim, LostClaim, held
 from models.states import OPEN, TERMINAL, IllegalMove, JobState, guard
 from models.tables import Certification, Chunk, Dataset, Model, Shard
 from models.totals import CLAIMS, Totals, summary
+
+log = logging.getLogger(__name__)
 
 MOST_RUNG = 1000  # messages for one certification; the sweeper rings for those of its shards that are left over
 
@@ -96,8 +101,15 @@ def cut(session: Session, claim: Claim, *, shards: int, seconds: float) -> list[
 
 def end(session: Session, claim: Claim, concluded: Json) -> None:
     """End the claimed certification, whose shards have all ended, with the figures of ``conclusion``. Raises
-    ``LostClaim``."""
+    ``LostClaim`` and ``CountsMismatch``."""
     certification = _claimed(session, claim)
+    shards_open = select(Shard.id).where(Shard.certification_id == certification.id, Shard.state.in_(OPEN)).limit(1)
+    if certification.unsharded or session.scalar(shards_open) is not None:
+        raise LostClaim(f"{certification.id} is not due to end")
+    if concluded["inputs"] != len(certification.indices):
+        raise CountsMismatch(
+            f"{certification.id} has {concluded['inputs']} results, and {len(certification.indices)} inputs"
+        )
     certification.lease_expires_at = None
     checked = concluded.get("cross_check")
     why = checked and cross_check.damning(checked)
@@ -172,7 +184,14 @@ def _cut_short(session: Session, certification: Certification, state: JobState) 
         if shard.fence:  # else nobody has begun it
             indices = certification.indices[shard.start : shard.stop]
             add_shard(certification, results.totals_of(session, certification, indices), shard.done)
-    said = conclusion(session, certification)
+    try:
+        said = conclusion(session, certification)
+    except DBAPIError:
+        raise
+    except Exception:  # perhaps the very reason why it failed: it ends all the same
+        log.exception("%s ends without figures", certification.id)
+        said = summary(certification.plan, Totals(), None)
+        said |= {"inputs_asked": len(certification.indices), "complete": False}
     if state is JobState.FAILED:  # what was counted does not stand
         said |= dict.fromkeys(CLAIMS)
     certification.summary = said

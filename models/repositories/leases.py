@@ -17,6 +17,11 @@ from models.problems import Problem
 from models.tables import Leased
 from models.work import NOUNS
 
+LOOK_AT_THE_MACHINE = (
+    "Look at that machine, its memory above all, and at the worker's log under the id `log`; then start it again. "
+    "Workers whose clocks differ, or that stall for longer than RADII_LEASE_SECONDS, take rows from one another."
+)
+
 
 class Claim(NamedTuple):
     """The right to work on a row, good while the row's fence is this one."""
@@ -68,12 +73,17 @@ def _open(noun: str, row_id: str | None = None) -> list[ColumnElement[bool]]:
 
 
 def claim(session: Session, noun: str, row_id: str, *, worker: str, seconds: float) -> Claim | None:
-    """Take the row for ``seconds``, in one conditional UPDATE; None if it has ended or another worker has it."""
+    """Take the row for ``seconds``, in one conditional UPDATE; None if it has ended or another worker has it.
+
+    The row is locked first, by a statement before: after waiting for a lock PostgreSQL looks at the row anew, but in a
+    subquery, of whether a certification is due, it goes on seeing what there was before it waited.
+    """
     table = NOUNS[noun].table
     job = getattr(table, NOUNS[noun].job)
     asked = select(table.id, table.fence, table.worker, table.lease_expires_at, job.label("job")).where(
         *_open(noun, row_id)
     )
+    asked = asked.with_for_update(of=table, key_share=True)
     before = session.execute(asked).one_or_none()
     if before is None:
         return None
@@ -83,7 +93,8 @@ def claim(session: Session, noun: str, row_id: str, *, worker: str, seconds: flo
             f"The worker {before.worker} went silent: it was killed, or its machine or its way to the database is gone."
         )
         said = {"worker": before.worker, "attempts": before.fence, "log": log_id(before.job, before)}
-        silent["cause"] = Problem.WORKER_LOST.document(detail, **said)
+        said |= {"shard": row_id} if noun == "shard" else {}
+        silent["cause"] = Problem.WORKER_LOST.document(detail, remedy=LOOK_AT_THE_MACHINE, **said)
     statement = (
         update(table)
         .where(*_open(noun, row_id))

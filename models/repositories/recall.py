@@ -31,17 +31,21 @@ class Asked:
 
 
 def recall(session: Session, claim: Claim, indices: Sequence[int], asked: Asked, *, seconds: float) -> set[int]:
-    """Give those of ``indices`` of the claimed shard, which have no result yet, the answers that are known to the very
-    same question; which those were. Keeps the lease for ``seconds``. Raises ``LostClaim`` or ``CountsMismatch``."""
+    """Give those of ``indices`` of the claimed shard that have no result yet the answers that are known to the very
+    same question; which have a result now. Keeps the lease for ``seconds``. Raises ``LostClaim`` or ``CountsMismatch``.
+    """
     shard = leases.held(session, claim)
     if not isinstance(shard, Shard):
         raise LostClaim(claim.id)
-    found = _results(session, shard.certification, indices, asked)
+    these = Result.certification_id == shard.certification_id, Result.index.in_(indices)
+    there = set(session.scalars(select(Result.index).where(*these)))
+    found = _results(session, shard.certification, [index for index in indices if index not in there], asked)
     session.add_all(found.values())
     shard.done += _cost(shard.certification) * len(found)
+    shard.lease_expires_at = now() + timedelta(seconds=seconds)
     if found:
-        shard.attempts, shard.lease_expires_at = 0, now() + timedelta(seconds=seconds)
-    return set(found)
+        shard.attempts = 0
+    return there | set(found)
 
 
 def untouched(session: Session, certification_id: str, *, inputs: int) -> dict[str, range]:

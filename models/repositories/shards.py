@@ -21,15 +21,12 @@ from models.repositories.chunks import ChunkCounts, CountsMismatch, InputResult,
 from models.repositories.leases import Claim, LostClaim, held
 from models.repositories.ledger import Streams
 from models.states import OPEN, JobState, guard
-from models.tables import Certification, Chunk, Model, Result, Shard, Upload
+from models.tables import Certification, Chunk, Dataset, Model, Result, Shard, Upload
 from models.tables.chunk import REUSED
 
 Counts = list[int]
 SHARDS = Shard.metadata.tables["shards"]
 RECENT = 20  # certifications of a network that are asked what runs it
-UNREADABLE = {
-    f"/problems/{problem.slug}" for problem in (Problem.DATA_UNREADABLE, Problem.MODEL_UNREADABLE, Problem.FILE_MISSING)
-}
 
 
 @dataclass(frozen=True)
@@ -213,10 +210,19 @@ def fail(session: Session, claim: Claim, problem: Json) -> None:
     _end(shard, JobState.FAILED)
     certifications.add_shard(certification, results.totals_of(session, certification, shard.indices), shard.done)
     certifications.fail(session, certification, problem)
-    if problem.get("type") in UNREADABLE:
-        for row in (certification.model, certification.denoiser, certification.dataset):
-            if row is not None:
-                intake.distrust(row)
+    for row in _unreadable(certification, problem):
+        intake.distrust(row)
+
+
+def _unreadable(certification: Certification, problem: Json) -> list[Model | Dataset]:
+    """Whose stored files it may be that could not be read."""
+    networks = [row for row in (certification.model, certification.denoiser) if row is not None]
+    whose: dict[Problem, list[Model | Dataset]] = {
+        Problem.DATA_UNREADABLE: [certification.dataset],
+        Problem.MODEL_UNREADABLE: [*networks],
+        Problem.FILE_MISSING: [*networks, certification.dataset],
+    }
+    return next((rows for kind, rows in whose.items() if problem.get("type") == f"/problems/{kind.slug}"), [])
 
 
 def _end(shard: Shard, state: JobState) -> None:

@@ -142,8 +142,10 @@ class Method(BaseModel, ABC):
     def lines(cls, row: Json) -> list[Line]:
         """A result in print: cells under ``headings``. Without a radius it abstained."""
         answer = ("-", cls.nothing(row))
-        if not row["abstained"]:
+        if row["radius"] is not None:
             answer = (text(row["prediction"]), down(row["radius"], DECIMALS.get(row["norm"], 4)))
+        elif not row["abstained"]:
+            answer = (text(row["prediction"]), "-")
         return [Line((text(row["index"]), text(row["label"]), *answer), not row["abstained"])]
 
     @classmethod

@@ -118,8 +118,7 @@ class Smoothed(Method):
 
     def question(self, about: About) -> Json:
         whole = super().question(about)
-        if self.family_wise:
-            whole["method"]["alpha"] = math.nextafter(self.alpha / about.inputs, 0.0)
+        whole["method"]["alpha"] = self._alpha(about)
         return whole | {"rounded": self.rounded_to(about.grid, about.range), "test": DECISION_TEST}
 
     @property
@@ -127,9 +126,14 @@ class Smoothed(Method):
         """By stage, where an entry in the ledger is of the very same question alone: that question."""
         return {}
 
+    def _alpha(self, about: About) -> float:
+        """The share of alpha that an input has, rounded down."""
+        return math.nextafter(self.alpha / about.inputs, 0.0) if self.family_wise else self.alpha
+
     def ledger_question(self, about: About) -> LedgerQuestion:
-        alpha = self.alpha / about.inputs if self.family_wise else self.alpha
         noise = self.votes_depend_on | {"grid": None if self.grid == "off" else about.grid}
         if ends := self.rounded_to(about.grid, about.range):
             noise["rounded"] = ends
-        return LedgerQuestion(noise, {stage: question | {"alpha": alpha} for stage, question in self.exactly.items()})
+        return LedgerQuestion(
+            noise, {stage: question | {"alpha": self._alpha(about)} for stage, question in self.exactly.items()}
+        )

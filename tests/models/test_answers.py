@@ -99,6 +99,20 @@ def test_answers_to_another_tenant_are_nobody_elses_to_know(database: Database) 
     assert recalled(database, asked(database)) == {0, 1, 2}
 
 
+def test_an_answer_that_was_committed_unheard_is_given_once(database: Database) -> None:
+    """Whoever loses the connection amid a commit tries again."""
+    first = asked(database)
+    computed(database, first)
+    again = asked(database)
+    known = Asked(QUESTION, STREAMS, {0: 3, 1: 3})
+    for _ in range(2):
+        with database.write() as session:
+            assert recall(session, again, [0, 1], known, seconds=60) == {0, 1}
+    with database.read() as session:
+        shard = session.get_one(Shard, again.id)
+        assert shard.done == 2 * shard.certification.total // 3
+
+
 def test_the_very_same_question_is_answered_by_what_is_known(database: Database) -> None:
     first, other = asked(database), asked(database)
     assert recalled(database, first) == set()

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select, text, update
 
 from models.bell import Bell
 from models.database import Database
@@ -171,6 +171,39 @@ def test_a_job_whose_shards_have_ended_is_ended_by_one_worker(database: Database
     assert after.summary is not None and (after.state, after.summary["inputs"]) == (JobState.SUCCEEDED, 5)
     with pytest.raises(LostClaim), database.write() as session:
         certifications.end(session, claims[0], figures)
+
+
+def test_who_waited_for_it_to_be_cut_does_not_end_it(database: Database) -> None:
+    """PostgreSQL looks again at a row that it waited for, but sees no shards that were made meanwhile."""
+    if database.engine.dialect.name == "sqlite":
+        pytest.skip("a write locks all of an SQLite database")
+    job = unsharded(database, inputs=6, shard_inputs=2)
+    lapsed = take(database, job, seconds=-1)
+    assert lapsed is not None
+    with ThreadPoolExecutor(1) as pool:
+        with database.write() as session:
+            certifications.cut(session, lapsed, shards=1000, seconds=60)
+            other = pool.submit(take, database, job)
+            waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+            while not session.scalar(waiting):
+                assert not other.done()
+        assert other.result() is None
+    assert row(database, job).state is JobState.QUEUED
+
+
+def test_what_is_not_due_to_end_is_not_ended(database: Database, job: str) -> None:
+    """Nor is what its figures are not of all results of."""
+    first, *_ = shard_ids(database, job)
+    early = Claim("certification", job, row(database, job).fence, 1, job)
+    with database.read() as session:
+        concluded = certifications.conclusion(session, session.get_one(Certification, job))
+    compute(database, first)
+    with pytest.raises(LostClaim), database.write() as session:
+        certifications.end(session, early, concluded)
+    with database.write() as session:
+        session.execute(update(Shard).where(Shard.certification_id == job).values(state=JobState.SUCCEEDED))
+    with pytest.raises(CountsMismatch), database.write() as session:
+        certifications.end(session, early, concluded)
 
 
 def test_progress_is_written_while_the_certification_is_locked(database: Database, job: str) -> None:

@@ -6,9 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from models.base import Json
-from workers.messages import KINDS, Event, NetworkFiles, Order, Report
-
-NAMES = {cls: kind for kind, cls in KINDS.items()}
+from workers.messages import NAMES, Event, NetworkFiles, Order, Report
 
 
 def order(x: Path, count: int, model: NetworkFiles, method: Json, **change: Any) -> Order:

@@ -19,7 +19,7 @@ from radii.smoothing.sampling import Classifier
 from tests.workers import orders
 from tests.workers.test_compute import smoothed
 from workers.environment import bare_environment, compiler
-from workers.messages import Event, NetworkFiles, encoded
+from workers.messages import NAMES, Event, NetworkFiles, encoded
 from workers.runner.compute import ShardComputer
 from workers.runner.loaded_model import described
 
@@ -52,7 +52,7 @@ class Heard(ShardComputer):
         self.emitted: list[str] = []
 
         def heard(event: Event) -> None:
-            self.emitted.append(orders.NAMES[type(event)])
+            self.emitted.append(NAMES[type(event)])
             emit(event)
 
         return super().work(order, heard, ask)
@@ -156,6 +156,15 @@ def test_a_device_that_is_lost_ends_the_runner(tmp_path: Path, plant: Plant) -> 
         assert said == [{"phase": {"name": "starting"}}, {"crash": {"words": "ZeroDivisionError: division by zero"}}]
         assert b"ZeroDivisionError" in process.stderr.read()
         assert process.wait() == 1
+
+
+def test_a_runner_that_nobody_needs_ends_in_order() -> None:
+    code = "from workers.runner import __main__ as it\nit.IDLE_SECONDS = 0.1\nit.main()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=bare_environment()
+    ) as process:
+        assert process.stdout is not None and process.stdout.read() == b""
+        assert process.wait() == 0
 
 
 def test_compiled_code_is_kept_where_no_one_else_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

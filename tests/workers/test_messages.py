@@ -33,7 +33,7 @@ EACH: list[Message] = [
     Report({"layers": []}),
     Proposal({"executor": "torch", "batch_size": 100}),
     Phase("sampling"),
-    Alive(12),
+    Alive(),
     Crash("ValueError: no"),
     Done(),
     Failure({"type": "/problems/internal-error"}),

@@ -34,7 +34,7 @@ def compute(method: Smoothing, work: Work) -> None:
             return (yield from _decided(method, method.target_radius, known))
         return (yield from _by_votes(method, task))
 
-    with phase("sampling", work.model.device):
+    with phase("sampling", device):
         for task, (prediction, radius, detail) in said(method, work, runs, procedure):
             detail["clean_prediction"] = clean[task.index]
             if task.index in work.order.cross_check and prediction is not None and radius is not None:

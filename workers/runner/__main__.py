@@ -82,6 +82,8 @@ def main() -> None:
     threading.Thread(target=read_orders, args=(orders,), daemon=True).start()
     try:
         serve(orders, say)
+        logging.shutdown()
+        os._exit(0)  # an orderly end waits for the thread that reads orders, and aborts
     except Exception as error:
         log.exception("ended")
         say(Phase(phase_of(error)))

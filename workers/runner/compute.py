@@ -89,7 +89,8 @@ def _unforeseen(error: Exception, order: Order) -> Json:
     if out_of_memory(error):
         at = f" at batch size {order.batch_size}" if order.batch_size else ""
         return Problem.OUT_OF_MEMORY.document(f"Memory ran out while {phase_of(error)}{at}.")
-    if phase_of(error) == LOADING:
+    known = problem_of(error)
+    if phase_of(error) == LOADING and known["type"] == f"/problems/{Problem.INTERNAL_ERROR.slug}":
         return Problem.MODEL_UNREADABLE.document(f"Reading it, a worker met: {first_line(error)}.")
     if (node := failing_node(error)) is not None:
         where = f"{node.operator.name} (node {node.label or node.output})"

@@ -49,7 +49,7 @@ class Heart:
         while True:
             time.sleep(BEAT_SECONDS)
             if self.advanced() and self.working:
-                self.say(Alive(self.steps))
+                self.say(Alive())
 
     def advanced(self) -> bool:
         """Whether there was progress since this was asked last."""

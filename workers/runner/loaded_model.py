@@ -17,7 +17,7 @@ from radii.lipschitz import NetworkBound, network_bound
 from radii.smoothing.sampling import Classifier
 from workers.messages import Event, NetworkFiles, Order
 from workers.network import read_graph
-from workers.runner.heartbeat import phase
+from workers.runner.heartbeat import phase, stepping
 
 Emit = Callable[[Event], None]
 
@@ -109,9 +109,10 @@ def clean_predictions(
 ) -> dict[int, int | None]:
     """The class that the network f answers to each of those inputs; None where its logits are not finite."""
     found: list[int | None] = []
-    with torch.inference_mode():
+    answer = stepping(classifier)
+    with torch.inference_mode(), phase("answering without noise", device):
         for start in range(0, len(indices), CLEAN):
-            found += classes(classifier(torch.from_numpy(xs[indices[start : start + CLEAN]]).to(device)))
+            found += classes(answer(torch.from_numpy(xs[indices[start : start + CLEAN]]).to(device)))
     return dict(zip(indices, found, strict=True))
 
 

@@ -13,6 +13,7 @@ from radii.smoothing.procedure import Procedure
 from workers.methods import Work
 from workers.runner.batching import Said, answers
 from workers.runner.execution import Runs
+from workers.runner.heartbeat import phase
 from workers.runner.loaded_model import inputs
 from workers.runner.sampled_input import SampledInput
 
@@ -22,7 +23,9 @@ def runs_of(method: Smoothed, work: Work, *, exact: bool = False) -> Runs:
     device = work.model.device
     # Scores of "round, then f" jump at every step of the grid: what counts on their constant has ideal noise.
     noise = noise_of("gaussian", method.sigma) if exact else _noise(method, work.order.grid, device)
-    work.test(noise, torch.device("cpu") if exact else device)
+    where = torch.device("cpu") if exact else device
+    with phase("testing the noise", where):
+        work.test(noise, where)
     return Runs(method, work.model, work.order, noise, work.ask, exact=exact, inputs_per_batch=work.inputs_per_batch)
 
 
