@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
 from models import storage
+from models.base import Base
 from models.bell import Bell, Ring, silent
 from models.principal import Principal
 from models.tenant_session import TenantSession
@@ -102,6 +104,12 @@ def away(error: DBAPIError) -> bool:
 def json_text(value: object) -> str:
     """JSON without NUL, which PostgreSQL refuses in text: what is named in an uploaded file may hold one."""
     return NUL.sub(r"\1\\ufffd", json.dumps(value))
+
+
+def insert(session: Session, table: type[Base]) -> Any:
+    """An INSERT that may say what becomes of a row that is there already: both databases spell ON CONFLICT alike, which
+    SQLAlchemy has once for each."""
+    return (postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert)(table)
 
 
 def ring_after_commit(session: Session, bell: Bell) -> None:

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import and_, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from models import cross_check
 from models.base import Json
+from models.database import insert
 from models.repositories.chunks import InputResult
 from models.tables import Answer, Certification
 
@@ -71,16 +71,15 @@ def add(session: Session, new: list[Json]) -> None:
     """
     if not new:
         return
-    insert = (postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert)(Answer)
-
-    late = insert.excluded
+    new_rows = insert(session, Answer)
+    late = new_rows.excluded
     lacks = and_(
         Answer.attack.is_(None),
         late["attack"].is_not(None),
         Answer.prediction.is_not_distinct_from(late["prediction"]),
         Answer.radius.is_not_distinct_from(late["radius"]),
     )
-    keep = insert.on_conflict_do_update(
+    keep = new_rows.on_conflict_do_update(
         index_elements=["tenant", "model", "input", "question"], set_={"attack": late["attack"]}, where=lacks
     )
     session.execute(keep, sorted(new, key=lambda row: (row["input"], row["question"])))

@@ -13,10 +13,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy import or_, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from models.base import Json
+from models.database import insert
 from models.plan import Plan
 from models.tables import Ledger
 
@@ -100,10 +100,9 @@ def add(session: Session, new: list[Json]) -> None:
 
     Call it once in a transaction: rows go in sorted, so that no two transactions wait for each other.
     """
-    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
     if new:
         keys = sorted(new, key=lambda row: (row["input"], row["stage"], row["samples"]))
-        session.execute(insert(Ledger).on_conflict_do_nothing(), keys)
+        session.execute(insert(session, Ledger).on_conflict_do_nothing(), keys)
 
 
 def other_noises(session: Session, streams: Streams, indices: Sequence[int], plan: Plan) -> dict[int, list[Json]]:

@@ -1,9 +1,9 @@
 """Reports of certifications: each is written once, by whichever shard comes first."""
 
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from models.base import Json
+from models.database import insert
 from models.plan import Plan
 from models.tables import Report
 
@@ -16,8 +16,8 @@ def get(session: Session, certification_id: str) -> Json | None:
 
 def add_first(session: Session, certification_id: str, document: Json) -> None:
     """Keep the report of a certification, unless it has one: each of its shards makes the same."""
-    insert = (postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert)(Report)
-    session.execute(insert.values(certification_id=certification_id, document=document).on_conflict_do_nothing())
+    first = insert(session, Report).values(certification_id=certification_id, document=document)
+    session.execute(first.on_conflict_do_nothing())
 
 
 def summary(plan: Plan, document: Json | None) -> Json:

@@ -129,7 +129,7 @@ def test_workers_that_went_silent_are_named(worker: Worker, database: Database, 
         problem = session.get_one(Certification, claim.job).problem
     assert problem is not None and problem["type"] == "/problems/worker-lost"
     assert f"The worker {worker.name} went silent" in problem["detail"]
-    assert (problem["attempts"], problem["log"]) == (2, f"{claim.job}/{shard}/2")
+    assert (problem["attempts"], problem["shard"], problem["log"]) == (2, shard, f"{claim.job}/{shard}/2")
 
 
 @pytest.mark.parametrize("error", [LetGo(), SystemExit()])
