@@ -53,7 +53,8 @@ class Law(ABC):
 
     @abstractmethod
     def ideal(self, miss: float, stretch: float) -> float:
-        """The radius of a class that is missed with probability ``miss`` < 1/2, as it is without roundings."""
+        """The radius of a class that is missed with probability ``miss`` < 1/2, to 1e-12 of it: write it without
+        cancellation near 1/2."""
 
     def radius(self, miss: float, stretch: float) -> float:
         """The radius of ``ideal``, rounded down: certified."""

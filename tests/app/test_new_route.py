@@ -31,16 +31,20 @@ LINES = {
     },
     "models/ids.py": {"PATTERN =": 'NOTE = "note"\nPATTERN ='},
     "models/repositories/pages.py": {
-        "Key, Model\n": "Key, Model, Note\n",
-        "Certification, Key)": "Certification, Key, Note)",
+        "from models.tenant_session": "from models.tables import Note\nfrom models.tenant_session",
+        'TypeVar("Row", ': 'TypeVar("Row", Note, ',
     },
-    "app/parameters.py": {"MODEL, PATTERN": "MODEL, NOTE, PATTERN"},
-    "app/main.py": {"    models,\n": "    models,\n    notes,\n", "reports, keys,": "reports, keys, notes,"},
+    "app/parameters.py": {"from models.problems": "from models.ids import NOTE\nfrom models.problems"},
+    "app/main.py": {
+        "from app.routes import (\n": "from app.routes import (\n    notes,\n",
+        "for noun in (": "for noun in (notes, ",
+    },
 }
+MADE = 'client.post("/v1/notes", json={"text": NAME}).json()["id"]'
 TOLD = {
     CALLS: {
-        "    key_id: str\n": "    key_id: str\n    note_id: str\n",
-        'key["id"])\n': 'key["id"], client.post("/v1/notes", json={"text": NAME}).json()["id"])\n',
+        "    upload_id: str\n": "    note_id: str\n    upload_id: str\n",
+        "json=named).json()\n    return Others(": f"json=named).json()\n    return Others({MADE}, ",
         "BODIES: dict[str, Any] = {": 'BODIES: dict[str, Any] = {\n    "POST /v1/notes": lambda ids: {"text": "mine"},',
     }
 }

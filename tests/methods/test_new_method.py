@@ -1,5 +1,6 @@
 """A new kind of method is a room, a file that computes, and its registration: added to a copy of the code, it runs."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def with_constant(checkout: Path) -> set[str]:
     shutil.copytree(ROOM, checkout / "radii" / "methods" / "constant", ignore=ignored)
     shutil.copy(ROOM / "compute.py", checkout / "workers" / "methods" / "constant.py")
     registry = checkout / REGISTRY
-    text = registry.read_text().replace("    Splitting,\n)", "    Splitting,\n    Constant,\n)")
+    text = re.sub(r"(?ms)^(METHODS\b.*?)^\)", r"\1    Constant,\n)", registry.read_text())
     line = "from radii.methods.lipschitz.method import Lipschitz\n"
     registry.write_text(text.replace(line, f"from radii.methods.constant.method import Constant\n{line}"))
     after = {path: path.read_bytes() for path in checkout.rglob("*") if path.is_file()}

@@ -22,7 +22,7 @@ GRID = {"inputs": "*i16", "guide": "*i32", "ends": "*i64", "values": "*fp32"}
 FLOATING = {"inputs": "*fp32", "stretch": "fp32"}
 KERNELS: dict[str, tuple[Any, dict[str, str], dict[str, Any]]] = {
     "grid": (kernels.add_on_grid, COMMON | GRID, {"CELLS": CELL_BITS}),
-    **{law: (kernels.add, COMMON | FLOATING, {"LAW": law}) for law in LAWS},
+    **{law: (kernels.add, COMMON | FLOATING, {"LAW": law}) for law in LAWS if LAWS[law].fused},
 }
 
 
