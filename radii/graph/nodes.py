@@ -207,7 +207,10 @@ class NodeReader:
         if OPERATORS[call.operator].lifts_constants:
             inputs = (self.lifted(value, call, index, label) for value in call.inputs)
             call = replace(call, inputs=tuple(inputs))
-        return self.made(OPERATORS[call.operator].read(call), call.activations(), index, label)
+        activations = call.activations()
+        for operator in OPERATORS[call.operator].read_in_steps(call):
+            activations = (self.made(operator, activations, index, label),)
+        return activations[0]
 
     def lifted(self, value: Value | None, call: Call, index: int, label: str) -> Value | None:
         """A constant as an activation that is the same for every sample."""

@@ -70,6 +70,11 @@ class Operator:
         raise NotImplementedError
 
     @classmethod
+    def read_in_steps(cls, call: Call) -> tuple[Operator, ...]:
+        """The same as operators one after another, of which only the first may read several activations."""
+        return (cls.read(call),)
+
+    @classmethod
     def of_constants(cls, call: Call) -> np.ndarray | None:
         """What it makes of constants alone; None: what it makes of an activation."""
         return None

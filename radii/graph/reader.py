@@ -86,7 +86,8 @@ def _read(model: Any, external: Mapping[str, bytes], output: str | None, limits:
     except UnsupportedModel as refusal:
         if one.understood > understood and (one.batch_is_fixed or _at_nodes(refusal)):
             raise
-        raise UnsupportedModel([*obstacles, *(found for found in refusal.obstacles if found.node is None)]) from None
+        of_the_file = (found for found in refusal.obstacles if found.node is None and found not in obstacles)
+        raise UnsupportedModel([*obstacles, *of_the_file]) from None
     from radii.graph.independence import keeps_apart
 
     try:
@@ -163,12 +164,12 @@ class _Reader(NodeReader):
                 f"the file's IR version is {self.model.ir_version}, supported are those up to {NEWEST_IR}",
                 "Save it with an older one: model = onnx.load(FILE); model.ir_version = 10; onnx.save(model, FILE)",
             )
-        versions = [entry.version for entry in self.model.opset_import if entry.domain in DEFAULT_DOMAIN]
-        self.opset = versions[0] if versions else 0
+        versions = sorted({entry.version for entry in self.model.opset_import if entry.domain in DEFAULT_DOMAIN})
+        self.opset = versions[-1] if versions else 0
         if len(versions) != 1 or not OLDEST <= self.opset <= NEWEST:
             self.obstacle(
-                f"the opset is {versions[0] if len(versions) == 1 else 'not given once'}, "
-                f"supported are {OLDEST} to {NEWEST}",
+                f"the opset is {' and '.join(map(str, versions)) or 'not given'}, "
+                f"supported is one of {OLDEST} to {NEWEST}",
                 "Export with opset_version=18",
             )
 
@@ -195,7 +196,7 @@ class _Reader(NodeReader):
             self.obstacle("the input is not a float32 tensor", "Export with a float32 input")
             return None
         dims = list(tensor.shape.dim)
-        sizes = [dim.dim_value if dim.WhichOneof("value") == "dim_value" else None for dim in dims]
+        sizes = [dim.dim_value if dim.dim_value > 0 else None for dim in dims]  # converters write open ones as -1 or 0
         if len(sizes) < 2:
             self.obstacle("the input has no batch axis", "Export with an input of shape (batch, ...)")
             return None
@@ -203,7 +204,7 @@ class _Reader(NodeReader):
             self.obstacle(f"the batch is fixed to {sizes[0]}", "Export with a dynamic batch axis, or with a batch of 1")
             return None
         shape = tuple(size for size in sizes[1:] if size is not None)
-        if len(shape) != len(sizes) - 1 or min(shape) < 1:
+        if len(shape) != len(sizes) - 1:
             self.obstacle(
                 "the input's shape is open on other axes than the batch", "Export with fixed sizes, the batch aside"
             )

@@ -266,6 +266,13 @@ def test_the_file_format_that_onnx_writes_today_is_read(version: int, tmp_path: 
     assert summary["digest"] == read_model(order(written(dense(WEIGHT), tmp_path), input=FLAT))["digest"]
 
 
+@pytest.mark.parametrize("batch", [-1, 0])
+def test_a_batch_that_is_not_positive_is_open(batch: int, tmp_path: Path) -> None:
+    summary = read_model(order(written(dense(WEIGHT, batch), tmp_path), input=FLAT))
+    assert summary["checked"]["max_relative_difference"] < 1e-5
+    assert summary["digest"] == read_model(order(written(dense(WEIGHT), tmp_path), input=FLAT))["digest"]
+
+
 def test_what_onnxruntime_says_keeps_its_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It stands at the end, behind a line of its source."""
     monkeypatch.setattr("workers.intake.read_model.IR_VERSION", 14)
