@@ -155,6 +155,8 @@ class NodeReader:
             constant = evaluated(call)
             self.tensors.spend(constant.size)
             return constant
+        if call.operator in OPERATORS:
+            call = OPERATORS[call.operator].narrowed(call)
         if call.activations()[0].batch_in_shape:
             return self.at_fixed_batch(call, index, label)
         return self.applied(call, index, label)

@@ -40,6 +40,7 @@ class Operator:
     lifts_constants: ClassVar[bool] = False  # whether constants among its inputs become activations
     activations: ClassVar[tuple[int, int]] = (1, 1)  # the fewest and the most that it reads
     array_kinds: ClassVar[Mapping[str, str]] = {}  # of constants that are no floats: field name -> f, i or b
+    finite_where_used: ClassVar[bool] = False  # whether it may hold what is not finite, if no output needs it
     # What holds of its output, for bounds to build on; all of it of what `run` computes in floating point too:
     exact: ClassVar[bool] = False  # it holds no new number: some of the inputs', their sign changed, or 0 and 1
     copies: ClassVar[bool] = False  # each entry is one of the inputs'
@@ -63,6 +64,11 @@ class Operator:
     def name(self) -> str:
         """The operator's name in ONNX."""
         return type(self).__name__
+
+    @classmethod
+    def narrowed(cls, call: Call) -> Call:
+        """The node that is read instead: the same function, without inputs that never matter."""
+        return call
 
     @classmethod
     def read(cls, call: Call) -> Operator:

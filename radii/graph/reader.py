@@ -1,6 +1,6 @@
 """ONNX bytes to a checked graph. This is the only module that meets protobuf, and it imports onnx when called."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any
 
@@ -110,6 +110,11 @@ def _at_nodes(refusal: UnsupportedModel) -> bool:
     return any(obstacle.node is not None for obstacle in refusal.obstacles)
 
 
+def _of_classes(shape: Sequence[int]) -> bool:
+    """Whether a sample's output has an entry a class: one axis of two or more, the others of 1."""
+    return [size > 1 for size in shape].count(True) == 1
+
+
 class _Reader(NodeReader):
     """One pass over one file: the batch is what it calls so, or, where ``batch`` says its size, an axis like any."""
 
@@ -149,7 +154,7 @@ class _Reader(NodeReader):
             )
         if self.obstacles or source is None or not isinstance(result, Activation):
             raise UnsupportedModel(self.obstacles)
-        if result.batch_in_shape or self.task == "regressor":
+        if result.batch_in_shape or self.task != "denoiser":
             flat = self.task != "denoiser"
             shape = (prod(result.shape),) if flat else self.shapes[source.id]
             result = self.reshaped(result, shape, -1, "")  # at a batch of 2: the logits of both
@@ -243,7 +248,7 @@ class _Reader(NodeReader):
                 if made != wanted or not (result.batch_in_shape or result.shape == self.source[0].shape):
                     words = f"the output {quoted(name)} of shape {result.shape} has not the input's"
                     self.obstacle(words, "A denoiser's output has the shape of its input, (batch, ...)")
-            elif shape[:1] != (self.batch,) or (self.task == "classifier" and (len(shape) != 2 or shape[1] < 2)):
+            elif shape[:1] != (self.batch,) or (self.task == "classifier" and not _of_classes(shape[1:])):
                 words = ", ".join("batch" if size is None else str(size) for size in shape)
                 self.obstacle(
                     f"the output {quoted(name)} has the shape ({words})"

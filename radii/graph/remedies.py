@@ -27,7 +27,7 @@ _LOOPS = ["If", "Loop", "Scan", "SequenceMap"]
 _RECURRENT = ["LSTM", "GRU", "RNN"]
 _RANDOM = ["RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial"]
 
-_INDICES = ["ArgMax", "ArgMin", "NonZero"]  # of constants they are known
+_INDICES = ["ArgMax", "ArgMin", "NonZero"]
 
 _FAMILIES: tuple[tuple[list[str], str, str], ...] = (
     (_QUANTISED, "it computes in quantised integers", "Export the model before quantising it, in float32"),
@@ -79,6 +79,6 @@ def remedy_for_operator(operator: str) -> tuple[str, str]:
 
 def remedy_on_activations(operator: str) -> tuple[str, str]:
     """Reason and remedy for an operator that is known on constants and sizes only."""
-    if operator in _INDICES:
+    if operator in _INDICES or operator in _QUANTISED:
         return remedy_for_operator(operator)
     return "it is supported on constants and sizes only", SUPPORTED

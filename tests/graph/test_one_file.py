@@ -145,6 +145,7 @@ NAMERS = {
     "radii/graph/folding/indices.py": "a registry of its own",
     "radii/graph/folding/layout.py": "a registry of its own",
     "radii/graph/folding/sources.py": "a registry of its own",
+    "radii/graph/folding/sums.py": "a registry of its own",
     "radii/graph/applicability.py": "writes the normalisation of an input",
     "radii/graph/writer.py": "names the output of a file by an Identity",
     "workers/intake/read_model.py": "asks of a file, not of a graph, whether onnxruntime rounds it to float16",

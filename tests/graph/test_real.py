@@ -7,10 +7,11 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from onnx import TensorProto, helper
 
 from radii.graph import read_onnx, to_module
 from tests.acceptance import real
-from tests.graph.build import model, node, relative_gap
+from tests.graph.build import model, node, reference, relative_gap
 from tests.graph.refused import reasons, refusal
 
 TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
@@ -44,6 +45,7 @@ TAKEN = {
     "end_softmax": Taken((5,), 4),
     "f16k": Taken((6,), 3, gap=HALF),
     "f16s": Taken((6,), 3, gap=HALF),
+    "keras_jax_ln": Taken((16, 16, 3), 10),
     "lip1_center_relu": Taken((16,), 4),
     "lip1_minmax": Taken((16,), 4),
     "matmul_vector": Taken((5, 4), 5),
@@ -51,8 +53,10 @@ TAKEN = {
     "maxmin_Split": Taken((16,), 4),
     "maxmin_Where": Taken((16,), 4),
     "opset_twice_same": Taken((4,), 3),
+    "out_N211": Taken((3, 8, 8), 2),
     "rgb": Taken((3, 8, 8), 2),
     "two_mul0": Taken((5,), 2),
+    "weight_dq": Taken((3, 4, 4), 2),
 }
 # What is said of a file, an obstacle each: the node that it names, or None, and words of its reason and remedy.
 REFUSED: dict[str, list[tuple[int | None, str, str]]] = {
@@ -110,9 +114,9 @@ def test_one_opset_may_be_named_more_than_once(domains: list[str]) -> None:
     proto = onnx.load(real("opset_twice_same.onnx"))
     digest = read_onnx(proto.SerializeToString()).digest
     del proto.opset_import[:]
-    proto.opset_import.extend(onnx.helper.make_opsetid(domain, 13) for domain in domains)
+    proto.opset_import.extend(helper.make_opsetid(domain, 13) for domain in domains)
     assert read_onnx(proto.SerializeToString()).digest == digest
-    proto.opset_import.append(onnx.helper.make_opsetid("", 14))
+    proto.opset_import.append(helper.make_opsetid("", 14))
     assert "the opset is 13 and 14" in reasons(proto.SerializeToString())
 
 
@@ -134,3 +138,133 @@ def test_products_of_vectors(nodes: list[onnx.NodeProto]) -> None:
     x = RANDOM.normal(size=(6, 5)).astype(np.float32)
     expected = onnxruntime_on_rows(data, x, None)
     assert relative_gap(to_module(read_onnx(data))(torch.from_numpy(x)).numpy(), expected) < 1e-5
+
+
+INTEGERS = {
+    "int8": (TensorProto.INT8, -128, 127),
+    "uint8": (TensorProto.UINT8, 0, 255),
+    "int4": (TensorProto.INT4, -8, 7),
+    "uint4": (TensorProto.UINT4, 0, 15),
+    "int16": (TensorProto.INT16, -(2**15), 2**15 - 1),
+    "uint16": (TensorProto.UINT16, 0, 2**16 - 1),
+}
+SPREADS: dict[str, tuple[tuple[int, ...], dict[str, int]]] = {
+    "per tensor": ((), {}),
+    "per row": ((7,), {"axis": 0}),
+    "per column": ((3,), {}),
+    "blocked": ((4, 3), {"axis": -2, "block_size": 2}),
+}
+
+
+@pytest.mark.parametrize("spread", SPREADS)
+@pytest.mark.parametrize("kind", INTEGERS)
+@pytest.mark.parametrize("raw", [True, False])
+def test_stored_integers_are_the_weights_they_stand_for(kind: str, spread: str, raw: bool) -> None:
+    (element, low, high), (shape, settings) = INTEGERS[kind], SPREADS[spread]
+    stored = RANDOM.integers(low, high + 1, 21)
+    zeros = RANDOM.integers(low, high + 1, shape).reshape(-1)
+    scales = RANDOM.uniform(0.5, 2, shape).astype(np.float32)
+    data = model(
+        [node("DequantizeLinear", ["q", "s", "z"], "w", **settings), node("MatMul", ["x", "w"])],
+        (7,),
+        {"s": scales},
+        opset=21,
+    )
+    proto = onnx.ModelProto.FromString(data)
+    for name, dims, values in (("q", (7, 3), stored), ("z", shape, zeros)):
+        tensor = helper.make_tensor(name, element, dims, values.tolist())
+        if raw:
+            packed = onnx.numpy_helper.to_array(tensor)
+            tensor = onnx.numpy_helper.from_array(packed, name)
+        assert tensor.HasField("raw_data") == raw
+        proto.graph.initializer.append(tensor)
+    x = RANDOM.normal(size=(5, 7)).astype(np.float32)
+    data = proto.SerializeToString()
+    assert relative_gap(to_module(read_onnx(data))(torch.from_numpy(x)).numpy(), reference(data, x)) < 1e-5
+
+
+def test_stored_integers_ask_for_no_more_room_than_they_take() -> None:
+    """A block of 2^40 entries of an axis of 1 is that one entry."""
+    huge = node("DequantizeLinear", ["q", "s"], "w", axis=0, block_size=2**40)
+    constants: dict[str, np.ndarray] = {"q": np.ones((1, 3), np.int8), "s": np.ones((1, 3), np.float32)}
+    assert read_onnx(model([huge, node("MatMul", ["x", "w"])], (1,), constants, opset=21)).num_classes == 3
+
+
+@pytest.mark.parametrize("element", [TensorProto.INT4, TensorProto.UINT4])
+def test_packed_integers_that_do_not_fill_their_bytes_are_refused(element: int) -> None:
+    tensor = helper.make_tensor("q", element, (7, 3), [1] * 21)
+    tensor.int32_data.append(0)
+    nodes = [node("DequantizeLinear", ["q", "s"], "w"), node("MatMul", ["x", "w"])]
+    proto = onnx.ModelProto.FromString(model(nodes, (7,), {"s": np.array(1, np.float32)}, opset=21))
+    proto.graph.initializer.append(tensor)
+    assert "does not have the size of its shape" in reasons(proto.SerializeToString())
+
+
+@pytest.mark.parametrize("target", [[0, 3, 1, 1], [0, 1, 3], [0, 1, 1, 3], [0, 1, 3, 1]])
+def test_one_axis_of_classes_among_axes_of_one(target: list[int]) -> None:
+    data = model(
+        [node("Gemm", ["x", "w"], "g"), node("Reshape", ["g", "t"])],
+        (5,),
+        {"w": ROWS[:3].T.copy(), "t": np.array(target)},
+    )
+    x = RANDOM.normal(size=(4, 5)).astype(np.float32)
+    graph = read_onnx(data)
+    assert graph.num_classes == 3
+    assert relative_gap(to_module(graph)(torch.from_numpy(x)).numpy(), reference(data, x).reshape(4, 3)) < 1e-5
+
+
+def test_two_axes_of_classes_are_refused() -> None:
+    data = model(
+        [node("Gemm", ["x", "w"], "g"), node("Reshape", ["g", "t"])],
+        (5,),
+        {"w": ROWS.T.copy(), "t": np.array([0, 2, 2])},
+    )
+    assert "the shape (batch, 2, 2)" in reasons(data)
+
+
+Operand = np.ndarray | str
+NAN = np.array([0, np.nan, 2], np.float32)
+YES = np.array([True, False, True])
+
+
+@pytest.mark.parametrize(
+    ("condition", "yes", "no"),
+    [
+        (YES, NAN, "x"),
+        (~YES, "x", NAN),
+        (YES[None], NAN[None], "x"),
+        (np.array([[True, False, True], [True, False, False]]), NAN, "t"),
+        (np.array(True), "x", np.array(np.inf, np.float32)),
+        (np.array([False]), np.array(np.nan, np.float32), "x"),
+        (np.array(False), "nan", "x"),
+    ],
+)
+def test_what_is_never_taken_may_be_anything(
+    condition: np.ndarray, yes: np.ndarray | str, no: np.ndarray | str
+) -> None:
+    """``nan`` is a constant of every sample, ``t`` has two rows."""
+    nodes = [
+        node("Shape", ["x"], "shape"),
+        node("Expand", ["one nan", "shape"], "nan"),
+        node("Unsqueeze", ["x", "axis"], "t"),
+        node("Where", ["c", yes if isinstance(yes, str) else "yes", no if isinstance(no, str) else "no"], "w"),
+        node("Reshape", ["w", "flat"]),
+    ]
+    constants = {
+        "c": condition,
+        "one nan": np.array([np.nan], np.float32),
+        "axis": np.array([1]),
+        "flat": np.array([0, -1]),
+    }
+    constants |= {name: value for name, value in (("yes", yes), ("no", no)) if not isinstance(value, str)}
+    data = model(nodes, (3,), constants)
+    x = RANDOM.normal(size=(4, 3)).astype(np.float32)
+    expected = reference(data, x)
+    assert np.isfinite(expected).all()
+    assert relative_gap(to_module(read_onnx(data))(torch.from_numpy(x)).numpy(), expected) < 1e-6
+
+
+@pytest.mark.parametrize("operands", [["c", "nan", "x"], ["c", "n", "x"]])
+def test_what_is_taken_somewhere_must_be_finite(operands: list[str]) -> None:
+    nodes = [node("Shape", ["x"], "shape"), node("Expand", ["n", "shape"], "nan"), node("Where", operands)]
+    assert "infinite or not a number" in reasons(model(nodes, (3,), {"c": ~YES, "n": NAN}))
