@@ -61,7 +61,7 @@ ExternalData = Annotated[
 TaskOption = Annotated[TaskName, typer.Option("--task", help="What the network is for.")]
 OutputName = Annotated[str | None, typer.Option(help="Name of the output, of several.", show_default=False)]
 ShapeOption = Annotated[
-    Any, typer.Option(parser=arguments.shape, metavar="1,8,8", help="Of one input, with --architecture.")
+    Any, typer.Option(parser=arguments.shape, metavar="1,8,8", help="Of one input, if the file does not say it.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 ModelName = Annotated[str, typer.Argument(help="An ONNX, graph.json or safetensors file, or the id of a model.")]

@@ -11,11 +11,13 @@ from radii.graph.attributes import DEFAULT_DOMAIN
 from radii.graph.branches import count_nodes, live_nodes
 from radii.graph.call import Activation, Value
 from radii.graph.composition import Task
-from radii.graph.errors import Obstacle, UnsupportedModel
+from radii.graph.errors import Obstacle, Refusal, UnsupportedModel
 from radii.graph.ir import Graph
 from radii.graph.limits import DEFAULTS, Limits
 from radii.graph.nodes import NodeReader
+from radii.graph.operator import Shape
 from radii.graph.remedies import quoted, remedy_for_bytes
+from radii.graph.sample import sample_of
 from radii.graph.simplify import simplify
 
 OLDEST, NEWEST = 8, 26  # opsets of the default domain
@@ -28,6 +30,7 @@ def read_onnx(
     *,
     external_data: Mapping[str, bytes] | None = None,
     output: str | None = None,
+    input_shape: Shape | None = None,
     limits: Limits = DEFAULTS,
     task: Task = "classifier",
 ) -> Graph:
@@ -35,7 +38,9 @@ def read_onnx(
     with an output of the input's shape; of a regressor, with real numbers (batch, ...), which it flattens.
 
     ``external_data`` holds the files that weights lie in, by the name the export gave them; ``output`` names one
-    of several outputs. Raises `UnsupportedModel` with everything that stands in the way, whatever the bytes are.
+    of several outputs; ``input_shape`` is that of one sample, for a file that leaves it open or has no batch axis
+    (:mod:`radii.graph.sample`). Raises `UnsupportedModel` with everything that stands in the way, whatever the bytes
+    are.
     """
     if len(data) > limits.file_bytes:
         raise _refused(f"the file has {len(data)} bytes, over the limit of {limits.file_bytes}", "Use a smaller model")
@@ -44,7 +49,7 @@ def read_onnx(
         raise _refused(*foreign)
     try:
         with np.errstate(all="ignore"):  # what overflows is refused by name, not warned of
-            return _read(_parse(data), external_data or {}, output, limits, task)
+            return _read(_parse(data), external_data or {}, output, input_shape, limits, task)
     except UnicodeDecodeError:
         raise _refused("a name in the file is not text", "Export the model again") from None
 
@@ -68,17 +73,24 @@ def _parse(data: bytes) -> Any:
     return model
 
 
-def _read(model: Any, external: Mapping[str, bytes], output: str | None, limits: Limits, task: Task) -> Graph:
+def _read(
+    model: Any,
+    external: Mapping[str, bytes],
+    output: str | None,
+    shape: Shape | None,
+    limits: Limits,
+    task: Task,
+) -> Graph:
     """The graph of a file whose batch stays the first axis; of any other, the one that it is at a batch of 1."""
-    free = _Reader(model, external, limits, task)
+    free = _Reader(model, external, shape, limits, task)
     try:
         return free.graph(output)
     except UnsupportedModel as refusal:
-        if not _at_nodes(refusal):
+        if not _at_nodes(refusal) or free.batch is not None:
             raise
         obstacles, understood = refusal.obstacles, free.understood
     del free  # and the weights it holds
-    one = _Reader(model, external, limits, task, batch=1)
+    one = _Reader(model, external, shape, limits, task, batch=1)
     try:
         graph = one.graph(output)
         if one.batch_is_fixed:
@@ -91,7 +103,7 @@ def _read(model: Any, external: Mapping[str, bytes], output: str | None, limits:
     from radii.graph.independence import keeps_apart
 
     try:
-        apart = keeps_apart(graph, _Reader(model, external, limits.times(2), task, batch=2).graph(output))
+        apart = keeps_apart(graph, _Reader(model, external, shape, limits.times(2), task, batch=2).graph(output))
     except UnsupportedModel:
         final = Obstacle(None, "", "the network can be read at a batch of 1 only", "Export with the batch fixed to 1")
     else:
@@ -116,13 +128,20 @@ def _of_classes(shape: Sequence[int]) -> bool:
 
 
 class _Reader(NodeReader):
-    """One pass over one file: the batch is what it calls so, or, where ``batch`` says its size, an axis like any."""
+    """One pass over one file: the batch is what it calls so, or, where ``batch`` says its size, an axis like any. A
+    file without a batch axis is read at a batch of 1."""
 
     def __init__(
-        self, model: Any, external: Mapping[str, bytes], limits: Limits, task: Task, batch: int | None = None
+        self,
+        model: Any,
+        external: Mapping[str, bytes],
+        shape: Shape | None,
+        limits: Limits,
+        task: Task,
+        batch: int | None = None,
     ) -> None:
         super().__init__(external, limits)
-        self.task = task
+        self.task, self.declared = task, shape
         self.model, self.file, self.batch = model, model.graph, batch
 
     def graph(self, output: str | None) -> Graph:
@@ -200,25 +219,23 @@ class _Reader(NodeReader):
         if tensor.elem_type not in FLOATS:
             self.obstacle("the input is not a float32 tensor", "Export with a float32 input")
             return None
-        dims = list(tensor.shape.dim)
-        sizes = [dim.dim_value if dim.dim_value > 0 else None for dim in dims]  # converters write open ones as -1 or 0
-        if len(sizes) < 2:
-            self.obstacle("the input has no batch axis", "Export with an input of shape (batch, ...)")
+        # converters write open sizes as -1 or 0
+        sizes = [dim.dim_value if dim.dim_value > 0 else None for dim in tensor.shape.dim]
+        if not tensor.HasField("shape") and self.declared is not None:
+            sizes = [None] * (len(self.declared) + 1)
+        try:
+            sample = sample_of(sizes, self.declared)
+        except Refusal as refusal:
+            self.obstacle(refusal.reason, refusal.remedy)
             return None
-        if sizes[0] not in (None, 1):
-            self.obstacle(f"the batch is fixed to {sizes[0]}", "Export with a dynamic batch axis, or with a batch of 1")
-            return None
-        shape = tuple(size for size in sizes[1:] if size is not None)
-        if len(shape) != len(sizes) - 1:
-            self.obstacle(
-                "the input's shape is open on other axes than the batch", "Export with fixed sizes, the batch aside"
-            )
-            return None
+        shape, self.batch_is_fixed, self.is_whole = sample
         if prod(shape) > self.limits.activation_elements:
             self.obstacle(f"a sample has {prod(shape)} entries", "Use a smaller input")
             return None
-        self.batch_is_fixed = sizes[0] == 1
-        if self.batch is None:
+        if self.is_whole:
+            self.batch = 1
+            source = Activation("input", shape, batch_in_shape=True)
+        elif self.batch is None:
             source = Activation("input", shape)
         else:
             source = Activation("input", (self.batch, *shape), batch_in_shape=True)
@@ -241,7 +258,7 @@ class _Reader(NodeReader):
     def check_result(self, name: str, result: Value | None) -> None:
         if isinstance(result, Activation):
             shape: tuple[Any, ...] = result.shape if result.batch_in_shape else (self.batch, *result.shape)
-            if self.batch == 1 and len(shape) <= 1:  # its batch axis has gone
+            if self.is_whole or (self.batch == 1 and len(shape) <= 1):  # there is no batch axis, or it has gone
                 shape = (1, *shape)
             if self.task == "denoiser":
                 made, wanted = prod(result.shape), prod(self.shapes[self.source[0].id])

@@ -9,7 +9,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
-from radii.graph import read_onnx, to_module
+from radii.graph import UnsupportedModel, read_onnx, to_module
 from tests.acceptance import real
 from tests.graph.build import model, node, reference, relative_gap
 from tests.graph.refused import reasons, refusal
@@ -25,6 +25,7 @@ class Taken:
     shape: tuple[int, ...]
     classes: int
     output: str | None = None
+    declared: bool = False  # the shape, since the file leaves it open
     gap: float = 1e-5  # to onnxruntime's outputs, of the largest
 
 
@@ -40,6 +41,7 @@ TAKEN = {
     "deel_dense_GroupSort2": Taken((16,), 4),
     "deel_dense_MaxMin": Taken((16,), 4),
     "dueling": Taken((6,), 4),
+    "dyn_hw": Taken((3, 7, 9), 3, declared=True),
     "einsum_dense": Taken((4, 64), 3),
     "end_sigmoid": Taken((5,), 4),
     "end_softmax": Taken((5,), 4),
@@ -52,6 +54,8 @@ TAKEN = {
     "maxmin_ReluDiff": Taken((16,), 4),
     "maxmin_Split": Taken((16,), 4),
     "maxmin_Where": Taken((16,), 4),
+    "no_batch_axis": Taken((4,), 3, declared=True),
+    "open_pixels": Taken((3, 9, 7), 3, declared=True),
     "opset_twice_same": Taken((4,), 3),
     "out_N211": Taken((3, 8, 8), 2),
     "rgb": Taken((3, 8, 8), 2),
@@ -62,6 +66,8 @@ TAKEN = {
 REFUSED: dict[str, list[tuple[int | None, str, str]]] = {
     "actor_critic": [(None, "2 outputs", "one of: 'action', 'value'")],
     "argmax_keyerror": [(1, "it makes indices, which jump", "Name the logits")],
+    "dyn_hw": [(None, "open on other axes than the batch", "declare it")],
+    "no_batch_axis": [(None, "the input has no batch axis", "if all of it is one sample, declare it")],
     "obstacle_told_twice": [
         (None, "the batch is fixed to 2", "Export with a dynamic batch axis"),
         (0, "it reads 'c', which no node before it makes", "nodes must be in order"),
@@ -76,7 +82,8 @@ def onnxruntime_on_rows(data: bytes, x: np.ndarray, output: str | None) -> np.nd
     options.intra_op_num_threads, options.log_severity_level = 1, 4
     session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     (source,) = session.get_inputs()
-    rows = x.astype(TYPES[source.type])[:, None]
+    rows = x.astype(TYPES[source.type])
+    rows = rows if len(source.shape) == x.ndim - 1 else rows[:, None]  # with a batch axis, unless the file has none
     outputs = [output or session.get_outputs()[0].name]
     return np.stack([session.run(outputs, {source.name: row})[0].reshape(-1) for row in rows])
 
@@ -84,7 +91,7 @@ def onnxruntime_on_rows(data: bytes, x: np.ndarray, output: str | None) -> np.nd
 @pytest.mark.parametrize("name", TAKEN)
 def test_what_is_taken_makes_what_onnxruntime_makes(name: str) -> None:
     taken, data = TAKEN[name], real(f"{name}.onnx").read_bytes()
-    graph = read_onnx(data, output=taken.output)
+    graph = read_onnx(data, output=taken.output, input_shape=taken.shape if taken.declared else None)
     assert (graph.input_shape, graph.num_classes) == (taken.shape, taken.classes)
     x = RANDOM.normal(size=(5, *taken.shape)).astype(np.float32)
     expected = onnxruntime_on_rows(data, x, taken.output).astype(np.float32)
@@ -268,3 +275,52 @@ def test_what_is_never_taken_may_be_anything(
 def test_what_is_taken_somewhere_must_be_finite(operands: list[str]) -> None:
     nodes = [node("Shape", ["x"], "shape"), node("Expand", ["n", "shape"], "nan"), node("Where", operands)]
     assert "infinite or not a number" in reasons(model(nodes, (3,), {"c": ~YES, "n": NAN}))
+
+
+def sized(data: bytes, *sizes: int | str) -> bytes:
+    """The file with an input of these sizes; of none: of any shape."""
+    proto = onnx.ModelProto.FromString(data)
+    proto.graph.input[0].CopyFrom(helper.make_tensor_value_info("x", TensorProto.FLOAT, sizes or None))
+    return proto.SerializeToString()
+
+
+PIXELS = real("open_pixels.onnx").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "sizes", [(), ("b", "c", "h", "w"), (1, 3, "h", 7), (-1, 3, 9, "w"), ("b", 3, 0, -1), (3, 9, 7)]
+)
+def test_the_declared_shape_stands_where_the_file_leaves_it_open(sizes: tuple[int | str, ...]) -> None:
+    x = RANDOM.normal(size=(4, 3, 9, 7)).astype(np.float32)
+    expected = reference(PIXELS, x)
+    whole = sizes == (3, 9, 7)
+    if whole:  # one image, without a batch axis: as all others, with one put in front
+        proto = onnx.ModelProto.FromString(PIXELS)
+        proto.graph.node[0].input[0] = "image"
+        proto.graph.node.insert(0, node("Unsqueeze", ["x"], "image", axes=[0]))
+        proto.opset_import[0].version = 11
+        data = sized(proto.SerializeToString(), *sizes)
+    else:
+        data = sized(PIXELS, *sizes)
+    graph = read_onnx(data, input_shape=(3, 9, 7))
+    assert graph.input_shape == (3, 9, 7)
+    assert relative_gap(to_module(graph)(torch.from_numpy(x)).numpy(), expected) < 1e-5
+    with pytest.raises(UnsupportedModel):
+        read_onnx(data)
+
+
+@pytest.mark.parametrize("declared", [(3, 9), (4, 9, 7), (9, 7, 3, 1)])
+def test_a_declared_shape_must_fit(declared: tuple[int, ...]) -> None:
+    assert "takes inputs of shape (3, any, any), declared was" in reasons(PIXELS, input_shape=declared)
+
+
+def test_the_shape_of_the_file_counts_where_it_is_fixed() -> None:
+    assert read_onnx(real("rgb.onnx").read_bytes(), input_shape=(8, 8, 3)).input_shape == (3, 8, 8)
+
+
+def test_a_column_without_a_batch_axis() -> None:
+    nodes = [node("MatMul", ["w", "x"], "m"), node("Relu", ["m"])]
+    data = sized(model(nodes, (5,), {"w": ROWS}), 5, 1)
+    x = RANDOM.normal(size=(6, 5, 1)).astype(np.float32)
+    graph = read_onnx(data, input_shape=(5, 1))
+    assert relative_gap(to_module(graph)(torch.from_numpy(x)).numpy(), onnxruntime_on_rows(data, x, None)) < 1e-5

@@ -266,6 +266,26 @@ def test_the_file_format_that_onnx_writes_today_is_read(version: int, tmp_path: 
     assert summary["digest"] == read_model(order(written(dense(WEIGHT), tmp_path), input=FLAT))["digest"]
 
 
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("dyn_hw", [3, 7, 9]),
+        ("keras_jax_ln", [16, 16, 3]),
+        ("matmul_vector", [5, 4]),
+        ("no_batch_axis", [4]),
+        ("open_pixels", [3, 9, 7]),
+        ("opset_twice_same", [4]),
+        ("out_N211", [3, 8, 8]),
+        ("weight_dq", [3, 4, 4]),
+    ],
+)
+def test_what_was_once_refused_without_need_is_taken_in(name: str, shape: list[int]) -> None:
+    what = order(acceptance.real(f"{name}.onnx"), input=WIDE | {"shape": shape})
+    summary = read_model(what)
+    assert summary["input_shape"] == shape and summary["checked"]["max_relative_difference"] < 1e-5
+    assert graph_at_work(what, summary).digest == summary["digest"]
+
+
 @pytest.mark.parametrize("batch", [-1, 0])
 def test_a_batch_that_is_not_positive_is_open(batch: int, tmp_path: Path) -> None:
     summary = read_model(order(written(dense(WEIGHT, batch), tmp_path), input=FLAT))

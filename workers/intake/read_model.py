@@ -186,7 +186,8 @@ REPORT = "Check it in onnxruntime; if it runs well there, please report it to ra
 def _onnxruntime(data: bytes, external: dict[str, bytes], output: str | None, x: Floats) -> tuple[Floats, Floats]:
     """The outputs by onnxruntime, one thread, without optimisations: some of those change the function.
 
-    Of each input alone, and of all at once where the file's batch is open; where it is fixed, the same again.
+    Of each input alone, and of all at once where the file's batch is open; where it is fixed, or there is none, the
+    same again.
     """
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -201,9 +202,10 @@ def _onnxruntime(data: bytes, external: dict[str, bytes], output: str | None, x:
         name = output or session.get_outputs()[0].name
         with np.errstate(over="ignore"):  # what is too large for the file's type makes another output
             x = x.astype(TYPES[source.type])
-        rows = [np.atleast_2d(session.run([name], {source.name: row[None]})[0]) for row in x]
+        whole = len(source.shape) == x.ndim - 1  # there is no batch axis
+        rows = [np.atleast_2d(session.run([name], {source.name: row if whole else row[None]})[0]) for row in x]
         alone = np.concatenate(rows)  # a file that drops the batch makes (classes,) of a row
-        fixed = isinstance(source.shape[0], int)
+        fixed = whole or any(isinstance(size, int) for size in source.shape[:1])
         return alone, alone if fixed else session.run([name], {source.name: x})[0]
     except Exception as error:  # onnxruntime's exceptions have no base of their own
         if met(error):
