@@ -11,6 +11,7 @@ from radii.graph.attributes import DEFAULT_DOMAIN
 from radii.graph.branches import count_nodes, live_nodes
 from radii.graph.call import Activation, Value
 from radii.graph.composition import Task
+from radii.graph.element_types import ElementTypes
 from radii.graph.errors import Obstacle, Refusal, UnsupportedModel
 from radii.graph.ir import Graph
 from radii.graph.limits import DEFAULTS, Limits
@@ -157,9 +158,10 @@ class _Reader(NodeReader):
         name = self.choose_output(output)
         if name is None:
             raise UnsupportedModel(self.obstacles)
-        live = self.live(name)
+        live, types = self.live(name), ElementTypes(self.file, min(max(self.opset, 0), NEWEST))
         for index, node in enumerate(self.file.node):
             if index in live:
+                self.check_types(types, index, node)
                 self.read_node(index, node, live[index])
         result = self.values.get(name) if name in self.values else self.initializer(name, None)
         self.check_result(name, result)
@@ -243,6 +245,12 @@ class _Reader(NodeReader):
         self.values[value.name] = source
         self.source = (source,)
         return source
+
+    def check_types(self, types: ElementTypes, index: int, node: Any) -> None:
+        try:
+            types.enter(node)
+        except Refusal as refusal:
+            self.obstacle(refusal.reason, refusal.remedy, index, node)
 
     def choose_output(self, wanted: str | None) -> str | None:
         names: list[str] = [value.name for value in self.file.output]

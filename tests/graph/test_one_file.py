@@ -141,6 +141,7 @@ MAKERS = {
 NAMERS = {
     "radii/graph/architectures/builder.py": "writes the networks of named architectures",
     "radii/graph/cone/expression.py": "knows log(exp(u) + 1), three operators together",
+    "radii/graph/element_types.py": "asks of a file, not of a graph, what type a Cast makes",
     "radii/graph/folding/arithmetic.py": "a registry of its own: what files compute of constants",
     "radii/graph/folding/indices.py": "a registry of its own",
     "radii/graph/folding/layout.py": "a registry of its own",

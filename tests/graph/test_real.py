@@ -1,6 +1,7 @@
 """Small files that were once misjudged (``tests/data/real``), each standing for its kind: what must become of them."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
@@ -11,10 +12,9 @@ from onnx import TensorProto, helper
 
 from radii.graph import UnsupportedModel, read_onnx, to_module
 from tests.acceptance import real
-from tests.graph.build import model, node, reference, relative_gap
+from tests.graph.build import model, node, onnxruntime_on_rows, reference, relative_gap
 from tests.graph.refused import reasons, refusal
 
-TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 RANDOM = np.random.default_rng(5)
 
 
@@ -66,6 +66,9 @@ TAKEN = {
 REFUSED: dict[str, list[tuple[int | None, str, str]]] = {
     "actor_critic": [(None, "2 outputs", "one of: 'action', 'value'")],
     "argmax_keyerror": [(1, "it makes indices, which jump", "Name the logits")],
+    "double_input_float_weights": [
+        (0, "its inputs are of two types: 'x' is double, 'W' is float", "Export the model in one type")
+    ],
     "dyn_hw": [(None, "open on other axes than the batch", "declare it")],
     "no_batch_axis": [(None, "the input has no batch axis", "if all of it is one sample, declare it")],
     "obstacle_told_twice": [
@@ -73,19 +76,6 @@ REFUSED: dict[str, list[tuple[int | None, str, str]]] = {
         (0, "it reads 'c', which no node before it makes", "nodes must be in order"),
     ],
 }
-
-
-def onnxruntime_on_rows(data: bytes, x: np.ndarray, output: str | None) -> np.ndarray:
-    """Its outputs (rows, -1), of one input at a time, nothing optimised."""
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.intra_op_num_threads, options.log_severity_level = 1, 4
-    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    (source,) = session.get_inputs()
-    rows = x.astype(TYPES[source.type])
-    rows = rows if len(source.shape) == x.ndim - 1 else rows[:, None]  # with a batch axis, unless the file has none
-    outputs = [output or session.get_outputs()[0].name]
-    return np.stack([session.run(outputs, {source.name: row})[0].reshape(-1) for row in rows])
 
 
 @pytest.mark.parametrize("name", TAKEN)
@@ -127,6 +117,14 @@ def test_one_opset_may_be_named_more_than_once(domains: list[str]) -> None:
     assert "the opset is 13 and 14" in reasons(proto.SerializeToString())
 
 
+@pytest.mark.parametrize("version", [-(2**63), -1, 0, 2**40])
+def test_an_opset_that_there_is_not(version: int) -> None:
+    proto = onnx.load(real("opset_twice_same.onnx"))
+    del proto.opset_import[:]
+    proto.opset_import.append(helper.make_opsetid("", version))
+    assert f"the opset is {version}" in reasons(proto.SerializeToString())
+
+
 ROWS = RANDOM.normal(size=(4, 5)).astype(np.float32)
 
 
@@ -143,7 +141,7 @@ def test_products_of_vectors(nodes: list[onnx.NodeProto]) -> None:
     constants = {"v": ROWS[0], "rows": ROWS, "row": ROWS[:1], "zero": np.array([0]), "one": np.array([1])}
     data = model(nodes, (5,), constants, batch=1)
     x = RANDOM.normal(size=(6, 5)).astype(np.float32)
-    expected = onnxruntime_on_rows(data, x, None)
+    expected = onnxruntime_on_rows(data, x)
     assert relative_gap(to_module(read_onnx(data))(torch.from_numpy(x)).numpy(), expected) < 1e-5
 
 
@@ -323,4 +321,50 @@ def test_a_column_without_a_batch_axis() -> None:
     data = sized(model(nodes, (5,), {"w": ROWS}), 5, 1)
     x = RANDOM.normal(size=(6, 5, 1)).astype(np.float32)
     graph = read_onnx(data, input_shape=(5, 1))
-    assert relative_gap(to_module(graph)(torch.from_numpy(x)).numpy(), onnxruntime_on_rows(data, x, None)) < 1e-5
+    assert relative_gap(to_module(graph)(torch.from_numpy(x)).numpy(), onnxruntime_on_rows(data, x)) < 1e-5
+
+
+FLOAT, HALVES, DOUBLE = TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE
+KINDS: dict[int, type[np.floating[Any]]] = {FLOAT: np.float32, HALVES: np.float16, DOUBLE: np.float64}
+BEHIND = {
+    "Gemm": [node("Gemm", ["x", "w"])],
+    "Add": [node("Relu", ["x"], "r"), node("Add", ["r", "w"], "a"), node("ReduceSum", ["a", "axis"])],
+    "cast": [node("Cast", ["x"], "d", to=DOUBLE), node("Tanh", ["d"], "t"), node("MatMul", ["t", "w"])],
+    "constant cast": [node("Cast", ["w"], "v", to=FLOAT), node("Gemm", ["x", "v"])],
+    "cast away": [node("CastLike", ["w", "x"], "v"), node("Gemm", ["x", "v"])],
+    "choice": [node("IsNaN", ["x"], "n"), node("Where", ["n", "x", "one"], "z"), node("MatMul", ["z", "w"])],
+    "power": [node("Pow", ["x", "one"], "z"), node("MatMul", ["z", "w"])],
+    "many": [node("Concat", ["x", "x", "row"], "z", axis=1), node("MatMul", ["z", "long"])],
+}
+
+
+@pytest.mark.parametrize("work", BEHIND)
+@pytest.mark.parametrize("weights", KINDS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_types_must_agree_as_in_onnxruntime(work: str, kind: int, weights: int) -> None:
+    """What it refuses to load for its types is refused for its types, and nothing else is."""
+    floats = {"w": ROWS.T[:, :3], "one": np.ones((1, 1)), "row": ROWS[:1], "long": np.ones((15, 2))}
+    constants = {name: np.ascontiguousarray(array, KINDS[weights]) for name, array in floats.items()}
+    if work == "Add":
+        constants["w"] = constants["row"]
+    proto = onnx.ModelProto.FromString(
+        model(BEHIND[work], (5,), constants | {"axis": np.array([0])}, batch=1, opset=20)
+    )
+    for value in (proto.graph.input[0], proto.graph.output[0]):
+        value.type.tensor_type.elem_type = kind
+    proto.graph.output[0].type.Clear()
+    data = proto.SerializeToString()
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    try:
+        onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        fits = True
+    except Exception as error:
+        assert "bound to different types" in str(error), error
+        fits = False
+    try:
+        read_onnx(data)
+        found = True
+    except UnsupportedModel as refused:
+        found = "of two types" not in str(refused)
+    assert found == fits
