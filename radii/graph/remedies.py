@@ -37,6 +37,15 @@ _FAMILIES: tuple[tuple[list[str], str, str], ...] = (
     (_RANDOM, "it draws random numbers", "Remove the randomness: a certificate is about a function"),
 )
 
+_CLASSICAL: tuple[tuple[list[str], str], ...] = (
+    (["ZipMap"], 'Export the probabilities as a tensor: skl2onnx.to_onnx(..., options={"zipmap": False})'),
+    (["ArrayFeatureExtractor", "LabelEncoder"], "Name the probabilities, which are before it, as the output"),
+    (
+        ["LinearClassifier", "Normalizer"],
+        'Export by plain operators: skl2onnx.to_onnx(..., black_op={"LinearClassifier", "Scaler"})',
+    ),
+)
+
 
 def quoted(name: str) -> str:
     """A name from the file for a message: escaped and cut."""
@@ -56,16 +65,19 @@ def remedy_for_bytes(data: bytes) -> tuple[str, str] | None:
     return None
 
 
-def remedy_for_domain(domain: str) -> tuple[str, str]:
+def remedy_for_domain(domain: str, operator: str) -> tuple[str, str]:
     """Reason and remedy for a node outside the default domain (``domain`` quoted already)."""
-    if domain.startswith("'ai.onnx.ml"):
+    if not domain.startswith("'ai.onnx.ml"):
         return (
-            "the domain 'ai.onnx.ml' (trees, scalers, encoders) is not supported: its functions are not continuous",
-            "Certify a neural network instead",
+            f"the domain {domain} is not supported",
+            "Export to the default domain: without custom operators and before any runtime's own optimisation",
         )
+    for family, remedy in _CLASSICAL:
+        if operator in family:
+            return f"it is of the domain {domain}, of which Scaler alone is supported", remedy
     return (
-        f"the domain {domain} is not supported",
-        "Export to the default domain: without custom operators and before any runtime's own optimisation",
+        f"the domain {domain} (trees, scalers, encoders) is not supported: its functions are not continuous",
+        "Certify a neural network instead",
     )
 
 

@@ -134,7 +134,8 @@ def test_bounds_look_through_it_as_it_says() -> None:
 MAKERS = {
     "radii/graph/cone/find.py": "L x - f(x) beside a cone, whose steepness is the least slope of f",
     "radii/graph/ends.py": "logits of another shape made flat",
-    "radii/graph/nodes.py": "Erfc as 1 - erf, a reshape between two views, a constant as an activation",
+    "radii/graph/nodes.py": "a reshape between two views, a constant as an activation",
+    "radii/graph/spelled.py": "Erfc as 1 - erf, a Scaler as a subtraction and a product",
     "radii/lipschitz/network/copies.py": "entries cut out and joined as one Gather",
 }
 # And these have another reason:

@@ -59,10 +59,12 @@ TAKEN = {
     "opset_twice_same": Taken((4,), 3),
     "out_N211": Taken((3, 8, 8), 2),
     "rgb": Taken((3, 8, 8), 2),
+    "skl_digits_pipe": Taken((64,), 10, output="probabilities"),
     "two_mul0": Taken((5,), 2),
     "weight_dq": Taken((3, 4, 4), 2),
 }
 # What is said of a file, an obstacle each: the node that it names, or None, and words of its reason and remedy.
+OUTPUTS = {"skl_lr_nozip": "probabilities", "skl_mlp_default": "output_probability"}
 REFUSED: dict[str, list[tuple[int | None, str, str]]] = {
     "actor_critic": [(None, "2 outputs", "one of: 'action', 'value'")],
     "argmax_keyerror": [(1, "it makes indices, which jump", "Name the logits")],
@@ -75,6 +77,8 @@ REFUSED: dict[str, list[tuple[int | None, str, str]]] = {
         (None, "the batch is fixed to 2", "Export with a dynamic batch axis"),
         (0, "it reads 'c', which no node before it makes", "nodes must be in order"),
     ],
+    "skl_lr_nozip": [(at, "it is of the domain 'ai.onnx.ml'", "black_op={") for at in (1, 2)],
+    "skl_mlp_default": [(8, "it is of the domain 'ai.onnx.ml'", 'options={"zipmap": False}')],
 }
 
 
@@ -90,7 +94,7 @@ def test_what_is_taken_makes_what_onnxruntime_makes(name: str) -> None:
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_is_refused_is_refused_for_its_reason_and_once(name: str) -> None:
-    said = refusal(real(f"{name}.onnx").read_bytes()).obstacles
+    said = refusal(real(f"{name}.onnx").read_bytes(), output=OUTPUTS.get(name)).obstacles
     assert len(said) == len(REFUSED[name]), [str(obstacle) for obstacle in said]
     for obstacle, (at, reason, remedy) in zip(said, REFUSED[name], strict=True):
         assert obstacle.node == at and reason in obstacle.reason and remedy in obstacle.remedy
@@ -368,3 +372,20 @@ def test_types_must_agree_as_in_onnxruntime(work: str, kind: int, weights: int) 
     except UnsupportedModel as refused:
         found = "of two types" not in str(refused)
     assert found == fits
+
+
+@pytest.mark.parametrize(
+    "settings", [{"offset": [0.5], "scale": [2.0]}, {"offset": [1.0, 2.0, 3.0], "scale": [0.1, -2.0, 1.0]}]
+)
+@pytest.mark.parametrize("batch", ["b", 1])
+def test_a_scaler_is_affine(settings: dict[str, list[float]], batch: str | int) -> None:
+    scaler = node("Scaler", ["x"], "s", domain="ai.onnx.ml", **settings)
+    proto = onnx.ModelProto.FromString(model([scaler, node("Gemm", ["s", "w"])], (3,), {"w": ROWS[:3]}, batch=batch))
+    proto.opset_import.append(helper.make_opsetid("ai.onnx.ml", 1))
+    data = proto.SerializeToString()
+    x = RANDOM.normal(size=(5, 3)).astype(np.float32)
+    assert relative_gap(to_module(read_onnx(data))(torch.from_numpy(x)).numpy(), onnxruntime_on_rows(data, x)) < 1e-6
+    proto.graph.node[0].attribute[0].floats.append(1.0)
+    assert "one offset and scale a feature" in reasons(proto.SerializeToString())
+    proto.graph.node[0].domain = ""
+    assert "the operator is not supported" in reasons(proto.SerializeToString())
