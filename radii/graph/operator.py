@@ -51,6 +51,7 @@ class Operator:
     diagonal: ClassVar[bool] = False  # and each entry is a multiple of the input's entry there, where shapes agree
     averages: ClassVar[bool] = False  # and each entry is a mean of some of the input's
     adds: ClassVar[str | None] = None  # it is 0 at 0 but for this array, each of whose entries is added equally often
+    is_probability: ClassVar[bool] = False  # it is a logit's probability: 1/2 at 0, and rising
     zero_at_zero: ClassVar[bool] = False  # where all inputs are 0 the output is
     takes_decisions: ClassVar[bool] = False  # whether `on_cells` tells truth values from the numbers 0 and 1
     written_as_is: ClassVar[bool] = False  # whether its fields are the attributes of ONNX's operator of its name

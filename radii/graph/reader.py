@@ -17,6 +17,7 @@ from radii.graph.ir import Graph
 from radii.graph.limits import DEFAULTS, Limits
 from radii.graph.nodes import NodeReader
 from radii.graph.operator import Shape
+from radii.graph.ops.linear import Linear
 from radii.graph.remedies import quoted, remedy_for_bytes
 from radii.graph.sample import sample_of
 from radii.graph.simplify import simplify
@@ -178,9 +179,24 @@ class _Reader(NodeReader):
         if result.batch_in_shape or self.task != "denoiser":
             flat = self.task != "denoiser"
             shape = (prod(result.shape),) if flat else self.shapes[source.id]
+            if self.task == "binary":
+                result = self.two_logits(result)
+                shape = (2 * prod(shape),)
             result = self.reshaped(result, shape, -1, "")  # at a batch of 2: the logits of both
         graph = Graph.build(source.id, self.shapes[source.id], result.id, self.nodes)
-        return admitted(simplify(graph), self.limits, self.task)
+        return admitted(simplify(graph), self.limits, "classifier" if self.task == "binary" else self.task)
+
+    def two_logits(self, result: Activation) -> Activation:
+        """``(0, z)`` for each logit z of class 1, or for each of its sigmoids, which exceeds 1/2 where z exceeds 0."""
+        maker = {node.output: node for node in self.nodes}
+        end = result.id
+        while end in maker and maker[end].operator.keeps_order:
+            (end,) = maker[end].inputs
+        if end in maker and maker[end].operator.is_probability:
+            (end,) = maker[end].inputs
+        count = prod(result.shape)
+        logit = self.reshaped(Activation(end, self.shapes[end]), (count, 1) if count > 1 else (1,), -1, "")
+        return self.made(Linear(np.array([[0], [1]], np.float32)), (logit,), -1, "")
 
     # The file as a whole
 
@@ -273,6 +289,9 @@ class _Reader(NodeReader):
                 if made != wanted or not (result.batch_in_shape or result.shape == self.source[0].shape):
                     words = f"the output {quoted(name)} of shape {result.shape} has not the input's"
                     self.obstacle(words, "A denoiser's output has the shape of its input, (batch, ...)")
+            elif self.task == "binary" and (shape[:1] != (self.batch,) or prod(shape[1:]) != 1):
+                words = f"the output {quoted(name)} of shape {result.shape} is not one number an input"
+                self.obstacle(words, "A binary classifier makes one logit, or its sigmoid; of more, it is a classifier")
             elif shape[:1] != (self.batch,) or (self.task == "classifier" and not _of_classes(shape[1:])):
                 words = ", ".join("batch" if size is None else str(size) for size in shape)
                 self.obstacle(
@@ -280,7 +299,8 @@ class _Reader(NodeReader):
                     + (f" at a batch of {self.batch}" if result.batch_in_shape else ""),
                     "The output's first axis must be the batch"
                     if self.task == "regressor"
-                    else "The output must be logits of shape (batch, classes) with at least two classes; numbers of "
+                    else "The output must be logits of shape (batch, classes) with at least two classes; "
+                    "one logit of two classes, or its sigmoid, is a binary classifier's (task = binary); numbers of "
                     "shape (batch, outputs) that are none are a regressor's (task = regressor; radii median)",
                 )
         elif result is not None:

@@ -11,6 +11,7 @@ import torch
 from onnx import TensorProto, helper
 
 from radii.graph import UnsupportedModel, read_onnx, to_module
+from radii.lipschitz import margin_radius, network_bound
 from tests.acceptance import real
 from tests.graph.build import model, node, onnxruntime_on_rows, reference, relative_gap
 from tests.graph.refused import reasons, refusal
@@ -73,6 +74,7 @@ REFUSED: dict[str, list[tuple[int | None, str, str]]] = {
     ],
     "dyn_hw": [(None, "open on other axes than the batch", "declare it")],
     "no_batch_axis": [(None, "the input has no batch axis", "if all of it is one sample, declare it")],
+    "one_sigmoid": [(None, "the shape (batch, 1)", "is a binary classifier's (task = binary)")],
     "obstacle_told_twice": [
         (None, "the batch is fixed to 2", "Export with a dynamic batch axis"),
         (0, "it reads 'c', which no node before it makes", "nodes must be in order"),
@@ -389,3 +391,46 @@ def test_a_scaler_is_affine(settings: dict[str, list[float]], batch: str | int) 
     assert "one offset and scale a feature" in reasons(proto.SerializeToString())
     proto.graph.node[0].domain = ""
     assert "the operator is not supported" in reasons(proto.SerializeToString())
+
+
+COLUMN = ROWS[0, :4, None]
+ENDS: dict[str, list[onnx.NodeProto]] = {
+    "logit": [node("MatMul", ["x", "w"])],
+    "sigmoid": [node("MatMul", ["x", "w"], "m"), node("Sigmoid", ["m"])],
+    "flat sigmoid": [node("MatMul", ["x", "w"], "m"), node("Sigmoid", ["m"], "s"), node("Reshape", ["s", "flat"])],
+    "sigmoid of a flat one": [node("MatMul", ["x", "v"], "m"), node("Sigmoid", ["m"])],
+    "batch that moves": [
+        node("Transpose", ["x"], "t", perm=[1, 0]),
+        node("MatMul", ["row", "t"], "m"),
+        node("Transpose", ["m"], "b", perm=[1, 0]),
+        node("Sigmoid", ["b"]),
+    ],
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("batch", ["b", 1])
+def test_one_logit_or_its_sigmoid_is_a_binary_classifier(end: str, batch: str | int) -> None:
+    """``(0, z)``: class 1 where z is positive, with the radius |z| / ||w||, in whatever way the file writes z."""
+    constants = {"w": COLUMN, "v": COLUMN[:, 0].copy(), "row": COLUMN.T.copy(), "flat": np.array([-1])}
+    data = model(ENDS[end], (4,), constants, batch=batch)
+    graph = read_onnx(data, task="binary")
+    x = RANDOM.normal(size=(6, 4)).astype(np.float32)
+    found = to_module(graph)(torch.from_numpy(x))
+    assert found.shape == (6, 2) and not found[:, 0].any()
+    expected = onnxruntime_on_rows(data, x)[:, 0]
+    said = found[:, 1] if end == "logit" else found[:, 1].sigmoid()
+    assert relative_gap(said.numpy(), expected) < 1e-6
+    assert np.array_equal(found.argmax(dim=1).numpy(), expected > (0 if end == "logit" else 0.5))
+    bound = network_bound(graph)
+    exact = np.abs(x @ COLUMN)[:, 0] / np.linalg.norm(COLUMN)
+    margins = margin_radius(bound.logits(x), bound, norms=np.linalg.norm(x, axis=1))
+    radii = np.array([margin.radius for margin in margins], float)
+    assert (radii <= exact * (1 + 1e-6)).all()
+    if end != "batch that moves":  # whose matrix stands on the left, with a looser bound
+        assert radii == pytest.approx(exact, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["two_mul0", "rgb", "dueling"])
+def test_more_than_one_output_is_no_binary_classifier(name: str) -> None:
+    assert "is not one number an input" in reasons(real(f"{name}.onnx").read_bytes(), task="binary")

@@ -286,6 +286,18 @@ def test_what_was_once_refused_without_need_is_taken_in(name: str, shape: list[i
     assert graph_at_work(what, summary).digest == summary["digest"]
 
 
+@pytest.mark.parametrize("end", ["Sigmoid", "Identity"])
+def test_one_logit_or_its_sigmoid_is_taken_in_as_two_classes(end: str, tmp_path: Path) -> None:
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["m"]), helper.make_node(end, ["m"], ["y"])]
+    file = written(network(nodes, {"w": 9 * WEIGHT[:1].T.astype(np.float32)}, ["N", 6], 1), tmp_path)
+    what = order(file, input=WIDE, task="binary", labels=["no", "yes"])
+    summary = read_model(what)
+    assert (summary["task"], summary["num_classes"], summary["num_outputs"]) == ("binary", 2, None)
+    assert [method["kind"] for method in summary["methods"] if method["applies"]] == ["smoothing", "lipschitz"]
+    assert summary["checked"]["max_relative_difference"] < 1e-5
+    assert graph_at_work(what, summary).digest == summary["digest"]
+
+
 @pytest.mark.parametrize("batch", [-1, 0])
 def test_a_batch_that_is_not_positive_is_open(batch: int, tmp_path: Path) -> None:
     summary = read_model(order(written(dense(WEIGHT, batch), tmp_path), input=FLAT))
