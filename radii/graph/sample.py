@@ -24,14 +24,15 @@ def sample_of(sizes: Sequence[int | None], declared: Shape | None) -> Sample:
     """
     if declared is not None and sizes[:1] != [None] and len(sizes) == len(declared) and _fit(sizes, declared):
         return Sample(declared, batch_is_fixed=True, is_whole=True)
+    whole = f"or, if all of the input is one sample, {DECLARE}"
     if len(sizes) < 2:
-        raise Refusal(
-            "the input has no batch axis",
-            f"Export with an input of shape (batch, ...); or, if all of it is one sample, {DECLARE}",
-        )
+        also = "" if declared is None else f", and is not of the shape {list(declared)} that was declared"
+        raise Refusal(f"the input has no batch axis{also}", f"Export with an input of shape (batch, ...); {whole}")
     batch, *rest = sizes
     if batch not in (None, 1):
-        raise Refusal(f"the batch is fixed to {batch}", "Export with a dynamic batch axis, or with a batch of 1")
+        raise Refusal(
+            f"the batch is fixed to {batch}", f"Export with a dynamic batch axis, or with a batch of 1; {whole}"
+        )
     shape = tuple(size for size in rest if size is not None)
     if len(shape) == len(rest):
         return Sample(shape, batch == 1)

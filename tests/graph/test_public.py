@@ -84,6 +84,17 @@ def test_what_is_refused_is_refused_for_its_reasons(name: str) -> None:
     assert said == {(reason["node"], reason["operator"], reason["reason"]) for reason in FILES[name]["reasons"]}
 
 
+@pytest.mark.skipif(not FILES, reason="the public networks do not lie beside the checkout")
+def test_one_sigmoid_is_a_classifier_of_two_classes_on_request() -> None:
+    name = "nn4sys-bloom-filter"
+    graph = read_onnx(content(name), task="binary")
+    found = to_module(graph)(torch.from_numpy(inputs(FILES[name])))
+    assert graph.num_classes == 2 and not found[:, 0].any()
+    expected = np.array(FILES[name]["onnxruntime"]["outputs"]).reshape(2)
+    assert relative_gap(found[:, 1].sigmoid().numpy(), expected) < 1e-5
+    assert blocked(graph) == set()
+
+
 @pytest.mark.parametrize("name", [name for name in FILES if name in DECLARED])
 def test_what_leaves_its_shape_open_is_accepted_with_one(name: str) -> None:
     shape = DECLARED[name]

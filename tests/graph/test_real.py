@@ -73,7 +73,7 @@ REFUSED: dict[str, list[tuple[int | None, str, str]]] = {
         (0, "its inputs are of two types: 'x' is double, 'W' is float", "Export the model in one type")
     ],
     "dyn_hw": [(None, "open on other axes than the batch", "declare it")],
-    "no_batch_axis": [(None, "the input has no batch axis", "if all of it is one sample, declare it")],
+    "no_batch_axis": [(None, "the input has no batch axis", "if all of the input is one sample, declare it")],
     "one_sigmoid": [(None, "the shape (batch, 1)", "is a binary classifier's (task = binary)")],
     "obstacle_told_twice": [
         (None, "the batch is fixed to 2", "Export with a dynamic batch axis"),
@@ -316,6 +316,8 @@ def test_the_declared_shape_stands_where_the_file_leaves_it_open(sizes: tuple[in
 @pytest.mark.parametrize("declared", [(3, 9), (4, 9, 7), (9, 7, 3, 1)])
 def test_a_declared_shape_must_fit(declared: tuple[int, ...]) -> None:
     assert "takes inputs of shape (3, any, any), declared was" in reasons(PIXELS, input_shape=declared)
+    whole = real("no_batch_axis.onnx").read_bytes()
+    assert f"is not of the shape {list(declared)} that was declared" in reasons(whole, input_shape=declared)
 
 
 def test_the_shape_of_the_file_counts_where_it_is_fixed() -> None:
