@@ -22,7 +22,7 @@ class ElementTypes:
 
         try:
             schema = get_schema(node.op_type, self._opset, "")
-        except SchemaError:
+        except (SchemaError, TypeError):  # TypeError: its name is not text
             return  # what is no operator is refused elsewhere
         first: dict[str, str] = {}  # the first input of each of the schema's type variables
         for position, name in enumerate(node.input):
