@@ -71,6 +71,7 @@ def _made_to_fit(has: list[int], wants: list[int]) -> str:
 
 def _refuse_another_task(model: Model, method: Method) -> None:
     task = model.settings.get("task", "classifier")
+    task = "classifier" if task == "binary" else task
     if task == "denoiser":
         words = f"{model.id} is a denoiser; name it as denoiser_model_id, and the model behind it here"
     elif task != method.task:

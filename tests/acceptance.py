@@ -18,6 +18,13 @@ def real(name: str) -> Path:
     return _file(f"real/{name}")
 
 
+def public() -> dict[str, Any]:
+    """What is known of each of the public networks beside the checkout (``manifest.json``), by name; else nothing."""
+    if not (SHARED / "public").is_dir():
+        return {}
+    return {entry["file"].removesuffix(".onnx"): entry for entry in load("public/manifest")["files"]}
+
+
 def _file(name: str) -> Path:
     shared = SHARED / name
     return shared if shared.exists() else HERE / "data" / name

@@ -27,7 +27,7 @@ from radii.shapes import rearrangement
 
 router = APIRouter(tags=["models"])
 
-Task = Literal["classifier", "denoiser", "regressor"]
+Task = Literal["classifier", "binary", "denoiser", "regressor"]
 
 MOST_ELEMENTS = 2**24  # numbers of one input: 64 MiB as float32
 FileName = Annotated[str, StringConstraints(min_length=1, max_length=1000, pattern=r"^[^\x00-\x1f\x7f]+$")]
@@ -127,7 +127,9 @@ class ModelInput(Input):
     )
     task: Task = Field(
         default="classifier",
-        description="denoiser (ONNX): its output is an input again, in the same units, before any normalisation. "
+        description="binary (ONNX): a classifier whose output is one number, the logit of class 1 against class 0, or "
+        "the sigmoid of it; it is certified as one of the logits (0, z). "
+        "denoiser (ONNX): its output is an input again, in the same units, before any normalisation. "
         "regressor (ONNX): its output (batch, ...) is real numbers, whose medians under noise are bounded.",
     )
     architecture: Architecture | None = Field(
@@ -230,7 +232,7 @@ def _refuse_unfit(body: ModelInput, kind: str) -> None:
         raise invalid(f"the upload is {kind}, which has one output; leave it out", "output")
     if kind != ONNX and body.task != "classifier":
         raise invalid(f"the upload is {kind}, and a {body.task} is taken as ONNX; export it to ONNX", "task")
-    if body.labels is not None and body.task != "classifier":
+    if body.labels is not None and body.task not in ("classifier", "binary"):
         raise invalid(f"a {body.task} has no classes; leave the labels out", "labels")
     needed = {CANONICAL_WEIGHTS} if kind == CANONICAL else set()
     if kind != ONNX and set(body.external_data) != needed:

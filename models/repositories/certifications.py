@@ -154,7 +154,7 @@ def conclusion(session: Session, certification: Certification) -> Json:
         said["execution"] = {key: certification.execution[key] for key in ("executor", "batch_size")}
     if certification.denoiser is not None:
         task = certification.model.settings.get("task", "classifier")
-        both = {task: certification.model, "denoiser": certification.denoiser}
+        both = {"classifier" if task == "binary" else task: certification.model, "denoiser": certification.denoiser}
         said["networks"] = {name: (model.summary or {}).get("digest") for name, model in both.items()}
     return said
 

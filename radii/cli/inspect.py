@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from radii.graph import Task
 
 Json = dict[str, Any]
-SIZES = {"classifier": "classes", "regressor": "outputs"}  # of a network, by its task
+SIZES = {"classifier": "classes", "binary": "classes", "regressor": "outputs"}  # of a network, by its task
 
 
 def command(file: Path, external_data: list[Path], *, task: "Task", as_json: bool, **options: Any) -> None:

@@ -11,6 +11,7 @@ from radii.cli.late import import_late
 from radii.cli.options import (
     ArchitectureOption,
     AsJson,
+    ClassifierName,
     DataName,
     Denoiser,
     ExternalData,
@@ -22,7 +23,9 @@ from radii.cli.options import (
     ModelName,
     ModelTitle,
     NetworkFile,
+    OfClasses,
     OutputName,
+    OutputNamed,
     Precision,
     RadiusKind,
     Range,
@@ -144,6 +147,8 @@ def certify(
     std: Std = None,
     name: ModelTitle = None,
     architecture: ArchitectureOption = None,
+    task: OfClasses = ClassifierName.CLASSIFIER,
+    output_name: OutputNamed = None,
     subset: Subset = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="File for the results: one line of JSON an input.")
@@ -170,6 +175,7 @@ def certify(
     lipschitz = {"bound": bound, "rtol": rtol}
     question = {"kind": method, **smoothing, **decision, **lipschitz, "norm": norm, "cross_check": cross_check}
     settings = {"shape": shape, "range": range_, "mean": mean, "std": std, "name": name, "architecture": architecture}
+    settings |= {"task": task.value, "output": output_name}
     certify.command(
         model,
         data,
@@ -207,6 +213,7 @@ def inspect(
 @app.command()
 def lipschitz(
     file: NetworkFile,
+    task: OfClasses = ClassifierName.CLASSIFIER,
     bound: Annotated[str | None, typer.Option(help="Rule that composes the layers.", show_default="auto")] = None,
     rtol: Annotated[float | None, typer.Option(help="Slack of a layer's bound.", show_default="1e-6")] = None,
     mean: Mean = None,
@@ -226,6 +233,7 @@ def lipschitz(
         given({"kind": "lipschitz", "bound": bound, "rtol": rtol}),
         mean=mean or [0.0],
         std=std or [1.0],
+        task=task.value,
         output=output,
         architecture=architecture,
         shape=shape,

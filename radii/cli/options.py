@@ -15,8 +15,14 @@ INPUT = "Input of the model"
 
 class TaskName(StrEnum):
     CLASSIFIER = "classifier"
+    BINARY = "binary"
     REGRESSOR = "regressor"
     DENOISER = "denoiser"
+
+
+class ClassifierName(StrEnum):
+    CLASSIFIER = "classifier"
+    BINARY = "binary"
 
 
 def method_option(meaning: str) -> Any:
@@ -59,9 +65,14 @@ ExternalData = Annotated[
     typer.Option(help="A file of its weights; those that lie beside it are found.", exists=True, dir_okay=False),
 ]
 TaskOption = Annotated[TaskName, typer.Option("--task", help="What the network is for.")]
+OfClasses = Annotated[ClassifierName, typer.Option("--task", help="binary: its output is one logit, or its sigmoid.")]
+OutputNamed = Annotated[
+    str | None,
+    typer.Option("--output-name", help="Name of the network's output, of several.", show_default=False),
+]
 OutputName = Annotated[str | None, typer.Option(help="Name of the output, of several.", show_default=False)]
 ShapeOption = Annotated[
-    Any, typer.Option(parser=arguments.shape, metavar="1,8,8", help="Of one input, with --architecture.")
+    Any, typer.Option(parser=arguments.shape, metavar="1,8,8", help="Of one input, if the file does not say it.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 ModelName = Annotated[str, typer.Argument(help="An ONNX, graph.json or safetensors file, or the id of a model.")]

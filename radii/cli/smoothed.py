@@ -8,6 +8,7 @@ import typer
 from radii.cli.options import (
     ArchitectureOption,
     AsJson,
+    ClassifierName,
     DataName,
     Denoiser,
     FamilyWise,
@@ -15,6 +16,8 @@ from radii.cli.options import (
     Mean,
     ModelName,
     ModelTitle,
+    OfClasses,
+    OutputNamed,
     Precision,
     Range,
     Shape,
@@ -46,6 +49,8 @@ def predict(
     std: Std = None,
     name: ModelTitle = None,
     architecture: ArchitectureOption = None,
+    task: OfClasses = ClassifierName.CLASSIFIER,
+    output_name: OutputNamed = None,
     subset: Subset = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="A file, one line of JSON an input.")] = None,
     url: Url = None,
@@ -56,6 +61,7 @@ def predict(
 
     noisy = {"sigma": sigma, "noise": noise, "alpha": alpha, "n": n, "grid": grid, "precision": precision}
     settings = {"shape": shape, "range": range_, "mean": mean, "std": std, "name": name, "architecture": architecture}
+    settings |= {"task": task.value, "output": output_name}
     certify.command(
         model,
         data,
@@ -87,6 +93,7 @@ def median(
     mean: Mean = None,
     std: Std = None,
     name: ModelTitle = None,
+    output_name: OutputNamed = None,
     subset: Subset = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="A file, one line of JSON an input.")] = None,
     url: Url = None,
@@ -97,6 +104,7 @@ def median(
 
     noisy = {"sigma": sigma, "radius": radius, "alpha": alpha, "n": n, "grid": grid, "precision": precision}
     settings = {"shape": shape, "range": range_, "mean": mean, "std": std, "name": name, "task": "regressor"}
+    settings["output"] = output_name
     certify.command(
         model,
         data,

@@ -105,7 +105,7 @@ class Client:
         begins. A safetensors file needs its ``architecture``: {"name": ..., "parameters": {...}}.
 
         ``shape`` is that of one input, without the batch; ``range`` its values before (x - ``mean``) / ``std``;
-        ``task``: "classifier" (default), "denoiser" or "regressor".
+        ``task``: "classifier" (default), "binary" (one logit, or its sigmoid), "denoiser" or "regressor".
         """
         file = Path(file)
         external = {path.name: self.upload(path, on_bytes=on_bytes)["id"] for path in external_data(file)}

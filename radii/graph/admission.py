@@ -17,6 +17,8 @@ from radii.graph.operator import Operator, Shape
 # What fields and shapes that contradict each other make numpy or Python raise. Nothing of this has side effects, so
 # all of them mean the same: this operator can't be taken.
 MALFORMED = (ArithmeticError, LookupError, TypeError, ValueError, MemoryError)
+NOT_FINITE = ("a weight is infinite or not a number", "Train the model again, or repair that weight")
+OVERFLOWS = ("a weight overflows when it is multiplied out", "Train the model again")
 MOST_AXES = 16
 TYPES = (np.float32, np.float64, np.int64, np.bool_)  # of constants
 
@@ -36,8 +38,8 @@ def admit(operator: Operator, inputs: Sequence[Shape], limits: Limits) -> Shape:
     for name, array in operator.arrays().items():
         fits = array.dtype.kind in operator.array_kinds.get(name, "f") and array.dtype in TYPES
         hold(fits and array.size >= 1, f"its constant {name} is of the wrong type, or empty")
-    if not finite(operator):
-        raise Refusal("a weight is infinite or not a number", "Train the model again, or repair that weight")
+    if not operator.finite_where_used and not finite(operator):
+        raise Refusal(*NOT_FINITE)
     try:
         with np.errstate(all="ignore"):
             operator.check(*inputs)
@@ -57,9 +59,7 @@ def admit(operator: Operator, inputs: Sequence[Shape], limits: Limits) -> Shape:
 def admitted(graph: Graph, limits: Limits, task: Task = "classifier") -> Graph:
     """``graph``, if it does that task within the limits. Raises `UnsupportedModel`."""
     obstacles = [
-        Obstacle(
-            node.index, node.operator.name, "a weight overflows when it is multiplied out", "Train the model again"
-        )
+        Obstacle(node.index, node.operator.name, *(NOT_FINITE if node.operator.finite_where_used else OVERFLOWS))
         for node in graph.nodes
         if not finite(node.operator)
     ]

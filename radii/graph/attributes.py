@@ -6,6 +6,7 @@ from radii.graph.errors import Refusal
 from radii.graph.folding import FOLDS
 from radii.graph.ops import OPERATORS
 from radii.graph.remedies import quoted, remedy_for_domain, remedy_for_operator
+from radii.graph.spelled import SPELLINGS
 from radii.graph.tensors import Tensors
 
 DEFAULT_DOMAIN = ("", "ai.onnx")
@@ -20,7 +21,6 @@ _KINDS = {
     7: ("ints", "ints"),
 }
 _SUBGRAPHS = (5, 10)
-ERFC = "Erfc"  # no operator of ONNX, but Keras writes it: 1 - erf
 
 
 def read_attributes(node: Any, tensors: Tensors) -> dict[str, Any]:
@@ -28,15 +28,17 @@ def read_attributes(node: Any, tensors: Tensors) -> dict[str, Any]:
 
     Raises `Refusal` for those that are not, and for a node of another domain, with a graph of its own, or unknown.
     """
-    if node.domain not in DEFAULT_DOMAIN:
-        raise Refusal(*remedy_for_domain(quoted(node.domain)))
+    domain = SPELLINGS[node.op_type].domain if node.op_type in SPELLINGS else ""
+    if node.domain not in (domain, *DEFAULT_DOMAIN):
+        raise Refusal(*remedy_for_domain(quoted(node.domain), node.op_type))
+    if domain and node.domain != domain:
+        raise Refusal(*remedy_for_operator(node.op_type))
     if any(attribute.type in _SUBGRAPHS for attribute in node.attribute):
         raise Refusal("it holds a graph of its own (control flow)", "Export with control flow traced away")
-    if node.op_type not in OPERATORS and node.op_type not in FOLDS and node.op_type != ERFC:
+    entries = [known.get(node.op_type) for known in (FOLDS, OPERATORS, SPELLINGS)]
+    if not any(entries):
         raise Refusal(*remedy_for_operator(node.op_type))
-    known = dict(FOLDS[node.op_type].attributes) if node.op_type in FOLDS else {}
-    if node.op_type in OPERATORS:
-        known |= OPERATORS[node.op_type].attributes
+    known = {name: kind for entry in entries if entry is not None for name, kind in entry.attributes.items()}
     values: dict[str, Any] = {}
     for attribute in node.attribute:
         name = attribute.name

@@ -5,8 +5,9 @@ from typing import Literal
 
 from radii.graph.ir import Graph
 
-Task = Literal["classifier", "denoiser", "regressor"]
-"""What a network makes of an input: logits, another input of the same shape, or real numbers."""
+Task = Literal["classifier", "binary", "denoiser", "regressor"]
+"""What a network makes of an input: logits, one logit of two classes or its sigmoid, another input of the same shape,
+or real numbers."""
 
 
 def composed(denoiser: Graph, network: Graph) -> Graph:

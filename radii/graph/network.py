@@ -27,8 +27,8 @@ def read_network(
     task: Task = "classifier",
 ) -> Graph:
     """The graph of an ONNX file, of a ``graph.json`` with its weights in ``external_data``, or, with an
-    ``architecture`` and an ``input_shape``, of a safetensors file; the last two hold classifiers. Raises
-    `UnsupportedModel`.
+    ``architecture`` and an ``input_shape``, of a safetensors file; the last two hold classifiers. An ONNX file needs an
+    ``input_shape`` where it leaves that open, or has no batch axis. Raises `UnsupportedModel`.
     """
     external_data = external_data or {}
     if task != "classifier" and (architecture is not None or is_canonical(data)):
@@ -44,7 +44,7 @@ def read_network(
             words = f"the weights lie in {WEIGHTS}, which is not here"
             raise UnsupportedModel([Obstacle(None, "", words, f"Give that file too, as external data {WEIGHTS!r}")])
         return from_canonical(data, external_data[WEIGHTS])
-    return read_onnx(data, external_data=external_data, output=output, task=task)
+    return read_onnx(data, external_data=external_data, output=output, input_shape=input_shape, task=task)
 
 
 def _no_more(external_data: Mapping[str, bytes], output: str | None) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from radii.graph.admission import MALFORMED, admit, malformed
-from radii.graph.attributes import ERFC, read_attributes
+from radii.graph.attributes import read_attributes
 from radii.graph.branches import DATA_DEPENDENT, branches, live_nodes
 from radii.graph.call import Activation, Call, Value
 from radii.graph.errors import Obstacle, Refusal
@@ -19,11 +19,10 @@ from radii.graph.ir import Node
 from radii.graph.limits import Limits
 from radii.graph.operator import Operator, Shape
 from radii.graph.ops import OPERATORS
-from radii.graph.ops.activation import Erf
 from radii.graph.ops.copies import Parameter, repeated
-from radii.graph.ops.elementwise import Sub
 from radii.graph.ops.layout import KEEP_BATCH, Reshape
 from radii.graph.remedies import quoted, remedy_on_activations
+from radii.graph.spelled import SPELLINGS
 from radii.graph.tensors import MissingFile, Tensors
 from radii.graph.views import View
 
@@ -155,6 +154,8 @@ class NodeReader:
             constant = evaluated(call)
             self.tensors.spend(constant.size)
             return constant
+        if call.operator in OPERATORS:
+            call = OPERATORS[call.operator].narrowed(call)
         if call.activations()[0].batch_in_shape:
             return self.at_fixed_batch(call, index, label)
         return self.applied(call, index, label)
@@ -197,17 +198,23 @@ class NodeReader:
 
     def applied(self, call: Call, index: int, label: str) -> Activation:
         """What a node makes of activations whose batch is ours."""
-        if call.operator == ERFC:
+        if call.operator in SPELLINGS:
             _check_inputs(call, 1)
-            error = self.made(Erf(), call.activations(), index, label)
-            return self.made(Sub(np.array(1, np.float32), constant_first=True), (error,), index, label)
+            return self.chained(SPELLINGS[call.operator].read(call), call, index, label)
         if call.operator not in OPERATORS:
             raise Refusal(*remedy_on_activations(call.operator))
         _check_inputs(call, OPERATORS[call.operator].most_inputs)
         if OPERATORS[call.operator].lifts_constants:
             inputs = (self.lifted(value, call, index, label) for value in call.inputs)
             call = replace(call, inputs=tuple(inputs))
-        return self.made(OPERATORS[call.operator].read(call), call.activations(), index, label)
+        return self.chained(OPERATORS[call.operator].read_in_steps(call), call, index, label)
+
+    def chained(self, operators: tuple[Operator, ...], call: Call, index: int, label: str) -> Activation:
+        """What the operators make one after another, of which only the first reads what the call does."""
+        activations = call.activations()
+        for operator in operators:
+            activations = (self.made(operator, activations, index, label),)
+        return activations[0]
 
     def lifted(self, value: Value | None, call: Call, index: int, label: str) -> Value | None:
         """A constant as an activation that is the same for every sample."""

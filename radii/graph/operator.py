@@ -40,6 +40,7 @@ class Operator:
     lifts_constants: ClassVar[bool] = False  # whether constants among its inputs become activations
     activations: ClassVar[tuple[int, int]] = (1, 1)  # the fewest and the most that it reads
     array_kinds: ClassVar[Mapping[str, str]] = {}  # of constants that are no floats: field name -> f, i or b
+    finite_where_used: ClassVar[bool] = False  # whether it may hold what is not finite, if no output needs it
     # What holds of its output, for bounds to build on; all of it of what `run` computes in floating point too:
     exact: ClassVar[bool] = False  # it holds no new number: some of the inputs', their sign changed, or 0 and 1
     copies: ClassVar[bool] = False  # each entry is one of the inputs'
@@ -50,6 +51,7 @@ class Operator:
     diagonal: ClassVar[bool] = False  # and each entry is a multiple of the input's entry there, where shapes agree
     averages: ClassVar[bool] = False  # and each entry is a mean of some of the input's
     adds: ClassVar[str | None] = None  # it is 0 at 0 but for this array, each of whose entries is added equally often
+    is_probability: ClassVar[bool] = False  # it is a logit's probability: 1/2 at 0, and rising
     zero_at_zero: ClassVar[bool] = False  # where all inputs are 0 the output is
     takes_decisions: ClassVar[bool] = False  # whether `on_cells` tells truth values from the numbers 0 and 1
     written_as_is: ClassVar[bool] = False  # whether its fields are the attributes of ONNX's operator of its name
@@ -65,9 +67,19 @@ class Operator:
         return type(self).__name__
 
     @classmethod
+    def narrowed(cls, call: Call) -> Call:
+        """The node that is read instead: the same function, without inputs that never matter."""
+        return call
+
+    @classmethod
     def read(cls, call: Call) -> Operator:
         """What one node of a file does. Raises `Refusal` for what it can't honour exactly."""
         raise NotImplementedError
+
+    @classmethod
+    def read_in_steps(cls, call: Call) -> tuple[Operator, ...]:
+        """The same as operators one after another, of which only the first may read several activations."""
+        return (cls.read(call),)
 
     @classmethod
     def of_constants(cls, call: Call) -> np.ndarray | None:

@@ -1,6 +1,6 @@
 """ONNX bytes to a checked graph. This is the only module that meets protobuf, and it imports onnx when called."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any
 
@@ -11,11 +11,15 @@ from radii.graph.attributes import DEFAULT_DOMAIN
 from radii.graph.branches import count_nodes, live_nodes
 from radii.graph.call import Activation, Value
 from radii.graph.composition import Task
-from radii.graph.errors import Obstacle, UnsupportedModel
+from radii.graph.element_types import ElementTypes
+from radii.graph.errors import Obstacle, Refusal, UnsupportedModel
 from radii.graph.ir import Graph
 from radii.graph.limits import DEFAULTS, Limits
 from radii.graph.nodes import NodeReader
+from radii.graph.operator import Shape
+from radii.graph.ops.linear import Linear
 from radii.graph.remedies import quoted, remedy_for_bytes
+from radii.graph.sample import sample_of
 from radii.graph.simplify import simplify
 
 OLDEST, NEWEST = 8, 26  # opsets of the default domain
@@ -28,6 +32,7 @@ def read_onnx(
     *,
     external_data: Mapping[str, bytes] | None = None,
     output: str | None = None,
+    input_shape: Shape | None = None,
     limits: Limits = DEFAULTS,
     task: Task = "classifier",
 ) -> Graph:
@@ -35,7 +40,9 @@ def read_onnx(
     with an output of the input's shape; of a regressor, with real numbers (batch, ...), which it flattens.
 
     ``external_data`` holds the files that weights lie in, by the name the export gave them; ``output`` names one
-    of several outputs. Raises `UnsupportedModel` with everything that stands in the way, whatever the bytes are.
+    of several outputs; ``input_shape`` is that of one sample, for a file that leaves it open or has no batch axis
+    (:mod:`radii.graph.sample`). Raises `UnsupportedModel` with everything that stands in the way, whatever the bytes
+    are.
     """
     if len(data) > limits.file_bytes:
         raise _refused(f"the file has {len(data)} bytes, over the limit of {limits.file_bytes}", "Use a smaller model")
@@ -44,7 +51,7 @@ def read_onnx(
         raise _refused(*foreign)
     try:
         with np.errstate(all="ignore"):  # what overflows is refused by name, not warned of
-            return _read(_parse(data), external_data or {}, output, limits, task)
+            return _read(_parse(data), external_data or {}, output, input_shape, limits, task)
     except UnicodeDecodeError:
         raise _refused("a name in the file is not text", "Export the model again") from None
 
@@ -68,17 +75,24 @@ def _parse(data: bytes) -> Any:
     return model
 
 
-def _read(model: Any, external: Mapping[str, bytes], output: str | None, limits: Limits, task: Task) -> Graph:
+def _read(
+    model: Any,
+    external: Mapping[str, bytes],
+    output: str | None,
+    shape: Shape | None,
+    limits: Limits,
+    task: Task,
+) -> Graph:
     """The graph of a file whose batch stays the first axis; of any other, the one that it is at a batch of 1."""
-    free = _Reader(model, external, limits, task)
+    free = _Reader(model, external, shape, limits, task)
     try:
         return free.graph(output)
     except UnsupportedModel as refusal:
-        if not _at_nodes(refusal):
+        if not _at_nodes(refusal) or free.batch is not None:
             raise
         obstacles, understood = refusal.obstacles, free.understood
     del free  # and the weights it holds
-    one = _Reader(model, external, limits, task, batch=1)
+    one = _Reader(model, external, shape, limits, task, batch=1)
     try:
         graph = one.graph(output)
         if one.batch_is_fixed:
@@ -86,11 +100,12 @@ def _read(model: Any, external: Mapping[str, bytes], output: str | None, limits:
     except UnsupportedModel as refusal:
         if one.understood > understood and (one.batch_is_fixed or _at_nodes(refusal)):
             raise
-        raise UnsupportedModel([*obstacles, *(found for found in refusal.obstacles if found.node is None)]) from None
+        of_the_file = (found for found in refusal.obstacles if found.node is None and found not in obstacles)
+        raise UnsupportedModel([*obstacles, *of_the_file]) from None
     from radii.graph.independence import keeps_apart
 
     try:
-        apart = keeps_apart(graph, _Reader(model, external, limits.times(2), task, batch=2).graph(output))
+        apart = keeps_apart(graph, _Reader(model, external, shape, limits.times(2), task, batch=2).graph(output))
     except UnsupportedModel:
         final = Obstacle(None, "", "the network can be read at a batch of 1 only", "Export with the batch fixed to 1")
     else:
@@ -109,14 +124,26 @@ def _at_nodes(refusal: UnsupportedModel) -> bool:
     return any(obstacle.node is not None for obstacle in refusal.obstacles)
 
 
+def _of_classes(shape: Sequence[int]) -> bool:
+    """Whether a sample's output has an entry a class: one axis of two or more, the others of 1."""
+    return [size > 1 for size in shape].count(True) == 1
+
+
 class _Reader(NodeReader):
-    """One pass over one file: the batch is what it calls so, or, where ``batch`` says its size, an axis like any."""
+    """One pass over one file: the batch is what it calls so, or, where ``batch`` says its size, an axis like any. A
+    file without a batch axis is read at a batch of 1."""
 
     def __init__(
-        self, model: Any, external: Mapping[str, bytes], limits: Limits, task: Task, batch: int | None = None
+        self,
+        model: Any,
+        external: Mapping[str, bytes],
+        shape: Shape | None,
+        limits: Limits,
+        task: Task,
+        batch: int | None = None,
     ) -> None:
         super().__init__(external, limits)
-        self.task = task
+        self.task, self.declared = task, shape
         self.model, self.file, self.batch = model, model.graph, batch
 
     def graph(self, output: str | None) -> Graph:
@@ -132,9 +159,10 @@ class _Reader(NodeReader):
         name = self.choose_output(output)
         if name is None:
             raise UnsupportedModel(self.obstacles)
-        live = self.live(name)
+        live, types = self.live(name), ElementTypes(self.file, min(max(self.opset, 0), NEWEST))
         for index, node in enumerate(self.file.node):
             if index in live:
+                self.check_types(types, index, node)
                 self.read_node(index, node, live[index])
         result = self.values.get(name) if name in self.values else self.initializer(name, None)
         self.check_result(name, result)
@@ -148,12 +176,27 @@ class _Reader(NodeReader):
             )
         if self.obstacles or source is None or not isinstance(result, Activation):
             raise UnsupportedModel(self.obstacles)
-        if result.batch_in_shape or self.task == "regressor":
+        if result.batch_in_shape or self.task != "denoiser":
             flat = self.task != "denoiser"
             shape = (prod(result.shape),) if flat else self.shapes[source.id]
+            if self.task == "binary":
+                result = self.two_logits(result)
+                shape = (2 * prod(shape),)
             result = self.reshaped(result, shape, -1, "")  # at a batch of 2: the logits of both
         graph = Graph.build(source.id, self.shapes[source.id], result.id, self.nodes)
-        return admitted(simplify(graph), self.limits, self.task)
+        return admitted(simplify(graph), self.limits, "classifier" if self.task == "binary" else self.task)
+
+    def two_logits(self, result: Activation) -> Activation:
+        """``(0, z)`` for each logit z of class 1, or for each of its sigmoids, which exceeds 1/2 where z exceeds 0."""
+        maker = {node.output: node for node in self.nodes}
+        end = result.id
+        while end in maker and maker[end].operator.keeps_order:
+            (end,) = maker[end].inputs
+        if end in maker and maker[end].operator.is_probability:
+            (end,) = maker[end].inputs
+        count = prod(result.shape)
+        logit = self.reshaped(Activation(end, self.shapes[end]), (count, 1) if count > 1 else (1,), -1, "")
+        return self.made(Linear(np.array([[0], [1]], np.float32)), (logit,), -1, "")
 
     # The file as a whole
 
@@ -163,12 +206,12 @@ class _Reader(NodeReader):
                 f"the file's IR version is {self.model.ir_version}, supported are those up to {NEWEST_IR}",
                 "Save it with an older one: model = onnx.load(FILE); model.ir_version = 10; onnx.save(model, FILE)",
             )
-        versions = [entry.version for entry in self.model.opset_import if entry.domain in DEFAULT_DOMAIN]
-        self.opset = versions[0] if versions else 0
+        versions = sorted({entry.version for entry in self.model.opset_import if entry.domain in DEFAULT_DOMAIN})
+        self.opset = versions[-1] if versions else 0
         if len(versions) != 1 or not OLDEST <= self.opset <= NEWEST:
             self.obstacle(
-                f"the opset is {versions[0] if len(versions) == 1 else 'not given once'}, "
-                f"supported are {OLDEST} to {NEWEST}",
+                f"the opset is {' and '.join(map(str, versions)) or 'not given'}, "
+                f"supported is one of {OLDEST} to {NEWEST}",
                 "Export with opset_version=18",
             )
 
@@ -194,25 +237,23 @@ class _Reader(NodeReader):
         if tensor.elem_type not in FLOATS:
             self.obstacle("the input is not a float32 tensor", "Export with a float32 input")
             return None
-        dims = list(tensor.shape.dim)
-        sizes = [dim.dim_value if dim.WhichOneof("value") == "dim_value" else None for dim in dims]
-        if len(sizes) < 2:
-            self.obstacle("the input has no batch axis", "Export with an input of shape (batch, ...)")
+        # converters write open sizes as -1 or 0
+        sizes = [dim.dim_value if dim.dim_value > 0 else None for dim in tensor.shape.dim]
+        if not tensor.HasField("shape") and self.declared is not None:
+            sizes = [None] * (len(self.declared) + 1)
+        try:
+            sample = sample_of(sizes, self.declared)
+        except Refusal as refusal:
+            self.obstacle(refusal.reason, refusal.remedy)
             return None
-        if sizes[0] not in (None, 1):
-            self.obstacle(f"the batch is fixed to {sizes[0]}", "Export with a dynamic batch axis, or with a batch of 1")
-            return None
-        shape = tuple(size for size in sizes[1:] if size is not None)
-        if len(shape) != len(sizes) - 1 or min(shape) < 1:
-            self.obstacle(
-                "the input's shape is open on other axes than the batch", "Export with fixed sizes, the batch aside"
-            )
-            return None
+        shape, self.batch_is_fixed, self.is_whole = sample
         if prod(shape) > self.limits.activation_elements:
             self.obstacle(f"a sample has {prod(shape)} entries", "Use a smaller input")
             return None
-        self.batch_is_fixed = sizes[0] == 1
-        if self.batch is None:
+        if self.is_whole:
+            self.batch = 1
+            source = Activation("input", shape, batch_in_shape=True)
+        elif self.batch is None:
             source = Activation("input", shape)
         else:
             source = Activation("input", (self.batch, *shape), batch_in_shape=True)
@@ -220,6 +261,12 @@ class _Reader(NodeReader):
         self.values[value.name] = source
         self.source = (source,)
         return source
+
+    def check_types(self, types: ElementTypes, index: int, node: Any) -> None:
+        try:
+            types.enter(node)
+        except Refusal as refusal:
+            self.obstacle(refusal.reason, refusal.remedy, index, node)
 
     def choose_output(self, wanted: str | None) -> str | None:
         names: list[str] = [value.name for value in self.file.output]
@@ -235,21 +282,25 @@ class _Reader(NodeReader):
     def check_result(self, name: str, result: Value | None) -> None:
         if isinstance(result, Activation):
             shape: tuple[Any, ...] = result.shape if result.batch_in_shape else (self.batch, *result.shape)
-            if self.batch == 1 and len(shape) <= 1:  # its batch axis has gone
+            if self.is_whole or (self.batch == 1 and len(shape) <= 1):  # there is no batch axis, or it has gone
                 shape = (1, *shape)
             if self.task == "denoiser":
                 made, wanted = prod(result.shape), prod(self.shapes[self.source[0].id])
                 if made != wanted or not (result.batch_in_shape or result.shape == self.source[0].shape):
                     words = f"the output {quoted(name)} of shape {result.shape} has not the input's"
                     self.obstacle(words, "A denoiser's output has the shape of its input, (batch, ...)")
-            elif shape[:1] != (self.batch,) or (self.task == "classifier" and (len(shape) != 2 or shape[1] < 2)):
+            elif self.task == "binary" and (shape[:1] != (self.batch,) or prod(shape[1:]) != 1):
+                words = f"the output {quoted(name)} of shape {result.shape} is not one number an input"
+                self.obstacle(words, "A binary classifier makes one logit, or its sigmoid; of more, it is a classifier")
+            elif shape[:1] != (self.batch,) or (self.task == "classifier" and not _of_classes(shape[1:])):
                 words = ", ".join("batch" if size is None else str(size) for size in shape)
                 self.obstacle(
                     f"the output {quoted(name)} has the shape ({words})"
                     + (f" at a batch of {self.batch}" if result.batch_in_shape else ""),
                     "The output's first axis must be the batch"
                     if self.task == "regressor"
-                    else "The output must be logits of shape (batch, classes) with at least two classes; numbers of "
+                    else "The output must be logits of shape (batch, classes) with at least two classes; "
+                    "one logit of two classes, or its sigmoid, is a binary classifier's (task = binary); numbers of "
                     "shape (batch, outputs) that are none are a regressor's (task = regressor; radii median)",
                 )
         elif result is not None:

@@ -27,7 +27,7 @@ _LOOPS = ["If", "Loop", "Scan", "SequenceMap"]
 _RECURRENT = ["LSTM", "GRU", "RNN"]
 _RANDOM = ["RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial"]
 
-_INDICES = ["ArgMax", "ArgMin", "NonZero"]  # of constants they are known
+_INDICES = ["ArgMax", "ArgMin", "NonZero"]
 
 _FAMILIES: tuple[tuple[list[str], str, str], ...] = (
     (_QUANTISED, "it computes in quantised integers", "Export the model before quantising it, in float32"),
@@ -35,6 +35,15 @@ _FAMILIES: tuple[tuple[list[str], str, str], ...] = (
     (_RECURRENT, "recurrent layers are not supported", SUPPORTED),
     (_INDICES, "it makes indices, which jump", "Name the logits, which are before it, as the output"),
     (_RANDOM, "it draws random numbers", "Remove the randomness: a certificate is about a function"),
+)
+
+_CLASSICAL: tuple[tuple[list[str], str], ...] = (
+    (["ZipMap"], 'Export the probabilities as a tensor: skl2onnx.to_onnx(..., options={"zipmap": False})'),
+    (["ArrayFeatureExtractor", "LabelEncoder"], "Name the probabilities, which are before it, as the output"),
+    (
+        ["LinearClassifier", "Normalizer"],
+        'Export by plain operators: skl2onnx.to_onnx(..., black_op={"LinearClassifier", "Scaler"})',
+    ),
 )
 
 
@@ -56,16 +65,19 @@ def remedy_for_bytes(data: bytes) -> tuple[str, str] | None:
     return None
 
 
-def remedy_for_domain(domain: str) -> tuple[str, str]:
+def remedy_for_domain(domain: str, operator: str) -> tuple[str, str]:
     """Reason and remedy for a node outside the default domain (``domain`` quoted already)."""
-    if domain.startswith("'ai.onnx.ml"):
+    if not domain.startswith("'ai.onnx.ml"):
         return (
-            "the domain 'ai.onnx.ml' (trees, scalers, encoders) is not supported: its functions are not continuous",
-            "Certify a neural network instead",
+            f"the domain {domain} is not supported",
+            "Export to the default domain: without custom operators and before any runtime's own optimisation",
         )
+    for family, remedy in _CLASSICAL:
+        if operator in family:
+            return f"it is of the domain {domain}, of which Scaler alone is supported", remedy
     return (
-        f"the domain {domain} is not supported",
-        "Export to the default domain: without custom operators and before any runtime's own optimisation",
+        f"the domain {domain} (trees, scalers, encoders) is not supported: its functions are not continuous",
+        "Certify a neural network instead",
     )
 
 
@@ -79,6 +91,6 @@ def remedy_for_operator(operator: str) -> tuple[str, str]:
 
 def remedy_on_activations(operator: str) -> tuple[str, str]:
     """Reason and remedy for an operator that is known on constants and sizes only."""
-    if operator in _INDICES:
+    if operator in _INDICES or operator in _QUANTISED:
         return remedy_for_operator(operator)
     return "it is supported on constants and sizes only", SUPPORTED

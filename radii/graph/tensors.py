@@ -16,12 +16,16 @@ _TYPES: dict[int, tuple[type[np.generic], str]] = {
     1: (np.float32, "float_data"),
     2: (np.uint8, "int32_data"),
     3: (np.int8, "int32_data"),
+    4: (np.uint16, "int32_data"),
+    5: (np.int16, "int32_data"),
     6: (np.int32, "int32_data"),
     7: (np.int64, "int64_data"),
     9: (np.bool_, "int32_data"),
     11: (np.float64, "double_data"),
 }
 _HALVES = {10: "float16", 16: "bfloat16"}  # two bytes an entry; read exactly, and held as float32
+SIGNED_NIBBLES = 22  # TensorProto.INT4
+_NIBBLES = (21, SIGNED_NIBBLES)  # UINT4 too: two entries a byte, the first in its low bits; each is held as a byte
 
 
 class MissingFile(Exception):
@@ -53,32 +57,34 @@ class Tensors:
         if any(size < 0 for size in shape) or len(shape) > 16:
             raise Refusal("a tensor has an impossible shape", SEGMENT_REMEDY)
         elements = self._limits.check_tensor(shape)
-        if tensor.data_type not in _TYPES and tensor.data_type not in _HALVES:
+        if not any(tensor.data_type in known for known in (_TYPES, _HALVES, _NIBBLES)):
             raise Refusal(
                 f"a tensor is of the type number {tensor.data_type}, which is not supported",
                 "Export the model in float32",
             )
-        dtype, field = _TYPES.get(tensor.data_type, (np.uint16, "int32_data"))
+        packed = tensor.data_type in _NIBBLES
+        dtype, field = _TYPES.get(tensor.data_type, (np.uint8 if packed else np.uint16, "int32_data"))
+        stored = -(-elements // 2) if packed else elements
         if tensor.HasField("segment"):
             raise Refusal("a tensor is stored in segments", SEGMENT_REMEDY)
         if tensor.data_location == EXTERNAL:
-            raw = self._elsewhere(tensor, elements * np.dtype(dtype).itemsize)
+            raw = self._elsewhere(tensor, stored * np.dtype(dtype).itemsize)
         elif tensor.HasField("raw_data"):
             raw = memoryview(tensor.raw_data)
         else:
             entries = getattr(tensor, field)
-            if len(entries) != elements:
+            if len(entries) != stored:
                 raise Refusal("a tensor's data does not have the size of its shape", SEGMENT_REMEDY)
             self.spend(elements)
-            return _frozen(_widened(np.array(entries, dtype=dtype).reshape(shape), tensor.data_type))
+            return _frozen(_unpacked(np.array(entries, dtype=dtype), tensor.data_type, elements).reshape(shape))
         little_endian = np.dtype(dtype).newbyteorder("<")
-        if len(raw) != elements * little_endian.itemsize:
+        if len(raw) != stored * little_endian.itemsize:
             raise Refusal("a tensor's data does not have the size of its shape", SEGMENT_REMEDY)
         self.spend(elements)
         if dtype is np.bool_:
             return _frozen(np.frombuffer(raw, dtype=np.uint8).astype(np.bool_).reshape(shape))
-        stored = np.frombuffer(raw, dtype=little_endian).astype(dtype, copy=True).reshape(shape)
-        return _frozen(_widened(stored, tensor.data_type))
+        array = np.frombuffer(raw, dtype=little_endian).astype(dtype, copy=True)
+        return _frozen(_unpacked(array, tensor.data_type, elements).reshape(shape))
 
     def _elsewhere(self, tensor: Any, size: int) -> memoryview:
         entries = {entry.key: entry.value for entry in tensor.external_data}
@@ -94,8 +100,12 @@ class Tensors:
         return content[offset : offset + length]
 
 
-def _widened(stored: np.ndarray, data_type: int) -> np.ndarray:
-    """The numbers whose bits are ``stored``; float32 holds every number of two bytes."""
+def _unpacked(stored: np.ndarray, data_type: int, elements: int) -> np.ndarray:
+    """The numbers whose bits are ``stored``; float32 holds every number of two bytes, a byte those of four bits."""
+    if data_type in _NIBBLES:
+        nibbles = np.stack([stored & 15, stored >> 4], axis=-1).reshape(-1)[:elements].astype(np.uint8)
+        signed = data_type == SIGNED_NIBBLES
+        return np.where(nibbles > 7, nibbles.astype(np.int8) - 16, nibbles).astype(np.int8) if signed else nibbles
     match _HALVES.get(data_type):
         case "float16":
             return stored.view(np.float16).astype(np.float32)

@@ -116,6 +116,22 @@ def test_bounds_in_print_are_bounds_still() -> None:
         assert Fraction(above(number)) <= exact * (1 + Fraction(1, 10**6)) + Fraction(1, 10**320)
 
 
+def test_one_output_of_several_and_a_binary_classifier(radii: Radii, service: Service, folder: Path) -> None:
+    """What the remedies name can be said on the command line, of a file on this machine and of the service."""
+    for options, name, data in (
+        (("--output-name", "action"), "actor_critic.onnx", str(real("ac.npz"))),
+        (("--task", "binary"), "one_sigmoid.onnx", "four.npz"),
+    ):
+        np.savez(folder / "four.npz", x=np.random.default_rng(3).uniform(size=(2, 4)).astype(np.float32), y=[0, 1])
+        question = ("certify", str(real(name)), data, "--method", "lipschitz", "--range=-10,10", *options)
+        done = radii(*question, "-o", "rows.jsonl")
+        assert done.returncode == 0, done.stderr
+        rows = [json.loads(line) for line in (folder / "rows.jsonl").read_text().splitlines()]
+        assert rows and all(row["radius"] is not None or row["abstained"] for row in rows)
+    assert lipschitz(real("one_sigmoid.onnx"), "--task", "binary").returncode == 0
+    assert lipschitz(real("one_sigmoid.onnx")).returncode == 1
+
+
 def test_a_certification_rests_on_the_same_bound(radii: Radii, service: Service, folder: Path) -> None:
     question = ("certify", str(MODEL), str(DIGITS / "digits.npz"), "--method", "lipschitz", "--subset", "0:20")
     rows = {}

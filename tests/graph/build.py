@@ -9,6 +9,7 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 BATCH = "batch"
+TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 
 
 def model(
@@ -33,18 +34,40 @@ def model(
     return proto.SerializeToString()
 
 
+def typed(data: bytes, element: int) -> bytes:
+    """The file with inputs and outputs of another element type (TensorProto's)."""
+    proto = onnx.ModelProto.FromString(data)
+    for value in (*proto.graph.input, *proto.graph.output):
+        value.type.tensor_type.elem_type = element
+    return proto.SerializeToString()
+
+
 def node(operator: str, inputs: Sequence[str], output: str = "y", **attributes: Any) -> onnx.NodeProto:
     return helper.make_node(operator, list(inputs), [output], **attributes)
 
 
 def reference(data: bytes, x: np.ndarray) -> np.ndarray:
     """onnxruntime's answer, nothing fused."""
+    session = _session(data)
+    return session.run(None, {session.get_inputs()[0].name: x})[0]
+
+
+def onnxruntime_on_rows(data: bytes, x: np.ndarray, output: str | None = None) -> np.ndarray:
+    """Its answers (rows, -1) to one input at a time, of the file's type, without a batch axis if the file has none."""
+    session = _session(data)
+    (source,) = session.get_inputs()
+    rows = x.astype(TYPES[source.type])
+    rows = rows if len(source.shape) == x.ndim - 1 else rows[:, None]
+    outputs = [output or session.get_outputs()[0].name]
+    return np.stack([session.run(outputs, {source.name: row})[0].reshape(-1) for row in rows])
+
+
+def _session(data: bytes) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = 1
     options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    return session.run(None, {session.get_inputs()[0].name: x})[0]
+    return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
 
 
 def relative_gap(found: np.ndarray, expected: np.ndarray) -> float:

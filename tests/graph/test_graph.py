@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from onnx import TensorProto
 
 from radii.graph import (
     check_batch_independence,
@@ -21,7 +22,7 @@ from radii.graph import (
     undecorated,
 )
 from radii.graph.ops.linear import Gemm
-from tests.graph.build import model, node
+from tests.graph.build import model, node, typed
 from tests.graph.export import export
 from tests.graph.networks import trained
 
@@ -65,7 +66,7 @@ def test_digest_tells_functions_apart() -> None:
         for data in (
             model([node("Gemm", ["x", "w"])], (6,), {"w": weight}),
             model([node("Gemm", ["x", "w"])], (6,), {"w": weight * np.float32(1.0000001)}),
-            model([node("Gemm", ["x", "w"])], (6,), {"w": weight.astype(np.float64)}),
+            typed(model([node("Gemm", ["x", "w"])], (6,), {"w": weight.astype(np.float64)}), TensorProto.DOUBLE),
             model([node("Gemm", ["x", "w"], alpha=2.0)], (6,), {"w": weight}),
             model([node("MatMul", ["x", "w"])], (6,), {"w": weight}),
             model([node("Gemm", ["x", "w"], "g"), node("LeakyRelu", ["g"])], (6,), {"w": weight}),

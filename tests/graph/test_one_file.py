@@ -134,17 +134,20 @@ def test_bounds_look_through_it_as_it_says() -> None:
 MAKERS = {
     "radii/graph/cone/find.py": "L x - f(x) beside a cone, whose steepness is the least slope of f",
     "radii/graph/ends.py": "logits of another shape made flat",
-    "radii/graph/nodes.py": "Erfc as 1 - erf, a reshape between two views, a constant as an activation",
+    "radii/graph/nodes.py": "a reshape between two views, a constant as an activation",
+    "radii/graph/spelled.py": "Erfc as 1 - erf, a Scaler as a subtraction and a product",
     "radii/lipschitz/network/copies.py": "entries cut out and joined as one Gather",
 }
 # And these have another reason:
 NAMERS = {
     "radii/graph/architectures/builder.py": "writes the networks of named architectures",
     "radii/graph/cone/expression.py": "knows log(exp(u) + 1), three operators together",
+    "radii/graph/element_types.py": "asks of a file, not of a graph, what type a Cast makes",
     "radii/graph/folding/arithmetic.py": "a registry of its own: what files compute of constants",
     "radii/graph/folding/indices.py": "a registry of its own",
     "radii/graph/folding/layout.py": "a registry of its own",
     "radii/graph/folding/sources.py": "a registry of its own",
+    "radii/graph/folding/sums.py": "a registry of its own",
     "radii/graph/applicability.py": "writes the normalisation of an input",
     "radii/graph/writer.py": "names the output of a file by an Identity",
     "workers/intake/read_model.py": "asks of a file, not of a graph, whether onnxruntime rounds it to float16",

@@ -7,7 +7,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from radii.graph import read_onnx, to_module
-from tests.graph.build import model, node, reference, relative_gap
+from tests.graph.build import model, node, reference, relative_gap, typed
 from tests.graph.refused import GEMM, WEIGHT, reasons
 
 
@@ -55,9 +55,10 @@ def test_a_name_that_does_not_match_is_only_a_name(name: str) -> None:
 def test_other_weights_than_float32() -> None:
     """Two-byte weights are widened exactly, doubles are kept; integers of a quantised model are refused."""
     half = model([GEMM], (6,), {"w": WEIGHT.astype(np.float16)})
-    (read,) = read_onnx(half).nodes
+    (read,) = read_onnx(typed(half, TensorProto.FLOAT16)).nodes
     assert np.array_equal(read.operator.arrays()["weight"], WEIGHT.astype(np.float16).astype(np.float64).T)
-    proto = onnx.ModelProto.FromString(model([GEMM], (6,), {"w": WEIGHT}))
+    widened = [node("Cast", ["w"], "v", to=TensorProto.FLOAT), node("Gemm", ["x", "v"])]
+    proto = onnx.ModelProto.FromString(model(widened, (6,), {"w": WEIGHT}))
     for raw in (True, False):
         bits = WEIGHT.view(np.uint32) >> 16
         tensor = onnx.TensorProto(name="w", data_type=TensorProto.BFLOAT16, dims=[6, 3])
@@ -68,7 +69,8 @@ def test_other_weights_than_float32() -> None:
         proto.graph.initializer[0].CopyFrom(tensor)
         (read,) = read_onnx(proto.SerializeToString()).nodes
         assert np.array_equal(read.operator.arrays()["weight"], (bits << 16).view(np.float32).T)
-    (read,) = read_onnx(model([GEMM], (6,), {"w": WEIGHT.astype(np.float64)})).nodes
+    double = model([GEMM], (6,), {"w": WEIGHT.astype(np.float64)})
+    (read,) = read_onnx(typed(double, TensorProto.DOUBLE)).nodes
     assert read.operator.arrays()["weight"].dtype == np.float64
     quantised = node("ConvInteger", ["x", "w"])
     assert "quantised" in reasons(model([quantised], (6,), {"w": WEIGHT.astype(np.int8)}))

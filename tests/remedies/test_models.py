@@ -166,6 +166,31 @@ def test_take_a_method_that_applies(http: httpx.Client) -> None:
     assert answer.status_code == 202
 
 
+def test_one_sigmoid_is_a_binary_classifier(http: httpx.Client) -> None:
+    """Registered with the task of the remedy, every method of classifiers answers; the bound as by hand."""
+    content, wide = acceptance.real("one_sigmoid.onnx").read_bytes(), {"shape": [4], "range": [0.0, 1.0]}
+    task = re.search(r"\(task = (\w+)\)", obstacle(http, content, input=wide)["remedy"])[1]  # type: ignore[index]
+    (tensor,) = onnx.load(acceptance.real("one_sigmoid.onnx")).graph.initializer
+    weight = onnx.numpy_helper.to_array(tensor)[:, 0]
+    x = (np.random.default_rng(2).integers(0, 256, (4, 4)) / 255).astype(np.float32)  # which splitting needs
+    labels = (x @ weight > 0).astype(int).tolist()
+    body = {"model_id": ready(http, "models", content, input=wide, task=task), "inputs": x.tolist(), "labels": labels}
+    exact = np.abs(x @ weight) / np.linalg.norm(weight)
+    for method in (
+        {"kind": "lipschitz"},
+        {"kind": "splitting", "sigma": 0.25},
+        {"kind": "smoothing", "sigma": 0.1, "n": 1000},
+        {"kind": "prediction", "sigma": 0.1},
+    ):
+        job = ended(http, http.post("/v1/certifications", json=body | {"method": method}))
+        assert job["state"] == "succeeded" and job["problem"] is None, method
+        results = http.get(f"/v1/certifications/{job['id']}/results").json()["items"]
+        assert [row["prediction"] in (0, 1, None) for row in results] == [True] * 4
+        if method["kind"] == "lipschitz":
+            assert [row["prediction"] for row in results] == labels
+            assert [row["radius"] for row in results] == pytest.approx(exact, rel=1e-5)
+
+
 @pytest.mark.parametrize("name", ["f16s.onnx", "f16k.onnx"])
 def test_float16_needs_no_remedy(http: httpx.Client, name: str) -> None:
     """Smoothing and the bound work; on all four inputs the network is right."""

@@ -266,6 +266,45 @@ def test_the_file_format_that_onnx_writes_today_is_read(version: int, tmp_path: 
     assert summary["digest"] == read_model(order(written(dense(WEIGHT), tmp_path), input=FLAT))["digest"]
 
 
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("dyn_hw", [3, 7, 9]),
+        ("keras_jax_ln", [16, 16, 3]),
+        ("matmul_vector", [5, 4]),
+        ("no_batch_axis", [4]),
+        ("open_pixels", [3, 9, 7]),
+        ("opset_twice_same", [4]),
+        ("out_N211", [3, 8, 8]),
+        ("weight_dq", [3, 4, 4]),
+    ],
+)
+def test_what_was_once_refused_without_need_is_taken_in(name: str, shape: list[int]) -> None:
+    what = order(acceptance.real(f"{name}.onnx"), input=WIDE | {"shape": shape})
+    summary = read_model(what)
+    assert summary["input_shape"] == shape and summary["checked"]["max_relative_difference"] < 1e-5
+    assert graph_at_work(what, summary).digest == summary["digest"]
+
+
+@pytest.mark.parametrize("end", ["Sigmoid", "Identity"])
+def test_one_logit_or_its_sigmoid_is_taken_in_as_two_classes(end: str, tmp_path: Path) -> None:
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["m"]), helper.make_node(end, ["m"], ["y"])]
+    file = written(network(nodes, {"w": 9 * WEIGHT[:1].T.astype(np.float32)}, ["N", 6], 1), tmp_path)
+    what = order(file, input=WIDE, task="binary", labels=["no", "yes"])
+    summary = read_model(what)
+    assert (summary["task"], summary["num_classes"], summary["num_outputs"]) == ("binary", 2, None)
+    assert [method["kind"] for method in summary["methods"] if method["applies"]] == ["smoothing", "lipschitz"]
+    assert summary["checked"]["max_relative_difference"] < 1e-5
+    assert graph_at_work(what, summary).digest == summary["digest"]
+
+
+@pytest.mark.parametrize("batch", [-1, 0])
+def test_a_batch_that_is_not_positive_is_open(batch: int, tmp_path: Path) -> None:
+    summary = read_model(order(written(dense(WEIGHT, batch), tmp_path), input=FLAT))
+    assert summary["checked"]["max_relative_difference"] < 1e-5
+    assert summary["digest"] == read_model(order(written(dense(WEIGHT), tmp_path), input=FLAT))["digest"]
+
+
 def test_what_onnxruntime_says_keeps_its_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It stands at the end, behind a line of its source."""
     monkeypatch.setattr("workers.intake.read_model.IR_VERSION", 14)

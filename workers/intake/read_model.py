@@ -60,7 +60,7 @@ def read_model(order: Json) -> Json:
         "task": task,
         "digest": graph.digest,
         "input_shape": list(graph.input_shape),
-        "num_classes": graph.num_classes if task == "classifier" else None,
+        "num_classes": graph.num_classes if task in ("classifier", "binary") else None,
         "num_outputs": graph.num_classes if task == "regressor" else None,
         "graph": graph.summary(),
         "methods": methods(graph, task),
@@ -131,6 +131,12 @@ def _compare(order: Json, x: Floats, ours: Floats) -> Json:
     settings, data = order["settings"], Path(order["file"]).read_bytes()
     model = ModelProto.FromString(data)
     half = _in_float16(model)
+    dims = (dim for value in model.graph.input for dim in value.type.tensor_type.shape.dim)
+    zeros = [dim for dim in dims if dim.HasField("dim_value") and dim.dim_value == 0]
+    if zeros:  # open axes, as some converters write them; onnxruntime takes the number as it stands
+        for dim in zeros:
+            dim.ClearField("dim_value")
+        data = model.SerializeToString()
     if model.ir_version > IR_VERSION:
         data += ModelProto(ir_version=IR_VERSION).SerializeToString()  # of a field given twice the last one counts
     del model
@@ -138,14 +144,18 @@ def _compare(order: Json, x: Floats, ours: Floats) -> Json:
     channels = (-1, *[1] * (x.ndim - 2))
     mean, std = (np.asarray(declared[key], np.float32).reshape(channels) for key in ("mean", "std"))
     alone, together = _onnxruntime(data, external_data(_files(order)), settings["output"], (x - mean) / std)
-    if settings.get("task") == "regressor":  # whose outputs are taken flat
+    if settings.get("task") != "denoiser":  # logits and a regressor's outputs are taken flat
         alone, together = (_flat(outputs, len(x)) for outputs in (alone, together))
     tolerance, share = (HALF_TOLERANCE, HALF_SHARE) if half else (TOLERANCE, SHARE)
     if not _gap(together, alone, share) <= tolerance:
         raise _mixed()
-    if alone.shape != ours.shape:
-        raise unsupported(f"onnxruntime makes outputs of shape {alone.shape} of it, radii {ours.shape}", REPORT)
-    gap = _gap(ours, alone, share)
+    shown = [ours]
+    if settings.get("task") == "binary":  # radii's logits are (0, z), the file's output is z or its sigmoid
+        with np.errstate(over="ignore"):  # where the sigmoid is 0
+            shown = [ours[:, 1:], 1 / (1 + np.exp(-ours[:, 1:]))]
+    if alone.shape != shown[0].shape:
+        raise unsupported(f"onnxruntime makes outputs of shape {alone.shape} of it, radii {shown[0].shape}", REPORT)
+    gap = min(_gap(made, alone, share) for made in shown)
     if not gap <= tolerance:
         if half:
             raise unsupported(
@@ -180,7 +190,8 @@ REPORT = "Check it in onnxruntime; if it runs well there, please report it to ra
 def _onnxruntime(data: bytes, external: dict[str, bytes], output: str | None, x: Floats) -> tuple[Floats, Floats]:
     """The outputs by onnxruntime, one thread, without optimisations: some of those change the function.
 
-    Of each input alone, and of all at once where the file's batch is open; where it is fixed, the same again.
+    Of each input alone, and of all at once where the file's batch is open; where it is fixed, or there is none, the
+    same again.
     """
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -195,9 +206,10 @@ def _onnxruntime(data: bytes, external: dict[str, bytes], output: str | None, x:
         name = output or session.get_outputs()[0].name
         with np.errstate(over="ignore"):  # what is too large for the file's type makes another output
             x = x.astype(TYPES[source.type])
-        rows = [np.atleast_2d(session.run([name], {source.name: row[None]})[0]) for row in x]
+        whole = len(source.shape) == x.ndim - 1  # there is no batch axis
+        rows = [np.atleast_2d(session.run([name], {source.name: row if whole else row[None]})[0]) for row in x]
         alone = np.concatenate(rows)  # a file that drops the batch makes (classes,) of a row
-        fixed = isinstance(source.shape[0], int)
+        fixed = whole or any(isinstance(size, int) for size in source.shape[:1])
         return alone, alone if fixed else session.run([name], {source.name: x})[0]
     except Exception as error:  # onnxruntime's exceptions have no base of their own
         if met(error):

@@ -8,10 +8,10 @@ import numpy as np
 from radii.graph.affine import FIXED_SIZES, settle
 from radii.graph.call import Call
 from radii.graph.errors import Refusal
-from radii.graph.folding import arithmetic, indices, layout, sources
+from radii.graph.folding import arithmetic, indices, layout, quantised, sources, sums
 from radii.graph.folding.registry import FOLDS, Array
 
-__all__ = ["FOLDS", "arithmetic", "fold", "indices", "layout", "sources"]
+__all__ = ["FOLDS", "arithmetic", "fold", "indices", "layout", "quantised", "sources", "sums"]
 
 SYMBOLIC_ELEMENTS = 4096  # a list of sizes is short; an array of Python objects need not be long
 

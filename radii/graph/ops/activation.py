@@ -195,6 +195,7 @@ class Neg(Univariate):
 class Sigmoid(Univariate):
     behaviour = "1/4"
     steepest = 0.25
+    is_probability = True
     lowest = 0.0
     increasing = UNIT
     written_as_is = True

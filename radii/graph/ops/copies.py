@@ -30,6 +30,7 @@ class Parameter(Operator):
     """``value`` for every sample, whatever the input: a class token, a position embedding joined to an activation."""
 
     behaviour = "0"
+    finite_where_used = True
     exact = True
     value: np.ndarray  # of one sample
 

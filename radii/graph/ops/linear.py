@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from radii.graph.call import Activation, Call
 from radii.graph.errors import Refusal, hold
 from radii.graph.operator import Operator, Shape
 from radii.graph.ops.broadcast import per_sample
+from radii.graph.ops.layout import Reshape
 from radii.graph.ops.registry import graph_operator, onnx_operator
 from radii.graph.pen import Pen
 from radii.graph.rules import Dense, Rule, Unbounded
@@ -125,15 +126,32 @@ class MatMul(Linear):
         while matrix.ndim > 2 and matrix.shape[0] == 1 and matrix.ndim <= call.activations()[0].rank:
             matrix = matrix[0]
         if matrix.ndim < 2:
-            raise Refusal("the constant of a matrix product must have two axes or more", "Use Linear layers")
+            raise Refusal("the constant of a matrix product is a single number", "Use Mul")
         if matrix.ndim > 2:
             return Matrices(per_sample(matrix, call.activations()[0]), left)
         return LeftMatMul(matrix) if left else cls(matrix.T)
 
     @classmethod
+    def read_in_steps(cls, call: Call) -> tuple[Operator, ...]:
+        """A constant vector is a matrix of one row or column, and the axis of size 1 that it makes is dropped."""
+        for position, value in enumerate(call.inputs):
+            if isinstance(value, np.ndarray) and value.ndim == 1:
+                inputs = list(call.inputs)
+                inputs[position] = value[:, None] if position else value[None]
+                product = cls.read(replace(call, inputs=tuple(inputs)))
+                made = list(product.shape(call.activation(1 - position).shape))
+                made.pop(-1 if position else -2)
+                return product, Reshape(tuple(made))
+        return (cls.read(call),)
+
+    @classmethod
     def viewed(cls, call: Call) -> View | None:
-        vectors = any(len(x.shape) < 2 for x in call.activations())  # for which it has its own rule
-        return shifted(call) if vectors else broadcast_shifted(call)
+        if all(len(x.shape) > 1 for x in call.activations()):
+            return broadcast_shifted(call)
+        matrix = call.input(0)
+        if isinstance(matrix, np.ndarray) and matrix.ndim == 2:  # times a vector: rows of vectors times its transpose
+            return shifted(call, inputs=(call.input(1), matrix.T))
+        return shifted(call)
 
 
 @graph_operator

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from radii.graph.call import Activation, Call
+from radii.graph.call import Activation, Call, Value
 from radii.graph.cone.decision import Decision, either, less, truth
 from radii.graph.cone.jet import Jet
 from radii.graph.errors import Refusal, hold
@@ -303,6 +303,20 @@ class Where(Operator):
     no: np.ndarray | None
 
     @classmethod
+    def narrowed(cls, call: Call) -> Call:
+        """Where the condition is known, and the same everywhere, the other operand never matters, whatever it holds."""
+        condition = call.input(0)
+        if len(call.inputs) != 3 or not isinstance(condition, np.ndarray) or condition.dtype.kind != "b":
+            return call
+        if condition.all() != condition.any():
+            return call
+        taken = call.inputs[1 if condition.all() else 2]
+        shapes = [_in_file(value) for value in call.inputs if value is not None]
+        if not isinstance(taken, Activation) or np.broadcast_shapes(*shapes) != _in_file(taken):
+            return call
+        return replace(call, operator="Identity", inputs=(taken,))
+
+    @classmethod
     def read(cls, call: Call) -> Operator:
         if len(call.inputs) != 3 or any(value is None for value in call.inputs):
             raise Refusal("an operand is missing", "Export the model again")
@@ -310,6 +324,8 @@ class Where(Operator):
         if isinstance(condition, np.ndarray):
             condition = without_batch(condition, x)
         yes, no = (None if isinstance(call.inputs[i], Activation) else per_sample(call.weight(i), x) for i in (1, 2))
+        if isinstance(condition, np.ndarray):
+            yes, no = _where_taken(call, yes, condition), _where_taken(call, no, ~condition.astype(bool))
         return cls(None if isinstance(condition, Activation) else condition, yes, no)
 
     def check(self, *inputs: Shape) -> None:
@@ -348,3 +364,20 @@ class Where(Operator):
     @classmethod
     def viewed(cls, call: Call) -> View | None:
         return broadcast_shifted(call)
+
+
+def _in_file(value: Value) -> Shape:
+    """The shape of a value at a batch of 1."""
+    return value.shape if isinstance(value, np.ndarray) or value.batch_in_shape else (1, *value.shape)
+
+
+def _where_taken(call: Call, value: np.ndarray | None, taken: np.ndarray) -> np.ndarray | None:
+    """A constant with 0 for what is not finite and is taken nowhere."""
+    if value is None or np.isfinite(value).all():
+        return value
+    full = np.broadcast_shapes(value.shape, taken.shape)
+    call.limits.check_made(full, max(value.size, taken.size))
+    lone = (1,) * (len(full) - value.ndim) + value.shape
+    axes = tuple(axis for axis, size in enumerate(lone) if size == 1)
+    used = np.broadcast_to(taken, full).any(axis=axes, keepdims=True).reshape(value.shape)
+    return np.where(used | np.isfinite(value), value, np.zeros_like(value))

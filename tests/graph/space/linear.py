@@ -22,7 +22,11 @@ def gemm(draw: Draw) -> Case:
 @space("MatMul", tight=3.0)
 def matrix_products(draw: Draw) -> Case:
     heads, rows, inner, outer = draw.integers(4, 1, 4)
-    kind = draw.one("right", "left", "stack on the right", "stack on the left", "activations")
+    kind = draw.one("right", "left", "stack on the right", "stack on the left", "activations", "vector", "left vector")
+    if kind == "vector":
+        return draw.case("x", draw.floats(inner), shape=draw.one((inner,), (rows, inner), (heads, rows, inner)))
+    if kind == "left vector":
+        return draw.case(draw.floats(inner), "x", shape=draw.one((inner, rows), (heads, inner, rows)))
     shape = draw.one((inner,), (rows, inner), (heads, rows, inner)) if kind == "right" else (heads, rows, inner)
     batch = draw.one((), (1,), (1, 1))[: len(shape) - 1]
     if kind == "right":

@@ -1,0 +1,42 @@
+"""Stored integers that stand for floats: ``(x - zero_point) * scale``, as files of quantised weights have them."""
+
+import numpy as np
+
+from radii.graph.call import Call
+from radii.graph.errors import Refusal, hold
+from radii.graph.folding.registry import Array, folds, given
+
+FLOATS = (0, 1, 10, 16)  # the output's type: that of the scale, FLOAT, FLOAT16, BFLOAT16, all of them held as float32
+
+
+@folds("DequantizeLinear", inputs=3, axis="int", block_size="int", output_dtype="int")
+def _dequantised(call: Call) -> Array:
+    x, scale, zero = given(call, 0), given(call, 1), call.constant(2)
+    fits = x.dtype.kind in "iu" and x.dtype.itemsize <= 4 and scale.dtype == np.float32
+    hold(fits and call.get("output_dtype", 0) in FLOATS, "it does not make floats of integers of 32 bits or fewer")
+    hold(zero is None or (zero.dtype, zero.shape) == (x.dtype, scale.shape), "its zero point does not fit")
+    scale = _spread(call, x, scale)
+    whole = x.astype(np.int32)
+    if zero is not None and x.dtype == np.int32:
+        hold(not zero.any(), "integers of 32 bits have a zero point, which onnxruntime does not take")
+    elif zero is not None:
+        whole -= _spread(call, x, zero).astype(np.int32)
+    made: Array = whole.astype(np.float32)
+    made *= scale
+    return made
+
+
+def _spread(call: Call, x: Array, values: Array) -> Array:
+    """One for all of ``x``, one for each entry of an axis, or one for each block along it, to be broadcast with it."""
+    axis, block = call.get("axis", 1), call.get("block_size", 0)
+    if values.size == 1 and values.ndim <= 1:
+        return values.reshape(())
+    if not -x.ndim <= axis < x.ndim:
+        raise Refusal(f"it has no axis {axis}", "Export the model again")
+    axis, size = axis % x.ndim, x.shape[axis]
+    if block == 0:
+        hold(values.shape == (size,), f"there is not one scale for each entry of axis {axis}")
+        return values.reshape(size, *[1] * (x.ndim - axis - 1))
+    blocks = (*x.shape[:axis], -(-size // block), *x.shape[axis + 1 :])
+    hold(block > 0 and values.shape == blocks, f"there is not one scale for each {block} entries of axis {axis}")
+    return np.asarray(np.take(values, np.arange(size) // block, axis=axis))
