@@ -23,10 +23,12 @@ from radii.graph import Graph, Node, Obstacle, Task, left_out, read_network, und
 from radii.graph.rules import Convolution, Dense, Rule
 from radii.lipschitz.dense.matrix import NormBound, check_rtol
 from radii.lipschitz.network.chain import Walk
+from radii.lipschitz.network.choices import with_extremes
 from radii.lipschitz.network.compose import SQRT2
 from radii.lipschitz.network.copies import with_gathers
 from radii.lipschitz.network.forward import ForwardError, forward_error
-from radii.lipschitz.network.norms import UnboundedModel, node_norms
+from radii.lipschitz.network.joins import with_joins
+from radii.lipschitz.network.norms import Known, UnboundedModel, node_norms
 from radii.lipschitz.network.pairs import MOST_CLASSES, pairwise_constants
 from radii.lipschitz.network.shortcuts import Search, Shortcut, constants
 from radii.lipschitz.rounding import Lower, Upper, product_up
@@ -187,9 +189,12 @@ def network_bound(
         raise ValueError(f"bound must be one of {', '.join(get_args(BoundName))}, not {bound!r}")
     given = network if isinstance(network, Graph) else _read(Path(network), task)
     bounded = undecorated(given) if task == "classifier" else given
-    graph = with_gathers(with_cones(bounded))
-    rules = [node.operator.lipschitz(*graph.input_shapes(node)) for node in graph.nodes]
-    norms, seconds = node_norms(graph, rules, rtol)
+    known: Known = {}
+    spelled, rules, norms, seconds = _ruled(with_gathers(with_cones(with_extremes(bounded))), rtol, known)
+    error = forward_error(spelled, rules, norms)
+    graph = with_joins(spelled, known, rtol)
+    if graph is not spelled:
+        graph, rules, norms, seconds = _ruled(graph, rtol, known)
     walk = Walk(graph, rules, norms)
     search = Search(walk, rtol, pairs_wanted=1 < graph.num_classes <= MOST_CLASSES)
     local = search.local()
@@ -213,11 +218,17 @@ def network_bound(
         ),
         num_classes=graph.num_classes,
         seconds=time.perf_counter() - started,
-        error=forward_error(graph, rules, norms),
+        error=error,
         graph=bounded,
         left_out=() if bounded is given else left_out(given),
         notes=tuple(search.notes),
     )
+
+
+def _ruled(graph: Graph, rtol: float, known: Known) -> tuple[Graph, list[Rule], list[NormBound], list[float]]:
+    """A graph with the rule and the norm of every node, and the seconds that the latter took."""
+    rules = [node.operator.lipschitz(*graph.input_shapes(node)) for node in graph.nodes]
+    return graph, rules, *node_norms(graph, rules, rtol, known)
 
 
 def _pairwise(
