@@ -2,7 +2,7 @@
 Formulas: docs/numerics.md 3.1.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
@@ -10,7 +10,8 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from radii.graph.rules import Convolution, Dense, Sum
+from radii.graph import Node
+from radii.graph.rules import Convolution, Dense, Rule, Sum
 from radii.lipschitz.blocks import is_complex
 from radii.lipschitz.network.chain import Chain, Walk, chain_of, chains, interval
 from radii.lipschitz.network.combettes import averaged
@@ -19,6 +20,7 @@ from radii.lipschitz.network.eclipse import certified
 from radii.lipschitz.network.folded import folded_norm
 from radii.lipschitz.network.layers import Layer, layers_of
 from radii.lipschitz.network.linear import NotApplicable, Piece, is_linear
+from radii.lipschitz.network.parts import Parts
 from radii.lipschitz.network.residual import residual_bound
 from radii.lipschitz.rounding import Upper, certified_arithmetic, product_up
 
@@ -120,20 +122,52 @@ class Search:
         return Shortcut(chain.source, chain.target, product_up((factor, upper)), rule, pairs=pairs)
 
 
-def constants(walk: Walk, shortcuts: Sequence[Shortcut]) -> tuple[dict[str, Upper], list[Shortcut]]:
+def constants(
+    walk: Walk, shortcuts: Sequence[Shortcut], parts: Mapping[str, Parts]
+) -> tuple[dict[str, Upper], list[Shortcut]]:
     """A Lipschitz constant of every activation with respect to the network's input, and the shortcuts it took."""
-    found, used = {walk.graph.input: Upper(1.0)}, []
-    for node, rule, norm in zip(walk.graph.nodes, walk.rules, walk.norms, strict=True):
-        best, taken = compose(rule, norm.upper, [found[name] for name in node.inputs]), None
-        for shortcut in shortcuts:
-            if shortcut.target == node.output:
-                upper = product_up((shortcut.upper, found[shortcut.source]))
+    ending: dict[str, list[Shortcut]] = {}
+    for shortcut in shortcuts:
+        ending.setdefault(shortcut.target, []).append(shortcut)
+    found, used = _Constants(walk, ending, parts).of(walk.graph.input, range(len(walk.graph.nodes)))
+    return found, list(used.values())
+
+
+@dataclass(slots=True)
+class _Constants:
+    walk: Walk
+    ending: Mapping[str, Sequence[Shortcut]]
+    parts: Mapping[str, Parts]
+    joined: dict[str, tuple[Upper, dict[str, Shortcut]]] = field(default_factory=dict)  # of parts, by target
+
+    def of(self, source: str, positions: Iterable[int]) -> tuple[dict[str, Upper], dict[str, Shortcut]]:
+        """With respect to ``source``, of what the nodes at these positions make of it; and the shortcuts by target."""
+        found, used = {source: Upper(1.0)}, dict[str, Shortcut]()
+        for i in positions:
+            node, rule, norm = self.walk.graph.nodes[i], self.walk.rules[i], self.walk.norms[i]
+            best, taken = compose(rule, norm.upper, [found[name] for name in node.inputs]), dict[str, Shortcut]()
+            for shortcut in self.ending.get(node.output, ()):
+                if shortcut.source in found:
+                    upper = product_up((shortcut.upper, found[shortcut.source]))
+                    if upper < best:
+                        best, taken = upper, {node.output: shortcut}
+            parts = self.parts.get(node.output)
+            if parts is not None and parts.source in found:
+                own, there = self._join(parts, node, rule)
+                upper = product_up((own, found[parts.source]))
                 if upper < best:
-                    best, taken = upper, shortcut
-        found[node.output] = best
-        if taken is not None:
-            used.append(taken)
-    return found, used
+                    best, taken = upper, there
+            found[node.output] = best
+            used |= taken
+        return found, used
+
+    def _join(self, parts: Parts, node: Node, rule: Rule) -> tuple[Upper, dict[str, Shortcut]]:
+        if parts.target not in self.joined:
+            inner, used = self.of(parts.source, parts.between)
+            own = parts.compose(rule, [inner[name] for name in node.inputs])
+            last = Shortcut(parts.source, parts.target, own, "separate parts", frozenset({parts.target}))
+            self.joined[parts.target] = own, used | {parts.target: last}
+        return self.joined[parts.target]
 
 
 def _runs(piece: Piece) -> list[Piece]:

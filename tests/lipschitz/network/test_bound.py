@@ -85,7 +85,7 @@ def test_no_slope_exceeds_the_bound(name: str) -> None:
     [
         (lambda w: nn.Sequential(w), lambda l: l),
         (lambda w: nn.Sequential(Residual(w, nn.ReLU())), lambda l: 1 + l),
-        (lambda w: nn.Sequential(Residual(Residual(w))), lambda l: 2 + l),
+        (lambda w: nn.Sequential(Residual(Residual(w, nn.Tanh()))), lambda l: 2 + l),
         (lambda w: Sides(w, nn.Tanh()), lambda l: np.hypot(l, 1)),
         (lambda w: nn.Sequential(w, nn.ELU(2.0), w, nn.Softmax(1)), lambda l: l * 2 * l / 2),
     ],
@@ -97,6 +97,14 @@ def test_composition(network: Callable[[nn.Module], nn.Module], upper: Callable[
     bound = network_bound(graph_of(network(layer), (5,)), bound="product", task="regressor")
     expected = upper(float(np.linalg.norm(layer.weight.detach().double().numpy(), 2)))
     assert expected * (1 - 1e-13) <= bound.upper <= expected * (1 + 1e-6)
+
+
+def test_residuals_without_an_activation_are_one_matrix() -> None:
+    torch.manual_seed(1)
+    layer = nn.Linear(5, 5)
+    bound = network_bound(graph_of(Residual(Residual(layer)), (5,)), bound="product", task="regressor")
+    truth = np.linalg.norm(2 * np.eye(5) + layer.weight.detach().double().numpy(), 2)
+    assert truth * (1 - 1e-13) <= bound.upper <= truth * (1 + 1e-6)
 
 
 def test_pairs_of_a_linear_classifier_are_distances_of_rows() -> None:

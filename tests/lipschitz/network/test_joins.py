@@ -1,6 +1,7 @@
 """Branches that leave one activation and meet again: closed forms are met, and no slope exceeds a bound."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from radii.lipschitz import network_bound
 from radii.lipschitz.network.joins import Join, with_joins
 from tests import acceptance
 from tests.lipschitz.network.operators import new_operator
-from tests.lipschitz.network.test_bound import graph_of
+from tests.lipschitz.network.test_bound import Residual, graph_of
 
 SQRT2 = 2**0.5
 
@@ -227,3 +228,61 @@ def test_random_joins_are_joined() -> None:
         graph = random_join(np.random.default_rng(seed))
         count += any(isinstance(node.operator, Join) for node in with_joins(graph, {}, 1e-6).nodes)
     assert count >= 60
+
+
+def dense(sizes: list[int], seed: int) -> nn.Sequential:
+    torch.manual_seed(seed)
+    layers: list[nn.Module] = []
+    for before, after in pairwise(sizes):
+        layers += [nn.Linear(before, after), nn.Tanh()]
+    return nn.Sequential(*layers)
+
+
+class Towers(nn.Module):
+    """Three networks on entries 0-3, 2-5 and 6-7, joined; or the first and the last of them, added."""
+
+    def __init__(self, *, added: bool) -> None:
+        super().__init__()
+        self.towers, self.added = nn.ModuleList([dense([n, 8, 4], n) for n in (4, 3, 2)]), added
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        parts = [tower(x[:, start:stop]) for tower, start, stop in zip(self.towers, (0, 3, 6), (4, 6, 8), strict=True)]
+        return parts[0] + 2 * parts[2] if self.added else torch.cat(parts, 1)
+
+
+@pytest.mark.parametrize("added", [False, True])
+def test_towers_on_parts_of_one_activation(added: bool) -> None:
+    network = Towers(added=added)
+    graphs = (graph_of(tower, (n,)) for tower, n in zip(network.towers, (4, 3, 2), strict=True))
+    a, b, c = (float(network_bound(graph, bound="product").upper) for graph in graphs)
+    truth = np.hypot(a, 2 * c) if added else max(np.hypot(a, b), c)
+    bound = network_bound(graph_of(network, (8,)), bound="product")
+    assert bound.upper == pytest.approx(truth, rel=1e-9)
+    assert any(layer.rule == "separate parts" for layer in bound.layers)
+    jacobian = torch.func.jacrev(lambda v: network(v[None])[0])(torch.zeros(8))
+    assert np.linalg.norm(jacobian.detach().numpy(), 2) <= bound.upper
+
+
+def test_halves_that_are_shuffled() -> None:
+    """One half passes a network of norm 1 and the other nothing, four times."""
+    bound = network_bound(acceptance.real("br_SplitConcat.onnx"))
+    assert 0.9 <= bound.upper <= 1.00001
+
+
+def test_parts_within_parts_are_looked_at_once() -> None:
+    """Forty levels, of which each visits the one inside: not 2^40 visits."""
+
+    def nested(x: torch.Tensor, depth: int) -> torch.Tensor:
+        if not depth:
+            return torch.relu(x)
+        return torch.tanh(torch.cat([torch.sigmoid(x[:, :1]), nested(torch.relu(x[:, 1:]), depth - 1)], 1))
+
+    assert network_bound(graph_of(Function(lambda x: nested(x, 40)), (42,))).upper == pytest.approx(1, rel=1e-6)
+
+
+def test_what_independent_branches_cost_is_told() -> None:
+    body = [nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 4)]
+    bound = network_bound(graph_of(Residual(*body), (4,)), bound="product")
+    (added,) = (layer for layer in bound.layers if layer.operator == "Add")
+    assert added.share is not None and added.share > 0
+    assert bound.notes[-1].startswith("branches that meet in node")
