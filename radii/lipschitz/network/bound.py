@@ -50,8 +50,9 @@ class LayerBound:
     Attributes:
         index: the node's position in the file (-1: put there by :func:`radii.graph.normalized`).
         label: the node's name in the file.
-        rule: ``slope``, ``dense``, ``convolution``, ``sum`` or ``concat``; where a rule that looks at several nodes
-            was sharper, that one: ``linear``, ``1-Lipschitz residual``, ``residual average`` or ``separate parts``.
+        rule: ``slope``, ``dense``, ``matrices``, ``convolution``, ``sum`` or ``concat``; where one that looks at
+            several nodes was sharper, that one: ``linear``, ``1-Lipschitz residual``, ``residual average``, ``separate
+            parts``.
         shape: of the weight, as the rule holds it; None without one.
         padding: (before, after) per axis of a convolution; of a transposed one, what is cropped.
         torus, method, iterations, upper, lower, slack: as in :class:`NormBound`; of a sum, ``upper`` is the sum of

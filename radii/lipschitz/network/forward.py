@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from radii.graph import Graph, Node
-from radii.graph.rules import Convolution, Dense, Rule, Slope, Sum
+from radii.graph.rules import Convolution, Dense, Matrices, Rule, Slope, Sum
 from radii.lipschitz.dense.matrix import NormBound
 from radii.lipschitz.network.compose import compose
 from radii.lipschitz.rounding import (
@@ -114,6 +114,8 @@ def _arithmetic(node: Node, rule: Rule, norm: NormBound, entries: int) -> tuple[
     match rule:
         case Dense(weight=weight):
             return gamma(weight.shape[1] + 4), _frobenius(weight)
+        case Matrices(weight=weight):
+            return gamma(weight.shape[2] + 4), max(_frobenius(matrix) for matrix in weight)
         case Convolution(weight=weight):
             taps = as_float64(weight).reshape(*weight.shape[:2], -1)
             # |K| is a sum of shifts, each times the matrix of one tap

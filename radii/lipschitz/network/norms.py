@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from radii.graph import Graph, Node, Obstacle, Obstructed
-from radii.graph.rules import Concat, Convolution, Dense, Rule, Slope, Sum, Unbounded
+from radii.graph.rules import Concat, Convolution, Dense, Matrices, Rule, Slope, Sum, Unbounded
 from radii.lipschitz.convolution.conv import conv_norm
-from radii.lipschitz.dense.matrix import ZERO, NormBound, matrix_norm
-from radii.lipschitz.rounding import LayerTooLarge, Lower, NonFiniteWeights, Upper, sum_up
+from radii.lipschitz.dense.matrix import ZERO, NormBound, gram_bound, matrix_norm
+from radii.lipschitz.rounding import LayerTooLarge, Lower, NonFiniteWeights, Upper, as_float64, sum_up
 
 
 class UnboundedModel(Obstructed):
@@ -72,6 +72,11 @@ def norm_of(rule: Rule, rtol: float, known: Known) -> NormBound:
             key = _key(rule.weight)
             if key not in known:
                 known[key] = ZERO if 0 in rule.weight.shape else matrix_norm(rule.weight, rtol=rtol)
+            return known[key]
+        case Matrices():
+            key = _key(rule.weight)
+            if key not in known:
+                known[key] = gram_bound(as_float64(rule.weight), rtol)
             return known[key]
         case Convolution():
             settings: dict[str, Any] = {

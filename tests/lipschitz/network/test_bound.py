@@ -99,6 +99,47 @@ def test_composition(network: Callable[[nn.Module], nn.Module], upper: Callable[
     assert expected * (1 - 1e-13) <= bound.upper <= expected * (1 + 1e-6)
 
 
+EQUATIONS = [
+    "bti,io->bto",
+    "oi,bti->bto",
+    "bti,iho->btho",
+    "bti,tio->bto",
+    "bti,tio->bot",
+    "bti,ti->bti",
+    "bti,tio->bo",
+]
+
+
+@pytest.mark.parametrize("equation", EQUATIONS)
+def test_a_constant_matrix_by_einsum(equation: str) -> None:
+    """Whatever the order of its letters: the norm of the map, by SVD of its matrix."""
+    sizes = {"t": 3, "i": 4, "o": 5, "h": 2}
+    left, _, _ = equation.partition("->")
+    first = not left.startswith("b")
+    (letters,) = (term for term in left.split(",") if not term.startswith("b"))
+    weight = RNG.standard_normal([sizes[letter] for letter in letters])
+    operator = new_operator("Einsum", equation, weight, first)
+    graph = Graph.build("x", (3, 4), "y", [Node(operator, ("x",), "y", 0)])
+    basis = torch.eye(12, dtype=torch.float64).reshape(12, 3, 4)
+    truth = np.linalg.norm(to_module(graph, dtype=torch.float64)(basis).flatten(1).numpy(), 2)
+    bound = network_bound(graph, task="regressor")
+    assert truth * (1 - 1e-13) <= bound.upper <= truth * (1 + 1e-6)
+
+
+def test_a_dense_network_by_einsum_is_that_by_matmul() -> None:
+    """One with a hidden activation, for which the sharper rules need the matrices themselves."""
+    (first, second), bounds = (RNG.standard_normal(shape) for shape in ((4, 6), (6, 3))), []
+    for layers in (
+        [new_operator("Einsum", "bti,io->bto", weight, False) for weight in (first, second)],
+        [new_operator("MatMul", weight.T.copy()) for weight in (first, second)],
+    ):
+        steps = [layers[0], new_operator("Relu"), layers[1], new_operator("Reshape", (9,))]
+        nodes = [Node(operator, (str(i),), str(i + 1), i) for i, operator in enumerate(steps)]
+        bounds.append(network_bound(Graph.build("0", (3, 4), "4", nodes)))
+    assert bounds[0].rule == bounds[1].rule != "product"
+    assert bounds[0].upper == pytest.approx(bounds[1].upper, rel=1e-9)
+
+
 def test_residuals_without_an_activation_are_one_matrix() -> None:
     torch.manual_seed(1)
     layer = nn.Linear(5, 5)
