@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
+import torch
 
 from radii.graph import Graph, Node
 from radii.graph.cone.find import pruned
@@ -72,6 +73,14 @@ class LinearJoin(Join):
 
     linear: ClassVar[bool] = True
     map: Array | Means = field(default_factory=lambda: np.zeros((0, 0)))
+
+    def run(self, inputs: Sequence[torch.Tensor], arrays: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Without its constant."""
+        (x,) = inputs
+        if isinstance(self.map, Means):
+            parts = [c * (x.mean([i + 1 for i in a], keepdim=True) if a else x) for a, c in self.map.factors.items()]
+            return torch.stack([part.expand(x.shape) for part in parts]).sum(0)
+        return (x.flatten(1) @ torch.from_numpy(np.array(self.map)).T).reshape(len(x), *self.output)
 
     def linear_part(self, x: Array) -> Array:
         if isinstance(self.map, Means):

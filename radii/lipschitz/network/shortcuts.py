@@ -3,6 +3,7 @@ Formulas: docs/numerics.md 3.1.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
@@ -13,16 +14,19 @@ import numpy.typing as npt
 from radii.graph import Node
 from radii.graph.rules import Convolution, Dense, Rule, Sum
 from radii.lipschitz.blocks import is_complex
+from radii.lipschitz.dense.matrix import matrix_norm
 from radii.lipschitz.network.chain import Chain, Walk, chain_of, chains, interval
 from radii.lipschitz.network.combettes import averaged
 from radii.lipschitz.network.compose import compose
 from radii.lipschitz.network.eclipse import certified
+from radii.lipschitz.network.explicit import explicit
 from radii.lipschitz.network.folded import folded_norm
 from radii.lipschitz.network.layers import Layer, layers_of
 from radii.lipschitz.network.linear import NotApplicable, Piece, is_linear
+from radii.lipschitz.network.pairs import distances
 from radii.lipschitz.network.parts import Parts
 from radii.lipschitz.network.residual import residual_bound
-from radii.lipschitz.rounding import Upper, certified_arithmetic, product_up
+from radii.lipschitz.rounding import Upper, certified_arithmetic, product_up, sum_up
 
 LONGEST_BRANCH = 16  # nodes of a residual branch
 
@@ -72,10 +76,21 @@ class Search:
         found = []
         for chain in chains(self.walk):
             for run in (run for piece in chain.pieces for run in _runs(piece)):
-                found += self.attempt("linear", run.nodes[-1].output, partial(_folded, run, self.rtol))
+                found += self.attempt("linear", run.nodes[-1].output, partial(self._folded, run))
         for chain, sign, target in _branches(self.walk):
             found += self.attempt("residual", target, partial(_residual, chain, sign, target))
         return found
+
+    def _folded(self, piece: Piece) -> Shortcut:
+        source, target = piece.source, piece.nodes[-1].output
+        replaces = frozenset(node.output for node in piece.nodes)
+        if self.pairs_wanted and target == self.walk.graph.output:
+            with suppress(NotApplicable):
+                matrix, error = explicit(piece)
+                upper = sum_up((matrix_norm(matrix, rtol=self.rtol).upper, error))
+                pairs = np.where(np.eye(len(matrix), dtype=bool), 0.0, (distances(matrix, 1.0) + 1.5 * error))  # sqrt 2
+                return Shortcut(source, target, upper, "linear", replaces, np.nextafter(pairs, np.inf) * (pairs > 0))
+        return Shortcut(source, target, folded_norm(piece, self.rtol), "linear", replaces)
 
     def averaged(self) -> list[Shortcut]:
         """Combettes and Pesquet."""
@@ -177,11 +192,6 @@ def _runs(piece: Piece) -> list[Piece]:
     if len(ends) != 1 or any(norm.upper != 1.0 for norm in piece.norms[ends[0] :]):
         parts.append(piece)
     return [part for part in parts if sum(norm.upper != 1.0 for norm in part.norms) > 1]
-
-
-def _folded(piece: Piece, rtol: float) -> Shortcut:
-    replaces = frozenset(node.output for node in piece.nodes)
-    return Shortcut(piece.source, piece.nodes[-1].output, folded_norm(piece, rtol), "linear", replaces)
 
 
 def _residual(chain: Chain, sign: float, target: str) -> Shortcut:
