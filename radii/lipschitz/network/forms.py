@@ -227,6 +227,15 @@ def taken(x: Forms, index: Integers, shape: Shape) -> Forms:
     return Forms(shape, *parts)  # type: ignore[arg-type]
 
 
+def stacked(given: Sequence[Forms]) -> Forms:
+    """The entries of all, one behind the other."""
+    width = max(x.columns.shape[1] for x in given)
+    padded = [_padded(x, width) for x in given]
+    parts = ("columns", "coefficients", "lost", "constant", "exact")
+    together = [np.concatenate([getattr(x, part) for x in padded]) for part in parts]
+    return Forms((len(together[-1]),), *together)
+
+
 def spread(x: Forms, shape: Shape) -> Forms:
     """Broadcast to a shape."""
     if x.shape == shape:
@@ -353,11 +362,7 @@ def _copied(operator: Operator, given: Sequence[Forms], shape: Shape) -> Forms:
     ]
     arrays = {name: torch.from_numpy(np.array(array)) for name, array in operator.arrays().items()}
     index = operator.run(places, arrays).reshape(-1).numpy()
-    width = max(x.columns.shape[1] for x in given)
-    padded = [_padded(x, width) for x in given]
-    parts = ("columns", "coefficients", "lost", "constant", "exact")
-    together = (np.concatenate([getattr(x, part) for x in padded]) for part in parts)
-    return taken(Forms((int(starts[-1]),), *together), index, shape)
+    return taken(stacked(given), index, shape)
 
 
 def _added(operator: Additive | Sum, given: Sequence[Forms], shape: Shape) -> Forms:

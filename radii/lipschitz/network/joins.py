@@ -19,7 +19,7 @@ import torch
 from radii.graph import Graph, Node
 from radii.graph.cone.find import pruned
 from radii.graph.operator import Operator, Shape
-from radii.graph.rules import Dense, Rule, Slope
+from radii.graph.rules import Concat, Dense, Rule, Slope
 from radii.lipschitz.dense.matrix import matrix_norm
 from radii.lipschitz.network.compose import compose
 from radii.lipschitz.network.forms import (
@@ -29,6 +29,7 @@ from radii.lipschitz.network.forms import (
     Expansion,
     Forms,
     handles,
+    stacked,
 )
 from radii.lipschitz.network.jacobians import largest_jacobian
 from radii.lipschitz.network.linear import NotApplicable
@@ -119,7 +120,7 @@ def with_joins(graph: Graph, known: Known, rtol: float) -> Graph:
 def _between(graph: Graph, end: Node, maker: Mapping[str, Node], order: Mapping[str, int]) -> tuple[str, list[Node]]:
     """The latest activation that all of a node is made of, and the nodes between in order; none: no nodes."""
     members, reads = [end], set(end.inputs)
-    kinked, dense = not _is_affine(end.operator), False
+    kinked, dense = not (_is_affine(end.operator) or _chooses(graph, end)), False
     if not handles(end.operator):
         return "", []
     while len(reads) > 1:
@@ -137,6 +138,11 @@ def _between(graph: Graph, end: Node, maker: Mapping[str, Node], order: Mapping[
 
 def _is_affine(operator: Operator) -> bool:
     return operator.copies or isinstance(operator, AFFINE)
+
+
+def _chooses(graph: Graph, node: Node) -> bool:
+    """Whether each entry of what it makes moves no more than one of its inputs' entries, each of which is read once."""
+    return isinstance(node.operator.lipschitz(*graph.input_shapes(node)), Concat)
 
 
 def _has_weight(graph: Graph, node: Node) -> bool:
@@ -179,13 +185,17 @@ def _forms(graph: Graph, source: str, members: Sequence[Node], known: Known, rto
     shape = graph.shapes[source]
     expansion = Expansion(math.prod(shape))
     values: dict[str, Forms | Decision] = {source: expansion.source(shape)}
+    end, dense = members[-1], any(_has_weight(graph, node) for node in members)
     for node in members:
         inputs = [values[name] for name in node.inputs]
+        if dense and node is end and not _is_affine(end.operator):  # which chooses among them
+            branches = stacked([value for value in inputs if isinstance(value, Forms)])
+            return Join(end.operator.name, graph.shapes[end.output], _matrix(end, branches, expansion.size, rtol).upper)
         values[node.output] = expansion.apply(node.operator, inputs, graph.shapes[node.output])
-    end, made = members[-1], values[members[-1].output]
+    made = values[end.output]
     if not isinstance(made, Forms):
         raise NotApplicable("it is a decision")
-    if any(_has_weight(graph, node) for node in members):
+    if dense:
         return _matrix(end, made, expansion.size, rtol)
     return Join(end.operator.name, made.shape, largest_jacobian(expansion, made))
 

@@ -152,6 +152,26 @@ def test_a_head_of_dense_layers_is_one_matrix() -> None:
     assert truth * (1 - 1e-13) <= bound.upper <= truth * (1 + 1e-6)
 
 
+@pytest.mark.parametrize("choice", [torch.maximum, torch.minimum])
+def test_the_larger_of_two_dense_layers(choice: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> None:
+    """Maxout costs the norm of both matrices, one above the other."""
+    torch.manual_seed(0)
+
+    class Maxout(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Linear(6, 5), nn.Linear(6, 5)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return choice(self.first(x), self.second(x))
+
+    network = Maxout()
+    layers = [layer.weight.detach().double().numpy() for layer in (network.first, network.second)]
+    truth = np.linalg.norm(np.concatenate(layers), 2)
+    bound = network_bound(graph_of(network, (6,)))
+    assert truth * (1 - 1e-13) <= bound.upper <= truth * (1 + 1e-6)
+
+
 def graph_from(nodes: list[tuple[Operator, tuple[str, ...]]], shape: Shape) -> Graph:
     """Nodes that read "x" or the nodes before them, by number."""
     made = [Node(operator, inputs, str(i), i) for i, (operator, inputs) in enumerate(nodes)]
