@@ -145,6 +145,11 @@ class Operator:
         by them; None: it does more, or constants are no numbers a channel."""
         return None
 
+    def hinge(self) -> tuple[float, float] | None:
+        """The slopes below and above 0 of a function of every entry that is 0 at 0 and linear on both sides of it, the
+        only thing that it does; None: it is no such function, or not known to be."""
+        return None
+
     def linear_part(self, x: np.ndarray) -> np.ndarray | None:
         """What a linear operator makes of float64 inputs (batch, *shape) without its offset; None: `run` tells."""
         return x.reshape(len(x), *self.shape(x.shape[1:])) if self.keeps_order else None

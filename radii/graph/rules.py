@@ -32,6 +32,13 @@ class Dense:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Matrices:
+    """One input; entries in some order are cut into vectors, each of which is multiplied by one of these matrices."""
+
+    weight: np.ndarray  # (matrices, out, in), float32 or float64
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Convolution:
     """One input of shape (channels, *input_size); zero padding.
 
@@ -73,4 +80,4 @@ class Unbounded:
     remedy: str
 
 
-Rule = Slope | Dense | Convolution | Sum | Concat | Unbounded
+Rule = Slope | Dense | Matrices | Convolution | Sum | Concat | Unbounded

@@ -149,6 +149,9 @@ NAMERS = {
     "radii/graph/folding/sources.py": "a registry of its own",
     "radii/graph/folding/sums.py": "a registry of its own",
     "radii/graph/applicability.py": "writes the normalisation of an input",
+    "radii/lipschitz/network/choices.py": "knows a comparison and a choice of what it compares, two operators together",
+    "radii/lipschitz/network/forms.py": "an algebra of its own: what operators make of affine forms",
+    "radii/lipschitz/network/means.py": "an algebra of its own: what operators make of means",
     "radii/graph/writer.py": "names the output of a file by an Identity",
     "workers/intake/read_model.py": "asks of a file, not of a graph, whether onnxruntime rounds it to float16",
 }

@@ -95,6 +95,9 @@ class Relu(Univariate):
     def function(self, x: Tensor) -> Tensor:
         return torch.relu(x)
 
+    def hinge(self) -> tuple[float, float]:
+        return 0.0, 1.0
+
     def on_cells(self, u: Jet) -> Jet:
         return jet.kinked(u, 0.0, 1.0)
 
@@ -158,6 +161,9 @@ class Abs(Univariate):
 
     def function(self, x: Tensor) -> Tensor:
         return torch.abs(x)
+
+    def hinge(self) -> tuple[float, float]:
+        return -1.0, 1.0
 
     def on_cells(self, u: Jet) -> Jet:
         return jet.kinked(u, -1.0, 1.0)

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from radii.graph.bounds import slope, up
+from radii.graph.bounds import slope
 from radii.graph.call import Activation, Call
 from radii.graph.errors import Refusal, hold
 from radii.graph.operator import Operator, Shape
 from radii.graph.ops.registry import onnx_operator
-from radii.graph.rules import Rule, Slope, Unbounded
+from radii.graph.rules import Dense, Matrices, Rule, Slope, Unbounded
 from radii.graph.views import View, by_channel, not_beside_channels, shifted
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ class Attention(Operator):
 class Einsum(Operator):
     """One activation, two, or one and a constant; the letter of the batch stands first in each and in the output."""
 
-    behaviour = "1 for a permutation, a bound of the matrix norm for a constant; unbounded for two activations"
+    behaviour = "1 for a permutation, spectral norm of the matrix for a constant; unbounded for two activations"
     activations = (1, 2)
     takes_list = True
     equation: str
@@ -230,15 +230,20 @@ class Einsum(Operator):
             return PRODUCT
         if self.constant is None:
             return Slope(1.0)
-        # Per index that input, constant and output share a matrix; ||W||^2 <= ||W||_1 ||W||_inf
+        # Per index that input, constant and output share a matrix
         (term,), output = self.terms()
         letters = self.constant_letters()
-        weight = np.abs(self.constant.astype(np.float64))
-        made = tuple(i for i, letter in enumerate(letters) if letter not in term)
-        read = tuple(i for i, letter in enumerate(letters) if letter not in output)
-        columns, rows = weight.sum(axis=made, keepdims=True), weight.sum(axis=read, keepdims=True)
-        squares = columns.max(axis=made + read) * rows.max(axis=made + read)
-        return slope(up(float(np.sqrt(squares.max())) * (1 + weight.size * 2.0**-52)))
+        made = [i for i, letter in enumerate(letters) if letter not in term]
+        read = [i for i, letter in enumerate(letters) if letter not in output]
+        shared = [i for i in range(len(letters)) if i not in made + read]
+        sizes = [math.prod(self.constant.shape[i] for i in axes) for axes in (shared, made, read)]
+        weight = self.constant.transpose(shared + made + read).reshape(sizes)
+        if sizes[1:] == [1, 1]:
+            return slope(float(np.abs(weight).max()))
+        on_last = term[:-1] == output[:-1] and len(made) == len(read) == 1
+        if on_last and not shared and letters[read[0]] == term[-1] and letters[made[0]] == output[-1]:
+            return Dense(weight[0])
+        return Matrices(weight)
 
     def multiply_adds(self, *inputs: Shape) -> int:
         if len(inputs) == 1 and self.constant is None:

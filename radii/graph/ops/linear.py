@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from radii.graph import rules
 from radii.graph.bounds import diagonal, slope, up
 from radii.graph.call import Activation, Call
 from radii.graph.errors import Refusal, hold
@@ -183,10 +184,7 @@ class LeftMatMul(Operator):
         return (*shape[:-2], self.weight.shape[0], shape[-1])
 
     def lipschitz(self, *inputs: Shape) -> Rule:
-        # Not `Dense`, which speaks of the last axis: ||W||^2 <= ||W||_1 ||W||_inf instead.
-        weight = np.abs(self.weight.astype(np.float64))
-        rounding = 1 + weight.size * 2.0**-52
-        return slope(up(float(np.sqrt(weight.sum(0).max()) * np.sqrt(weight.sum(1).max())) * rounding))
+        return rules.Matrices(self.weight[np.newaxis])  # not `Dense`, which speaks of the last axis
 
     def multiply_adds(self, *inputs: Shape) -> int:
         return prod(inputs[0][:-2]) * self.weight.size * inputs[0][-1]
@@ -236,7 +234,10 @@ class Matrices(Operator):
         return (*np.broadcast_shapes(a[:-2], b[:-2]), a[-2], b[-1])
 
     def lipschitz(self, *inputs: Shape) -> Rule:
-        weight = np.abs(self.weight.astype(np.float64))
+        if np.broadcast_shapes(self.weight.shape[:-2], inputs[0][:-2]) == inputs[0][:-2]:
+            stack = self.weight if self.left else self.weight.swapaxes(-1, -2)
+            return rules.Matrices(stack.reshape(-1, *stack.shape[-2:]))
+        weight = np.abs(self.weight.astype(np.float64))  # parts of the input are copied
         bounds = np.sqrt(weight.sum(-1).max(-1)) * np.sqrt(weight.sum(-2).max(-1)) * (1 + weight.size * 2.0**-52)
         return slope(up(diagonal(bounds, inputs[0][:-2])))
 

@@ -81,6 +81,9 @@ class LeakyRelu(Univariate):
     def function(self, x: Tensor) -> Tensor:
         return torch.nn.functional.leaky_relu(x, self.alpha)
 
+    def hinge(self) -> tuple[float, float]:
+        return self.alpha, 1.0
+
     def lipschitz(self, *inputs: Shape) -> Rule:
         return Slope(max(1.0, abs(self.alpha)), interval=(min(1.0, self.alpha), max(1.0, self.alpha)))
 

@@ -23,11 +23,14 @@ from radii.graph import Graph, Node, Obstacle, Task, left_out, read_network, und
 from radii.graph.rules import Convolution, Dense, Rule
 from radii.lipschitz.dense.matrix import NormBound, check_rtol
 from radii.lipschitz.network.chain import Walk
+from radii.lipschitz.network.choices import with_extremes
 from radii.lipschitz.network.compose import SQRT2
 from radii.lipschitz.network.copies import with_gathers
 from radii.lipschitz.network.forward import ForwardError, forward_error
-from radii.lipschitz.network.norms import UnboundedModel, node_norms
+from radii.lipschitz.network.joins import with_joins
+from radii.lipschitz.network.norms import Known, UnboundedModel, node_norms
 from radii.lipschitz.network.pairs import MOST_CLASSES, pairwise_constants
+from radii.lipschitz.network.parts import all_parts
 from radii.lipschitz.network.shortcuts import Search, Shortcut, constants
 from radii.lipschitz.rounding import Lower, Upper, product_up
 
@@ -35,6 +38,8 @@ if TYPE_CHECKING:
     import torch
 
 GENEROUS_MARGIN = 16.0  # logits: the other class is e^16, ten million, times less likely
+LOOSE = 1e-6  # relative; branches that cost less cost nothing
+MOST_NAMED = 5  # nodes in one note
 USEFUL_RADIUS = 0.5 / 255  # half a step of an 8-bit pixel, inputs in [0, 1]
 
 
@@ -45,13 +50,15 @@ class LayerBound:
     Attributes:
         index: the node's position in the file (-1: put there by :func:`radii.graph.normalized`).
         label: the node's name in the file.
-        rule: ``slope``, ``dense``, ``convolution``, ``sum`` or ``concat``; where a rule that looks at several nodes at
-            once was sharper, that one: ``linear``, ``1-Lipschitz residual`` or ``residual average``.
+        rule: ``slope``, ``dense``, ``matrices``, ``convolution``, ``sum`` or ``concat``; where one that looks at
+            several nodes was sharper, that one: ``linear``, ``1-Lipschitz residual``, ``residual average``, ``separate
+            parts``.
         shape: of the weight, as the rule holds it; None without one.
         padding: (before, after) per axis of a convolution; of a transposed one, what is cropped.
         torus, method, iterations, upper, lower, slack: as in :class:`NormBound`; of a sum, ``upper`` is the sum of
             ``|c_i|``. ``lower`` is 0 where nothing is known from below.
-        share: ``log upper / log L``: in a chain the shares add up to 1. None where L is 0, or too near 1 to divide by.
+        share: ``log upper / log L``; of a node with several inputs, the log of how much more its constant is than the
+            largest of theirs. In a chain the shares add up to 1. None where L is 0, or too near 1 to divide by.
         seconds: wall time of its bound; next to nothing for a layer whose equal was bounded before.
     """
 
@@ -187,37 +194,49 @@ def network_bound(
         raise ValueError(f"bound must be one of {', '.join(get_args(BoundName))}, not {bound!r}")
     given = network if isinstance(network, Graph) else _read(Path(network), task)
     bounded = undecorated(given) if task == "classifier" else given
-    graph = with_gathers(with_cones(bounded))
-    rules = [node.operator.lipschitz(*graph.input_shapes(node)) for node in graph.nodes]
-    norms, seconds = node_norms(graph, rules, rtol)
+    known: Known = {}
+    spelled, rules, norms, seconds = _ruled(with_gathers(with_cones(with_extremes(bounded))), rtol, known)
+    error = forward_error(spelled, rules, norms)
+    graph = with_joins(spelled, known, rtol)
+    if graph is not spelled:
+        graph, rules, norms, seconds = _ruled(graph, rtol, known)
     walk = Walk(graph, rules, norms)
     search = Search(walk, rtol, pairs_wanted=1 < graph.num_classes <= MOST_CLASSES)
     local = search.local()
     # each with what it takes beside the local rules; the simplest first, which wins a tie
     more = {"product": list, "combettes-pesquet": search.averaged, "eclipse": search.eclipse}
     shortcuts = {name: [*local, *find()] for name, find in more.items() if bound in ("auto", name)}
-    walked = {name: constants(walk, taken) for name, taken in shortcuts.items()}
+    parts = all_parts(walk)
+    walked = {name: constants(walk, taken, parts) for name, taken in shortcuts.items()}
     rule = min(walked, key=lambda name: walked[name][0][graph.output])
     upper = walked[rule][0][graph.output]
     if not math.isfinite(upper):
         raise UnboundedModel((Obstacle(None, "", "the product of its layers' norms overflows", "Use smoothing"),))
+    costs = {node.output: _cost(walked[rule][0], node, norm) for node, norm in zip(graph.nodes, norms, strict=True)}
     replaced = {name: used.rule for used in walked[rule][1] for name in used.replaces}
     return NetworkBound(
         upper=upper,
         rule=rule,
         layers=tuple(
-            _record(*parts, upper, replaced) for parts in zip(graph.nodes, rules, norms, seconds, strict=True)
+            _record(node, rule, norm, seconds, upper, costs[node.output], replaced)
+            for node, rule, norm, seconds in zip(graph.nodes, rules, norms, seconds, strict=True)
         ),
         pairwise=_pairwise(
             walk, [found for found, _ in walked.values()], [s for taken in shortcuts.values() for s in taken]
         ),
         num_classes=graph.num_classes,
         seconds=time.perf_counter() - started,
-        error=forward_error(graph, rules, norms),
+        error=error,
         graph=bounded,
         left_out=() if bounded is given else left_out(given),
-        notes=tuple(search.notes),
+        notes=(*search.notes, *_independent(graph, costs, replaced)),
     )
+
+
+def _ruled(graph: Graph, rtol: float, known: Known) -> tuple[Graph, list[Rule], list[NormBound], list[float]]:
+    """A graph with the rule and the norm of every node, and the seconds that the latter took."""
+    rules = [node.operator.lipschitz(*graph.input_shapes(node)) for node in graph.nodes]
+    return graph, rules, *node_norms(graph, rules, rtol, known)
 
 
 def _pairwise(
@@ -240,10 +259,37 @@ def _read(path: Path, task: Task) -> Graph:
     return read_network(path.read_bytes(), external_data=beside, task=task)
 
 
+def _cost(constants: Mapping[str, Upper], node: Node, norm: NormBound) -> float:
+    """What a node contributes: its norm, or how much more its constant is than the largest of several inputs'."""
+    if len(node.inputs) == 1:
+        return norm.upper
+    largest = max(constants[name] for name in node.inputs)
+    return constants[node.output] / largest if largest else 1.0
+
+
+def _independent(graph: Graph, costs: Mapping[str, float], replaced: Mapping[str, str]) -> list[str]:
+    """A sentence on nodes where branches meet that no rule looks at together."""
+    nodes = [node for node in graph.nodes if len(node.inputs) > 1 and node.output not in replaced]
+    loose = [node for node in nodes if costs[node.output] > 1 + LOOSE]
+    if not loose:
+        return []
+    where = ", ".join(f"{node.index} ({node.operator.name})" for node in loose[:MOST_NAMED])
+    more = f" and {len(loose) - MOST_NAMED} more" if len(loose) > MOST_NAMED else ""
+    factor = math.exp(math.fsum(math.log(costs[node.output]) for node in loose))
+    reason = "are bounded as if each could be steepest where the others are, which costs a factor of up to"
+    return [f"branches that meet in node {where}{more} {reason} {factor:.3g}"]
+
+
 def _record(
-    node: Node, rule: Rule, norm: NormBound, seconds: float, total: Upper, replaced: Mapping[str, str]
+    node: Node,
+    rule: Rule,
+    norm: NormBound,
+    seconds: float,
+    total: Upper,
+    cost: float,
+    replaced: Mapping[str, str],
 ) -> LayerBound:
-    measurable = norm.upper > 0 and total > 0 and abs(math.log(total)) > 1e-3
+    measurable = cost > 0 and total > 0 and abs(math.log(total)) > 1e-3
     return LayerBound(
         index=node.index,
         operator=node.operator.name,
@@ -257,6 +303,6 @@ def _record(
         upper=norm.upper,
         lower=norm.lower,
         slack=norm.slack,
-        share=math.log(norm.upper) / math.log(total) + 0.0 if measurable else None,
+        share=math.log(cost) / math.log(total) + 0.0 if measurable else None,
         seconds=seconds,
     )

@@ -12,7 +12,8 @@ from radii.graph import Graph, Node
 from radii.graph.rules import Convolution, Dense
 from radii.lipschitz.convolution.conv import explicit_matrices
 from radii.lipschitz.convolution.geometry import axes
-from radii.lipschitz.network.linear import Array, NotApplicable, Piece, run
+from radii.lipschitz.network.forward import arithmetic
+from radii.lipschitz.network.linear import Array, NotApplicable, Piece, run, transposed
 from radii.lipschitz.rounding import UNIT, as_float64, gamma, product_up, sum_up, up
 
 MOST_ENTRIES = 2**22  # of an explicit matrix: 32 MiB
@@ -30,7 +31,7 @@ def explicit(piece: Piece) -> tuple[Array, float]:
     first = piece.rules[start] if start < len(piece.nodes) else None
     fits = isinstance(first, Dense) and first.weight.shape[1] == inputs
     if inputs * max([0 if fits else inputs, *sizes]) > MOST_ENTRIES:
-        raise NotApplicable("its matrix would be too large")
+        return _from_outputs(piece)
     loss = start * 4 * UNIT
     if isinstance(first, Dense) and fits:
         basis = as_float64(first.weight).T * diagonal.reshape(-1, 1)
@@ -58,6 +59,25 @@ def explicit(piece: Piece) -> tuple[Array, float]:
         exact = False
         error = sum_up((product_up((norm.upper, error)), up(up(loss))))
     return np.ascontiguousarray(basis.reshape(inputs, -1).T), error
+
+
+def _from_outputs(piece: Piece) -> tuple[Array, float]:
+    """The same by its rows, where few outputs are made of many inputs. Raises `NotApplicable` if it is too large."""
+    outputs = math.prod(piece.output_shape)
+    sizes = [math.prod(piece.graph.shapes[name]) for node in piece.nodes for name in (*node.inputs, node.output)]
+    if outputs * max(sizes) > MOST_ENTRIES:
+        raise NotApplicable("its matrix would be too large")
+    rows, error = np.eye(outputs).reshape(outputs, *piece.output_shape), 0.0
+    for node, rule, norm in zip(piece.nodes[::-1], piece.rules[::-1], piece.norms[::-1], strict=True):
+        entries = max(math.prod(shape) for shape in piece.graph.input_shapes(node))
+        loss, gain = arithmetic(node, rule, norm, entries)
+        if isinstance(rule, Dense):  # whose transpose has sums of another length
+            loss = gamma(max(rule.weight.shape) + 4)
+        elif node.operator.exact:  # copies, whose transpose adds
+            loss, gain = RELATIVE, norm.upper
+        error = sum_up((product_up((norm.upper, error)), product_up((loss, gain, _norm(rows)))))
+        rows = rows @ as_float64(rule.weight) if isinstance(rule, Dense) else transposed(node, rows, piece.graph)
+    return np.ascontiguousarray(rows.reshape(outputs, -1)), error
 
 
 def _keeps_entries(graph: Graph, node: Node) -> bool:

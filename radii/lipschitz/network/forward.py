@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from radii.graph import Graph, Node
-from radii.graph.rules import Convolution, Dense, Rule, Slope, Sum
+from radii.graph.rules import Convolution, Dense, Matrices, Rule, Slope, Sum
 from radii.lipschitz.dense.matrix import NormBound
 from radii.lipschitz.network.compose import compose
 from radii.lipschitz.rounding import (
@@ -83,7 +83,7 @@ def forward_error(graph: Graph, rules: Sequence[Rule], norms: Sequence[NormBound
         size[node.output] = (grown[0], sum_up((grown[1], at_zero)))
         passed = _through(rule, norm, errors)
         entries = max(math.prod(shape) for shape in graph.input_shapes(node))
-        loss, gain = _arithmetic(node, rule, norm, entries)
+        loss, gain = arithmetic(node, rule, norm, entries)
         if loss:
             slopes, offsets = zip(*sizes, *errors, strict=True)  # of what is read, as computed
             most = product_up((gain, sum_up(slopes))), sum_up((product_up((gain, sum_up(offsets))), at_zero))
@@ -103,7 +103,7 @@ def _through(rule: Rule, norm: NormBound, inputs: Sequence[Affine]) -> Affine:
     return slope, offset
 
 
-def _arithmetic(node: Node, rule: Rule, norm: NormBound, entries: int) -> tuple[float, Upper]:
+def arithmetic(node: Node, rule: Rule, norm: NormBound, entries: int) -> tuple[float, Upper]:
     """``(loss, gain)``: computing the node errs by at most ``loss (gain ||inputs|| + ||op(0)||)``.
 
     Args:
@@ -114,6 +114,8 @@ def _arithmetic(node: Node, rule: Rule, norm: NormBound, entries: int) -> tuple[
     match rule:
         case Dense(weight=weight):
             return gamma(weight.shape[1] + 4), _frobenius(weight)
+        case Matrices(weight=weight):
+            return gamma(weight.shape[2] + 4), max(_frobenius(matrix) for matrix in weight)
         case Convolution(weight=weight):
             taps = as_float64(weight).reshape(*weight.shape[:2], -1)
             # |K| is a sum of shifts, each times the matrix of one tap

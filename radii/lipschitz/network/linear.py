@@ -9,6 +9,7 @@ that holds them (:mod:`radii.lipschitz.network.fourier`). What a piece cannot be
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,9 @@ from radii.graph import Graph, Node
 from radii.graph.rules import Convolution, Dense, Rule, Slope, Sum
 from radii.lipschitz.dense.matrix import NormBound
 from radii.lipschitz.rounding import as_float64, product_up
+
+if TYPE_CHECKING:
+    import torch
 
 Array = npt.NDArray[np.float64]
 
@@ -76,15 +80,35 @@ def run(node: Node, basis: Array) -> Array:
     return _run(node, basis) if made is None else made
 
 
+def transposed(node: Node, rows: Array, graph: Graph) -> Array:
+    """What the transpose of a linear node makes of (B, *output shape): (B, *input shape), by torch's derivative."""
+    import torch
+
+    with torch.enable_grad():
+        x = torch.zeros((len(rows), *graph.shapes[node.inputs[0]]), dtype=torch.float64, requires_grad=True)
+        made = node.operator.run([x], _arrays(node))
+        (gradient,) = torch.autograd.grad(made, x, torch.from_numpy(np.ascontiguousarray(rows)))
+    result: Array = gradient.numpy()
+    return result
+
+
 def _run(node: Node, basis: Array) -> Array:
     """The image of inputs, by the operator itself, which takes torch."""
+    import torch
+
+    arrays = _arrays(node)
+    x = torch.from_numpy(np.array(basis))
+    made = node.operator.run([x], arrays) - node.operator.run([torch.zeros_like(x[:1])], arrays)
+    result: Array = made.numpy()
+    return result
+
+
+def _arrays(node: Node) -> dict[str, torch.Tensor]:
+    """The constants as tensors, what it adds being 0."""
     import torch
 
     arrays = {}
     for name, array in node.operator.arrays().items():
         values = torch.from_numpy(np.array(array, dtype=np.float64 if array.dtype.kind == "f" else array.dtype))
         arrays[name] = torch.zeros_like(values) if name == node.operator.adds else values
-    x = torch.from_numpy(np.array(basis))
-    made = node.operator.run([x], arrays) - node.operator.run([torch.zeros_like(x[:1])], arrays)
-    result: Array = made.numpy()
-    return result
+    return arrays

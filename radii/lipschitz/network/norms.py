@@ -10,31 +10,37 @@ import numpy as np
 import numpy.typing as npt
 
 from radii.graph import Graph, Node, Obstacle, Obstructed
-from radii.graph.rules import Concat, Convolution, Dense, Rule, Slope, Sum, Unbounded
+from radii.graph.rules import Concat, Convolution, Dense, Matrices, Rule, Slope, Sum, Unbounded
 from radii.lipschitz.convolution.conv import conv_norm
-from radii.lipschitz.dense.matrix import ZERO, NormBound, matrix_norm
-from radii.lipschitz.rounding import LayerTooLarge, Lower, NonFiniteWeights, Upper, sum_up
+from radii.lipschitz.dense.matrix import ZERO, NormBound, gram_bound, matrix_norm
+from radii.lipschitz.rounding import LayerTooLarge, Lower, NonFiniteWeights, Upper, as_float64, sum_up
 
 
 class UnboundedModel(Obstructed):
     """The network has no useful global Lipschitz constant. ``obstacles`` lists every node that stands in the way."""
 
 
-def node_norms(graph: Graph, rules: list[Rule], rtol: float) -> tuple[list[NormBound], list[float]]:
+Known = dict[bytes, NormBound]
+"""Norms of layers that were bounded before."""
+
+
+def node_norms(
+    graph: Graph, rules: list[Rule], rtol: float, known: Known | None = None
+) -> tuple[list[NormBound], list[float]]:
     """Each node's own constant and the seconds it took, or all the obstacles at once."""
-    known: dict[bytes, NormBound] = {}
+    known = {} if known is None else known
     norms, seconds, obstacles = [], [], []
     for node, rule in zip(graph.nodes, rules, strict=True):
         started = time.perf_counter()
         try:
-            norm = _norm(rule, rtol, known)
+            norm = norm_of(rule, rtol, known)
             if not math.isfinite(norm.upper):
                 raise NonFiniteWeights("its norm is beyond the range of float64")
         except NonFiniteWeights as problem:
             obstacles.append(_obstacle(node, str(problem), "Find where training diverged and export again"))
         except LayerTooLarge as problem:
             obstacles.append(_obstacle(node, str(problem), "Use smoothing"))
-        except _NoConstant as problem:
+        except NoConstant as problem:
             obstacles.append(_obstacle(node, problem.rule.reason, problem.rule.remedy))
         else:
             norms.append(norm)
@@ -44,7 +50,9 @@ def node_norms(graph: Graph, rules: list[Rule], rtol: float) -> tuple[list[NormB
     return norms, seconds
 
 
-class _NoConstant(Exception):
+class NoConstant(Exception):
+    """A node has no useful constant."""
+
     def __init__(self, rule: Unbounded) -> None:
         self.rule = rule
 
@@ -53,7 +61,8 @@ def _obstacle(node: Node, reason: str, remedy: str) -> Obstacle:
     return Obstacle(node=node.index, operator=node.operator.name, reason=reason, remedy=remedy)
 
 
-def _norm(rule: Rule, rtol: float, known: dict[bytes, NormBound]) -> NormBound:
+def norm_of(rule: Rule, rtol: float, known: Known) -> NormBound:
+    """A node's own constant. Raises `NoConstant`, or why its layer has none."""
     match rule:
         case Slope():
             if not rule.upper >= 0:  # NaN too
@@ -63,6 +72,11 @@ def _norm(rule: Rule, rtol: float, known: dict[bytes, NormBound]) -> NormBound:
             key = _key(rule.weight)
             if key not in known:
                 known[key] = ZERO if 0 in rule.weight.shape else matrix_norm(rule.weight, rtol=rtol)
+            return known[key]
+        case Matrices():
+            key = _key(rule.weight)
+            if key not in known:
+                known[key] = gram_bound(as_float64(rule.weight), rtol)
             return known[key]
         case Convolution():
             settings: dict[str, Any] = {
@@ -83,7 +97,7 @@ def _norm(rule: Rule, rtol: float, known: dict[bytes, NormBound]) -> NormBound:
         case Concat():
             return NormBound(Upper(1.0), Lower(0.0), "closed form", 0)
         case Unbounded():
-            raise _NoConstant(rule)
+            raise NoConstant(rule)
 
 
 def _key(weight: npt.NDArray[Any], settings: Mapping[str, Any] | None = None) -> bytes:

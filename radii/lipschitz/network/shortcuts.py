@@ -2,7 +2,8 @@
 Formulas: docs/numerics.md 3.1.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
@@ -10,17 +11,22 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from radii.graph.rules import Convolution, Dense, Sum
+from radii.graph import Node
+from radii.graph.rules import Convolution, Dense, Rule, Sum
 from radii.lipschitz.blocks import is_complex
+from radii.lipschitz.dense.matrix import matrix_norm
 from radii.lipschitz.network.chain import Chain, Walk, chain_of, chains, interval
 from radii.lipschitz.network.combettes import averaged
 from radii.lipschitz.network.compose import compose
 from radii.lipschitz.network.eclipse import certified
+from radii.lipschitz.network.explicit import explicit
 from radii.lipschitz.network.folded import folded_norm
 from radii.lipschitz.network.layers import Layer, layers_of
 from radii.lipschitz.network.linear import NotApplicable, Piece, is_linear
+from radii.lipschitz.network.pairs import distances
+from radii.lipschitz.network.parts import Parts
 from radii.lipschitz.network.residual import residual_bound
-from radii.lipschitz.rounding import Upper, certified_arithmetic, product_up
+from radii.lipschitz.rounding import Upper, certified_arithmetic, product_up, sum_up
 
 LONGEST_BRANCH = 16  # nodes of a residual branch
 
@@ -70,10 +76,21 @@ class Search:
         found = []
         for chain in chains(self.walk):
             for run in (run for piece in chain.pieces for run in _runs(piece)):
-                found += self.attempt("linear", run.nodes[-1].output, partial(_folded, run, self.rtol))
+                found += self.attempt("linear", run.nodes[-1].output, partial(self._folded, run))
         for chain, sign, target in _branches(self.walk):
             found += self.attempt("residual", target, partial(_residual, chain, sign, target))
         return found
+
+    def _folded(self, piece: Piece) -> Shortcut:
+        source, target = piece.source, piece.nodes[-1].output
+        replaces = frozenset(node.output for node in piece.nodes)
+        if self.pairs_wanted and target == self.walk.graph.output:
+            with suppress(NotApplicable):
+                matrix, error = explicit(piece)
+                upper = sum_up((matrix_norm(matrix, rtol=self.rtol).upper, error))
+                pairs = np.where(np.eye(len(matrix), dtype=bool), 0.0, (distances(matrix, 1.0) + 1.5 * error))  # sqrt 2
+                return Shortcut(source, target, upper, "linear", replaces, np.nextafter(pairs, np.inf) * (pairs > 0))
+        return Shortcut(source, target, folded_norm(piece, self.rtol), "linear", replaces)
 
     def averaged(self) -> list[Shortcut]:
         """Combettes and Pesquet."""
@@ -120,20 +137,52 @@ class Search:
         return Shortcut(chain.source, chain.target, product_up((factor, upper)), rule, pairs=pairs)
 
 
-def constants(walk: Walk, shortcuts: Sequence[Shortcut]) -> tuple[dict[str, Upper], list[Shortcut]]:
+def constants(
+    walk: Walk, shortcuts: Sequence[Shortcut], parts: Mapping[str, Parts]
+) -> tuple[dict[str, Upper], list[Shortcut]]:
     """A Lipschitz constant of every activation with respect to the network's input, and the shortcuts it took."""
-    found, used = {walk.graph.input: Upper(1.0)}, []
-    for node, rule, norm in zip(walk.graph.nodes, walk.rules, walk.norms, strict=True):
-        best, taken = compose(rule, norm.upper, [found[name] for name in node.inputs]), None
-        for shortcut in shortcuts:
-            if shortcut.target == node.output:
-                upper = product_up((shortcut.upper, found[shortcut.source]))
+    ending: dict[str, list[Shortcut]] = {}
+    for shortcut in shortcuts:
+        ending.setdefault(shortcut.target, []).append(shortcut)
+    found, used = _Constants(walk, ending, parts).of(walk.graph.input, range(len(walk.graph.nodes)))
+    return found, list(used.values())
+
+
+@dataclass(slots=True)
+class _Constants:
+    walk: Walk
+    ending: Mapping[str, Sequence[Shortcut]]
+    parts: Mapping[str, Parts]
+    joined: dict[str, tuple[Upper, dict[str, Shortcut]]] = field(default_factory=dict)  # of parts, by target
+
+    def of(self, source: str, positions: Iterable[int]) -> tuple[dict[str, Upper], dict[str, Shortcut]]:
+        """With respect to ``source``, of what the nodes at these positions make of it; and the shortcuts by target."""
+        found, used = {source: Upper(1.0)}, dict[str, Shortcut]()
+        for i in positions:
+            node, rule, norm = self.walk.graph.nodes[i], self.walk.rules[i], self.walk.norms[i]
+            best, taken = compose(rule, norm.upper, [found[name] for name in node.inputs]), dict[str, Shortcut]()
+            for shortcut in self.ending.get(node.output, ()):
+                if shortcut.source in found:
+                    upper = product_up((shortcut.upper, found[shortcut.source]))
+                    if upper < best:
+                        best, taken = upper, {node.output: shortcut}
+            parts = self.parts.get(node.output)
+            if parts is not None and parts.source in found:
+                own, there = self._join(parts, node, rule)
+                upper = product_up((own, found[parts.source]))
                 if upper < best:
-                    best, taken = upper, shortcut
-        found[node.output] = best
-        if taken is not None:
-            used.append(taken)
-    return found, used
+                    best, taken = upper, there
+            found[node.output] = best
+            used |= taken
+        return found, used
+
+    def _join(self, parts: Parts, node: Node, rule: Rule) -> tuple[Upper, dict[str, Shortcut]]:
+        if parts.target not in self.joined:
+            inner, used = self.of(parts.source, parts.between)
+            own = parts.compose(rule, [inner[name] for name in node.inputs])
+            last = Shortcut(parts.source, parts.target, own, "separate parts", frozenset({parts.target}))
+            self.joined[parts.target] = own, used | {parts.target: last}
+        return self.joined[parts.target]
 
 
 def _runs(piece: Piece) -> list[Piece]:
@@ -143,11 +192,6 @@ def _runs(piece: Piece) -> list[Piece]:
     if len(ends) != 1 or any(norm.upper != 1.0 for norm in piece.norms[ends[0] :]):
         parts.append(piece)
     return [part for part in parts if sum(norm.upper != 1.0 for norm in part.norms) > 1]
-
-
-def _folded(piece: Piece, rtol: float) -> Shortcut:
-    replaces = frozenset(node.output for node in piece.nodes)
-    return Shortcut(piece.source, piece.nodes[-1].output, folded_norm(piece, rtol), "linear", replaces)
 
 
 def _residual(chain: Chain, sign: float, target: str) -> Shortcut:

@@ -85,7 +85,7 @@ def test_no_slope_exceeds_the_bound(name: str) -> None:
     [
         (lambda w: nn.Sequential(w), lambda l: l),
         (lambda w: nn.Sequential(Residual(w, nn.ReLU())), lambda l: 1 + l),
-        (lambda w: nn.Sequential(Residual(Residual(w))), lambda l: 2 + l),
+        (lambda w: nn.Sequential(Residual(Residual(w, nn.Tanh()))), lambda l: 2 + l),
         (lambda w: Sides(w, nn.Tanh()), lambda l: np.hypot(l, 1)),
         (lambda w: nn.Sequential(w, nn.ELU(2.0), w, nn.Softmax(1)), lambda l: l * 2 * l / 2),
     ],
@@ -97,6 +97,55 @@ def test_composition(network: Callable[[nn.Module], nn.Module], upper: Callable[
     bound = network_bound(graph_of(network(layer), (5,)), bound="product", task="regressor")
     expected = upper(float(np.linalg.norm(layer.weight.detach().double().numpy(), 2)))
     assert expected * (1 - 1e-13) <= bound.upper <= expected * (1 + 1e-6)
+
+
+EQUATIONS = [
+    "bti,io->bto",
+    "oi,bti->bto",
+    "bti,iho->btho",
+    "bti,tio->bto",
+    "bti,tio->bot",
+    "bti,ti->bti",
+    "bti,tio->bo",
+]
+
+
+@pytest.mark.parametrize("equation", EQUATIONS)
+def test_a_constant_matrix_by_einsum(equation: str) -> None:
+    """Whatever the order of its letters: the norm of the map, by SVD of its matrix."""
+    sizes = {"t": 3, "i": 4, "o": 5, "h": 2}
+    left, _, _ = equation.partition("->")
+    first = not left.startswith("b")
+    (letters,) = (term for term in left.split(",") if not term.startswith("b"))
+    weight = RNG.standard_normal([sizes[letter] for letter in letters])
+    operator = new_operator("Einsum", equation, weight, first)
+    graph = Graph.build("x", (3, 4), "y", [Node(operator, ("x",), "y", 0)])
+    basis = torch.eye(12, dtype=torch.float64).reshape(12, 3, 4)
+    truth = np.linalg.norm(to_module(graph, dtype=torch.float64)(basis).flatten(1).numpy(), 2)
+    bound = network_bound(graph, task="regressor")
+    assert truth * (1 - 1e-13) <= bound.upper <= truth * (1 + 1e-6)
+
+
+def test_a_dense_network_by_einsum_is_that_by_matmul() -> None:
+    """One with a hidden activation, for which the sharper rules need the matrices themselves."""
+    (first, second), bounds = (RNG.standard_normal(shape) for shape in ((4, 6), (6, 3))), []
+    for layers in (
+        [new_operator("Einsum", "bti,io->bto", weight, False) for weight in (first, second)],
+        [new_operator("MatMul", weight.T.copy()) for weight in (first, second)],
+    ):
+        steps = [layers[0], new_operator("Relu"), layers[1], new_operator("Reshape", (9,))]
+        nodes = [Node(operator, (str(i),), str(i + 1), i) for i, operator in enumerate(steps)]
+        bounds.append(network_bound(Graph.build("0", (3, 4), "4", nodes)))
+    assert bounds[0].rule == bounds[1].rule != "product"
+    assert bounds[0].upper == pytest.approx(bounds[1].upper, rel=1e-9)
+
+
+def test_residuals_without_an_activation_are_one_matrix() -> None:
+    torch.manual_seed(1)
+    layer = nn.Linear(5, 5)
+    bound = network_bound(graph_of(Residual(Residual(layer)), (5,)), bound="product", task="regressor")
+    truth = np.linalg.norm(2 * np.eye(5) + layer.weight.detach().double().numpy(), 2)
+    assert truth * (1 - 1e-13) <= bound.upper <= truth * (1 + 1e-6)
 
 
 def test_pairs_of_a_linear_classifier_are_distances_of_rows() -> None:
