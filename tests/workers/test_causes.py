@@ -100,7 +100,10 @@ def test_a_stored_file_that_is_not_what_it_was_fails_the_job(
     done(service, job := service.certify(*digits, 1, **SHORT))
     assert said(service, job) == truth(1, SHORT["n"])
     # the same bytes, sent again, are taken in anew
-    assert all(service.get(t, i).fingerprint.endswith(i) for t, i in zip((Model, Dataset), digits, strict=True))
+    if slug != "data-unreadable":
+        assert service.get(Model, digits[0]).fingerprint.endswith(digits[0])
+    if slug != "model-unreadable":
+        assert service.get(Dataset, digits[1]).fingerprint.endswith(digits[1])
 
 
 @pytest.mark.parametrize(("damage", "slug"), [(cut, "data-unreadable"), (Path.unlink, "file-missing")])

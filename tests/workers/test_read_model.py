@@ -21,6 +21,7 @@ from models.settings import Settings
 from radii.execution import executors
 from radii.graph import Graph, read_onnx, to_canonical, to_module
 from tests import acceptance, factories
+from tests.graph.build import model, node
 from tests.graph.export import export
 from tests.workers.harness import EXAMPLES
 from workers.causes import Lost
@@ -296,6 +297,31 @@ def test_one_logit_or_its_sigmoid_is_taken_in_as_two_classes(end: str, tmp_path:
     assert [method["kind"] for method in summary["methods"] if method["applies"]] == ["smoothing", "lipschitz"]
     assert summary["checked"]["max_relative_difference"] < 1e-5
     assert graph_at_work(what, summary).digest == summary["digest"]
+
+
+SPELLED = {
+    "logistic": [
+        node("Neg", ["z"], "n"),
+        node("Exp", ["n"], "e"),
+        node("Add", ["e", "one"], "d"),
+        node("Div", ["one", "d"]),
+    ],
+    "tanh": [node("Tanh", ["z"], "t"), node("Mul", ["t", "half"], "m"), node("Add", ["m", "half"])],
+    "hard": [node("HardSigmoid", ["z"])],
+}
+
+
+@pytest.mark.parametrize("spelled", SPELLED)
+def test_a_probability_that_is_not_told_is_no_logit(spelled: str, tmp_path: Path) -> None:
+    """It exceeds 0, and would be of class 1, at every input."""
+    weight = np.full((4, 1), 0.25, np.float32)
+    numbers = {"w": weight, "one": np.ones(1, np.float32), "half": np.full(1, 0.5, np.float32)}
+    file = written(model([node("MatMul", ["x", "w"], "z"), *SPELLED[spelled]], (4,), numbers), tmp_path)
+    wide = factories.INPUT | {"shape": [4]}
+    with pytest.raises(Rejected, match="as probabilities do"):
+        read_model(order(file, input=wide, task="binary"))
+    logits = written(model([node("MatMul", ["x", "w"], "z"), node("Mul", ["z", "half"])], (4,), numbers), tmp_path)
+    assert read_model(order(logits, input=wide, task="binary"))["num_classes"] == 2  # between 0 and 1, too
 
 
 @pytest.mark.parametrize("batch", [-1, 0])
