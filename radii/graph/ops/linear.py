@@ -127,7 +127,7 @@ class MatMul(Linear):
         while matrix.ndim > 2 and matrix.shape[0] == 1 and matrix.ndim <= call.activations()[0].rank:
             matrix = matrix[0]
         if matrix.ndim < 2:
-            raise Refusal("the constant of a matrix product is a single number", "Use Mul")
+            raise Refusal("the constant of a matrix product is a single number", "Use Mul, which takes one")
         if matrix.ndim > 2:
             return Matrices(per_sample(matrix, call.activations()[0]), left)
         return LeftMatMul(matrix) if left else cls(matrix.T)
