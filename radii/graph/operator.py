@@ -71,6 +71,9 @@ class Operator:
         """The node that is read instead: the same function, without inputs that never matter."""
         return call
 
+    # What raises NotImplementedError, here and in families of operators, is abstract: whoever is asked has its own, as
+    # the tests find that ask all. An abstract class would refuse those that lack what they are never asked.
+
     @classmethod
     def read(cls, call: Call) -> Operator:
         """What one node of a file does. Raises `Refusal` for what it can't honour exactly."""

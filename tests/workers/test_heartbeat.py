@@ -5,11 +5,14 @@ import time
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from workers.messages import Alive, Phase
 from workers.runner import heartbeat
 from workers.runner.heartbeat import Heart, phase, phase_of, step, stepping
+from workers.runner.loaded_model import CLEAN, clean_predictions
 
 
 @pytest.fixture
@@ -68,6 +71,23 @@ def test_a_phase_is_told_and_known_of_an_error(heart: Heart) -> None:
         raise ZeroDivisionError
     assert phase_of(raised.value) == "attacking"
     assert heart.phase == "starting"
+
+
+def test_answers_without_noise_wait_for_the_device_batch_by_batch(heart: Heart) -> None:
+    """A hang in the first use of a device is ended as any other."""
+    meta = torch.device("meta")
+    seen: list[tuple[str, bool]] = []
+
+    def classifier(batch: torch.Tensor) -> torch.Tensor:
+        assert batch.device == meta
+        seen.append((heart.phase, heart.waits_for_device))
+        return torch.zeros(len(batch), 3)
+
+    before = heart.steps
+    found = clean_predictions(classifier, np.zeros((CLEAN + 1, 2), np.float32), list(range(CLEAN + 1)), meta)
+    assert found == dict.fromkeys(range(CLEAN + 1), 0)
+    assert seen == [("answering without noise", True)] * 2
+    assert heart.steps == before + 4  # the phase's beginning and end, and two batches
 
 
 def test_it_beats_while_there_is_work_that_gets_on(heart: Heart, monkeypatch: pytest.MonkeyPatch) -> None:
