@@ -2,6 +2,7 @@
 
 import errno
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from sqlalchemy import select, text
 
 from models.bell import Bell
 from models.database import Database
-from models.repositories import leases
+from models.repositories import certifications, leases
 from models.repositories.chunks import CountsMismatch
 from models.repositories.leases import Claim, LostClaim
 from models.settings import Settings
@@ -130,6 +131,28 @@ def test_workers_that_went_silent_are_named(worker: Worker, database: Database, 
     assert problem is not None and problem["type"] == "/problems/worker-lost"
     assert f"The worker {worker.name} went silent" in problem["detail"]
     assert (problem["attempts"], problem["shard"], problem["log"]) == (2, shard, f"{claim.job}/{shard}/2")
+
+
+def test_who_gives_up_on_a_shard_stands_in_no_cancellations_way(worker: Worker, database: Database, shard: str) -> None:
+    """Its claim is committed before it asks for the certification, which a cancellation has when it asks for shards."""
+    if database.engine.dialect.name == "sqlite":
+        pytest.skip("a write locks all of an SQLite database")
+    for _ in range(2):
+        claim = claimed(worker, "shard", shard)
+        with database.write() as session:
+            leases.renew(session, claim, seconds=-1)
+    with ThreadPoolExecutor(1) as pool:
+        with database.write() as session:
+            job = certifications.get(session, claim.job, lock=True)
+            assert job is not None
+            gives_up = pool.submit(worker.claim, "shard", shard)
+            while not session.scalar(text("SELECT count(*) FROM pg_locks WHERE NOT granted")):
+                assert not gives_up.done()
+            assert session.scalar(select(Shard.fence).where(Shard.id == shard).with_for_update(nowait=True)) == 3
+            certifications.cancel(session, job)
+        assert gives_up.result() is None
+    with database.read() as session:
+        assert session.get_one(Certification, claim.job).state == "cancelled"
 
 
 @pytest.mark.parametrize("error", [LetGo(), SystemExit()])
