@@ -52,9 +52,12 @@ def averaged(layers: Sequence[Layer], rtol: float, *, pairs: bool = False) -> tu
             if not math.isfinite(error) or not math.isfinite(frobenius(product)):
                 raise NotApplicable("its numbers overflow")
             weight = product_up((radii[j], thetas[j], share))
-            terms.append(product_up((weight, block_norm(product, error, rtol))))
+            whole, lost = product, error
+            if layer.gathers:  # its blocks are parts of one matrix
+                whole, lost = gathered(product), up(error * up(math.sqrt(len(product))))
+            terms.append(product_up((weight, block_norm(whole, lost, rtol))))
             if pairs and layer.slopes is None:
-                apart = apart + weight * (_apart(product) + 1.5 * error)  # sqrt 2
+                apart = apart + weight * (distances(whole[0], 1.0) + 1.5 * lost)  # sqrt 2
         thetas.append(sum_up(terms))
         if layer.slopes is None:
             if not pairs:
@@ -67,12 +70,6 @@ def averaged(layers: Sequence[Layer], rtol: float, *, pairs: bool = False) -> tu
         radii.append(up((b - a) / 2 * (1 + 4 * UNIT)))
     assert layers[-1].slopes is not None
     return ldexp_up(product_up((thetas[-1], max(map(abs, layers[-1].slopes)))), exponent), None
-
-
-def _apart(product: Blocks) -> Array:
-    """Distances between the rows of the one real matrix that a product is."""
-    rows = gathered(product) if is_complex(product) else product
-    return distances(rows[0], 1.0)
 
 
 def block_norm(blocks: Blocks, error: float, rtol: float) -> Upper:

@@ -101,9 +101,8 @@ def affordable_steps(layers: Sequence[Layer], chains: int) -> int:
 def _work(layer: Layer, *, first: bool) -> int:
     """Operations that one step spends on a layer, about."""
     count, m, n = layer.blocks.shape
-    shifted = layer.slopes is not None and layer.slopes[0] * layer.slopes[1] != 0
-    products = m * m * (m + n) + (0 if first and not shifted else n * n * (m + n))
-    return int(8 * count * products * (4 if is_complex(layer.blocks) else 1) * (2 if shifted else 1))
+    products = m * m * (m + n) + (0 if first else n * n * (m + n))
+    return int(8 * count * products * (4 if is_complex(layer.blocks) else 1))
 
 
 def _most(layer: Layer) -> float:
@@ -145,8 +144,9 @@ class Step:
     """What the recursion made of a layer that an activation follows, ``gram`` aside."""
 
     layer: Layer
-    plain: Sandwich  # with the X before it
-    shifted: Sandwich  # with that plus ``ab W^H T W``; the same where a or b is 0
+    before: Sandwich  # N, with the X before it
+    made: Blocks  # ``M = (N^{-1} + ab T)^{-1}``
+    passed: Blocks | None  # ``M N^{-1}``; None: a or b is 0
     top: float
     block: int
     vector: Blocks  # T^(1/2) v, v the eigenvector of the top, up to a factor
@@ -160,22 +160,18 @@ class Step:
         assert self.layer.slopes is not None
         a, b = self.layer.slopes
         given = given * self.scale
-        made, t = self.shifted.made, self.multiplier
+        made, t = self.made, self.multiplier
         weight = ((a + b) / 2) ** 2
         # of T in T - weight T M T, then of M
         own = (diagonal_of(given).real - 2 * weight * ((made * t) @ given).diagonal(axis1=1, axis2=2).real).sum(axis=0)
         inner = -weight * t[:, None] * given * t
-        before: Blocks | float = 0.0
-        if a * b:
-            before = self.shifted.slope(inner)
-            through = self.layer.blocks @ before @ adjoint(self.layer.blocks)
-            own = own + a * b * through.diagonal(axis1=1, axis2=2).real.sum(axis=0)
-            inner = np.zeros_like(inner)
+        if self.passed is not None:
+            own = own - a * b * (made @ inner @ made).diagonal(axis1=1, axis2=2).real.sum(axis=0)
+            inner = adjoint(self.passed) @ inner @ self.passed
         total = float(own @ t)
         inner[self.block] -= total / self.top * np.outer(self.vector, self.vector.conj())
-        before = before + self.plain.slope(inner)
         share = 1 / (1 + math.exp(-self.logit))
-        return (own * t - total * self.shares, total * (1 - share)), before
+        return (own * t - total * self.shares, total * (1 - share)), self.before.slope(inner)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,24 +199,25 @@ def _recursion(layers: Sequence[Layer], parameters: Sequence[Parameter], *, accu
     steps: list[Step] = []
     exponent = 0
     for layer, (shape, logit) in zip(layers, [*parameters, (np.zeros(0), 0.0)], strict=False):
-        plain = shifted = _sandwich(layer, gram)
+        before = _sandwich(layer, gram)
         if layer.slopes is None:
-            return Recursion(plain.made, exponent, steps, plain)
+            return Recursion(before.made, exponent, steps, before)
         a, b = layer.slopes
         root = np.exp(shape / 2)
-        top, block, vector = _steepest(root[:, None] * plain.made * root, accurate=accurate)
+        top, block, vector = _steepest(root[:, None] * before.made * root, accurate=accurate)
         multiplier = _most(layer) / (1 + math.exp(-logit)) * root**2 / top
+        made, passed = before.made, None
         if a * b:
-            unit = np.eye(layer.blocks.shape[2], dtype=layer.blocks.dtype)
-            shift = a * b * (adjoint(layer.blocks) @ (multiplier[:, None] * layer.blocks))
-            shifted = _sandwich(layer, (unit if gram is None else gram) + shift)
-        gram = np.diag(multiplier)[None] - ((a + b) / 2) ** 2 * multiplier[:, None] * shifted.made * multiplier
+            passed = np.linalg.inv(np.eye(len(multiplier)) + a * b * made * multiplier)
+            made = passed @ made
+            made = (made + adjoint(made)) / 2
+        gram = np.diag(multiplier)[None] - ((a + b) / 2) ** 2 * multiplier[:, None] * made * multiplier
         power = power_of(multiplier)
         scale = 4.0**-power
         gram = gram * scale
         exponent -= power
         shares = np.square(np.abs(vector))
-        steps.append(Step(layer, plain, shifted, top, block, root * vector, shares, logit, multiplier, scale))
+        steps.append(Step(layer, before, made, passed, top, block, root * vector, shares, logit, multiplier, scale))
     assert gram is not None
     return Recursion(np.linalg.inv(gram), exponent, steps, None)
 

@@ -3,8 +3,8 @@
 Let ``d_0`` be a difference of two inputs, ``d_i`` that of the activations behind layer i, ``v_i = W_i d_{i-1}``. Slopes
 in [a, b] mean ``(d_i - a v_i)(b v_i - d_i) >= 0``, entry by entry, so with any positive diagonal T
 
-    |d_0|^2 >= d_{i-1}^T X_{i-1} d_{i-1}  and  Y = X_{i-1} + ab W^T T W > 0  give
-    |d_0|^2 >= d_i^T X_i d_i,  X_i = T - ((a+b)/2)^2 T W Y^{-1} W^T T.
+    |d_0|^2 >= d_{i-1}^T X_{i-1} d_{i-1},  N = W X_{i-1}^{-1} W^T  and  N^{-1} + ab T > 0  give
+    |d_0|^2 >= d_i^T X_i d_i,  X_i = T - ((a+b)/2)^2 T (N^{-1} + ab T)^{-1} T.
 
 From ``X_0 = I`` on, ``L^2`` is the largest eigenvalue of ``W_l X_{l-1}^{-1} W_l^T``. Every T gives a bound:
 ECLipsE-Fast (Xu and Sivaranjani, NeurIPS 2024, arXiv 2404.04375) takes ``T = lambda I``, here
@@ -114,13 +114,13 @@ def features(layers: Sequence[Layer], multipliers: Sequence[Multiplier]) -> Feat
     slack, exponent = 1.0, 0
     for layer, multiplier in zip(layers, [*multipliers, None], strict=False):
         exponent += layer.exponent
-        if layer.slopes is not None and multiplier is not None and layer.slopes[0] * layer.slopes[1] != 0:
-            whitening, slack = _whitening(_shifted(gram, layer, multiplier))
         product, lost = _times(layer, whitening)
         if not (math.isfinite(lost) and math.isfinite(frobenius(product))):
             raise Failed("its numbers overflow")
         if layer.slopes is None or multiplier is None:
             return Features(product, lost, up(math.sqrt(slack)), exponent)
+        if layer.slopes[0] * layer.slopes[1] != 0:
+            product, lost, slack = _shifted(product, lost, slack, layer.slopes, multiplier)
         gram = _next(product, lost, slack, layer.slopes, multiplier)
         power = power_of(multiplier)
         gram = gram * 4.0**-power
@@ -159,17 +159,26 @@ def _next(product: Blocks, lost: float, slack: float, slopes: tuple[float, float
     return _lowered(np.diag(multiplier)[None] - weight * gram, total)
 
 
-def _shifted(gram: Blocks, layer: Layer, multiplier: Multiplier) -> Blocks:
-    """``X + ab W^H T W``, or less."""
-    assert layer.slopes is not None
-    weight = layer.slopes[0] * layer.slopes[1]
-    scaled = multiplier[:, None] * layer.blocks
-    size, wide, largest = frobenius(scaled), frobenius(layer.blocks), float(multiplier.max())
-    shift = adjoint(layer.blocks) @ scaled
-    rounding = (_terms(scaled, scaled.shape[1]) + 16 * UNIT) * size * wide * 2
-    rounding += layer.error * largest * (2 * wide + layer.error)
-    total = abs(weight) * (rounding + 8 * UNIT * size * wide) + 8 * UNIT * frobenius(gram)
-    return _lowered(gram + weight * shift, total)
+def _shifted(
+    product: Blocks, lost: float, slack: float, slopes: tuple[float, float], multiplier: Multiplier
+) -> tuple[Blocks, float, float]:
+    """``(N^{-1} + ab T)^{-1}``, or more, in the form of ``N = W X^{-1} W^H``: a product, its error and a factor.
+
+    With ``R R^H`` at least N it is at most ``R (I + ab R^H T R)^{-1} R^H``.
+    """
+    weight, size, order = slopes[0] * slopes[1], frobenius(product), product.shape[1]
+    eye = np.eye(order, dtype=product.dtype)[None]
+    # what the product may lose, and the factorisation, relative to |R|_F^2, which is less than twice |product|_F^2
+    away = (_terms(product, product.shape[2]) + 2 * _terms(product, order) + 32 * UNIT) * size * size
+    away = up(slack * (away + 2 * lost * size + lost * lost) * (1 + 64 * UNIT))
+    if not order * away <= 0.5 * size * size:
+        raise Failed("rounding is too large")
+    root = np.linalg.cholesky(slack * (product @ adjoint(product)) + away * eye)
+    scaled, wide = multiplier[:, None] * root, frobenius(root)
+    rounding = (_terms(scaled, order) + 16 * UNIT) * frobenius(scaled) * wide * 2
+    total = abs(weight) * (rounding + 8 * UNIT * frobenius(scaled) * wide) + 8 * UNIT * math.sqrt(order)
+    whitening, slack = _whitening(_lowered(eye + weight * (adjoint(root) @ scaled), total))
+    return root @ adjoint(whitening), up(_terms(root, order) * wide * frobenius(whitening)), slack
 
 
 def _lowered(matrix: Blocks, total: float) -> Blocks:

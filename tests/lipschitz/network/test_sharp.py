@@ -129,6 +129,42 @@ def test_combettes_and_pesquet_by_hand() -> None:
     assert found.rule == "combettes-pesquet"
 
 
+def test_what_gathers_all_pixels_is_one_matrix() -> None:
+    """Where all ReLU are on the slope is the product of the layers, the first of which is orthogonal."""
+    torch.manual_seed(13)
+    convolution, first, last = nn.Conv2d(4, 4, 1), nn.Linear(676, 32), nn.Linear(32, 3)
+    nn.init.orthogonal_(convolution.weight)
+    w, v = (layer.weight.detach().double().numpy() for layer in (first, last))
+    body = [convolution, nn.ReLU(), nn.Flatten(), first]
+    for layers, matrix in ((body, w), ([*body, nn.ReLU(), last], v @ w)):
+        graph = graph_of(nn.Sequential(*layers), (4, 13, 13))
+        for name in BOUNDS:
+            bound = network_bound(graph, bound=name)
+            assert np.linalg.norm(matrix, 2) * (1 - 1e-7) <= bound.upper
+            for y, row in enumerate(matrix):
+                assert (np.linalg.norm(matrix - row, axis=1) * (1 - 1e-7) <= bound.pairs(y)).all()
+
+
+@pytest.mark.parametrize(
+    ("activation", "steepest"),
+    [(lambda: nn.LeakyReLU(-0.4), 1.0), (nn.GELU, 1.128904145), (nn.SiLU, 1.099839320), (nn.Mish, 1.088498161)],
+)
+def test_slopes_below_0_behind_what_gathers_all_pixels(activation: Callable[[], nn.Module], steepest: float) -> None:
+    """Where all ReLU are on and the hidden unit is steepest the norms multiply: no bound may be smaller."""
+    torch.manual_seed(12)
+    network = nn.Sequential(
+        nn.Conv2d(4, 4, 1), nn.ReLU(), nn.Flatten(), nn.Linear(676, 1), activation(), nn.Linear(1, 3)
+    )
+    nn.init.orthogonal_(network[0].weight)
+    truth = steepest
+    for layer in (network[0], network[3], network[5]):
+        truth *= np.linalg.norm(layer.weight.detach().double().flatten(1).numpy(), 2)
+    graph = graph_of(network, (4, 13, 13))
+    for name in BOUNDS:
+        assert truth * (1 - 1e-7) <= network_bound(graph, bound=name).upper
+    assert network_bound(graph).upper <= truth * 1.01
+
+
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_slopes_lie_in_their_interval(activation: Callable[[], nn.Module]) -> None:
     graph = with_cones(graph_of(nn.Sequential(nn.Linear(2, 2), activation()), (2,)))
