@@ -10,7 +10,7 @@ import numpy as np
 
 from radii.graph.call import Call
 from radii.graph.pen import Pen, Unwritable
-from radii.graph.rules import Rule
+from radii.graph.rules import Convolution, Rule
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -151,6 +151,10 @@ class Operator:
     def hinge(self) -> tuple[float, float] | None:
         """The slopes below and above 0 of a function of every entry that is 0 at 0 and linear on both sides of it, the
         only thing that it does; None: it is no such function, or not known to be."""
+        return None
+
+    def convolution(self, *inputs: Shape) -> Convolution | None:
+        """The convolution that it is, its weights rounded once; None: it is none, or its rule says so."""
         return None
 
     def linear_part(self, x: np.ndarray) -> np.ndarray | None:

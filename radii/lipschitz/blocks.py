@@ -41,6 +41,13 @@ def gathered(blocks: Blocks) -> Array:
     return parts.transpose(1, 0, 2).reshape(1, blocks.shape[1], -1)
 
 
+def parted(whole: Array, count: int) -> Blocks:
+    """The complex blocks (``count``, m, n) of which :func:`gathered` makes ``whole``."""
+    split = whole.reshape(whole.shape[1], count, 2, -1).transpose(1, 2, 0, 3)
+    made: Blocks = split[:, 0] + 1j * split[:, 1]
+    return made
+
+
 def diagonal_of(blocks: Blocks) -> Blocks:
     """(B, n) the diagonals, as a view to write to."""
     view: Blocks = np.einsum("bii->bi", blocks)

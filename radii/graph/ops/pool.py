@@ -18,7 +18,7 @@ from radii.graph.operator import Operator, Shape
 from radii.graph.ops.registry import onnx_operator
 from radii.graph.ops.windows import ATTRIBUTES, Windows, read_windows
 from radii.graph.pen import Pen, Unwritable
-from radii.graph.rules import Rule, Slope
+from radii.graph.rules import Convolution, Rule, Slope
 from radii.graph.views import View, by_channel
 
 if TYPE_CHECKING:
@@ -153,6 +153,16 @@ class AveragePool(Pool):
         sizes = inputs[0][1:]
         axes = zip(self.windows.taps(sizes), self.divisors(sizes), sizes, strict=True)
         return Slope(up(prod(averaging_norm(taps, np.array(divisor), size) for taps, divisor, size in axes)))
+
+    def convolution(self, *inputs: Shape) -> Convolution | None:
+        """Channel by channel, where all windows have one divisor."""
+        (channels, *sizes), windows = inputs[0], self.windows
+        divisors = [set(entries) for entries in self.divisors(tuple(sizes))]
+        if any(len(entries) > 1 for entries in divisors):
+            return None
+        share = 1 / prod(entry for entries in divisors for entry in entries)
+        weight = np.full((channels, 1, *windows.kernel), share)
+        return Convolution(weight, tuple(sizes), windows.strides, windows.pads, windows.dilations, channels)
 
     def write(self, pen: Pen, inputs: list[str], output: str, shapes: Sequence[Shape]) -> None:
         sizes, kernel = shapes[0][1:], self.windows.kernel

@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from radii.lipschitz.blocks import Blocks, gathered, is_complex, real
+from radii.lipschitz.blocks import Blocks, gathered, is_complex, parted, real
 from radii.lipschitz.dense.matrix import gram_bound
+from radii.lipschitz.network.aliases import Aliases
 from radii.lipschitz.network.layers import Layer, frobenius
 from radii.lipschitz.network.linear import NotApplicable
 from radii.lipschitz.network.pairs import distances
@@ -44,20 +46,17 @@ def averaged(layers: Sequence[Layer], rtol: float, *, pairs: bool = False) -> tu
         exponent += layer.exponent
         terms = []
         apart: Array = np.zeros((layer.blocks.shape[1], layer.blocks.shape[1])) if pairs else np.zeros(0)
-        product, error, share = layer.blocks, layer.error, 1.0
+        product, share = _Product(layer.blocks, layer.error, layer.gathers, layer.aliases), 1.0
         for j in range(i, -1, -1):  # W_{i+1} ... W_{j+1} behind activation j
             if j < i:
-                product, error = _times(product, error, layers[j])
+                product = product.times(layers[j])
                 share = product_up((share, centres[j]))
-            if not math.isfinite(error) or not math.isfinite(frobenius(product)):
+            if not math.isfinite(product.error) or not math.isfinite(frobenius(product.blocks)):
                 raise NotApplicable("its numbers overflow")
             weight = product_up((radii[j], thetas[j], share))
-            whole, lost = product, error
-            if layer.gathers:  # its blocks are parts of one matrix
-                whole, lost = gathered(product), up(error * up(math.sqrt(len(product))))
-            terms.append(product_up((weight, block_norm(whole, lost, rtol))))
+            terms.append(product_up((weight, block_norm(product.whole, product.error, rtol))))
             if pairs and layer.slopes is None:
-                apart = apart + weight * (distances(whole[0], 1.0) + 1.5 * lost)  # sqrt 2
+                apart = apart + weight * (distances(product.whole[0], 1.0) + 1.5 * product.error)  # sqrt 2
         thetas.append(sum_up(terms))
         if layer.slopes is None:
             if not pairs:
@@ -77,21 +76,38 @@ def block_norm(blocks: Blocks, error: float, rtol: float) -> Upper:
     return gram_bound(real(blocks), rtol, error=error).upper
 
 
-def times(left: Blocks, left_error: float, right: Blocks, right_error: float) -> tuple[Blocks, float]:
-    """A product of blocks, and its error."""
-    product = left @ right
+def times(
+    left: Blocks, left_error: float, right: Blocks, right_error: float, aliases: Aliases | None = None
+) -> tuple[Blocks, float]:
+    """A product of blocks, and its error; with ``aliases``, those of the right that a block of the left reads."""
+    product = left @ right if aliases is None else aliases.times(left, right)
     terms = 2 * gamma(2 * left.shape[2] + 8) if is_complex(product) else gamma(left.shape[2] + 4)
     a, b = frobenius(left), frobenius(right)
     return product, up((left_error * (b + right_error) + a * right_error + terms * a * b) * (1 + 32 * UNIT))
 
 
-def _times(product: Blocks, error: float, layer: Layer) -> tuple[Blocks, float]:
-    if not layer.gathers:
-        if is_complex(layer.blocks) and not is_complex(product):  # columns are the frequencies of what is gathered
-            count, order = layer.blocks.shape[:2]
-            parts = product.reshape(-1, count, 2, order).transpose(1, 0, 2, 3)
-            apart = parts[:, :, 0] + 1j * parts[:, :, 1]
-            made, lost = times(apart, error, layer.blocks, layer.error)
-            return gathered(made), up(lost * math.sqrt(count) * (1 + 4 * UNIT))
-        return times(product, error, layer.blocks, layer.error)
-    return times(product, error, gathered(layer.blocks), layer.error)
+@dataclass(frozen=True, slots=True, eq=False)
+class _Product:
+    """Linear layers without the activations between them; fields as those of a :class:`Layer`."""
+
+    blocks: Blocks
+    error: float
+    gathers: bool
+    aliases: Aliases | None
+
+    @property
+    def whole(self) -> Blocks:
+        """As blocks whose norms, and the distances of whose rows, are its own."""
+        return gathered(self.blocks) if self.gathers else self.blocks
+
+    def times(self, layer: Layer) -> _Product:
+        if layer.gathers:  # a real matrix, before it
+            made, error = times(self.blocks, self.error, gathered(layer.blocks), layer.error)
+            return _Product(parted(made, len(layer.blocks)), error, True, None)
+        made, error = times(self.blocks, self.error, layer.blocks, layer.error, self.aliases)
+        if self.gathers:
+            error = up(error * math.sqrt(len(made)) * (1 + 4 * UNIT))
+        aliases = layer.aliases if self.aliases is None else self.aliases
+        if self.aliases is not None and layer.aliases is not None:
+            aliases = self.aliases.behind(layer.aliases)
+        return _Product(made, error, self.gathers, aliases)

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from radii.lipschitz.blocks import Blocks, adjoint, diagonal_of, is_complex, solved
+from radii.lipschitz.network.aliases import Aliases
 from radii.lipschitz.network.layers import Layer
 
 STEPS = 20
@@ -101,7 +102,8 @@ def affordable_steps(layers: Sequence[Layer], chains: int) -> int:
 def _work(layer: Layer, *, first: bool) -> int:
     """Operations that one step spends on a layer, about."""
     count, m, n = layer.blocks.shape
-    products = m * m * (m + n) + (0 if first else n * n * (m + n))
+    before = n if layer.aliases is None else n // layer.aliases.count  # the order of what is factorised
+    products = m * m * (m + n) + (0 if first else n * before * (m + before))
     return int(8 * count * products * (4 if is_complex(layer.blocks) else 1))
 
 
@@ -127,16 +129,23 @@ class Sandwich:
     Attributes:
         factor: lower, ``X = L L^H``; None: the unit matrix.
         half: ``L^{-1} W^H``.
+        aliases: of the blocks of X that a block of W reads; None: each reads one.
     """
 
     factor: Blocks | None
     half: Blocks
     made: Blocks
+    aliases: Aliases | None = None
 
     def slope(self, given: Blocks) -> Blocks:
         """The slope with respect to X, from that with respect to ``made``."""
-        inner = self.half if self.factor is None else solved(self.factor, self.half, adjointly=True)
-        return -(inner @ given @ adjoint(inner))
+        if self.factor is None:
+            return -(self.half @ given @ adjoint(self.half))
+        if self.aliases is None:
+            inner = solved(self.factor, self.half, adjointly=True)
+            return -(inner @ given @ adjoint(inner))
+        inner = _solved(self.aliases, self.factor, self.half, adjointly=True)
+        return self.aliases.returned(-(inner @ given[:, None] @ adjoint(inner)), len(self.factor))
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +253,16 @@ def _steepest(gram: Blocks, *, accurate: bool = True) -> tuple[float, int, Block
 
 def _sandwich(layer: Layer, gram: Blocks | None) -> Sandwich:
     factor = None if gram is None else np.linalg.cholesky(gram)
+    aliases = None if factor is None else layer.aliases
     half = adjoint(layer.blocks)
-    half = half if factor is None else solved(factor, half)
+    if factor is not None:
+        half = solved(factor, half) if aliases is None else _solved(aliases, factor, half).reshape(half.shape)
     made = adjoint(half) @ half
-    return Sandwich(factor, half, made.real.sum(axis=0, keepdims=True) if layer.gathers else made)
+    return Sandwich(factor, half, made.real.sum(axis=0, keepdims=True) if layer.gathers else made, aliases)
+
+
+def _solved(aliases: Aliases, factors: Blocks, right: Blocks, *, adjointly: bool = False) -> Blocks:
+    """(G, K, n, m): `solved` for each alias, of ``right`` (G, K n, m)."""
+    n = factors.shape[-1]
+    made = solved(aliases.of(factors).reshape(-1, n, n), right.reshape(-1, n, right.shape[-1]), adjointly=adjointly)
+    return made.reshape(len(right), aliases.count, n, -1)

@@ -136,7 +136,7 @@ def _terms(blocks: Blocks, count: int) -> float:
 
 def _times(layer: Layer, whitening: Blocks) -> tuple[Blocks, float]:
     """``W P^H`` and its error; of a layer that gathers, the one real matrix of all frequencies."""
-    product = layer.blocks @ adjoint(whitening)
+    product = layer.behind(adjoint(whitening))
     wide = frobenius(whitening)
     lost = up(up(layer.error * wide) + up(_terms(product, layer.blocks.shape[2]) * frobenius(layer.blocks) * wide))
     if layer.gathers:

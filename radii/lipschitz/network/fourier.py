@@ -1,6 +1,7 @@
 """Linear pieces on a torus: blocks, one a frequency, of a circular operator that holds a piece.
 
-The ``error`` beside blocks bounds the spectral norm of what the numbers of one miss. Formulas: docs/numerics.md 3.6.
+The ``error`` beside blocks bounds the spectral norm of what the numbers of one miss. A stride leaves a coarser torus
+behind it, each of whose frequencies reads several of the finer one. Formulas: docs/numerics.md 3.6.
 """
 
 from __future__ import annotations
@@ -8,15 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from radii.graph import Node
-from radii.graph.rules import Convolution, Dense
+from radii.graph.rules import Convolution, Dense, Rule
 from radii.lipschitz.blocks import Blocks
+from radii.lipschitz.network.aliases import Aliases
 from radii.lipschitz.network.explicit import MOST_ENTRIES, explicit
 from radii.lipschitz.network.linear import Array, NotApplicable, Piece, per_channel, run
 from radii.lipschitz.rounding import UNIT, as_float64, gamma, product_up, sum_up, up
@@ -34,6 +34,18 @@ class Torus:
     @property
     def count(self) -> int:
         return math.prod(self.size[:-1]) * (self.size[-1] // 2 + 1)
+
+    def coarser(self, strides: tuple[int, ...]) -> tuple[Torus, Aliases]:
+        """What a stride leaves of it, along every axis, and the aliases of its frequencies."""
+        coarse = Torus(tuple(n // s for n, s in zip(self.size, strides, strict=True)))
+        stored = (*coarse.size[:-1], coarse.size[-1] // 2 + 1)
+        first = np.indices(stored).reshape(len(stored), -1, 1)
+        steps = np.indices(strides).reshape(len(strides), 1, -1)
+        sizes = np.array(self.size).reshape(-1, 1, 1)
+        aliases = first + steps * np.array(coarse.size).reshape(-1, 1, 1)
+        mirrored = aliases[-1] > self.size[-1] // 2
+        there = np.where(mirrored, -aliases % sizes, aliases)
+        return coarse, Aliases(np.ravel_multi_index(there, (*self.size[:-1], self.size[-1] // 2 + 1)), mirrored)
 
     def phases(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.complex128]:
         """(P, count): ``e^{2 pi i <f, p>/N}`` for integer positions (P, axes); each errs by at most `PHASE`."""
@@ -54,74 +66,122 @@ class Torus:
         return np.tile(last, math.prod(self.size[:-1]))
 
 
-def largest_torus(pieces: Sequence[Piece]) -> Torus:
-    """The smallest torus that holds all of them."""
-    sizes: list[tuple[int, ...]] = [least_torus(piece) for piece in pieces]
-    joined: Any = reduce(lambda a, b: tuple(map(max, a, b)), sizes)
-    return Torus(tuple(joined))
+@dataclass(frozen=True, slots=True)
+class Move:
+    """What a node asks of the torus that it reads, by axis.
 
-
-def least_torus(piece: Piece) -> tuple[int, ...]:
-    """The smallest torus that holds a piece: pixels per axis on which nothing wraps onto a pixel.
-
-    At most one of its nodes may move pixels, since what the padding cuts off in between is no part of a torus.
-
-    Raises `NotApplicable`.
+    Attributes:
+        least: pixels, at least, on which nothing wraps onto a pixel.
+        spills: whether it makes something of the image where there is no pixel of its own.
     """
-    size, moving = piece.input_shape[1:], 0
-    if not size:
+
+    least: tuple[int, ...]
+    strides: tuple[int, ...]
+    spills: bool
+
+
+def moves(piece: Piece) -> list[Move]:
+    """What the nodes of a piece ask of their tori.
+
+    Only the last may spill, since what the edge cuts off in between is no part of a torus. Raises `NotApplicable`.
+    """
+    if not piece.input_shape[1:]:
         raise NotApplicable("it has no pixels")
-    least = size
+    found = []
     for node, rule in zip(piece.nodes, piece.rules, strict=True):
-        if isinstance(rule, Convolution):
-            if any(s != 1 for s in rule.stride):
-                raise NotApplicable("a convolution has a stride")
-            made = piece.graph.shapes[node.output][1:]
-            for_axes = []
-            for n, o, k, d, (low, _) in zip(
-                size, made, rule.weight.shape[2:], rule.dilation, rule.padding, strict=True
-            ):
-                reads, makes = (o, n) if rule.transposed else (n, o)
-                for_axes.append(max(reads + low, makes + d * (k - 1) - low, n, o))
-            moving += made != size or any(k > 1 for k in rule.weight.shape[2:])
-            least, size = tuple(map(max, least, for_axes)), made
+        own = convolution(piece, node, rule)
+        if own is not None:
+            found.append(_move(own, piece.graph.shapes[node.output][1:]))
         elif per_channel(piece.graph, node) is None:
             raise NotApplicable(f"{node.operator.name} is no convolution")
-    if moving > 1:
+    if any(move.spills for move in found[:-1]):
         raise NotApplicable("two convolutions follow each other without an activation between them")
-    return least
+    return found
 
 
-def fourier_blocks(piece: Piece, torus: Torus) -> tuple[Blocks, float]:
-    """(frequencies, out, in) complex128 blocks of the circular operator that holds a piece, and their error."""
+def _move(rule: Convolution, made: tuple[int, ...]) -> Move:
+    least, spills = [], False
+    axes = zip(rule.input_size, made, rule.weight.shape[2:], rule.dilation, rule.stride, rule.padding, strict=True)
+    for n, o, k, d, s, (low, _) in axes:
+        if rule.transposed and s != 1:
+            raise NotApplicable("a transposed convolution has a stride")
+        reads, makes = (o, n) if rule.transposed else (n, o)
+        least.append(max(reads + low, (makes - 1) * s + 1 + d * (k - 1) - low, n, o * s))
+        spills |= low != 0 or d * (k - 1) >= s or o * s < n
+    return Move(tuple(least), rule.stride, spills)
+
+
+def convolution(piece: Piece, node: Node, rule: Rule) -> Convolution | None:
+    """The convolution that a node is; None: it is none."""
+    return rule if isinstance(rule, Convolution) else node.operator.convolution(*piece.graph.input_shapes(node))
+
+
+def first_torus(pieces: Sequence[Piece]) -> Torus:
+    """The smallest torus in front of them on which all hold, strides dividing it. Raises `NotApplicable`."""
+    size = pieces[-1].output_shape[1:]
+    for move in [move for piece in pieces for move in moves(piece)][::-1]:
+        size = tuple(
+            s * max(coarse, -(-least // s)) for coarse, least, s in zip(size, move.least, move.strides, strict=True)
+        )
+    return Torus(tuple(map(max, size, pieces[0].input_shape[1:])))
+
+
+@dataclass(frozen=True, slots=True)
+class OnTorus:
+    """A piece as blocks of a circular operator.
+
+    Attributes:
+        blocks: (frequencies, out, in) complex128, of the torus behind it.
+        error: spectral norm of what a block may miss.
+        aliases: those that each block reads, ``in`` being their number times the channels; None: each reads its own.
+        torus: the one behind it.
+    """
+
+    blocks: Blocks
+    error: float
+    aliases: Aliases | None
+    torus: Torus
+
+
+def fourier_blocks(piece: Piece, torus: Torus) -> OnTorus:
+    """The circular operator that holds a piece, given the torus in front of it. Raises `NotApplicable`."""
     channels = [piece.input_shape[0], *(piece.graph.shapes[node.output][0] for node in piece.nodes)]
     if torus.count * max(channels) ** 2 * 16 > MOST_BLOCK_BYTES:
         raise NotApplicable("its Fourier blocks take too much memory")
     blocks: Blocks | None = None
     largest, error = 1.0, 0.0
+    aliases: Aliases | None = None
     for node, rule in zip(piece.nodes, piece.rules, strict=True):
-        if isinstance(rule, Convolution):
-            own, norm, lost = _symbol(rule, torus)
+        here: Aliases | None = None
+        if (layer := convolution(piece, node, rule)) is not None:
+            own, norm, lost = _symbol(layer, torus)
+            lost = up(lost + 2 * UNIT * norm)  # weights may have been rounded
+            if any(s != 1 for s in layer.stride):
+                torus, here = torus.coarser(layer.stride)
+                # all aliases side by side, over the root of their number: the norms and the errors are the same
+                own = here.beside(here.of(own)) / math.sqrt(here.count)
+                lost = up(lost + 4 * UNIT * norm)
         else:
             factor = per_channel(piece.graph, node)
             assert factor is not None
             own, norm = np.diag(factor + 0j)[None], up(float(np.abs(factor).max()))
             lost = up(norm * 4 * UNIT)
         if blocks is None:
-            blocks, largest, error = own, norm, lost
+            blocks, largest, error, aliases = own, norm, lost, here
             continue
         # every norm here bounds the Frobenius norm of a block's moduli, hence its own
         wide = up(norm * up(math.sqrt(own.shape[2])))
         arithmetic = up(2 * gamma(2 * own.shape[2] + 8) * wide * up(largest * up(math.sqrt(blocks.shape[2]))))
         error = sum_up((product_up((norm, error)), product_up((lost, sum_up((largest, error)))), arithmetic))
-        blocks, largest = own @ blocks, product_up((norm, largest))
+        blocks, largest = own @ blocks if here is None else here.times(own, blocks), product_up((norm, largest))
+        aliases = aliases if here is None else here.behind(aliases)
     if blocks is None:
         blocks = np.eye(channels[0], dtype=complex)[None]
-    return np.broadcast_to(blocks, (torus.count, *blocks.shape[1:])), error
+    return OnTorus(np.broadcast_to(blocks, (torus.count, *blocks.shape[1:])), error, aliases, torus)
 
 
 def _symbol(rule: Convolution, torus: Torus) -> tuple[Blocks, float, float]:
-    """Blocks of a stride-1 convolution; a bound on their Frobenius norms, so far as computed; their error."""
+    """Blocks of a convolution without its stride; a bound on their Frobenius norms, so far as computed; their error."""
     kernel = as_float64(rule.weight)
     groups, taps = rule.groups, kernel.shape[2:]
     positions = np.array(list(np.ndindex(*taps)), dtype=np.int64).reshape(-1, len(taps))
@@ -166,7 +226,8 @@ def gathering(piece: Piece, torus: Torus) -> tuple[Blocks, float]:
         )
         error, rest = up(UNIT * math.sqrt(shape[0])), piece.part(start + 1)
     else:
-        raise NotApplicable("no convolution, dense layer or mean follows its pixels")
+        made, error = explicit(piece)
+        head, rest = made.reshape(-1, *shape), piece.part(len(piece.nodes))
     if rest.nodes:
         matrix, lost = explicit(rest)
         size = up(float(np.linalg.norm(head)) * (1 + gamma(head.size + 16)))

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from radii.lipschitz.blocks import Blocks, is_complex
+from radii.lipschitz.network.aliases import Aliases
 from radii.lipschitz.network.chain import Chain, Interval
 from radii.lipschitz.network.explicit import explicit
-from radii.lipschitz.network.fourier import fourier_blocks, gathering, largest_torus
+from radii.lipschitz.network.fourier import first_torus, fourier_blocks, gathering, moves
 from radii.lipschitz.network.linear import NotApplicable, Piece
 from radii.lipschitz.rounding import gamma, up
 
@@ -32,6 +33,8 @@ class Layer:
         exponent: the blocks are to be taken times ``2**exponent``.
         slopes: (a, b); None: no activation.
         gathers: its blocks each read one frequency, and the real parts of what they make add up.
+        aliases: those that each block reads of the torus behind the layer before, ``n`` being their number times the
+            channels; None: each reads its own frequency, or there is no layer before.
     """
 
     blocks: Blocks
@@ -39,6 +42,12 @@ class Layer:
     exponent: int
     slopes: Interval | None
     gathers: bool = False
+    aliases: Aliases | None = None
+
+    def behind(self, blocks: Blocks) -> Blocks:
+        """(B, m, q): its own times those of the layer before, (., n, q)."""
+        made: Blocks = self.blocks @ blocks if self.aliases is None else self.aliases.times(self.blocks, blocks)
+        return made
 
 
 def layers_of(chain: Chain) -> list[list[Layer]]:
@@ -81,7 +90,7 @@ def _explicit(piece: Piece, slopes: Interval | None) -> Layer:
 
 
 def _on_torus(pieces: Sequence[Piece], slopes: Sequence[Interval | None]) -> list[Layer]:
-    """Convolutions of stride 1, then perhaps a layer that gathers all pixels and dense layers behind it.
+    """Convolutions, then perhaps a layer that gathers all pixels and dense layers behind it.
 
     What lies outside an image is zero in the network and anything on the torus. An activation whose slope is 0 there
     makes it zero again: so its slopes are those of the function, and 0.
@@ -89,17 +98,19 @@ def _on_torus(pieces: Sequence[Piece], slopes: Sequence[Interval | None]) -> lis
     fitting = 0
     while fitting < len(pieces):
         try:
-            largest_torus(pieces[fitting : fitting + 1])
+            moves(pieces[fitting])
         except NotApplicable:
             break
         fitting += 1
-    torus = largest_torus(pieces[: max(1, fitting)])
-    layers = []
+    torus = first_torus(pieces[: max(1, fitting)])
+    layers: list[Layer] = []
     for piece, slope in zip(pieces[:fitting], slopes[:fitting], strict=True):
-        blocks, error = fourier_blocks(piece, torus)
-        if torus.count * max(blocks.shape[1:]) ** 3 * 4 > MOST_WORK:
+        here = fourier_blocks(piece, torus)
+        torus, (count, m, n) = here.torus, here.blocks.shape
+        if count * max(m, n // (here.aliases.count if here.aliases else 1)) ** 2 * max(m, n) * 4 > MOST_WORK:
             raise NotApplicable("its Fourier blocks are too large")
-        layers.append(_layer(blocks, error, None if slope is None else (min(slope[0], 0.0), max(slope[1], 0.0))))
+        masked = None if slope is None else (min(slope[0], 0.0), max(slope[1], 0.0))
+        layers.append(_layer(here.blocks, here.error, masked, aliases=here.aliases if layers else None))
     if fitting < len(pieces):
         layers.append(_layer(*gathering(pieces[fitting], torus), slopes[fitting], gathers=True))
     for piece, slope in zip(pieces[fitting + 1 :], slopes[fitting + 1 :], strict=True):
@@ -107,7 +118,14 @@ def _on_torus(pieces: Sequence[Piece], slopes: Sequence[Interval | None]) -> lis
     return layers
 
 
-def _layer(blocks: Blocks, error: float, slopes: Interval | None, *, gathers: bool = False) -> Layer:
+def _layer(
+    blocks: Blocks,
+    error: float,
+    slopes: Interval | None,
+    *,
+    gathers: bool = False,
+    aliases: Aliases | None = None,
+) -> Layer:
     entries = _entries(blocks)
     exponent = math.frexp(float(np.abs(entries).max()) if entries.size else 0.0)[1]
     factor = math.ldexp(1.0, -exponent) if abs(exponent) < 900 else 0.0
@@ -119,7 +137,7 @@ def _layer(blocks: Blocks, error: float, slopes: Interval | None, *, gathers: bo
             raise NotApplicable("an activation is constant, or infinitely steep")
         if slopes[1] - slopes[0] < NARROW * largest:  # all but linear, which the multipliers don't like
             slopes = slopes[0] - NARROW * largest, slopes[1] + NARROW * largest
-    return Layer(blocks * factor, error * factor, exponent, slopes, gathers)
+    return Layer(blocks * factor, error * factor, exponent, slopes, gathers, aliases)
 
 
 def frobenius(blocks: Blocks) -> float:

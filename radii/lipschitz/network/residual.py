@@ -35,7 +35,7 @@ def residual_bound(chain: Chain, sign: float) -> tuple[Upper, str]:
     if len(chain.pieces) != 2 or len(chain.slopes) != 1:
         raise NotApplicable("its branch is not two layers with an activation between them")
     parts = layers_of(chain)
-    if len(parts) != 1 or len(parts[0]) != 2 or any(layer.gathers for layer in parts[0]):
+    if len(parts) != 1 or len(parts[0]) != 2 or any(layer.gathers or layer.aliases for layer in parts[0]):
         raise NotApplicable("its branch cannot be written on one torus, or as matrices")
     inner, outer = parts[0]
     slopes = inner.slopes

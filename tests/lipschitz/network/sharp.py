@@ -112,6 +112,27 @@ def random_conv(seed: int) -> Made:
     return nn.Sequential(*layers, ACTIVATIONS[rng.integers(len(ACTIVATIONS))](), nn.Linear(6, 3)), (2, side, side)
 
 
+def random_pooled(seed: int) -> Made:
+    """Convolutions and average pools, most of them with strides, and a head that reads few numbers of many pixels."""
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    shape: tuple[int, ...] = (int(rng.integers(1, 9)), *rng.integers(18, 23, 2).tolist())
+    body, given = nn.Sequential(), shape
+    for i in range(rng.integers(2, 4)):
+        kernel, stride, out = (int(rng.integers(1, 4)) for _ in range(3))
+        out, stride = out + 3, stride if i else min(stride, 2)
+        body += nn.Sequential(
+            nn.Conv2d(shape[0], out, kernel, stride, kernel // 2), ACTIVATIONS[rng.integers(len(ACTIVATIONS))]()
+        )
+        shape = tuple(body(torch.zeros(1, *given)).shape[1:])
+        if min(shape[1:]) > 3 and rng.random() < 0.4:
+            body.append(nn.AvgPool2d(2))
+            shape = (shape[0], *(n // 2 for n in shape[1:]))
+    pool = (nn.AdaptiveAvgPool2d(1), nn.AvgPool2d(min(2, *shape[1:])), nn.Identity())[rng.integers(3)]
+    flat = pool(torch.zeros(1, *shape)).numel()
+    return nn.Sequential(*body, pool, nn.Flatten(), nn.Linear(flat, 5), nn.Softplus(), nn.Linear(5, 3)), given
+
+
 def relu_graph(matrices: list[np.ndarray]) -> Graph:
     """An MLP of given matrices, without biases."""
     nodes = []

@@ -15,7 +15,7 @@ from radii.lipschitz.network.chain import Walk, chains
 from radii.lipschitz.network.descent import Recursion
 from radii.lipschitz.network.layers import Layer, layers_of
 from radii.lipschitz.network.norms import node_norms
-from tests.lipschitz.network.sharp import Make, random_conv, random_mlp, relu_graph
+from tests.lipschitz.network.sharp import Make, random_conv, random_mlp, random_pooled, relu_graph
 from tests.lipschitz.network.test_bound import graph_of
 
 
@@ -65,6 +65,7 @@ def ending_in_an_activation(seed: int) -> list[Layer]:
 PARTS = {
     "dense": lambda seed: parts_in(graph_of(*random_mlp(seed))),
     "convolutions": lambda seed: parts_in(graph_of(*random_conv(seed))),
+    "strides": lambda seed: parts_in(graph_of(*random_pooled(seed))),
     "ending in an activation": lambda seed: [ending_in_an_activation(seed)],
 }
 
@@ -73,7 +74,7 @@ PARTS = {
 @pytest.mark.parametrize("kind", PARTS)
 def test_slopes_are_those_of_finite_differences(kind: str, objective: descent.Objective) -> None:
     """Layers of slopes of one sign and of both, real blocks and complex ones, which a dense layer gathers."""
-    looked_at = set()
+    looked_at, sampled = set(), set()
     for seed in range(10):
         rng = np.random.default_rng(seed)
         for layers in PARTS[kind](seed):
@@ -93,8 +94,10 @@ def test_slopes_are_those_of_finite_differences(kind: str, objective: descent.Ob
                 low, high = (value_at(layers, m, objective)[0] for m in moved)
                 slope = float((found[i] * way).sum())
                 assert slope == pytest.approx((high - low) / (2 * step), rel=1e-4, abs=1e-5 * scale)
+            sampled |= {a * b != 0 for layer, (a, b) in zip(layers, slopes, strict=False) if layer.aliases is not None}
             looked_at |= {(layer.blocks.dtype.kind, a * b != 0) for layer, (a, b) in zip(layers, slopes, strict=False)}
-    assert looked_at >= ({("c", True), ("c", False)} if kind == "convolutions" else {("f", False)})
+    assert looked_at >= ({("c", True), ("c", False)} if kind in ("convolutions", "strides") else {("f", False)})
+    assert sampled >= ({True, False} if kind == "strides" else set())
 
 
 def test_descent_ends_where_it_gains_nothing() -> None:
@@ -126,7 +129,7 @@ def test_descent_is_for_networks_that_can_afford_it() -> None:
     assert among < alone  # chains share the time
 
 
-@pytest.mark.parametrize("make", [random_mlp, random_conv])
+@pytest.mark.parametrize("make", [random_mlp, random_conv, random_pooled])
 def test_rounding_does_not_move_a_bound_by_more_than_rounding(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two machines sum in another order: what descent finds must not depend on that."""
     graph = graph_of(*make(1))

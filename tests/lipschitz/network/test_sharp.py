@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from tests.lipschitz.network.sharp import (
     Sll,
     random_conv,
     random_mlp,
+    random_pooled,
     relu_graph,
     same,
     steepest_jacobians,
@@ -59,7 +61,7 @@ def random_strided(seed: int) -> Made:
     ), (1, 16, 16)
 
 
-@pytest.mark.parametrize("make", [random_mlp, random_conv, random_residual, random_strided])
+@pytest.mark.parametrize("make", [random_mlp, random_conv, random_pooled, random_residual, random_strided])
 @pytest.mark.parametrize("seed", range(3))
 def test_no_slope_exceeds_any_bound(make: Make, seed: int) -> None:
     network, shape = make(seed)
@@ -78,7 +80,7 @@ def test_no_slope_exceeds_any_bound(make: Make, seed: int) -> None:
     assert uppers["auto"] == min(uppers.values())
 
 
-@pytest.mark.parametrize("make", [random_mlp, random_conv])
+@pytest.mark.parametrize("make", [random_mlp, random_conv, random_pooled])
 def test_no_pair_of_inputs_moves_further(make: Make) -> None:
     """Secants, not tangents: pairs found by ascent on the quotient itself."""
     for seed in range(20, 22):
@@ -152,13 +154,11 @@ def test_what_gathers_all_pixels_is_one_matrix() -> None:
 def test_slopes_below_0_behind_what_gathers_all_pixels(activation: Callable[[], nn.Module], steepest: float) -> None:
     """Where all ReLU are on and the hidden unit is steepest the norms multiply: no bound may be smaller."""
     torch.manual_seed(12)
-    network = nn.Sequential(
-        nn.Conv2d(4, 4, 1), nn.ReLU(), nn.Flatten(), nn.Linear(676, 1), activation(), nn.Linear(1, 3)
-    )
-    nn.init.orthogonal_(network[0].weight)
-    truth = steepest
-    for layer in (network[0], network[3], network[5]):
-        truth *= np.linalg.norm(layer.weight.detach().double().flatten(1).numpy(), 2)
+    layers: list[Any] = [nn.Conv2d(4, 4, 1), nn.Linear(676, 1), nn.Linear(1, 3)]
+    nn.init.orthogonal_(layers[0].weight)
+    norms = [float(np.linalg.norm(layer.weight.detach().double().flatten(1).numpy(), 2)) for layer in layers]
+    truth = steepest * float(np.prod(norms))
+    network = nn.Sequential(layers[0], nn.ReLU(), nn.Flatten(), layers[1], activation(), layers[2])
     graph = graph_of(network, (4, 13, 13))
     for name in BOUNDS:
         assert truth * (1 - 1e-7) <= network_bound(graph, bound=name).upper
