@@ -16,7 +16,8 @@ import numpy.typing as npt
 import scipy
 
 from radii.lipschitz.network.combettes import block_norm
-from radii.lipschitz.network.forms import FREE, Array, Expansion, Forms, Integers
+from radii.lipschitz.network.expansion import Expansion
+from radii.lipschitz.network.forms import FREE, Array, Forms, Integers
 from radii.lipschitz.network.linear import NotApplicable
 from radii.lipschitz.rounding import UNIT, Upper, certified_arithmetic, up
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -22,23 +22,13 @@ from radii.graph.operator import Operator, Shape
 from radii.graph.rules import Concat, Dense, Rule, Slope
 from radii.lipschitz.dense.matrix import matrix_norm
 from radii.lipschitz.network.compose import compose
-from radii.lipschitz.network.forms import (
-    AFFINE,
-    Array,
-    Decision,
-    Expansion,
-    Forms,
-    handles,
-    stacked,
-)
+from radii.lipschitz.network.expansion import AFFINE, Decision, Expansion, handles
+from radii.lipschitz.network.forms import Array, Forms, stacked
 from radii.lipschitz.network.jacobians import largest_jacobian
 from radii.lipschitz.network.linear import NotApplicable
 from radii.lipschitz.network.means import Means, applied
 from radii.lipschitz.network.norms import Known, NoConstant, norm_of
 from radii.lipschitz.rounding import Upper, certified_arithmetic, gamma, sum_up, up
-
-if TYPE_CHECKING:
-    pass
 
 MOST_NODES = 64  # between where branches part and where they meet
 MOST_ENTRIES = 2**18  # of an activation whose forms are written out
@@ -181,7 +171,7 @@ def _means(graph: Graph, source: str, members: Sequence[Node]) -> Join | None:
 
 
 def _forms(graph: Graph, source: str, members: Sequence[Node], known: Known, rtol: float) -> Join:
-    """By :mod:`radii.lipschitz.network.forms`. Raises `NotApplicable`."""
+    """By :mod:`radii.lipschitz.network.expansion`. Raises `NotApplicable`."""
     shape = graph.shapes[source]
     expansion = Expansion(math.prod(shape))
     values: dict[str, Forms | Decision] = {source: expansion.source(shape)}
