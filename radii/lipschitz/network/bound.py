@@ -269,7 +269,10 @@ def _cost(constants: Mapping[str, Upper], node: Node, norm: NormBound) -> float:
 
 def _independent(graph: Graph, costs: Mapping[str, float], replaced: Mapping[str, str]) -> list[str]:
     """A sentence on nodes where branches meet that no rule looks at together."""
-    nodes = [node for node in graph.nodes if len(node.inputs) > 1 and node.output not in replaced]
+    # parts that are joined cost no more than the largest of them, but for entries that several read
+    together = {name for name, rule in replaced.items() if rule != "separate parts"}
+    joined = [node for node in graph.nodes if len(node.inputs) > 1 and node.output not in together]
+    nodes = [node for node in joined if node.output not in replaced or node.operator.copies]
     loose = [node for node in nodes if costs[node.output] > 1 + LOOSE]
     if not loose:
         return []

@@ -1,6 +1,6 @@
 """Branches that leave one activation and meet again: closed forms are met, and no slope exceeds a bound."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -15,6 +15,7 @@ from radii.lipschitz import network_bound
 from radii.lipschitz.network.joins import Join, with_joins
 from tests import acceptance
 from tests.lipschitz.network.operators import new_operator
+from tests.lipschitz.network.regions import steepest as exact_constant
 from tests.lipschitz.network.test_bound import Residual, graph_of
 
 SQRT2 = 2**0.5
@@ -112,8 +113,8 @@ SPELLINGS: dict[str, tuple[Callable[[torch.Tensor], torch.Tensor], float]] = {
 @pytest.mark.parametrize("spelling", SPELLINGS)
 def test_spellings(spelling: str) -> None:
     function, truth = SPELLINGS[spelling]
-    bound = network_bound(graph_of(Function(function), (4, 3, 3)), task="regressor")
-    assert truth * (1 - 1e-13) <= bound.upper <= truth * (1 + 1e-6)
+    bound = network_bound(graph_of(Function(function), (4, 3, 3)), task="regressor", rtol=1e-10)
+    assert truth * (1 - 1e-13) <= bound.upper <= truth * (1 + 1e-9)
 
 
 def test_less_the_largest() -> None:
@@ -192,7 +193,7 @@ def test_forms_that_only_look_alike_are_not_shared() -> None:
     assert network_bound(graph_from(nodes, (2,))).upper >= SQRT2 * (1 - 1e-12)
 
 
-def random_join(rng: np.random.Generator) -> Graph:
+def random_join(rng: np.random.Generator, *, bent: Sequence[str] = ("Relu", "Abs", "Tanh", "Sigmoid")) -> Graph:
     """Operators on what was made before, of 4 entries each, put together by a Concat and a permutation."""
     names, nodes = ["x"], list[tuple[Operator, tuple[str, ...]]]()
 
@@ -202,7 +203,8 @@ def random_join(rng: np.random.Generator) -> Graph:
         return names[-1]
 
     kinds: list[Any] = [
-        *("Relu", "Abs", "Neg", "Tanh", "Sigmoid"),
+        *bent,
+        "Neg",
         *("Add", "Sub", "Max", "Min") * 2,
         *("LeakyRelu", "Mul", "constant", "Gather", "mean", "largest"),
     ]
@@ -239,6 +241,26 @@ def test_no_slope_of_a_random_join_exceeds_its_bound(seed: int) -> None:
     jacobians = torch.func.vmap(torch.func.jacrev(lambda v: module(v[None])[0]))(points)
     steepest = torch.linalg.matrix_norm(jacobians, 2).max().item()
     assert steepest <= bound.upper * (1 + 1e-12) + 1e-12
+
+
+KINKS = ("Relu", "Abs", "LeakyRelu", "Max", "Min", "ReduceMax")
+
+
+def test_random_joins_against_their_exact_constants() -> None:
+    """All regions where a graph is linear, by linear programs: no bound is below the steepest, and most are there."""
+    exact, looked_at = 0, 0
+    for seed in range(40):
+        graph = random_join(np.random.default_rng(seed), bent=("Relu", "Abs"))
+        if not 1 <= sum(node.operator.name in KINKS for node in graph.nodes) <= 2:
+            continue
+        truth = exact_constant(graph)
+        bound = network_bound(graph, bound="product", task="regressor", rtol=1e-10)
+        assert truth <= bound.upper * (1 + 1e-9) + 1e-12
+        joined = any(isinstance(node.operator, Join) for node in with_joins(graph, {}, 1e-10).nodes)
+        looked_at += joined
+        exact += joined and bound.upper <= truth * (1 + 1e-9)
+    assert looked_at >= 8
+    assert exact >= 0.8 * looked_at
 
 
 def test_random_joins_are_joined() -> None:
@@ -300,9 +322,41 @@ def test_parts_within_parts_are_looked_at_once() -> None:
     assert network_bound(graph_of(Function(lambda x: nested(x, 40)), (42,))).upper == pytest.approx(1, rel=1e-6)
 
 
-def test_what_independent_branches_cost_is_told() -> None:
-    body = [nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 4)]
-    bound = network_bound(graph_of(Residual(*body), (4,)), bound="product")
-    (added,) = (layer for layer in bound.layers if layer.operator == "Add")
-    assert added.share is not None and added.share > 0
+def deep(width: int = 4) -> nn.Module:
+    """Two dense layers with activations between them, which are no forms."""
+    torch.manual_seed(width)
+    return nn.Sequential(nn.Linear(width, 4), nn.Tanh(), nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 4))
+
+
+class Meeting(nn.Module):
+    """Two deep branches of one activation that meet."""
+
+    def __init__(self, how: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], *, apart: bool = False) -> None:
+        super().__init__()
+        self.first, self.second, self.how, self.apart = deep(3 if apart else 4), deep(3 if apart else 4), how, apart
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        a, b = (x[:, :3], x[:, 1:]) if self.apart else (x, x)
+        return self.how(self.first(a), self.second(b))
+
+
+MEETINGS: dict[str, tuple[nn.Module, str]] = {
+    "added": (Residual(deep()), "Add"),
+    "subtracted": (Meeting(lambda a, b: a - b), "Sub"),
+    "joined": (Meeting(lambda a, b: torch.cat([a, b], 1)), "Concat"),
+    "the larger": (Meeting(torch.maximum), "Max"),
+    "the smaller": (Meeting(torch.minimum), "Min"),
+    "chosen": (Meeting(lambda a, b: torch.where(a > b, a, b)), "Max"),
+    "joined, of entries that both read": (Meeting(lambda a, b: torch.cat([a, b], 1), apart=True), "Concat"),
+    "more kinks than are tried": (Function(lambda x: torch.relu(x - x.amax(1, keepdim=True))), "Sub"),
+}
+
+
+@pytest.mark.parametrize("meeting", MEETINGS)
+def test_what_independent_branches_cost_is_told(meeting: str) -> None:
+    network, operator = MEETINGS[meeting]
+    bound = network_bound(graph_of(network, (16,) if isinstance(network, Function) else (4,)), bound="product")
+    met = [layer for layer in bound.layers if layer.operator == operator]
+    assert met and all(layer.share is not None and layer.share > 0 for layer in met)
     assert bound.notes[-1].startswith("branches that meet in node")
+    assert all(f"{layer.index} ({layer.operator})" in bound.notes[-1] for layer in met)
