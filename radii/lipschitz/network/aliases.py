@@ -31,7 +31,7 @@ class Aliases:
     @property
     def count(self) -> int:
         """K."""
-        return self.index.shape[1]
+        return int(self.index.shape[1])
 
     def of(self, blocks: Blocks) -> Blocks:
         """(G, K, m, n) the blocks of all aliases, of those of the finer torus (B, m, n), or of one for all."""
