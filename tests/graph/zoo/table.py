@@ -9,7 +9,39 @@ from tests.graph.zoo.entry import Handmade, Network
 PAGE = Path(__file__).parents[3] / "docs" / "networks.md"
 HEAD = """# Networks
 
-What radii is tested on: small networks with random weights, written by both exporters of torch ("dynamo" and the older
+## Public benchmarks
+
+Some of the files of each family (of VNN-COMP 2020 to 2024, DNNV, ERAN, Marabou, auto_LiRPA, nn4sys and packages; up to four a folder) were
+read, run and compared with onnxruntime. *With* is what to register them with; those that have a name are held by a test,
+where they lie beside the checkout.
+
+| family | radii | with, or why not | held by a test |
+|---|---|---|---|
+| ACAS Xu (VNN-COMP, DNNV, Marabou) | smoothing, lipschitz | | `dnnv-acasxu-1-1` |
+| ACAS Xu of ERAN | smoothing, lipschitz | its shape, [5]: the files have no batch axis | `eran-acasxu-1-2-no-batch` |
+| MNIST and CIFAR-10, dense and convolutional (mnistfc, oval21, cifar2020, cifar_biasfield, sri_resnet, ERAN, Marabou) | smoothing, lipschitz | | `dnnv-mnist-relu-6-100`, `dnnv-conv-small-diffai`, `dnnv-mnist-conv-maxpool`, `marabou-cnn-max-mnist3`, `marabou-softmax-last`, `marabou-leaky-5x20`, `marabou-cifar-deep-kw`, `abcrown-cifar-base-kw` |
+| Sigmoid and tanh networks | smoothing, lipschitz | | `marabou-robust-sigmoid` |
+| TinyTaxiNet, DroNet, traffic signs of Marabou, out-of-distribution (invprop) | smoothing, lipschitz | | `marabou-tinytaxinet`, `dnnv-dronet`, `marabou-german-traffic-sign`, `auto_lirpa-ood` |
+| reach_prob_density, rl_benchmarks, cora, safenlp, metaroom, yolo, dist_shift (classifier) | smoothing, lipschitz | where an output is not of classes, as a regressor | |
+| nn4sys: pensieve | smoothing, lipschitz | | `nn4sys-pensieve-small` |
+| nn4sys: bloom filters | smoothing, lipschitz | task = binary | `nn4sys-bloom-filter` |
+| nn4sys: learned indices and cardinalities, TLL, Collins RUL, cGAN, twin ladder | median | task = regressor | |
+| DAVE | median | task = regressor | `dnnv-dave-small` |
+| Transformers (vit, Marabou's self-attention) | smoothing | no bound: attention multiplies activations | `marabou-self-attention` |
+| traffic_signs_recognition (binarised) | smoothing | no bound: Sign jumps | |
+| ml4acopf, lsnc, nn4sys with norms | smoothing | no bound: activations multiply or divide each other | |
+| Text direction of RapidOCR | smoothing | its shape, [3, 48, 192]; no bound: squeeze-excite gates | `rapidocr-cls` |
+| carvana_unet, cctsdb_yolo | refused | they answer by indices or masks, which jump: cut the file at its scores | |
+| dist_shift (generator), Marabou's concat and certificates, Silero VAD | refused | several inputs, or recurrent | `silero-vad-16k` |
+| Marabou's fc2 | refused | it flattens the batch away, though it says that the batch is open | `marabou-fc2-flatten0` |
+| metaroom with a custom operator | refused | nobody else knows what it computes | `metaroom-custom-op` |
+| Magika | refused | its input is integers, between which there is no distance | `magika-standard` |
+| Boosted trees of ATSPM | refused | `ai.onnx.ml` trees, whose function jumps | `atspm-lane-trees` |
+| two nnenum files | refused | they name two versions of the default domain | |
+
+## Networks of our own
+
+Small networks with random weights, written by both exporters of torch ("dynamo" and the older
 "TorchScript", with the opsets asked for) or by hand as converters and older exporters write them. The logits of each
 file equal those of onnxruntime (its optimisations off) to 1e-5 of the largest. Where an exporter "fails itself", it
 raises an error, or its file does not load in onnxruntime either. Randomized smoothing applies to all of
