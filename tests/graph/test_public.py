@@ -95,7 +95,7 @@ def families() -> dict[str, str]:
 
 @pytest.mark.skipif(not FILES, reason="the public networks do not lie beside the checkout")
 def test_the_page_has_a_family_for_every_file_and_says_what_applies() -> None:
-    verdicts = {name: "refused" for name in REFUSED}
+    verdicts = dict.fromkeys(REFUSED, "refused")
     for name in ACCEPTED:
         graph = network(name)
         applies = [method["kind"] for method in methods(graph, task_of(name)) if method["applies"]]
