@@ -19,6 +19,7 @@ _KINDS = {
     4: ("tensor", "t"),
     6: ("floats", "floats"),
     7: ("ints", "ints"),
+    8: ("strings", "strings"),
 }
 _SUBGRAPHS = (5, 10)
 
@@ -56,5 +57,5 @@ def read_attributes(node: Any, tensors: Tensors) -> dict[str, Any]:
         elif kind == "string":
             values[name] = value.decode("ascii", "replace")
         else:
-            values[name] = tuple(value) if kind in ("ints", "floats") else value
+            values[name] = tuple(value) if kind in ("ints", "floats", "strings") else value
     return values

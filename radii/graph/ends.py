@@ -7,6 +7,7 @@ from radii.graph.cone.find import pruned
 from radii.graph.ir import Graph, Node
 from radii.graph.ops.layout import Reshape
 from radii.graph.order import Given, Known, Ordered, Shared
+from radii.graph.probabilities import with_logit
 from radii.graph.rules import Unbounded
 
 MOST_NODES = 64  # of an end; real ones have a dozen
@@ -14,12 +15,17 @@ MOST_NODES = 64  # of an end; real ones have a dozen
 
 def undecorated(graph: Graph) -> Graph:
     """The graph without the end that keeps the order of its classes: a softmax, also one spelled out, its logarithm, a
-    sigmoid, a temperature, ... (:mod:`radii.graph.order`); as it is, where there is none.
+    sigmoid, a temperature, ... (:mod:`radii.graph.order`); and of ``(1 - p, p)``, where p is the sigmoid of one logit
+    (:mod:`radii.graph.probabilities`); as it is, where there is none.
 
     It is the same classifier, at every input, in real arithmetic: the largest outputs of the two are of the same
     classes. Its outputs are the logits themselves, of which a Lipschitz bound certifies more: they do not saturate, and
     each pair of classes has a constant of its own. In floating point an end may make ties that the logits do not have.
     """
+    return with_logit(_without_end(graph))
+
+
+def _without_end(graph: Graph) -> Graph:
     made, count = _tail(graph), graph.num_classes
     position = {node.output: i for i, node in enumerate(graph.nodes)}
     sources = {name for node in made for name in node.inputs if prod(graph.shapes[name]) == count > 1}

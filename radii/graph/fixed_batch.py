@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 
 from radii.graph.call import Activation, Call
 from radii.graph.ops import OPERATORS
+from radii.graph.spelled import SPELLINGS
 from radii.graph.views import Shape, View, most_axes, seen_as
 
 
@@ -26,7 +27,8 @@ def views(call: Call, lying: Callable[[Activation], Shape]) -> Iterator[View]:
     """The ways to read an operator, the leanest first; ``lying`` is the shape that a value has in our graph."""
     inputs = call.activations()
     operator = OPERATORS.get(call.operator)
-    entrywise = operator is None or operator.entrywise  # what is none of ours is refused in any view
+    known = operator or SPELLINGS.get(call.operator)
+    entrywise = known is None or known.entrywise  # what is none of ours is refused in any view
     if entrywise and len(inputs) == 1 and most_axes(call) == len(inputs[0].shape):
         yield seen_as(call, [lying(inputs[0])], lambda _: inputs[0].shape)
     if all(x.shape[:1] == (1,) for x in inputs):

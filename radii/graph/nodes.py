@@ -58,8 +58,11 @@ class NodeReader:
                 return
             attributes = read_attributes(node, self.tensors)
             operator = OPERATORS.get(node.op_type, Operator)
-            if not operator.many_outputs and any(name in needed for name in node.output[1:]):
-                raise Refusal("an output other than its first is used", "Use the first output only")
+            read = SPELLINGS[node.op_type].output if node.op_type in SPELLINGS else 0
+            others = (*node.output[:read], *node.output[read + 1 :])
+            if not operator.many_outputs and any(name in needed for name in others):
+                which = ("first", "second")[read]
+                raise Refusal(f"an output other than its {which} is used", f"Use the {which} output only")
             if operator.takes_list and "" in node.input:
                 raise Refusal("an operand has no name, and none may be left out", "Export the model again")
             given = max((i for i, name in enumerate(node.input, start=1) if name), default=0)
@@ -122,7 +125,8 @@ class NodeReader:
         if name in self.initializers:
             return self.initializer(name, index, node)
         raise Refusal(
-            f"it reads {quoted(name)}, which no node before it makes", "Export the model again: nodes must be in order"
+            f"it reads {quoted(name)}, which no node before it makes",
+            "Export the model again: nodes must be in order (onnxslim puts them so)",
         )
 
     def initializer(self, name: str, index: int | None, node: Any = None) -> Value | None:
@@ -199,7 +203,7 @@ class NodeReader:
     def applied(self, call: Call, index: int, label: str) -> Activation:
         """What a node makes of activations whose batch is ours."""
         if call.operator in SPELLINGS:
-            _check_inputs(call, 1)
+            _check_inputs(call, SPELLINGS[call.operator].inputs)
             return self.chained(SPELLINGS[call.operator].read(call), call, index, label)
         if call.operator not in OPERATORS:
             raise Refusal(*remedy_on_activations(call.operator))

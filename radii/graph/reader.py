@@ -18,7 +18,8 @@ from radii.graph.limits import DEFAULTS, Limits
 from radii.graph.nodes import NodeReader
 from radii.graph.operator import Shape
 from radii.graph.ops.linear import Linear
-from radii.graph.remedies import quoted, remedy_for_bytes
+from radii.graph.probabilities import lies_between_0_and_1
+from radii.graph.remedies import ZIPMAP, quoted, remedy_for_bytes
 from radii.graph.sample import sample_of
 from radii.graph.simplify import simplify
 
@@ -124,6 +125,12 @@ def _at_nodes(refusal: UnsupportedModel) -> bool:
     return any(obstacle.node is not None for obstacle in refusal.obstacles)
 
 
+def _may_be_logits(output: Any) -> bool:
+    """Whether an output is a tensor of floats, or does not say what it is."""
+    kind = output.type.WhichOneof("value")
+    return kind is None or (kind == "tensor_type" and output.type.tensor_type.elem_type in (0, *FLOATS))
+
+
 def _of_classes(shape: Sequence[int]) -> bool:
     """Whether a sample's output has an entry a class: one axis of two or more, the others of 1."""
     return [size > 1 for size in shape].count(True) == 1
@@ -194,6 +201,11 @@ class _Reader(NodeReader):
             (end,) = maker[end].inputs
         if end in maker and maker[end].operator.is_probability:
             (end,) = maker[end].inputs
+        elif lies_between_0_and_1(Graph.build(self.source[0].id, self.shapes[self.source[0].id], end, self.nodes)):
+            raise _refused(
+                "its output lies between 0 and 1, as probabilities do: as a logit it would be of class 1 everywhere",
+                "Export the logit that stands before it (or a Sigmoid as the operator of that name, at the end)",
+            )
         count = prod(result.shape)
         logit = self.reshaped(Activation(end, self.shapes[end]), (count, 1) if count > 1 else (1,), -1, "")
         return self.made(Linear(np.array([[0], [1]], np.float32)), (logit,), -1, "")
@@ -275,7 +287,10 @@ class _Reader(NodeReader):
             self.obstacle(f"there is no output {quoted(wanted)}", f"Name one of the outputs: {listed}")
             return None
         if wanted is None and len(names) != 1:
-            self.obstacle(f"the model has {len(names)} outputs", f"Name the one to take as output, one of: {listed}")
+            may = [quoted(value.name) for value in self.file.output if _may_be_logits(value)]
+            maps = any(node.op_type == "ZipMap" for node in self.file.node)
+            remedy = f"Name the one to take as output, one of: {', '.join(may[:10]) or listed}"
+            self.obstacle(f"the model has {len(names)} outputs", remedy if may or not maps else ZIPMAP)
             return None
         return names[0] if wanted is None else wanted
 

@@ -1,5 +1,9 @@
 """What to tell the owner of a file we can't read."""
 
+BLACK_OP = 'Export by plain operators: skl2onnx.to_onnx(..., black_op={"LinearClassifier", "Normalizer", "Scaler"})'
+ZIPMAP = 'Export the probabilities as a tensor: skl2onnx.to_onnx(..., options={"zipmap": False})'
+CUT = "Where they are no output yet: onnx.utils.extract_model(FILE, NEW, [INPUT], [LOGITS])"
+BASIC = "(onnxruntime: ORT_ENABLE_BASIC at most)"
 SUPPORTED = "Express the layer by supported operators (GET /v1/capabilities lists them)"
 
 _MAGIC = (
@@ -33,17 +37,14 @@ _FAMILIES: tuple[tuple[list[str], str, str], ...] = (
     (_QUANTISED, "it computes in quantised integers", "Export the model before quantising it, in float32"),
     (_LOOPS, "it is control flow", "Export with control flow traced away"),
     (_RECURRENT, "recurrent layers are not supported", SUPPORTED),
-    (_INDICES, "it makes indices, which jump", "Name the logits, which are before it, as the output"),
+    (_INDICES, "it makes indices, which jump", f"Name the logits, which are before it, as the output. {CUT}"),
     (_RANDOM, "it draws random numbers", "Remove the randomness: a certificate is about a function"),
 )
 
 _CLASSICAL: tuple[tuple[list[str], str], ...] = (
-    (["ZipMap"], 'Export the probabilities as a tensor: skl2onnx.to_onnx(..., options={"zipmap": False})'),
-    (["ArrayFeatureExtractor", "LabelEncoder"], "Name the probabilities, which are before it, as the output"),
-    (
-        ["LinearClassifier", "Normalizer"],
-        'Export by plain operators: skl2onnx.to_onnx(..., black_op={"LinearClassifier", "Scaler"})',
-    ),
+    (["ZipMap"], ZIPMAP),
+    (["LabelEncoder"], "Name the probabilities, which are before it, as the output"),
+    (["Normalizer"], BLACK_OP),
 )
 
 
@@ -70,11 +71,11 @@ def remedy_for_domain(domain: str, operator: str) -> tuple[str, str]:
     if not domain.startswith("'ai.onnx.ml"):
         return (
             f"the domain {domain} is not supported",
-            "Export to the default domain: without custom operators and before any runtime's own optimisation",
+            f"Export to the default domain: without custom operators and before any runtime's own optimisation {BASIC}",
         )
     for family, remedy in _CLASSICAL:
         if operator in family:
-            return f"it is of the domain {domain}, of which Scaler alone is supported", remedy
+            return f"it is of the domain {domain}, of which this is not supported", remedy
     return (
         f"the domain {domain} (trees, scalers, encoders) is not supported: its functions are not continuous",
         "Certify a neural network instead",

@@ -31,7 +31,9 @@ def sample_of(sizes: Sequence[int | None], declared: Shape | None) -> Sample:
     batch, *rest = sizes
     if batch not in (None, 1):
         raise Refusal(
-            f"the batch is fixed to {batch}", f"Export with a dynamic batch axis, or with a batch of 1; {whole}"
+            f"the batch is fixed to {batch}",
+            "Export with a dynamic batch axis, or with a batch of 1 (torch: dynamic_shapes=({0: 'batch'},), with "
+            f"dynamo=False dynamic_axes; jax2onnx: 'B' for its size); {whole}",
         )
     shape = tuple(size for size in rest if size is not None)
     if len(shape) == len(rest):

@@ -60,7 +60,10 @@ def test_scikit_learn_through_its_probabilities() -> None:
     assert relative_gap(to_module(graph)(torch.from_numpy(x)).numpy(), expected) < 1e-5
 
 
-@pytest.mark.parametrize(("output", "reason"), [(None, "has 2 outputs"), ("label", "ai.onnx.ml")])
+NAMED = r"has 2 outputs\. Name the one to take as output, one of: 'probabilities'\."  # labels are no logits
+
+
+@pytest.mark.parametrize(("output", "reason"), [(None, NAMED), ("label", "it makes indices")])
 def test_its_labels_and_no_name_at_all_are_refused(output: str | None, reason: str) -> None:
     with pytest.raises(UnsupportedModel, match=reason):
         read_onnx(scikit_learn(), output=output)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
-from radii.graph import Graph, Node, left_out, methods, read_onnx, to_module, undecorated
+from radii.graph import Graph, Node, UnsupportedModel, left_out, methods, read_onnx, to_module, undecorated
 from radii.graph.ops.activation import Relu
 from radii.lipschitz import UnboundedModel, margin_radius, network_bound
 from tests.acceptance import real
@@ -298,3 +298,75 @@ def test_a_duel_is_decided_by_its_advantages() -> None:
     bound = network_bound(real("dueling.onnx"))
     assert bound.upper <= 1.88
     assert max(bound.pairs(label).max() for label in range(bound.num_classes)) <= 1.88 * np.sqrt(2)
+
+
+PROBABILITY: list[Part] = [("MatMul", "x v", "z"), ("Sigmoid", "z", "p"), ("Sub", "one p", "q")]
+PAIRS: dict[str, tuple[list[Part], int]] = {  # the class at which the logit is the other's lead
+    "1 - p, p": ([("Concat", "q p", "y", ALONG)], 1),
+    "p, 1 - p": ([("Concat", "p q", "y", ALONG)], 0),
+    "twice negated": ([("Neg", "p", "n"), ("Add", "n one", "r"), ("Concat", "r p", "y", ALONG)], 1),
+    "then a softmax": ([("Concat", "q p", "c", ALONG), ("Softmax", "c", "y", ALONG)], 1),
+}
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+@pytest.mark.parametrize("scale", [1, 100])
+def test_a_probability_and_its_complement_are_bounded_by_the_logit(pair: str, scale: float) -> None:
+    """Its radii are ``|z| / ||v||``, also where the sigmoid saturates."""
+    parts, positive = PAIRS[pair]
+    data = ending_in(*PROBABILITY, *parts)
+    bound = network_bound(read_onnx(data))
+    slope = np.linalg.norm(CONSTANTS["v"].astype(np.float64))
+    x = (scale * X[:100]).astype(np.float32)
+    z = (x.astype(np.float64) @ CONSTANTS["v"])[:, 0]
+    margins = margin_radius(bound.logits(x), bound, norms=np.linalg.norm(x, axis=1))
+    for margin, logit in zip(margins, z, strict=True):
+        assert margin.prediction == (positive if logit > 0 else 1 - positive)
+        assert margin.radius is not None
+        assert abs(logit) / slope * (1 - 1e-4) <= margin.radius <= abs(logit) / slope
+    if scale == 1:
+        assert reference(data, x).argmax(1).tolist() == [margin.prediction for margin in margins]
+
+
+NO_PAIRS: dict[str, list[Part]] = {
+    "another threshold": [("Sub", "third p", "r"), ("Concat", "r p", "y", ALONG)],
+    "half of it": [("Mul", "p half", "h2"), ("Concat", "q h2", "y", ALONG)],
+    "of two": [("MatMul", "x v", "z2"), ("Sigmoid", "z2", "p2"), ("Concat", "p2 p", "y", ALONG)],
+    "no probability": [("Sub", "one z", "r"), ("Concat", "r z", "y", ALONG)],
+    "three": [("Concat", "q p p", "y", ALONG)],
+}
+
+
+@pytest.mark.parametrize("pair", NO_PAIRS)
+def test_what_is_no_complement_stays(pair: str) -> None:
+    graph = read_onnx(ending_in(*PROBABILITY, *NO_PAIRS[pair]))
+    assert undecorated(graph) is graph
+
+
+SPELLED: dict[str, tuple[Part, ...]] = {
+    "logistic": (("Neg", "z", "n"), ("Exp", "n", "e"), ("Add", "e one", "d"), ("Div", "one d")),
+    "tanh": (("Tanh", "z", "t"), ("Mul", "t half", "m"), ("Add", "m half")),
+    "hard": (("HardSigmoid", "z"),),
+    "half of a sigmoid": (("Sigmoid", "z", "p"), ("Mul", "p half")),
+}
+
+
+@pytest.mark.parametrize("spelled", SPELLED)
+def test_a_probability_spelled_out_is_no_logit_of_a_binary_classifier(spelled: str) -> None:
+    """It would be of class 1 everywhere; whoever reads the file says so."""
+    data = ending_in(("MatMul", "x v", "z"), *SPELLED[spelled])
+    with pytest.raises(UnsupportedModel, match=r"as probabilities do.*Export the logit"):
+        read_onnx(data, task="binary")
+
+
+LOGITS_STILL: dict[str, tuple[Part, ...]] = {
+    "relu": (("Relu", "z"),),
+    "tanh": (("Tanh", "z"),),
+    "two sigmoids, less one": (("Sigmoid", "z", "p"), ("Mul", "p two", "t"), ("Sub", "t one")),
+    "a product of two": (("MatMul", "x v", "w2"), ("Mul", "w2 z")),
+}
+
+
+@pytest.mark.parametrize("end", LOGITS_STILL)
+def test_what_falls_below_0_somewhere_is_a_logit(end: str) -> None:
+    assert read_onnx(ending_in(("MatMul", "x v", "z"), *LOGITS_STILL[end]), task="binary").num_classes == 2

@@ -135,8 +135,9 @@ MAKERS = {
     "radii/graph/cone/find.py": "L x - f(x) beside a cone, whose steepness is the least slope of f",
     "radii/graph/ends.py": "logits of another shape made flat",
     "radii/graph/nodes.py": "a reshape between two views, a constant as an activation",
+    "radii/graph/probabilities.py": "0 beside the logit of what ends in its probability",
     "radii/graph/reader.py": "0 beside the logit of a binary classifier",
-    "radii/graph/spelled.py": "Erfc as 1 - erf, a Scaler as a subtraction and a product",
+    "radii/graph/spelled.py": "Erfc as 1 - erf, what scikit-learn scales and adds up by layers",
     "radii/lipschitz/network/copies.py": "entries cut out and joined as one Gather",
 }
 # And these have another reason:
@@ -154,7 +155,7 @@ NAMERS = {
     "radii/lipschitz/network/forms.py": "an algebra of its own: what operators make of affine forms",
     "radii/lipschitz/network/means.py": "an algebra of its own: what operators make of means",
     "radii/graph/writer.py": "names the output of a file by an Identity",
-    "workers/intake/read_model.py": "asks of a file whether it rounds to float16, and what scales its only logit",
+    "workers/intake/read_model.py": "asks of a file whether it rounds to float16",
 }
 
 

@@ -1,5 +1,6 @@
 """Public networks, where they lie beside the checkout: what becomes of each, and distances that no radius may reach."""
 
+import re
 from typing import Any, get_args
 
 import numpy as np
@@ -10,6 +11,7 @@ from radii.graph import Graph, Task, UnsupportedModel, methods, read_onnx, to_mo
 from radii.lipschitz import margin_radius, network_bound
 from tests import acceptance
 from tests.graph.build import onnxruntime_on_rows, relative_gap
+from tests.graph.zoo.table import PAGE
 
 FILES = acceptance.public()
 DECLARED = {"eran-acasxu-1-2-no-batch": (5,), "rapidocr-cls": (3, 48, 192)}  # shapes that the files leave open
@@ -82,6 +84,25 @@ def test_what_is_refused_is_refused_for_its_reasons(name: str) -> None:
         read_onnx(content(name))
     said = {(obstacle.node, obstacle.operator, obstacle.reason) for obstacle in refused.value.obstacles}
     assert said == {(reason["node"], reason["operator"], reason["reason"]) for reason in FILES[name]["reasons"]}
+
+
+def families() -> dict[str, str]:
+    """The methods that docs/networks.md names for a file."""
+    table = PAGE.read_text().partition("## Public benchmarks")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| [^|]+ \| ([\w, ]+) \| [^|]*\| ([^|]+) \|$", table, re.MULTILINE)
+    return {name: verdict for verdict, names in rows for name in re.findall(r"`([^`]+)`", names)}
+
+
+@pytest.mark.skipif(not FILES, reason="the public networks do not lie beside the checkout")
+def test_the_page_has_a_family_for_every_file_and_says_what_applies() -> None:
+    verdicts = dict.fromkeys(REFUSED, "refused")
+    for name in ACCEPTED:
+        graph = network(name)
+        applies = [method["kind"] for method in methods(graph, task_of(name)) if method["applies"]]
+        verdicts[name] = ", ".join(applies)
+    verdicts |= {"nn4sys-bloom-filter": "smoothing, lipschitz"}  # on request: see below
+    verdicts |= {"eran-acasxu-1-2-no-batch": "smoothing, lipschitz", "rapidocr-cls": "smoothing"}  # with their shape
+    assert families() == verdicts
 
 
 @pytest.mark.skipif(not FILES, reason="the public networks do not lie beside the checkout")

@@ -13,9 +13,6 @@ from models.problems import Problem
 from radii.graph import Graph, UnsupportedModel, check_batch_independence, methods, normalized, to_module
 from radii.graph.difference import difference
 from radii.graph.network import is_canonical
-from radii.graph.ops.elementwise import Additive, Div, Mul
-from radii.graph.ops.linear import Linear
-from radii.graph.rules import Slope, Unbounded
 from radii.runtime import onnxruntime
 from radii.shapes import rearrangement
 from workers.intake.limits import met
@@ -55,8 +52,6 @@ def read_model(order: Json) -> Json:
     except ValueError as error:
         raise unsupported(str(error), "Correct input.mean and input.std") from None
     x, logits = _run(graph, settings)
-    if settings.get("task") == "binary":
-        _refuse_probabilities(graph, logits[:, 1])
     checked: Json = {"against": "batch independence and finite outputs", "max_relative_difference": None}
     if is_onnx(order):
         checked = _compare(order, x, logits)
@@ -71,29 +66,6 @@ def read_model(order: Json) -> Json:
         "methods": methods(graph, task),
         "checked": {**checked, "inputs": SAMPLES},
     }
-
-
-def _refuse_probabilities(graph: Graph, outputs: Floats) -> None:
-    """Refuse an output that is no logit: all of it between 0 and 1, and made by no layer but a function such as a
-    sigmoid spelled in nodes. It would exceed 0, and so be of class 1, at every input."""
-    maker = {node.output: node for node in graph.nodes}
-    name, scaled = graph.output, (Additive, Mul, Div)
-    while name in maker and len(maker[name].inputs) == 1:
-        operator = maker[name].operator
-        is_pair = isinstance(operator, Linear) and operator.weight.shape == (2, 1)  # (0, z)
-        if not (operator.copies or is_pair or (isinstance(operator, scaled) and operator.linear)):
-            break
-        (name,) = maker[name].inputs
-    if name not in maker or not isinstance(
-        maker[name].operator.lipschitz(*graph.input_shapes(maker[name])), Slope | Unbounded
-    ):
-        return
-    if ((outputs >= 0) & (outputs <= 1)).all():
-        raise unsupported(
-            f"its outputs for {len(outputs)} samples lie between 0 and 1, as probabilities do: as logits they would "
-            "all be of class 1",
-            "Export the logit that stands before them (or a Sigmoid as the operator of that name, at the end)",
-        )
 
 
 def unsupported(reason: str, remedy: str) -> Rejected:

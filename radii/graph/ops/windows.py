@@ -114,7 +114,8 @@ def read_windows(call: Call, x: Activation, kernel: tuple[int, ...]) -> Windows:
     if len(sizes) != axes or axes not in (1, 2, 3):
         raise Refusal(
             f"a kernel with {axes} axes meets an input with {len(sizes)} spatial axes",
-            "Use one, two or three spatial axes, the same for both",
+            "Use one, two or three spatial axes, the same for both (no runtime runs what jax2onnx writes for a "
+            "reduce_window over batch and channels: reduce a reshaped input; from Keras, export by its torch backend)",
         )
     strides = tuple(call.get("strides", (1,) * axes))
     dilations = tuple(call.get("dilations", (1,) * axes))
