@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 
 from radii.graph.call import Activation, Call
 from radii.graph.ops import OPERATORS
+from radii.graph.spelled import SPELLINGS
 from radii.graph.views import Shape, View, most_axes, seen_as
 
 
@@ -25,12 +26,13 @@ def relabelled(call: Call) -> Shape | None:
 def views(call: Call, lying: Callable[[Activation], Shape]) -> Iterator[View]:
     """The ways to read an operator, the leanest first; ``lying`` is the shape that a value has in our graph."""
     inputs = call.activations()
-    operator = OPERATORS.get(call.operator)
-    entrywise = operator is None or operator.entrywise  # what is none of ours is refused in any view
+    operator, spelling = OPERATORS.get(call.operator), SPELLINGS.get(call.operator)
+    viewed = spelling.viewed if spelling is not None else None if operator is None else operator.viewed
+    entrywise = viewed is None or (operator is not None and operator.entrywise)  # what is none of ours is refused anyway
     if entrywise and len(inputs) == 1 and most_axes(call) == len(inputs[0].shape):
         yield seen_as(call, [lying(inputs[0])], lambda _: inputs[0].shape)
     if all(x.shape[:1] == (1,) for x in inputs):
         yield seen_as(call, [x.shape[1:] for x in inputs], lambda made: (1, *made))
-    view = None if operator is None else operator.viewed(call)
+    view = None if viewed is None else viewed(call)
     if view is not None:
         yield view

@@ -1,0 +1,205 @@
+"""Steps that stand for real numbers, as files of quantised networks have them: ``scale * (step - zero_point)``.
+
+Steps are whole numbers of 8 or 16 bits, held as floats. What is computed between them in integers, and to which float
+it is rounded when, is what onnxruntime's kernels do (docs/quantised.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from radii.graph.bounds import diagonal, slope, up
+from radii.graph.errors import hold
+from radii.graph.operator import Operator, Shape
+from radii.graph.ops.broadcast import broadcast, check_constant
+from radii.graph.ops.registry import graph_operator
+from radii.graph.rules import Rule, Unbounded
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+LEAST, MOST = -(2**15), 2**16 - 1  # of any type of 8 or 16 bits
+JUMPS = Unbounded(
+    "it computes in steps, so the network is not continuous: its outputs jump between inputs as near as one likes",
+    "Use smoothing; a Lipschitz bound can be had of the network before it was quantised",
+)
+
+
+def check_range(low: int, high: int, zero_point: int) -> None:
+    """`Refusal` unless steps from ``low`` to ``high`` are those of one of the types, and the zero point is one."""
+    hold(LEAST <= low <= zero_point <= high <= MOST, "its steps are not those of 8 or 16 bits")
+
+
+def check_shift(shift: int) -> None:
+    """`Refusal` unless it is what makes steps unsigned."""
+    hold(shift in (0, 2**7), "its steps are moved by other than half of the range of 8 bits")
+
+
+def stepped(x: Tensor, zero_point: Tensor | int, low: int, high: int) -> Tensor:
+    """``x`` rounded to whole numbers, halves to the even one, and moved by the zero point, within the range."""
+    return x.round().add(zero_point).clamp(low, high)
+
+
+@dataclass(frozen=True, eq=False)
+class Stepped(Operator):
+    """A part of a quantised network: none of them is continuous."""
+
+    behaviour = "unbounded: smoothing only"
+
+    def lipschitz(self, *inputs: Shape) -> Rule:
+        return JUMPS
+
+
+@graph_operator
+@dataclass(frozen=True, eq=False)
+class QuantizeLinear(Stepped):
+    """``clip(round(x / scale) + zero_point)``: halves are rounded to the even neighbour."""
+
+    scale: np.ndarray  # to be broadcast with a sample
+    zero_point: np.ndarray  # of the same shape
+    low: int
+    high: int
+    array_kinds = {"zero_point": "i"}
+
+    def check(self, *inputs: Shape) -> None:
+        check_constant(self.scale, inputs[0])
+        hold(self.scale.shape == self.zero_point.shape, "it has not one zero point for each scale")
+        hold(bool((self.scale > 0).all()), "a scale is not positive")
+        hold(np.broadcast_shapes(self.scale.shape, inputs[0]) == inputs[0], "its scales do not fit")
+        check_range(self.low, self.high, int(self.zero_point.min()))
+        check_range(self.low, self.high, int(self.zero_point.max()))
+
+    def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
+        return stepped(inputs[0] / arrays["scale"], arrays["zero_point"], self.low, self.high)
+
+    def shape(self, *inputs: Shape) -> Shape:
+        return inputs[0]
+
+
+@graph_operator
+@dataclass(frozen=True, eq=False)
+class DequantizeLinear(Operator):
+    """``(x - zero_point) * scale``."""
+
+    behaviour = "the largest scale"
+    linear = diagonal = True
+    scale: np.ndarray  # to be broadcast with a sample
+    zero_point: np.ndarray  # of the same shape
+    array_kinds = {"zero_point": "i"}
+
+    def check(self, *inputs: Shape) -> None:
+        check_constant(self.scale, inputs[0])
+        hold(self.scale.shape == self.zero_point.shape, "it has not one zero point for each scale")
+        hold(np.broadcast_shapes(self.scale.shape, inputs[0]) == inputs[0], "its scales do not fit")
+        check_range(LEAST, MOST, int(self.zero_point.min()))
+        check_range(LEAST, MOST, int(self.zero_point.max()))
+
+    def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
+        return (inputs[0] - arrays["zero_point"]) * arrays["scale"]
+
+    def shape(self, *inputs: Shape) -> Shape:
+        return inputs[0]
+
+    def lipschitz(self, *inputs: Shape) -> Rule:
+        return slope(up(diagonal(self.scale.astype(np.float64), inputs[0])))
+
+
+@graph_operator
+@dataclass(frozen=True, eq=False)
+class Requantize(Stepped):
+    """``clip(round(x * factor) + zero_point)``: whole numbers, of which one is worth ``factor`` of a step."""
+
+    factor: np.ndarray  # to be broadcast with a sample
+    zero_point: int
+    low: int
+    high: int
+
+    @property
+    def name(self) -> str:
+        return "QuantizeLinear"
+
+    def check(self, *inputs: Shape) -> None:
+        check_constant(self.factor, inputs[0])
+        hold(np.broadcast_shapes(self.factor.shape, inputs[0]) == inputs[0], "its factors do not fit")
+        hold(bool((self.factor > 0).all()), "a factor is not positive")
+        check_range(self.low, self.high, self.zero_point)
+
+    def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
+        return stepped(inputs[0] * arrays["factor"], self.zero_point, self.low, self.high)
+
+    def shape(self, *inputs: Shape) -> Shape:
+        return inputs[0]
+
+
+@graph_operator
+@dataclass(frozen=True, eq=False)
+class QuantizedAdd(Stepped):
+    """``clip(round(a * ratios[0] + (b * ratios[1] + offset)))`` for steps a and b.
+
+    Products and sums are rounded to float32 together, once for each factor, as a fused multiply-add is: float64 holds
+    the product of a step and a float32.
+    """
+
+    activations = (2, 2)
+    ratios: tuple[float, float]
+    offset: float
+    shift: int  # what is added to steps before, and taken off behind
+    low: int
+    high: int
+
+    @property
+    def name(self) -> str:
+        return "Add"
+
+    def check(self, *inputs: Shape) -> None:
+        a, b = inputs
+        hold(a == b, "its operands are of two shapes")
+        check_shift(self.shift)
+        check_range(self.low, self.high, self.low)
+
+    def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
+        a, b = (x.double() + self.shift for x in inputs)
+        moved = (b * self.ratios[1] + self.offset).float()
+        total = (a * self.ratios[0] + moved.double()).float()
+        return stepped(total, -self.shift, self.low, self.high).to(inputs[0].dtype)
+
+    def shape(self, *inputs: Shape) -> Shape:
+        return broadcast(*inputs)
+
+
+@graph_operator
+@dataclass(frozen=True, eq=False)
+class QuantizedMul(Stepped):
+    """``clip(round((a - zero_points[0]) * (b - zero_points[1]) * factor + (zero_point + shift)) - shift)``."""
+
+    activations = (2, 2)
+    zero_points: tuple[int, int]
+    factor: float
+    zero_point: int
+    shift: int
+    low: int
+    high: int
+
+    @property
+    def name(self) -> str:
+        return "Mul"
+
+    def check(self, *inputs: Shape) -> None:
+        for zero_point in self.zero_points:
+            check_range(LEAST, MOST, zero_point)
+        check_shift(self.shift)
+        check_range(self.low, self.high, self.zero_point)
+
+    def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
+        a, b = (x.double() - zero for x, zero in zip(inputs, self.zero_points, strict=True))
+        scaled = (a * b * self.factor).float()
+        total = (scaled.double() + (self.zero_point + self.shift)).float()
+        return stepped(total, -self.shift, self.low, self.high).to(inputs[0].dtype)
+
+    def shape(self, *inputs: Shape) -> Shape:
+        return broadcast(*inputs)
