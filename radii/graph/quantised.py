@@ -20,9 +20,9 @@ from radii.graph.ops.activation import Relu
 from radii.graph.ops.broadcast import without_batch
 from radii.graph.ops.conv import Conv
 from radii.graph.ops.elementwise import Add, Mul
-from radii.graph.ops.integers import BYTE, NARROW, IntegerConv, IntegerLinear, PixelSum, largest_sum
+from radii.graph.ops.integers import BYTE, NARROW, IntegerConv, IntegerLinear, PixelSum, QuantizedAveragePool, largest_sum
 from radii.graph.ops.linear import Gemm, Linear, MatMul
-from radii.graph.ops.pool import GlobalAveragePool
+from radii.graph.ops.pool import AveragePool, GlobalAveragePool
 from radii.graph.ops.quantised import DequantizeLinear, QuantizedAdd, QuantizedMul, QuantizeLinear, Requantize
 from radii.graph.ops.registry import OPERATORS
 
@@ -223,6 +223,17 @@ def multiplied(call: Call) -> Steps:
     factor = a.scale * b.scale / y.scale
     shift = 2**7 if a.signed else 0
     return (QuantizedMul((a.zero_point, b.zero_point), float(factor), y.zero_point, shift, y.low, y.high),)
+
+
+def pooled(call: Call) -> Steps:
+    """AveragePool of steps."""
+    x, y = _grids(call)
+    plain = AveragePool.read(_inner(call, "AveragePool", call.activation()))
+    if not isinstance(plain, AveragePool) or len(plain.windows.kernel) > 2:
+        raise Refusal("it pools steps over three axes", "Leave it out of op_types_to_quantize")
+    scales, zeros = (float(x.scale), float(y.scale)), (x.zero_point, y.zero_point)
+    shift = 2**7 if x.signed else 0
+    return (QuantizedAveragePool(scales, zeros, shift, y.low, y.high, plain.windows, plain.include_pad),)
 
 
 def averaged(call: Call) -> Steps:

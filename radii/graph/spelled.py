@@ -14,6 +14,7 @@ from radii.graph.ops.activation import Erf
 from radii.graph.ops.conv import Conv
 from radii.graph.ops.elementwise import Mul, Sub
 from radii.graph.ops.linear import Gemm, MatMul
+from radii.graph.ops.pool import AveragePool
 from radii.graph.units import DOMAIN
 from radii.graph.views import View, axis_shifted, broadcast_shifted, by_channel
 
@@ -68,5 +69,6 @@ SPELLINGS = {
     "MatMulOfSteps": _sum(MatMul, MatMul.viewed),
     "AddOfSteps": Spelling(DOMAIN, {}, quantised.added, 8, broadcast_shifted),
     "MulOfSteps": Spelling(DOMAIN, {}, quantised.multiplied, 8, broadcast_shifted),
+    "AveragePoolOfSteps": Spelling(DOMAIN, AveragePool.attributes, quantised.pooled, 5, by_channel),
     "GlobalAveragePoolOfSteps": Spelling(DOMAIN, {}, quantised.averaged, 5, by_channel),
 }

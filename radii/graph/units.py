@@ -14,6 +14,7 @@ DOMAIN, SUFFIX = "radii.units", "OfSteps"
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 SUMS = ("Conv", "Gemm", "MatMul")
 PAIRS = ("Add", "Mul")
+POOLS = ("AveragePool", "GlobalAveragePool")
 BYTES = (2, 3)  # TensorProto.DataType of steps of 8 bits
 # These move entries, or choose some, so they may as well do it to steps.
 MOVES = ("Flatten", "MaxPool", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
@@ -67,7 +68,7 @@ class _Finder:
             return None
         if node.op_type in SUMS and len(node.input) in (2, 3):
             return self.sum(node)
-        count = 2 if node.op_type in PAIRS else 1 if node.op_type == "GlobalAveragePool" else 0
+        count = 2 if node.op_type in PAIRS else 1 if node.op_type in POOLS else 0
         if not count or len(node.input) != count:
             return None
         last = self.only_user(node)

@@ -14,7 +14,8 @@ def _dequantised(call: Call) -> Array:
     x, scale, zero = given(call, 0), given(call, 1), call.constant(2)
     fits = x.dtype.kind in "iu" and x.dtype.itemsize <= 4 and scale.dtype == np.float32
     hold(fits and call.get("output_dtype", 0) in FLOATS, "it does not make floats of integers of 32 bits or fewer")
-    hold(zero is None or (zero.dtype, zero.shape) == (x.dtype, scale.shape), "its zero point does not fit")
+    fits = zero is None or (zero.dtype, zero.size) == (x.dtype, scale.size)
+    hold(fits, "its zero point does not fit")
     scale = _spread(call, x, scale)
     whole = x.astype(np.int32)
     if zero is not None and x.dtype == np.int32:

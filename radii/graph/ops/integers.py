@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from radii.float32 import LARGEST, LEAST_NORMAL
 from radii.graph.errors import hold
 from radii.graph.operator import Shape
 from radii.graph.ops.conv import Conv, convolved
 from radii.graph.ops.linear import Linear
-from radii.graph.ops.quantised import LEAST, MOST, Stepped, check_range
+from radii.graph.ops.pool import AveragePool
+from radii.graph.ops.quantised import LEAST, MOST, Stepped, check_range, check_shift, stepped
 from radii.graph.ops.registry import graph_operator
 from radii.graph.ops.windows import Windows
 
@@ -149,3 +151,57 @@ class PixelSum(Stepped):
 
     def shape(self, *inputs: Shape) -> Shape:
         return (inputs[0][0], *[1] * (len(inputs[0]) - 1))
+
+
+@graph_operator
+@dataclass(frozen=True, eq=False)
+class QuantizedAveragePool(Stepped):
+    """The mean of each window in float32, ``clip(round(mean / scales[1] + (zero_points[1] + shift)) - shift)``.
+
+    The zero point is added before halves are rounded, so an odd one has them go the other way than QuantizeLinear does.
+    """
+
+    scales: tuple[float, float]  # of the input, of the output
+    zero_points: tuple[int, int]
+    shift: int
+    low: int
+    high: int
+    windows: Windows
+    include_pad: bool
+
+    @property
+    def name(self) -> str:
+        return "AveragePool"
+
+    @property
+    def plain(self) -> AveragePool:
+        """The same of real numbers."""
+        return AveragePool(self.windows, self.include_pad)
+
+    def check(self, *inputs: Shape) -> None:
+        self.plain.check(*inputs)
+        hold(len(self.windows.kernel) <= 2, "its windows have three axes")
+        hold(min(self.scales) >= LEAST_NORMAL and max(self.scales) <= LARGEST, "its scales are not those of float32")
+        check_range(LEAST, MOST, self.zero_points[0])
+        check_range(self.low, self.high, self.zero_points[1])
+        check_shift(self.shift)
+
+    def scratch(self, *inputs: Shape) -> int:
+        return self.plain.scratch(*inputs)
+
+    def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
+        x = (inputs[0].float() - self.zero_points[0]) * self.scales[0]
+        counts = [torch.tensor(axis, dtype=x.dtype, device=x.device) for axis in self.plain.divisors(tuple(x.shape[2:]))]
+        x = self.windows.padded(x, 0.0)
+        sums = torch.nn.functional.avg_pool2d(
+            x.reshape(*x.shape[:2], *[1] * (4 - x.ndim), *x.shape[2:]),
+            (1, *self.windows.kernel)[-2:],
+            stride=(1, *self.windows.strides)[-2:],
+            divisor_override=1,
+        ).reshape(*x.shape[:2], *(len(axis) for axis in counts))
+        mean = sums / (counts[0] if len(counts) == 1 else counts[0][:, None] * counts[1])
+        total = mean / self.scales[1] + (self.zero_points[1] + self.shift)
+        return stepped(total, -self.shift, self.low, self.high).to(inputs[0].dtype)
+
+    def shape(self, *inputs: Shape) -> Shape:
+        return self.plain.shape(*inputs)
