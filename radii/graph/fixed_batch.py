@@ -28,7 +28,9 @@ def views(call: Call, lying: Callable[[Activation], Shape]) -> Iterator[View]:
     inputs = call.activations()
     operator, spelling = OPERATORS.get(call.operator), SPELLINGS.get(call.operator)
     viewed = spelling.viewed if spelling is not None else None if operator is None else operator.viewed
-    entrywise = viewed is None or (operator is not None and operator.entrywise)  # what is none of ours is refused anyway
+    entrywise = viewed is None or (
+        operator is not None and operator.entrywise
+    )  # what is none of ours is refused anyway
     if entrywise and len(inputs) == 1 and most_axes(call) == len(inputs[0].shape):
         yield seen_as(call, [lying(inputs[0])], lambda _: inputs[0].shape)
     if all(x.shape[:1] == (1,) for x in inputs):

@@ -7,12 +7,12 @@ onnxruntime has one, it is read node by node, as floats.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import prod
+from math import log, prod
 from typing import Any
 
 import numpy as np
 
-from radii.graph.call import Activation, Call, Value
+from radii.graph.call import Call, Value
 from radii.graph.errors import Refusal, hold
 from radii.graph.folding import fold
 from radii.graph.operator import Operator
@@ -20,10 +20,19 @@ from radii.graph.ops.activation import Relu
 from radii.graph.ops.broadcast import without_batch
 from radii.graph.ops.conv import Conv
 from radii.graph.ops.elementwise import Add, Mul
-from radii.graph.ops.integers import BYTE, NARROW, IntegerConv, IntegerLinear, PixelSum, QuantizedAveragePool, largest_sum
-from radii.graph.ops.linear import Gemm, Linear, MatMul
+from radii.graph.ops.integers import NARROW, IntegerConv, IntegerLinear, PixelSum, QuantizedAveragePool, largest_sum
+from radii.graph.ops.linear import Linear
+from radii.graph.ops.normalization import Softmax
 from radii.graph.ops.pool import AveragePool, GlobalAveragePool
-from radii.graph.ops.quantised import DequantizeLinear, QuantizedAdd, QuantizedMul, QuantizeLinear, Requantize
+from radii.graph.ops.quantised import (
+    BYTE,
+    DequantizeLinear,
+    QuantizedAdd,
+    QuantizedMul,
+    QuantizedSoftmax,
+    QuantizeLinear,
+    Requantize,
+)
 from radii.graph.ops.registry import OPERATORS
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -60,7 +69,7 @@ def _pair(call: Call, position: int) -> tuple[Array, Array]:
         zero = np.zeros(scale.shape, TYPES.get(call.get("output_dtype", 0), np.uint8))
     hold(scale.dtype == np.float32 and bool((scale > 0).all()), "its scales are not positive float32 numbers", AGAIN)
     hold(zero.dtype in TYPES.values(), "its steps are of other than 8 or 16 bits", AGAIN)
-    hold(zero.shape == scale.shape, "it has not one zero point for each scale", AGAIN)
+    hold(zero.size == scale.size, "it has not one zero point for each scale", AGAIN)
     return scale, zero
 
 
@@ -101,8 +110,8 @@ def dequantize(call: Call) -> Steps:
     return (DequantizeLinear(_spread(call, scale), _spread(call, zero.astype(np.int64))),)
 
 
-# Units. Inputs of sums: x with its pair, the weight with its pair, the bias with its pair or a float bias, and, if steps
-# are made of it, their pair: 3 + 3 + 3 + 2. Of all others: each activation with its pair, and the output's.
+# Units. Inputs of sums: x with its pair, the weight with its pair, the bias with its pair or a float bias, and, where
+# steps are made of it, their pair: 3 + 3 + 3 + 2. Of all others: each activation with its pair, and the output's.
 
 SUM_INPUTS = 11
 OWN = {"w_axis": "int", "w_block_size": "int", "relu": "flag"}
@@ -153,7 +162,7 @@ def _summed(operator: str, call: Call) -> Steps | None:
         total = IntegerLinear(plain.weight, bias, x.zero_point, narrow)
     if is_fused and y is not None:
         return total, Requantize(np.asarray(worth / y.scale).reshape(by_channel), y.zero_point, y.low, y.high)
-    steps = [total, Mul(worth.reshape(by_channel))]
+    steps: list[Operator] = [total, Mul(worth.reshape(by_channel))]
     if offset is not None:
         steps.append(Add(offset.reshape(-1, *[1] * (plain.weight.ndim - 2))))
     return *steps, *_behind(call)
@@ -169,7 +178,7 @@ def _whole(operator: str, call: Call, w: Array) -> tuple[Array, Array] | None:
         return None
     whole = w.astype(np.int32)
     if zero is not None:
-        hold((zero.dtype, zero.shape) == (w.dtype, scale.shape), "its zero point does not fit", AGAIN)
+        hold((zero.dtype, zero.size) == (w.dtype, scale.size), "its zero point does not fit", AGAIN)
         whole -= zero.astype(np.int32).reshape(-1, *[1] * (w.ndim - outputs - 1)) if zero.size > 1 else int(zero.item())
     return whole.astype(np.float32), scale.reshape(-1) if scale.size > 1 else scale.reshape(())
 
@@ -236,10 +245,23 @@ def pooled(call: Call) -> Steps:
     return (QuantizedAveragePool(scales, zeros, shift, y.low, y.high, plain.windows, plain.include_pad),)
 
 
+def softmax(call: Call) -> Steps:
+    """Softmax of steps: its exponentials are a table, which onnxruntime scales so that their sums do not overflow."""
+    x, y = _grids(call)
+    plain = Softmax.read(_inner(call, "Softmax", call.activation()))
+    if not isinstance(plain, Softmax):
+        raise NotImplementedError
+    shape = call.activation().shape
+    along = prod(shape[plain.axis :]) if plain.trailing else shape[plain.axis]
+    room = max(0.0, log(float(np.finfo(np.float32).max) / along) - 5) / float(x.scale)
+    table = np.exp((np.arange(256) - 255 + room) * float(x.scale)).astype(np.float32)
+    most = float(np.floor(np.float32(1) / y.scale))
+    return (QuantizedSoftmax(table, most, y.zero_point, y.low, y.high, plain.axis, plain.trailing),)
+
+
 def averaged(call: Call) -> Steps:
     """GlobalAveragePool of steps."""
     x, y = _grids(call)
     GlobalAveragePool().check(call.activation().shape)
     factor = x.scale / (y.scale * np.float32(prod(call.activation().shape[1:])))
     return PixelSum(x.zero_point), Requantize(np.asarray(factor), y.zero_point, y.low, y.high)
-

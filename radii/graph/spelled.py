@@ -52,6 +52,10 @@ def _conv(call: Call) -> View:
     return by_channel(call, repeated=range(3, 9), groups="group")
 
 
+def _softmax(call: Call) -> View:
+    return axis_shifted(call, 1 if call.opset < 13 else -1)
+
+
 def _sum(operator: type[Operator], viewed: Callable[[Call], View | None]) -> Spelling:
     attributes = {**operator.attributes, **quantised.OWN}
     return Spelling(DOMAIN, attributes, partial(quantised.summed, operator.__name__), quantised.SUM_INPUTS, viewed)
@@ -70,5 +74,6 @@ SPELLINGS = {
     "AddOfSteps": Spelling(DOMAIN, {}, quantised.added, 8, broadcast_shifted),
     "MulOfSteps": Spelling(DOMAIN, {}, quantised.multiplied, 8, broadcast_shifted),
     "AveragePoolOfSteps": Spelling(DOMAIN, AveragePool.attributes, quantised.pooled, 5, by_channel),
+    "SoftmaxOfSteps": Spelling(DOMAIN, {"axis": "int"}, quantised.softmax, 5, _softmax),
     "GlobalAveragePoolOfSteps": Spelling(DOMAIN, {}, quantised.averaged, 5, by_channel),
 }

@@ -1,8 +1,8 @@
-"""The units of a QDQ file: nodes between DequantizeLinear and QuantizeLinear that onnxruntime runs as one integer kernel.
+"""The units of a QDQ file: nodes between DequantizeLinear and QuantizeLinear that onnxruntime runs as one kernel.
 
-A file may say ``Q(Conv(DQ(x), DQ(w), DQ(b)))``; onnxruntime computes that in integers, and so do we. Here the nodes are
-found by their wiring, and stand in the list as one node of the domain ``DOMAIN`` in place of the last of them; what they
-were of is left where it is, and read where something else needs it. What becomes of a unit: :mod:`radii.graph.quantised`.
+A file may say ``Q(Conv(DQ(x), DQ(w), DQ(b)))``; onnxruntime computes that in integers, and so do we. Here such nodes
+are found by their wiring, and one node of the domain ``DOMAIN`` stands in the list in place of the last of them. They
+are left where they are otherwise, for what else needs them. What a unit does: :mod:`radii.graph.quantised`.
 """
 
 from collections import Counter
@@ -14,8 +14,8 @@ DOMAIN, SUFFIX = "radii.units", "OfSteps"
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 SUMS = ("Conv", "Gemm", "MatMul")
 PAIRS = ("Add", "Mul")
-POOLS = ("AveragePool", "GlobalAveragePool")
-BYTES = (2, 3)  # TensorProto.DataType of steps of 8 bits
+OTHERS = ("AveragePool", "GlobalAveragePool", "Softmax")
+BYTES, KINDS = (2, 3), (2, 3, 4, 5)  # TensorProto.DataType of steps of 8 bits, of 8 or 16
 # These move entries, or choose some, so they may as well do it to steps.
 MOVES = ("Flatten", "MaxPool", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
 INT, FLAG = 2, "relu"  # AttributeProto.AttributeType
@@ -23,7 +23,7 @@ INT, FLAG = 2, "relu"  # AttributeProto.AttributeType
 
 def with_units(graph: Any) -> list[tuple[int, Any]]:
     """The nodes of a graph, each with its position in the file, and its units among them."""
-    if not any(node.op_type == DEQUANTIZE for node in graph.node):
+    if not any(node.op_type in (QUANTIZE, DEQUANTIZE) for node in graph.node):
         return list(enumerate(graph.node))
     return _Finder(graph).nodes()
 
@@ -56,11 +56,20 @@ class _Finder:
                 made[position[id(last)]] = (index, found)
         listed: list[tuple[int, Any]] = []
         for index, node in enumerate(self.graph.node):
-            listed.append(made.get(index, (index, node)))
+            listed.append(made.get(index, (index, self.typed(node))))
             moved = next((self.moved[name] for name in node.output if name in self.moved), None)
             if moved is not None:
                 listed.append((index, moved))
         return listed
+
+    def typed(self, node: Any) -> Any:
+        """A QuantizeLinear to steps of other than 8 or 16 bits says so: two of four bits are held as those of 8."""
+        if node.op_type != QUANTIZE or self.kind(self.pair(node, "")) in (0, *KINDS):
+            return node
+        copy = type(node)()
+        copy.CopyFrom(node)
+        copy.attribute.add(name="output_dtype", type=INT, i=self.kind(self.pair(node, "")))
+        return copy
 
     def unit(self, node: Any) -> tuple[Any, Any] | None:
         """The node in whose place the unit around this one stands, and the unit."""
@@ -68,7 +77,7 @@ class _Finder:
             return None
         if node.op_type in SUMS and len(node.input) in (2, 3):
             return self.sum(node)
-        count = 2 if node.op_type in PAIRS else 1 if node.op_type in POOLS else 0
+        count = 2 if node.op_type in PAIRS else 1 if node.op_type in OTHERS else 0
         if not count or len(node.input) != count:
             return None
         last = self.only_user(node)
@@ -96,7 +105,7 @@ class _Finder:
         if behind is not None and behind.op_type == "Relu":
             relu, behind = behind, self.only_user(behind)
         y = ("", "", "")
-        if behind is not None and behind.op_type == QUANTIZE:
+        if behind is not None and behind.op_type == QUANTIZE and self.typed(behind) is behind:
             last, y = behind, self.pair(behind, "")
         else:
             relu = None
@@ -125,7 +134,8 @@ class _Finder:
 
     def pair(self, node: Any, x: str) -> tuple[str, str, str]:
         """``x``, and the scale and the zero point of a QuantizeLinear or DequantizeLinear."""
-        return (x, node.input[1], node.input[2] if len(node.input) > 2 else "")
+        scale, zero_point, *_ = *node.input[1:], "", ""
+        return x, scale, zero_point
 
     def steps(self, name: str) -> tuple[str, str, str] | None:
         """The steps that an activation of floats stands for, with their pair."""
@@ -153,7 +163,11 @@ class _Finder:
         return self.pair(node, node.input[0]) if self.is_constant(node.input[0]) else None
 
     def is_constant(self, name: str) -> bool:
-        return name in self.constants or (name in self.maker and self.maker[name].op_type == "Constant")
+        """Whether it is stored, perhaps as floats that are quantised when the file is read."""
+        if name in self.constants or name not in self.maker:
+            return name in self.constants
+        node = self.maker[name]
+        return node.op_type == "Constant" or (node.op_type == QUANTIZE and node.input[0] in self.constants)
 
     def is_one(self, name: str) -> bool:
         """Whether it is one stored number."""

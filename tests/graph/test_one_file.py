@@ -136,7 +136,6 @@ MAKERS = {
     "radii/graph/ends.py": "logits of another shape made flat",
     "radii/graph/nodes.py": "a reshape between two views, a constant as an activation",
     "radii/graph/reader.py": "0 beside the logit of a binary classifier",
-    "radii/graph/spelled.py": "Erfc as 1 - erf, a Scaler as a subtraction and a product",
     "radii/lipschitz/network/copies.py": "entries cut out and joined as one Gather",
 }
 # And these have another reason:
@@ -153,6 +152,9 @@ NAMERS = {
     "radii/lipschitz/network/choices.py": "knows a comparison and a choice of what it compares, two operators together",
     "radii/lipschitz/network/forms.py": "an algebra of its own: what operators make of affine forms",
     "radii/lipschitz/network/means.py": "an algebra of its own: what operators make of means",
+    "radii/graph/quantised.py": "reads several nodes of a file as one",
+    "radii/graph/spelled.py": "Erfc as 1 - erf, a Scaler as a subtraction and a product, units of quantised nodes",
+    "radii/graph/units.py": "asks of a file what stands between quantised values",
     "radii/graph/writer.py": "names the output of a file by an Identity",
     "workers/intake/read_model.py": "asks of a file whether it rounds to float16, and what scales its only logit",
 }

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
@@ -21,14 +21,13 @@ from radii.graph.operator import Shape
 from radii.graph.ops.conv import Conv, convolved
 from radii.graph.ops.linear import Linear
 from radii.graph.ops.pool import AveragePool
-from radii.graph.ops.quantised import LEAST, MOST, Stepped, check_range, check_shift, stepped
+from radii.graph.ops.quantised import BYTE, LEAST, MOST, Stepped, check_range, check_shift, stepped
 from radii.graph.ops.registry import graph_operator
 from radii.graph.ops.windows import Windows
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-BYTE = 255  # the most that a step of 8 bits and its zero point differ by
 NARROW, WIDE = 2**24, 2**53  # every integer below is a float32, a float64
 
 
@@ -39,7 +38,8 @@ def largest_sum(weight: np.ndarray, reach: int) -> float:
 
 def exact(x: Tensor, zero_point: int, narrow: bool) -> Tensor:
     """Steps without their zero point, of the type in which they are summed."""
-    return x.to(torch.float32 if narrow and x.is_cpu else torch.float64) - zero_point
+    narrow = narrow and x.is_cpu and x.dtype != torch.float64
+    return x.to(torch.float32 if narrow else torch.float64) - zero_point
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,12 +50,14 @@ class IntegerSum(Stepped):
     bias: np.ndarray | None  # (outputs,)
     zero_point: int
     narrow: bool  # steps are of 8 bits, and float32 holds the sums but for the bias
-    array_kinds = {"bias": "i"}
+    array_kinds: ClassVar = {"bias": "i"}
 
     def check(self, *inputs: Shape) -> None:
         check_range(LEAST, MOST, self.zero_point)
         hold(bool((self.weight == np.rint(self.weight)).all()), "a weight is no whole number")
-        hold(self.bias is None or self.bias.shape == self.weight.shape[:1], "the bias does not have one entry an output")
+        hold(
+            self.bias is None or self.bias.shape == self.weight.shape[:1], "the bias does not have one entry an output"
+        )
         hold(self.bias is None or bool((np.abs(self.bias) <= 2**31).all()), "the bias is not of 32 bits")
         most = largest_sum(self.weight, BYTE if self.narrow else MOST - LEAST)
         hold(most < (NARROW if self.narrow else WIDE), "its sums are too large")
@@ -191,7 +193,9 @@ class QuantizedAveragePool(Stepped):
 
     def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
         x = (inputs[0].float() - self.zero_points[0]) * self.scales[0]
-        counts = [torch.tensor(axis, dtype=x.dtype, device=x.device) for axis in self.plain.divisors(tuple(x.shape[2:]))]
+        counts = [
+            torch.tensor(axis, dtype=x.dtype, device=x.device) for axis in self.plain.divisors(tuple(x.shape[2:]))
+        ]
         x = self.windows.padded(x, 0.0)
         sums = torch.nn.functional.avg_pool2d(
             x.reshape(*x.shape[:2], *[1] * (4 - x.ndim), *x.shape[2:]),

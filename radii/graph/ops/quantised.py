@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from radii.graph.bounds import diagonal, slope, up
 from radii.graph.errors import hold
 from radii.graph.operator import Operator, Shape
 from radii.graph.ops.broadcast import broadcast, check_constant
+from radii.graph.ops.layout import check_axes
 from radii.graph.ops.registry import graph_operator
 from radii.graph.rules import Rule, Unbounded
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 LEAST, MOST = -(2**15), 2**16 - 1  # of any type of 8 or 16 bits
+BYTE = 2**8 - 1  # the most that two of 8 bits differ by
 JUMPS = Unbounded(
     "it computes in steps, so the network is not continuous: its outputs jump between inputs as near as one likes",
     "Use smoothing; a Lipschitz bound can be had of the network before it was quantised",
@@ -64,7 +66,7 @@ class QuantizeLinear(Stepped):
     zero_point: np.ndarray  # of the same shape
     low: int
     high: int
-    array_kinds = {"zero_point": "i"}
+    array_kinds: ClassVar = {"zero_point": "i"}
 
     def check(self, *inputs: Shape) -> None:
         check_constant(self.scale, inputs[0])
@@ -90,7 +92,7 @@ class DequantizeLinear(Operator):
     linear = diagonal = True
     scale: np.ndarray  # to be broadcast with a sample
     zero_point: np.ndarray  # of the same shape
-    array_kinds = {"zero_point": "i"}
+    array_kinds: ClassVar = {"zero_point": "i"}
 
     def check(self, *inputs: Shape) -> None:
         check_constant(self.scale, inputs[0])
@@ -203,3 +205,44 @@ class QuantizedMul(Stepped):
 
     def shape(self, *inputs: Shape) -> Shape:
         return broadcast(*inputs)
+
+
+@graph_operator
+@dataclass(frozen=True, eq=False)
+class QuantizedSoftmax(Stepped):
+    """Exponentials of steps by a table, over their sum: ``clip(round(exponential * most / sum) + zero_point)``.
+
+    onnxruntime takes ``most``, the steps from 0 to 1, for a whole number, and cuts off what it is more.
+    """
+
+    table: np.ndarray  # (256,): of how many steps the largest is ahead, the last entry's is 0
+    most: float
+    zero_point: int
+    low: int
+    high: int
+    axis: int
+    trailing: bool  # over the axes behind it too
+
+    @property
+    def name(self) -> str:
+        return "Softmax"
+
+    def check(self, *inputs: Shape) -> None:
+        check_axes((self.axis,), inputs[0])
+        hold(self.table.shape == (BYTE + 1,) and bool((self.table >= 0).all()), "its table is not of exponentials")
+        hold(0 <= self.most <= MOST, "it has not the steps of a probability")
+        check_range(self.low, self.high, self.zero_point)
+
+    def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
+        (x,) = inputs
+        x = x.float()
+        steps = x.flatten(self.axis + 1) if self.trailing else x
+        axis = -1 if self.trailing else self.axis + 1
+        behind = (steps.amax(axis, keepdim=True) - steps).clamp(0, BYTE)
+        exponentials = arrays["table"].float()[(BYTE - behind).long()]
+        sums = exponentials.sum(axis, keepdim=True, dtype=torch.float64).float()
+        made = stepped(exponentials * self.most / sums, self.zero_point, self.low, self.high)
+        return made.reshape(x.shape).to(inputs[0].dtype)
+
+    def shape(self, *inputs: Shape) -> Shape:
+        return inputs[0]
