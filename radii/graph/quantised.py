@@ -7,7 +7,7 @@ onnxruntime has one, it is read node by node, as floats.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import log, prod
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -253,7 +253,7 @@ def softmax(call: Call) -> Steps:
         raise NotImplementedError
     shape = call.activation().shape
     along = prod(shape[plain.axis :]) if plain.trailing else shape[plain.axis]
-    room = max(0.0, log(float(np.finfo(np.float32).max) / along) - 5) / float(x.scale)
+    room = max(0.0, float(np.log(np.finfo(np.float32).max / np.float32(along))) - 5) / float(x.scale)
     table = np.exp((np.arange(256) - 255 + room) * float(x.scale)).astype(np.float32)
     most = float(np.floor(np.float32(1) / y.scale))
     return (QuantizedSoftmax(table, most, y.zero_point, y.low, y.high, plain.axis, plain.trailing),)
