@@ -153,7 +153,7 @@ def _summed(operator: str, call: Call) -> Steps | None:
     if bias is not None:
         hold(bias.shape in ((), (len(plain.weight),)) or bias.size == len(plain.weight), "its bias does not fit")
         bias = np.broadcast_to(bias.reshape(-1), (len(plain.weight),)).astype(np.int64)
-    narrow = x.is_byte and largest_sum(plain.weight, BYTE) < NARROW
+    narrow = x.is_byte and largest_sum(plain.weight, bias, BYTE) < NARROW
     by_channel = (-1, *[1] * (plain.weight.ndim - 2)) if scales.size > 1 else ()
     total: Operator
     if isinstance(plain, Conv):

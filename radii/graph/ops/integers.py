@@ -31,15 +31,17 @@ if TYPE_CHECKING:
 NARROW, WIDE = 2**24, 2**53  # every integer below is a float32, a float64
 
 
-def largest_sum(weight: np.ndarray, reach: int) -> float:
+def largest_sum(weight: np.ndarray, bias: np.ndarray | None, reach: int) -> float:
     """The most that the absolute values of a sum's terms add up to, if each factor is ``reach`` at most."""
-    return float(np.abs(weight.astype(np.float64)).reshape(len(weight), -1).sum(1).max() * reach)
+    sums = np.abs(weight.astype(np.float64)).reshape(len(weight), -1).sum(1) * reach
+    return float((sums if bias is None else sums + np.abs(bias.astype(np.float64))).max())
 
 
 def exact(x: Tensor, zero_point: int, narrow: bool) -> Tensor:
     """Steps without their zero point, of the type in which they are summed."""
     narrow = narrow and x.is_cpu and x.dtype != torch.float64
-    return x.to(torch.float32 if narrow else torch.float64) - zero_point
+    x = x.to(torch.float32 if narrow else torch.float64)
+    return x - zero_point if zero_point else x
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +51,7 @@ class IntegerSum(Stepped):
     weight: np.ndarray  # (outputs, ...), whole numbers
     bias: np.ndarray | None  # (outputs,)
     zero_point: int
-    narrow: bool  # steps are of 8 bits, and float32 holds the sums but for the bias
+    narrow: bool  # steps are of 8 bits, and float32 holds the sums
     array_kinds: ClassVar = {"bias": "i"}
 
     def check(self, *inputs: Shape) -> None:
@@ -59,14 +61,14 @@ class IntegerSum(Stepped):
             self.bias is None or self.bias.shape == self.weight.shape[:1], "the bias does not have one entry an output"
         )
         hold(self.bias is None or bool((np.abs(self.bias) <= 2**31).all()), "the bias is not of 32 bits")
-        most = largest_sum(self.weight, BYTE if self.narrow else MOST - LEAST)
+        most = largest_sum(self.weight, self.bias, BYTE if self.narrow else MOST - LEAST)
         hold(most < (NARROW if self.narrow else WIDE), "its sums are too large")
 
     def rounded(self, totals: Tensor, bias: Tensor | None, dtype: torch.dtype) -> Tensor:
         """The sums with the bias; ``totals`` are off by less than a half."""
         if totals.dtype == torch.float64:
             totals = totals.round()
-        return (totals if bias is None else totals.double() + bias).to(dtype)
+        return (totals if bias is None else totals + bias).to(dtype)
 
 
 @graph_operator

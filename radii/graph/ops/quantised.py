@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from radii.graph.bounds import diagonal, slope, up
 from radii.graph.errors import hold
 from radii.graph.operator import Operator, Shape
 from radii.graph.ops.broadcast import broadcast, check_constant
@@ -42,8 +41,11 @@ def check_shift(shift: int) -> None:
 
 
 def stepped(x: Tensor, zero_point: Tensor | int, low: int, high: int) -> Tensor:
-    """``x`` rounded to whole numbers, halves to the even one, and moved by the zero point, within the range."""
-    return x.round().add(zero_point).clamp(low, high)
+    """``x`` rounded to whole numbers, halves to the even one, and moved by the zero point, within the range.
+
+    It is written in place.
+    """
+    return x.round_().add_(zero_point).clamp_(low, high)
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,11 +86,9 @@ class QuantizeLinear(Stepped):
 
 @graph_operator
 @dataclass(frozen=True, eq=False)
-class DequantizeLinear(Operator):
+class DequantizeLinear(Stepped):
     """``(x - zero_point) * scale``."""
 
-    behaviour = "the largest scale"
-    linear = diagonal = True
     scale: np.ndarray  # to be broadcast with a sample
     zero_point: np.ndarray  # of the same shape
     array_kinds: ClassVar = {"zero_point": "i"}
@@ -105,9 +105,6 @@ class DequantizeLinear(Operator):
 
     def shape(self, *inputs: Shape) -> Shape:
         return inputs[0]
-
-    def lipschitz(self, *inputs: Shape) -> Rule:
-        return slope(up(diagonal(self.scale.astype(np.float64), inputs[0])))
 
 
 @graph_operator
