@@ -134,8 +134,8 @@ class _Finder:
 
     def pair(self, node: Any, x: str) -> tuple[str, str, str]:
         """``x``, and the scale and the zero point of a QuantizeLinear or DequantizeLinear."""
-        scale, zero_point, *_ = *node.input[1:], "", ""
-        return x, scale, zero_point
+        names = [*list(node.input), "", ""]
+        return x, names[1], names[2]
 
     def steps(self, name: str) -> tuple[str, str, str] | None:
         """The steps that an activation of floats stands for, with their pair."""

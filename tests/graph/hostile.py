@@ -24,7 +24,7 @@ RESIZE = {
 }  # fmt: skip
 SPREAD = {"weight": f(4, 3, 2, 2)}
 TRANSPOSED = {"bias": None, "groups": 1, "extra": [0, 0], **windows()}
-SCALE = {"scale": np.float32(0.1).reshape(()), "zero_point": np.array(3)}
+SCALE: dict[str, np.ndarray] = {"scale": np.array(0.1, np.float32), "zero_point": np.array(3)}
 BYTE = {"low": 0, "high": 255}
 WHOLE = {"weight": np.full((5, 4, 2, 2), 100, np.float32)}
 INTEGER = {"bias": None, "zero_point": 3, "narrow": True}

@@ -80,7 +80,7 @@ def many(opset: int, batch: int | str = "batch", flat: Sequence[int] = (0, -1)) 
         c1=(8, 1, 3, 3), b1=(8,), dw=(8, 1, 3, 3), bd=(8,), c2=(8, 8, 1, 1), b2=(8,), s1=(4, 8, 1, 1), s2=(8, 4, 1, 1),
         c3=(12, 16, 3, 3), b3=(12,), f=(48, 20), fb=(20,), f2=(20, 10),
     )  # fmt: skip
-    constants |= {"low": np.float32(0), "high": np.float32(6), "flat": np.array(flat)}
+    constants |= {"low": np.array(0, np.float32), "high": np.array(6, np.float32), "flat": np.array(flat)}
     nodes = [
         node("Conv", ["x", "c1", "b1"], "a1", pads=[1] * 4),
         node("Clip", ["a1", "low", "high"], "r1"),

