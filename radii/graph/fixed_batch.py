@@ -26,13 +26,12 @@ def relabelled(call: Call) -> Shape | None:
 def views(call: Call, lying: Callable[[Activation], Shape]) -> Iterator[View]:
     """The ways to read an operator, the leanest first; ``lying`` is the shape that a value has in our graph."""
     inputs = call.activations()
-    operator = OPERATORS.get(call.operator)
-    known = operator or SPELLINGS.get(call.operator)
+    known = OPERATORS.get(call.operator) or SPELLINGS.get(call.operator)
     entrywise = known is None or known.entrywise  # what is none of ours is refused in any view
     if entrywise and len(inputs) == 1 and most_axes(call) == len(inputs[0].shape):
         yield seen_as(call, [lying(inputs[0])], lambda _: inputs[0].shape)
     if all(x.shape[:1] == (1,) for x in inputs):
         yield seen_as(call, [x.shape[1:] for x in inputs], lambda made: (1, *made))
-    view = None if operator is None else operator.viewed(call)
+    view = None if known is None or known.viewed is None else known.viewed(call)
     if view is not None:
         yield view

@@ -24,6 +24,7 @@ from radii.graph.ops.layout import KEEP_BATCH, Reshape
 from radii.graph.remedies import quoted, remedy_on_activations
 from radii.graph.spelled import SPELLINGS
 from radii.graph.tensors import MissingFile, Tensors
+from radii.graph.units import written_as
 from radii.graph.views import View
 
 
@@ -46,7 +47,7 @@ class NodeReader:
 
     def obstacle(self, reason: str, remedy: str, index: int | None = None, node: Any = None) -> None:
         """Note what stands in the way; ``index`` is the node's position in the file, those inside an If at the If's."""
-        operator = "" if node is None else ascii(node.op_type[:80])[1:-1]
+        operator = "" if node is None else ascii(written_as(node)[:80])[1:-1]
         self.obstacles.append(Obstacle(index, operator, reason, remedy))
 
     def read_node(self, index: int, node: Any, needed: set[str]) -> None:

@@ -22,6 +22,7 @@ from radii.graph.probabilities import lies_between_0_and_1
 from radii.graph.remedies import ZIPMAP, quoted, remedy_for_bytes
 from radii.graph.sample import sample_of
 from radii.graph.simplify import simplify
+from radii.graph.units import with_units
 
 OLDEST, NEWEST = 8, 26  # opsets of the default domain
 NEWEST_IR = 14  # version of the file format; another may hold what is not seen here
@@ -152,6 +153,7 @@ class _Reader(NodeReader):
         super().__init__(external, limits)
         self.task, self.declared = task, shape
         self.model, self.file, self.batch = model, model.graph, batch
+        self.listed = with_units(self.file)
 
     def graph(self, output: str | None) -> Graph:
         count = count_nodes(self.file)
@@ -167,10 +169,10 @@ class _Reader(NodeReader):
         if name is None:
             raise UnsupportedModel(self.obstacles)
         live, types = self.live(name), ElementTypes(self.file, min(max(self.opset, 0), NEWEST))
-        for index, node in enumerate(self.file.node):
-            if index in live:
+        for position, (index, node) in enumerate(self.listed):
+            if position in live:
                 self.check_types(types, index, node)
-                self.read_node(index, node, live[index])
+                self.read_node(index, node, live[position])
         result = self.values.get(name) if name in self.values else self.initializer(name, None)
         self.check_result(name, result)
         for file, count in self.missing.items():
@@ -331,4 +333,4 @@ class _Reader(NodeReader):
                 if name and (name in made or name in self.initializers or name in self.values):
                     self.obstacle(f"the value {quoted(name)} is made twice", "Export the model again", index, node)
                 made.add(name)
-        return live_nodes(self.file.node, {output})
+        return live_nodes([node for _, node in self.listed], {output})

@@ -18,15 +18,29 @@ _MAGIC = (
     (b"<", "markup, such as an error page"),
 )
 
+# What QuantFormat.QOperator and quantize_dynamic write; those with a Q in front may be of the domain com.microsoft.
 _QUANTISED = [
-    "QuantizeLinear",
-    "DequantizeLinear",
-    "DynamicQuantizeLinear",
+    "QGemm",
+    "QLinearAdd",
+    "QLinearAveragePool",
+    "QLinearConcat",
     "QLinearConv",
+    "QLinearGlobalAveragePool",
+    "QLinearLeakyRelu",
     "QLinearMatMul",
+    "QLinearMul",
+    "QLinearSigmoid",
+    "QLinearSoftmax",
     "ConvInteger",
+    "DynamicQuantizeLinear",
     "MatMulInteger",
+    "DynamicQuantizeMatMul",
+    "MatMulIntegerToFloat",
 ]
+_AS_QDQ = (
+    "it computes in integers by an operator of its own; quantised networks are taken as QDQ files alone",
+    "Quantise it with onnxruntime's quantize_static(..., quant_format=QuantFormat.QDQ)",
+)
 _LOOPS = ["If", "Loop", "Scan", "SequenceMap"]
 _RECURRENT = ["LSTM", "GRU", "RNN"]
 _RANDOM = ["RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial"]
@@ -34,7 +48,7 @@ _RANDOM = ["RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLi
 _INDICES = ["ArgMax", "ArgMin", "NonZero"]
 
 _FAMILIES: tuple[tuple[list[str], str, str], ...] = (
-    (_QUANTISED, "it computes in quantised integers", "Export the model before quantising it, in float32"),
+    (_QUANTISED, *_AS_QDQ),
     (_LOOPS, "it is control flow", "Export with control flow traced away"),
     (_RECURRENT, "recurrent layers are not supported", SUPPORTED),
     (_INDICES, "it makes indices, which jump", f"Name the logits, which are before it, as the output. {CUT}"),
@@ -68,6 +82,8 @@ def remedy_for_bytes(data: bytes) -> tuple[str, str] | None:
 
 def remedy_for_domain(domain: str, operator: str) -> tuple[str, str]:
     """Reason and remedy for a node outside the default domain (``domain`` quoted already)."""
+    if operator in _QUANTISED:
+        return _AS_QDQ
     if not domain.startswith("'ai.onnx.ml"):
         return (
             f"the domain {domain} is not supported",
@@ -92,6 +108,6 @@ def remedy_for_operator(operator: str) -> tuple[str, str]:
 
 def remedy_on_activations(operator: str) -> tuple[str, str]:
     """Reason and remedy for an operator that is known on constants and sizes only."""
-    if operator in _INDICES or operator in _QUANTISED:
+    if operator in _INDICES:
         return remedy_for_operator(operator)
     return "it is supported on constants and sizes only", SUPPORTED

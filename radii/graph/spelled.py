@@ -1,31 +1,38 @@
-"""Operators that are none of ONNX's default domain, and are read as those of it that they stand for."""
+"""Nodes that are read as operators of other names, one after another."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
+from radii.graph import quantised
 from radii.graph.call import Call
 from radii.graph.errors import Refusal, hold
 from radii.graph.operator import Operator
 from radii.graph.ops.activation import Erf, Sigmoid
+from radii.graph.ops.conv import Conv
 from radii.graph.ops.elementwise import Mul, Sub
-from radii.graph.ops.linear import Gemm
+from radii.graph.ops.linear import Gemm, MatMul
 from radii.graph.ops.normalization import Softmax
+from radii.graph.ops.pool import AveragePool
 from radii.graph.ops.select import Gather
 from radii.graph.remedies import BLACK_OP
+from radii.graph.units import DOMAIN
+from radii.graph.views import View, axis_shifted, broadcast_shifted, by_channel
 
 CLASSICAL = "ai.onnx.ml"  # the domain of classical machine learning
 
 
 @dataclass(frozen=True, slots=True)
 class Spelling:
-    """How one such operator is read: as others, one after another, of which only the first reads its inputs."""
+    """How one such node is read: as others, one after another, of which only the first may read several activations."""
 
     domain: str
     attributes: Mapping[str, str]
     read: Callable[[Call], tuple[Operator, ...]]
     inputs: int = 1
+    viewed: Callable[[Call], View | None] | None = None  # as in `Operator`
     output: int = 0  # which of its outputs is read
     entrywise: bool = False  # each entry is the same function of the input's entry there
 
@@ -79,6 +86,26 @@ def _picked(call: Call) -> tuple[Operator, ...]:
 _ENDS: Mapping[str, tuple[Operator, ...]] = {"NONE": (), "SOFTMAX": (Softmax(0, False),), "LOGISTIC": (Sigmoid(),)}
 _COEFFICIENTS = {"coefficients": "floats", "intercepts": "floats", "post_transform": "string"}
 
+
+def _by_axis(call: Call) -> View:
+    return axis_shifted(call, 1)
+
+
+def _conv(call: Call) -> View:
+    return by_channel(call, repeated=range(3, 9), groups="group")
+
+
+def _softmax(call: Call) -> View:
+    return axis_shifted(call, 1 if call.opset < 13 else -1)
+
+
+def _sum(operator: type[Operator], viewed: Callable[[Call], View | None]) -> Spelling:
+    attributes = {**operator.attributes, **quantised.OWN}
+    return Spelling(DOMAIN, attributes, partial(quantised.summed, operator.__name__), quantised.SUM_INPUTS, viewed)
+
+
+_PAIR = {"axis": "int", "block_size": "int", "output_dtype": "int"}
+
 SPELLINGS = {
     "Erfc": Spelling("", {}, _complement, entrywise=True),  # which Keras writes for 1 - erf
     "Scaler": Spelling(CLASSICAL, {"offset": "floats", "scale": "floats"}, _scaled),
@@ -90,4 +117,14 @@ SPELLINGS = {
     ),
     "LinearRegressor": Spelling(CLASSICAL, {**_COEFFICIENTS, "targets": "int"}, _regressed),
     "ArrayFeatureExtractor": Spelling(CLASSICAL, {}, _picked, inputs=2),
+    "QuantizeLinear": Spelling("", {**_PAIR, "saturate": "flag", "precision": "int"}, quantised.quantize, 3, _by_axis),
+    "DequantizeLinear": Spelling("", _PAIR, quantised.dequantize, 3, _by_axis),
+    "ConvOfSteps": _sum(Conv, _conv),
+    "GemmOfSteps": _sum(Gemm, Gemm.viewed),
+    "MatMulOfSteps": _sum(MatMul, MatMul.viewed),
+    "AddOfSteps": Spelling(DOMAIN, {}, quantised.added, 8, broadcast_shifted),
+    "MulOfSteps": Spelling(DOMAIN, {}, quantised.multiplied, 8, broadcast_shifted),
+    "AveragePoolOfSteps": Spelling(DOMAIN, AveragePool.attributes, quantised.pooled, 5, by_channel),
+    "SoftmaxOfSteps": Spelling(DOMAIN, {"axis": "int"}, quantised.softmax, 5, _softmax),
+    "GlobalAveragePoolOfSteps": Spelling(DOMAIN, {}, quantised.averaged, 5, by_channel),
 }

@@ -24,7 +24,47 @@ RESIZE = {
 }  # fmt: skip
 SPREAD = {"weight": f(4, 3, 2, 2)}
 TRANSPOSED = {"bias": None, "groups": 1, "extra": [0, 0], **windows()}
+SCALE: dict[str, np.ndarray] = {"scale": np.array(0.1, np.float32), "zero_point": np.array(3)}
+BYTE = {"low": 0, "high": 255}
+WHOLE = {"weight": np.full((5, 4, 2, 2), 100, np.float32)}
+INTEGER = {"bias": None, "zero_point": 3, "narrow": True}
+BIASED = {"zero_point": 3, "narrow": True, "groups": 1, **windows()}
+AVERAGED = {"scales": [0.1, 0.1], "zero_points": [3, 4], "shift": 0, **BYTE, "include_pad": False}
+SOFT = {"most": 255.0, "zero_point": 0, **BYTE, "axis": 0, "trailing": False}
+TABLE = {"table": np.linspace(0, 1, 256, dtype=np.float32)}
 HOSTILE: list[tuple[str, dict[str, Any], dict[str, np.ndarray], int]] = [
+    ("QuantizeLinear", BYTE, SCALE | {"scale": np.array(-0.1, np.float32)}, 1),
+    ("QuantizeLinear", BYTE, SCALE | {"zero_point": np.array(256)}, 1),
+    ("QuantizeLinear", BYTE, SCALE | {"zero_point": np.array([3])}, 1),
+    ("QuantizeLinear", BYTE | {"high": 2**16}, SCALE, 1),
+    ("QuantizeLinear", BYTE, {"scale": np.abs(f(2, 1, 1)), "zero_point": np.zeros((2, 1, 1), np.int64)}, 1),
+    ("DequantizeLinear", {}, SCALE | {"zero_point": np.array(2**40)}, 1),
+    ("DequantizeLinear", {}, SCALE | {"zero_point": np.array([3])}, 1),
+    ("Requantize", BYTE | {"zero_point": 3}, {"factor": np.array(0, np.float32)}, 1),
+    ("Requantize", BYTE | {"zero_point": -3}, {"factor": np.array(1, np.float32)}, 1),
+    ("QuantizedAdd", BYTE | {"ratios": [1.0, 2.0], "offset": 0.5, "shift": 1}, {}, 2),
+    ("QuantizedAdd", BYTE | {"ratios": [1.0], "offset": 0.5, "shift": 0}, {}, 2),
+    ("QuantizedMul", BYTE | {"zero_points": [0, 2**17], "factor": 1.0, "zero_point": 0, "shift": 0}, {}, 2),
+    ("IntegerConv", INTEGER | {"groups": 1, **windows()}, {"weight": f(5, 4, 2, 2)}, 1),
+    ("IntegerConv", INTEGER | {"groups": 1, **windows()}, {"weight": 1000 * WHOLE["weight"]}, 1),
+    ("IntegerConv", INTEGER | {"groups": 1, "narrow": False, **windows()}, {"weight": 1e9 * WHOLE["weight"]}, 1),
+    ("IntegerConv", INTEGER | {"groups": 2, **windows()}, WHOLE, 1),
+    ("IntegerConv", {"zero_point": 3, "narrow": True, "groups": 1, **windows()}, WHOLE | {"bias": np.zeros(4, int)}, 1),
+    (
+        "IntegerConv",
+        {"zero_point": 3, "narrow": True, "groups": 1, **windows()},
+        WHOLE | {"bias": np.full(5, 2**40)},
+        1,
+    ),
+    ("IntegerLinear", INTEGER, {"weight": np.ones((5, 7), np.float32)}, 1),
+    ("IntegerLinear", INTEGER | {"zero_point": 2**20}, {"weight": np.ones((5, 8), np.float32)}, 1),
+    ("PixelSum", {"zero_point": 2**20}, {}, 1),
+    ("QuantizedAveragePool", AVERAGED | windows(kernel=[9, 9]) | {"shift": 5}, {}, 1),
+    ("QuantizedAveragePool", AVERAGED | windows() | {"scales": [0.1, 1e-60]}, {}, 1),
+    ("QuantizedAveragePool", AVERAGED | windows(dilations=[2, 1]), {}, 1),
+    ("QuantizedSoftmax", SOFT | {"axis": 3}, TABLE, 1),
+    ("QuantizedSoftmax", SOFT | {"most": -1.0}, TABLE, 1),
+    ("QuantizedSoftmax", SOFT, {"table": np.ones(255, np.float32)}, 1),
     ("Relu", {}, {}, 2),
     ("Relu", {}, {"indices": np.array([0])}, 1),
     ("Gelu", {"approximate": "sign"}, {}, 1),

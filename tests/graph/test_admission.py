@@ -37,6 +37,7 @@ from radii.graph.weights import write_safetensors
 from radii.lipschitz import UnboundedModel, network_bound
 from tests.graph.canonical import edited
 from tests.graph.hostile import HOSTILE, IMAGE, RESIZE, f, windows
+from tests.graph.quantised import examples
 from tests.graph.space import corpus
 
 
@@ -90,7 +91,9 @@ SECONDS, MEGABYTES = 2, 300  # 1 GB is what is allowed
 def changed(array: np.ndarray, rng: random.Random) -> np.ndarray:
     """The array with other entries, or of another shape or type."""
     zeros = np.where(np.arange(array.size).reshape(array.shape) % 2, array, 0).astype(array.dtype)
-    other = [array.T, zeros, array[None], array[:1] if array.ndim else array, array.astype(np.int64), array[..., None]]
+    with np.errstate(invalid="ignore"):
+        integers = array.astype(np.int64)
+    other = [array.T, zeros, array[None], array[:1] if array.ndim else array, integers, array[..., None]]
     if array.dtype.kind == "f":
         other += [array.astype(np.float64) * factor for factor in (1e60, 1e-60, -3.0)]
     return rng.choice(other).copy()
@@ -103,8 +106,8 @@ Row = tuple[dict[str, Any], dict[str, np.ndarray], list[tuple[int, ...]]]
 def table() -> dict[type[Operator], list[Row]]:
     """Attributes, arrays and input shapes of every node of the case table, by its class."""
     found: dict[type[Operator], list[Row]] = {copies.Parameter: [({}, {"value": f(4, 3)}, [IMAGE])]}
-    for case in corpus(CASES):
-        graph = read_onnx(case.data())
+    for data in (*(case.data() for case in corpus(CASES)), *examples()):
+        graph = read_onnx(data)
         for node in graph.nodes:
             attributes = json.loads(json.dumps(node.operator.settings()))
             row = (attributes, node.operator.arrays(), list(graph.input_shapes(node)))

@@ -154,6 +154,8 @@ NAMERS = {
     "radii/lipschitz/network/choices.py": "knows a comparison and a choice of what it compares, two operators together",
     "radii/lipschitz/network/forms.py": "an algebra of its own: what operators make of affine forms",
     "radii/lipschitz/network/means.py": "an algebra of its own: what operators make of means",
+    "radii/graph/quantised.py": "reads several nodes of a file as one",
+    "radii/graph/units.py": "asks of a file what stands between quantised values",
     "radii/graph/writer.py": "names the output of a file by an Identity",
     "workers/intake/read_model.py": "asks of a file whether it rounds to float16",
 }

@@ -48,7 +48,7 @@ def test_every_obstacle_is_named_at_once() -> None:
         node("Scan2000", ["c"], "d"),
         node("MaxPool", ["x"], "e", kernel_shape=[2, 2], novel=1),
         helper.make_node("Tree", ["e"], ["f"], domain="ai.onnx.ml"),
-        node("QuantizeLinear", ["x", "w"], "g"),
+        node("MatMulInteger", ["x", "w"], "g"),
         node("Sum", ["a", "d", "f", "g", "missing"], "y"),
         node("Loop", ["x"], "dead"),
     ]
@@ -60,7 +60,7 @@ def test_every_obstacle_is_named_at_once() -> None:
         (3, "Scan2000"),
         (4, "MaxPool"),
         (5, "Tree"),
-        (6, "QuantizeLinear"),
+        (6, "MatMulInteger"),
         (7, "Sum"),
     ]
     words = ["not a number", "recurrent", "not supported", "novel", "trees", "quantised", "'missing'"]

@@ -1,4 +1,6 @@
-"""Stored integers that stand for floats: ``(x - zero_point) * scale``, as files of quantised weights have them."""
+"""Integers that stand for floats, ``(x - zero_point) * scale``, as files of quantised weights have them."""
+
+from typing import Any
 
 import numpy as np
 
@@ -6,7 +8,23 @@ from radii.graph.call import Call
 from radii.graph.errors import Refusal, hold
 from radii.graph.folding.registry import Array, folds, given
 
+TYPES: dict[int, type[np.integer[Any]]] = {2: np.uint8, 3: np.int8, 4: np.uint16, 5: np.int16}
 FLOATS = (0, 1, 10, 16)  # the output's type: that of the scale, FLOAT, FLOAT16, BFLOAT16, all of them held as float32
+
+
+@folds("QuantizeLinear", inputs=3, axis="int", block_size="int", output_dtype="int", saturate="flag", precision="int")
+def _quantised(call: Call) -> Array:
+    x, scale, zero = given(call, 0), given(call, 1), call.constant(2)
+    wanted = TYPES.get(call.get("output_dtype", 0), np.uint8 if zero is None else zero.dtype.type)
+    hold(x.dtype == scale.dtype == np.float32 and bool((scale > 0).all()), "it does not make steps of float32 numbers")
+    hold(call.get("output_dtype", 0) in (0, *TYPES) and call.get("precision", 0) in (0, 1), "its steps are of no type")
+    hold(zero is None or (zero.dtype, zero.size) == (wanted, scale.size), "its zero point does not fit")
+    hold(bool(np.isfinite(x).all()), "it quantises what is no number")
+    limits = np.iinfo(wanted)
+    steps = np.rint(x / _spread(call, x, scale))
+    if zero is not None:
+        steps += _spread(call, x, zero)
+    return np.clip(steps, limits.min, limits.max).astype(wanted)
 
 
 @folds("DequantizeLinear", inputs=3, axis="int", block_size="int", output_dtype="int")
@@ -14,7 +32,7 @@ def _dequantised(call: Call) -> Array:
     x, scale, zero = given(call, 0), given(call, 1), call.constant(2)
     fits = x.dtype.kind in "iu" and x.dtype.itemsize <= 4 and scale.dtype == np.float32
     hold(fits and call.get("output_dtype", 0) in FLOATS, "it does not make floats of integers of 32 bits or fewer")
-    hold(zero is None or (zero.dtype, zero.shape) == (x.dtype, scale.shape), "its zero point does not fit")
+    hold(zero is None or (zero.dtype, zero.size) == (x.dtype, scale.size), "its zero point does not fit")
     scale = _spread(call, x, scale)
     whole = x.astype(np.int32)
     if zero is not None and x.dtype == np.int32:

@@ -23,6 +23,26 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+def symmetric(windows: Windows) -> bool:
+    """Whether torch pads them."""
+    return all(low == high for low, high in windows.pads)
+
+
+def convolved(x: Tensor, weight: Tensor, bias: Tensor | None, windows: Windows, groups: int) -> Tensor:
+    """The convolution by torch."""
+    functional = torch.nn.functional
+    convolve = (functional.conv1d, functional.conv2d, functional.conv3d)[len(windows.kernel) - 1]
+    return convolve(
+        x if symmetric(windows) else windows.padded(x, 0.0),
+        weight,
+        bias,
+        stride=windows.strides,
+        padding=tuple(low for low, _ in windows.pads) if symmetric(windows) else 0,
+        dilation=windows.dilations,
+        groups=groups,
+    )
+
+
 @onnx_operator(inputs=3, **ATTRIBUTES, group="int")
 @dataclass(frozen=True, eq=False)
 class Conv(Operator):
@@ -59,12 +79,7 @@ class Conv(Operator):
         hold(self.bias is None or self.bias.shape == weight.shape[:1], "the bias does not have one entry a channel")
 
     def scratch(self, *inputs: Shape) -> int:
-        return 0 if self.symmetric else self.windows.padding(inputs[0])
-
-    @property
-    def symmetric(self) -> bool:
-        """Whether torch pads it."""
-        return all(low == high for low, high in self.windows.pads)
+        return 0 if symmetric(self.windows) else self.windows.padding(inputs[0])
 
     def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
         (x,) = inputs
@@ -72,17 +87,7 @@ class Conv(Operator):
         if x.dtype == torch.bfloat16 and x.is_cpu and windows.kernel[-1] >= 8 and self.weight.shape[1] < 16:
             # oneDNN 3.12 (torch 2.13) computes nonsense for some of these on processors with AMX; this rounds once
             return self.run([x.float()], {name: array.float() for name, array in arrays.items()}).to(x.dtype)
-        functional = torch.nn.functional
-        convolve = (functional.conv1d, functional.conv2d, functional.conv3d)[len(windows.kernel) - 1]
-        return convolve(
-            x if self.symmetric else windows.padded(x, 0.0),
-            arrays["weight"],
-            arrays.get("bias"),
-            stride=windows.strides,
-            padding=tuple(low for low, _ in windows.pads) if self.symmetric else 0,
-            dilation=windows.dilations,
-            groups=self.groups,
-        )
+        return convolved(x, arrays["weight"], arrays.get("bias"), windows, self.groups)
 
     def shape(self, *inputs: Shape) -> Shape:
         (shape,) = inputs
