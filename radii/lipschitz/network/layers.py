@@ -15,9 +15,11 @@ from radii.lipschitz.network.chain import Chain, Interval
 from radii.lipschitz.network.explicit import explicit
 from radii.lipschitz.network.fourier import fourier_blocks, gathering, largest_torus
 from radii.lipschitz.network.linear import NotApplicable, Piece
+from radii.lipschitz.network.narrow import narrowed
 from radii.lipschitz.rounding import gamma, up
 
 MOST_WORK = 2**32  # multiply-adds of one product of all blocks of a layer: some tenths of a second
+MOST_ORDER = 2**12  # of a matrix between two activations: a few of them at once take a gigabyte
 SMALL = 640  # matrices up to this order are preferred to blocks on a torus, which is a little loose
 LONGEST = 64
 NARROW = 0.01  # relative width of an interval of slopes, at least
@@ -41,8 +43,11 @@ class Layer:
     gathers: bool = False
 
 
-def layers_of(chain: Chain) -> list[list[Layer]]:
+def layers_of(chain: Chain, *, narrow: bool = False) -> list[list[Layer]]:
     """The chain in as few parts as can be written in blocks of one kind; the bound of the chain is their product.
+
+    With ``narrow`` the first matrix of a part is replaced by a square one that moves its outputs no less, if it has
+    more inputs than outputs: a bound of what is then the chain is one of the chain.
 
     Raises `NotApplicable`.
     """
@@ -54,7 +59,7 @@ def layers_of(chain: Chain) -> list[list[Layer]]:
     while start < len(chain.pieces):
         for stop in range(len(chain.pieces), start, -1):
             try:
-                parts.append(_together(chain.pieces[start:stop], slopes[start:stop]))
+                parts.append(_together(chain.pieces[start:stop], slopes[start:stop], narrow=narrow))
                 break
             except NotApplicable as problem:
                 reason = problem
@@ -64,19 +69,32 @@ def layers_of(chain: Chain) -> list[list[Layer]]:
     return parts
 
 
-def _together(pieces: Sequence[Piece], slopes: Sequence[Interval | None]) -> list[Layer]:
-    order = max(max(math.prod(piece.input_shape), math.prod(piece.output_shape)) for piece in pieces)
-    if order > SMALL:
+def _together(pieces: Sequence[Piece], slopes: Sequence[Interval | None], *, narrow: bool) -> list[Layer]:
+    sizes = [math.prod(shape) for shape in (pieces[0].input_shape, *(piece.output_shape for piece in pieces))]
+    apart = ""
+    if max(sizes) > SMALL:
         try:
             return _on_torus(pieces, slopes)
         except NotApplicable as problem:
-            if order**3 > MOST_WORK:
-                raise problem from None
-    return [_explicit(piece, slope) for piece, slope in zip(pieces, slopes, strict=True)]
+            if len(pieces[0].input_shape) > 1:  # else nobody would look for pixels
+                apart = f"{problem}, and "
+    order = max(sizes)
+    if narrow:  # of what is inverted: an end that nothing follows is as wide as the other side of its layer
+        last = sizes[-1] if slopes[-1] is not None else min(sizes[-2:])
+        order = max(min(sizes[:2]), *sizes[1:-1], last)
+    if order > MOST_ORDER or (order**3 > MOST_WORK and not narrow):
+        raise NotApplicable(f"{apart}matrices of order {order:,} are too large")
+    try:
+        first = _explicit(pieces[0], slopes[0], narrow=narrow)
+        return [first, *(_explicit(piece, slope) for piece, slope in zip(pieces[1:], slopes[1:], strict=True))]
+    except NotApplicable as problem:
+        raise NotApplicable(f"{apart}{problem}") from None
 
 
-def _explicit(piece: Piece, slopes: Interval | None) -> Layer:
+def _explicit(piece: Piece, slopes: Interval | None, *, narrow: bool = False) -> Layer:
     matrix, error = explicit(piece)
+    if narrow and matrix.shape[1] > matrix.shape[0]:
+        matrix, error = narrowed(matrix, error), 0.0
     return _layer(matrix[None], error, slopes)
 
 

