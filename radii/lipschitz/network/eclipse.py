@@ -21,6 +21,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +31,7 @@ from radii.lipschitz.dense.matrix import gram_bound
 from radii.lipschitz.network.descent import (
     PATIENCE,
     Multiplier,
+    Objective,
     affordable_steps,
     descended,
     fast,
@@ -89,12 +91,15 @@ def certified(layers: Sequence[Layer], effort: Effort, *, pairs: bool, chains: i
     if any(x.slopes is not None and abs(sum(x.slopes)) <= SYMMETRIC * max(map(abs, x.slopes)) for x in layers):
         raise NotApplicable("an activation's slopes are as negative as they are positive")
     effort.take(_work(layers), effort.share(SHARE))
-    proposals: list[Callable[[], list[Multiplier]]] = [lambda: fast(layers)]
-    steps = affordable_steps(layers, effort.share(DESCENT_SHARE) // chains)
-    if steps > PATIENCE and any(layer.slopes is not None for layer in layers):
-        proposals.append(lambda: descended(_shortened(layers), norm_of, steps))
-        if pairs:
-            proposals.append(lambda: descended(layers, mean_pair, steps))
+    proposals: list[Callable[[], list[Multiplier]]] = [partial(fast, layers)]
+    most = effort.share(DESCENT_SHARE) // chains
+    aims: list[tuple[Sequence[Layer], Objective]] = [(_shortened(layers), norm_of)]
+    if pairs:
+        aims.append((layers, mean_pair))
+    for of, aim in aims:
+        steps = affordable_steps(of, most)
+        if steps > PATIENCE and any(layer.slopes is not None for layer in of):
+            proposals.append(partial(descended, of, aim, steps))
     found = []
     for propose in proposals:
         try:

@@ -43,8 +43,9 @@ class Effort:
         left = self.budget * UNIT_OF_WORK - self.spent
         if work > min(most, left):
             factor = max(work / most, (self.spent + work) / (self.budget * UNIT_OF_WORK))
+            needed = math.ceil(self.budget * factor)
             raise NotApplicable(
-                f"it takes {work / 1e9:,.0f} billion multiply-adds; a budget of {math.ceil(self.budget * factor):,} "
-                f"allows them, this one was {self.budget:,}"
+                f"it takes {work / 1e9:,.0f} billion multiply-adds; a budget of about {needed:,} allows them, "
+                f"this one was {self.budget:,}"
             )
         self.spent += work
