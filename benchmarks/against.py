@@ -1,6 +1,6 @@
 """Bounds of whole networks by this checkout against another one of radii, in one run, on one thread:
 
-    OMP_NUM_THREADS=1 python -m benchmarks.against PATH [--rounds 5]
+    OMP_NUM_THREADS=1 python -m benchmarks.against PATH [--rounds 5] [--only ResNet]
 
 PATH is a checkout with a ``.venv`` of its own. In every round each side bounds each network, in a process of its own
 that has loaded all that it needs; the order of the two changes from round to round. ``ratio`` is ours to theirs, of the
@@ -94,12 +94,15 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("checkout", type=Path)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", default="", help="the networks with this in their name")
     arguments = parser.parse_args()
     sides = (HERE, arguments.checkout.resolve())
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as folder:
         files = {}
         for i, (name, (network, shape)) in enumerate(networks().items()):
+            if arguments.only not in name:
+                continue
             files[name] = Path(folder) / f"{i}.onnx"
             files[name].write_bytes(export(shaken(network), shape, dynamo=False, opset=17, dynamic=True))
         rounds = [

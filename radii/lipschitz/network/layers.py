@@ -12,6 +12,7 @@ import numpy as np
 
 from radii.lipschitz.blocks import Blocks, is_complex
 from radii.lipschitz.network.chain import Chain, Interval
+from radii.lipschitz.network.effort import UNIT_OF_WORK, Effort
 from radii.lipschitz.network.explicit import explicit
 from radii.lipschitz.network.fourier import fourier_blocks, gathering, largest_torus
 from radii.lipschitz.network.linear import NotApplicable, Piece
@@ -19,6 +20,7 @@ from radii.lipschitz.network.narrow import narrowed
 from radii.lipschitz.rounding import gamma, up
 
 MOST_WORK = 2**32  # multiply-adds of one product of all blocks of a layer: some tenths of a second
+SHARE = 256  # one part in so many of a budget: for such a product, where there is one
 MOST_ORDER = 2**12  # of a matrix between two activations: a few of them at once take a gigabyte
 SMALL = 640  # matrices up to this order are preferred to blocks on a torus, which is a little loose
 LONGEST = 64
@@ -43,11 +45,13 @@ class Layer:
     gathers: bool = False
 
 
-def layers_of(chain: Chain, *, narrow: bool = False) -> list[list[Layer]]:
+def layers_of(chain: Chain, effort: Effort | None = None) -> list[list[Layer]]:
     """The chain in as few parts as can be written in blocks of one kind; the bound of the chain is their product.
 
-    With ``narrow`` the first matrix of a part is replaced by a square one that moves its outputs no less, if it has
-    more inputs than outputs: a bound of what is then the chain is one of the chain.
+    Args:
+        effort: says how large a matrix may be. With it the first one of a part is replaced by a square one that moves
+            its outputs no less, if it has more inputs than outputs: a bound of what is then the chain is one of the
+            chain.
 
     Raises `NotApplicable`.
     """
@@ -59,7 +63,7 @@ def layers_of(chain: Chain, *, narrow: bool = False) -> list[list[Layer]]:
     while start < len(chain.pieces):
         for stop in range(len(chain.pieces), start, -1):
             try:
-                parts.append(_together(chain.pieces[start:stop], slopes[start:stop], narrow=narrow))
+                parts.append(_together(chain.pieces[start:stop], slopes[start:stop], effort))
                 break
             except NotApplicable as problem:
                 reason = problem
@@ -69,7 +73,7 @@ def layers_of(chain: Chain, *, narrow: bool = False) -> list[list[Layer]]:
     return parts
 
 
-def _together(pieces: Sequence[Piece], slopes: Sequence[Interval | None], *, narrow: bool) -> list[Layer]:
+def _together(pieces: Sequence[Piece], slopes: Sequence[Interval | None], effort: Effort | None) -> list[Layer]:
     sizes = [math.prod(shape) for shape in (pieces[0].input_shape, *(piece.output_shape for piece in pieces))]
     apart = ""
     if max(sizes) > SMALL:
@@ -79,13 +83,18 @@ def _together(pieces: Sequence[Piece], slopes: Sequence[Interval | None], *, nar
             if len(pieces[0].input_shape) > 1:  # else nobody would look for pixels
                 apart = f"{problem}, and "
     order = max(sizes)
-    if narrow:  # of what is inverted: an end that nothing follows is as wide as the other side of its layer
+    if effort is not None:  # of what is inverted: an end that nothing follows is as wide as the other side of its layer
         last = sizes[-1] if slopes[-1] is not None else min(sizes[-2:])
         order = max(min(sizes[:2]), *sizes[1:-1], last)
-    if order > MOST_ORDER or (order**3 > MOST_WORK and not narrow):
+    if order > MOST_ORDER:
         raise NotApplicable(f"{apart}matrices of order {order:,} are too large")
+    if order**3 > (MOST_WORK if effort is None else effort.share(SHARE)):
+        needed = (
+            "" if effort is None else f": a budget of {-(-(order**3) * SHARE // UNIT_OF_WORK):,} or more takes them"
+        )
+        raise NotApplicable(f"{apart}matrices of order {order:,} take too long{needed}")
     try:
-        first = _explicit(pieces[0], slopes[0], narrow=narrow)
+        first = _explicit(pieces[0], slopes[0], narrow=effort is not None)
         return [first, *(_explicit(piece, slope) for piece, slope in zip(pieces[1:], slopes[1:], strict=True))]
     except NotApplicable as problem:
         raise NotApplicable(f"{apart}{problem}") from None

@@ -111,13 +111,13 @@ class Search:
         return found
 
     def _averaged(self, chain: Chain, _: int) -> Shortcut:
-        *before, last = layers_of(chain, narrow=True)
+        *before, last = layers_of(chain, self.effort)
         factor = product_up(averaged(part, self.rtol, self.effort)[0] for part in before)
         upper, pairs = averaged(last, self.rtol, self.effort, pairs=self._ends_in_logits(chain, last))
         return self._shortcut(chain, "combettes-pesquet", factor, upper, pairs)
 
     def _eclipse(self, chain: Chain, count: int) -> Shortcut:
-        *before, last = layers_of(chain, narrow=True)
+        *before, last = layers_of(chain, self.effort)
         shared = count * (len(before) + 1)
         parts = [certified(part, self.effort, pairs=False, chains=shared) for part in before]
         factor = product_up(min(end.upper(self.rtol) for end in ends) for ends in parts)

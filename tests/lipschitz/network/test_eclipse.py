@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from radii.graph import with_cones
 from radii.graph.ir import Graph
@@ -15,7 +17,7 @@ from radii.lipschitz.network.chain import Walk, chains
 from radii.lipschitz.network.descent import Recursion
 from radii.lipschitz.network.layers import Layer, layers_of
 from radii.lipschitz.network.norms import node_norms
-from tests.lipschitz.network.sharp import Make, random_conv, random_mlp, relu_graph
+from tests.lipschitz.network.sharp import Made, Make, random_conv, random_mlp, relu_graph
 from tests.lipschitz.network.test_bound import graph_of
 
 
@@ -124,7 +126,14 @@ def test_descent_is_for_networks_that_can_afford_it() -> None:
     assert descent.affordable_steps(large, 2**33) < descent.PATIENCE  # ECLipsE-Fast alone, then
 
 
-@pytest.mark.parametrize("make", [random_mlp, random_conv])
+def deep_mlp(seed: int) -> Made:
+    """Where eigenvalues meet on the way down, in layer after layer."""
+    torch.manual_seed(seed)
+    layers = [part for _ in range(6) for part in (nn.Linear(30, 30), nn.ReLU())]
+    return nn.Sequential(*layers, nn.Linear(30, 10)), (30,)
+
+
+@pytest.mark.parametrize("make", [random_mlp, random_conv, deep_mlp])
 def test_rounding_does_not_move_a_bound_by_more_than_rounding(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two machines sum in another order: what descent finds must not depend on that."""
     graph = graph_of(*make(1))

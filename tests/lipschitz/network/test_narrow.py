@@ -8,6 +8,7 @@ from torch import nn
 
 from radii.graph import to_module
 from radii.lipschitz import network_bound
+from radii.lipschitz.network.effort import Effort
 from radii.lipschitz.network.linear import NotApplicable
 from radii.lipschitz.network.narrow import narrowed
 from tests.lipschitz.network.sharp import relu_graph, steepest_jacobians
@@ -113,14 +114,24 @@ def test_a_budget_that_is_met_is_told_with_one_that_is_not() -> None:
     graph = relu_graph([rng.standard_normal(shape) / shape[1] ** 0.5 for shape in ((500, 20), (500, 500), (3, 500))])
     poor = network_bound(graph, bound="eclipse", budget=1)
     (note,) = poor.notes
-    assert note.startswith("eclipse, up to node 4 (Gemm): it takes ") and note.endswith("this one was 1")
+    assert note.startswith("eclipse, up to node 4 (Gemm): matrices of order 500 take too long: ")
     assert poor.upper == network_bound(graph, bound="product").upper
-    named = int(note.split("a budget of about ")[1].split(" ")[0])
+    named = int(note.split("a budget of ")[1].split(" ")[0])
     assert network_bound(graph, bound="eclipse", budget=named - 1).notes
     rich = network_bound(graph, bound="eclipse", budget=named)
     assert not rich.notes and rich.upper < poor.upper
     with pytest.raises(ValueError, match="from 1 on"):
         network_bound(graph, budget=0)
+
+
+def test_what_rules_take_adds_up() -> None:
+    effort = Effort(4)
+    effort.take(2**30, effort.share(2))
+    with pytest.raises(NotApplicable, match="takes 3 billion multiply-adds; a budget of about 6 allows them"):
+        effort.take(3 * 2**30, effort.share(2))
+    effort.take(2**31, effort.share(2))
+    with pytest.raises(NotApplicable, match="a budget of about 5 allows them, this one was 4"):
+        effort.take(2**30 + 1, effort.share(2))
 
 
 def test_what_is_worked_on_is_told() -> None:
@@ -138,3 +149,6 @@ def test_notes_say_what_keeps_a_rule_away() -> None:
     strided = nn.Sequential(nn.Conv2d(2, 30, 3, stride=2), nn.ReLU(), nn.Flatten(), nn.Linear(30 * 24 * 24, 4))
     note, *_ = network_bound(graph_of(strided, (2, 49, 49))).notes
     assert note.endswith(": a convolution has a stride, and matrices of order 17,280 are too large")
+    broad = relu_graph([np.eye(2000, 8), np.eye(8, 2000)])
+    note, *_ = network_bound(broad).notes
+    assert note.endswith(": matrices of order 2,000 take too long: a budget of 1,908 or more takes them")
