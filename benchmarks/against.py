@@ -18,7 +18,6 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from benchmarks.graph import small
 from tests.graph.export import export
 from tests.graph.plain import BasicBlock, Bottleneck, ResNet, shaken
 
@@ -49,7 +48,8 @@ class Residual(nn.Module):
         self.inner, self.outer = nn.Linear(width, width), nn.Linear(width, width)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x + self.outer(torch.relu(self.inner(x)))
+        made: torch.Tensor = x + self.outer(torch.relu(self.inner(x)))
+        return made
 
 
 def dense(*widths: int) -> nn.Module:
@@ -65,6 +65,14 @@ def stack(channels: int, depth: int) -> nn.Module:
     )
 
 
+def strided() -> nn.Module:
+    """That of ``benchmarks.graph``."""
+    return nn.Sequential(
+        *(nn.Conv2d(1, 16, 3, stride=2, padding=1), nn.ReLU(), nn.Conv2d(16, 32, 3, stride=2, padding=1), nn.ReLU()),
+        *(nn.Flatten(), nn.Linear(32 * 49, 64), nn.ReLU(), nn.Linear(64, 10)),
+    )
+
+
 def networks() -> dict[str, tuple[nn.Module, tuple[int, ...]]]:
     """Each with the shape of its input."""
     return {
@@ -73,7 +81,7 @@ def networks() -> dict[str, tuple[nn.Module, tuple[int, ...]]]:
         "dense 3072-256x2-10": (dense(3072, 256, 256, 10), (3072,)),
         "residual 64, 2 blocks": (nn.Sequential(Residual(64), Residual(64), nn.Linear(64, 10)), (64,)),
         "residual 256, 4 blocks": (nn.Sequential(*(Residual(256) for _ in range(4)), nn.Linear(256, 10)), (256,)),
-        "small CNN, 28x28": (small(), (1, 28, 28)),
+        "strided CNN, 28x28": (strided(), (1, 28, 28)),
         "convolutions 32x3, 16x16": (stack(32, 3), (3, 16, 16)),
         "ResNet-18, 32x32": (ResNet(BasicBlock, [2, 2, 2, 2], cifar=False), (3, 32, 32)),
         "ResNet-50, 224x224": (ResNet(Bottleneck, [3, 4, 6, 3], 64, cifar=False, classes=1000), (3, 224, 224)),
