@@ -154,7 +154,7 @@ class ShardProgress:
         self.report: Json | None = None
         self.written = time.monotonic()
         self.silent = 0.0  # seconds of listening
-        self.phase = STARTING
+        self.phase, self.told = STARTING, ""  # what the row says of it
         self.last_words: str | None = None
 
     def follow(self) -> None:
@@ -190,7 +190,7 @@ class ShardProgress:
         return self.written + (min(seconds, WRITE_SECONDS) if self._pending() else seconds)
 
     def _pending(self) -> int:
-        return len(self.chunks) + len(self.results) + (self.report is not None)
+        return len(self.chunks) + len(self.results) + (self.report is not None) + (self.phase != self.told)
 
     def _hear(self, thing: object) -> bool:
         """Take in one thing from the inbox; whether the runner is done. Raises ``Failed`` and ``Lost``."""
@@ -220,6 +220,7 @@ class ShardProgress:
         """Everything gathered, and the lease, in one transaction."""
         self.worker.write(self._record)
         self.chunks, self.results, self.report, self.written = [], [], None, time.monotonic()
+        self.told = self.phase
 
     def _record(self, session: Session) -> None:
         seconds = self.worker.settings.lease_seconds
@@ -230,6 +231,7 @@ class ShardProgress:
                 self.chunks,
                 self.results,
                 seconds=seconds,
+                doing=self.phase if self.phase != self.told else None,
                 report=self.report,
                 streams=self.asked.streams,
                 question=self.asked.question,

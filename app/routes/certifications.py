@@ -58,6 +58,7 @@ class ShardOut(BaseModel):
     stop: int
     attempts: int = Field(description="How often a worker took it up.")
     worker: str | None = Field(description="Who took it up last: machine/process.")
+    doing: str | None = Field(description='What the worker was last heard to do, in words that follow "while".')
     log: str = Field(description="What each line about the last attempt has in the log of that worker.")
     cause: dict[str, Any] | None = Field(description="How the last attempt that was lost ended: a problem.")
 

@@ -165,17 +165,21 @@ def record(
     results: Sequence[InputResult],
     *,
     seconds: float,
+    doing: str | None = None,
     report: Json | None = None,
     streams: Streams | None = None,
     question: Question | None = None,
 ) -> None:
-    """Add what was computed, renew the lease for ``seconds``, and forget earlier attempts if anything was new.
+    """Add what was computed, renew the lease for ``seconds``, and forget earlier attempts if anything was new. With
+    ``doing`` it says that from now on.
 
     A chunk, result or report that is already there counts once. With ``streams`` the ledger learns of each new result,
     and the result of what else was asked before; with ``question`` that is answered from now on. Raises ``LostClaim``
     or ``CountsMismatch``; then nothing of this call was written.
     """
     _keep(session, claim, seconds)
+    if doing is not None:
+        session.connection().execute(_TELL, {"shard": claim.id, "now": doing})
     if report is not None:
         reports.add_first(session, claim.job, report)
     progress = add_chunks(session, claim.job, chunks)
@@ -268,6 +272,7 @@ _KEEP = (
     .values(lease_expires_at=bindparam("until"))
     .returning(SHARDS.c.id)
 )
+_TELL = update(SHARDS).where(SHARDS.c.id == bindparam("shard")).values(doing=bindparam("now"))
 _ADVANCE = (
     update(SHARDS)
     .where(SHARDS.c.id == bindparam("shard"))

@@ -24,6 +24,7 @@ class Shard(Leased, OfCertification, Base):
     stop: Mapped[int]
     state: Mapped[JobState] = mapped_column(StateColumn(JobState), default=JobState.QUEUED)
     done: Mapped[int] = mapped_column(BigInteger, default=0)  # progress, in the units of its certification
+    doing: Mapped[str | None]  # what its worker was last heard to do, in words that follow "while"
 
     certification: Mapped[Certification] = relationship()
 

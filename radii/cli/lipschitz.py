@@ -29,7 +29,7 @@ def command(
 
     ``question``: the method; ``options``: as :func:`radii.cli.network.read`.
     """
-    asked = checked(question).model_dump(include={"bound", "rtol"})
+    asked = checked(question).model_dump(include={"bound", "rtol", "budget"})
     with network.obstacles_told(file, verdict="bounded", as_json=as_json):
         from radii.graph import normalized
         from radii.lipschitz import network_bound
@@ -39,8 +39,12 @@ def command(
             graph = normalized(graph, *(_one_or_all(value) for value in (mean, std)))
         except ValueError as error:
             fail(str(error), code=2)
-        with err.status(f"bounding {len(graph.nodes)} layers"):
-            found = network_bound(graph, **asked).to_json()
+        with err.status("bounding") as status:  # which only a terminal shows
+
+            def show(doing: str) -> None:
+                status.update(f"bounding {plain(doing)}")
+
+            found = network_bound(graph, **asked, progress=show).to_json()
     print_json({"bounded": True, "digest": graph.digest, **found}) if as_json else _print(found)
 
 

@@ -136,6 +136,9 @@ def certify(
         str | None, method_option("lipschitz: rule that composes the layers. Default: auto, the best.")
     ] = None,
     rtol: Annotated[float | None, method_option("lipschitz: slack of a layer's bound. Default: 1e-6.")] = None,
+    budget: Annotated[
+        int | None, method_option("lipschitz: work on sharper rules, in 2^30 multiply-adds. Default: 1024.")
+    ] = None,
     norm: Annotated[str | None, method_option("Norm of the radii: l2 (default), linf or l1.")] = None,
     denoiser: Denoiser = None,
     cross_check: Annotated[
@@ -172,7 +175,7 @@ def certify(
         "family_wise": family_wise,
     }
     decision = {"mode": mode, "target_radius": target_radius}
-    lipschitz = {"bound": bound, "rtol": rtol}
+    lipschitz = {"bound": bound, "rtol": rtol, "budget": budget}
     question = {"kind": method, **smoothing, **decision, **lipschitz, "norm": norm, "cross_check": cross_check}
     settings = {"shape": shape, "range": range_, "mean": mean, "std": std, "name": name, "architecture": architecture}
     settings |= {"task": task.value, "output": output_name}
@@ -216,6 +219,10 @@ def lipschitz(
     task: OfClasses = ClassifierName.CLASSIFIER,
     bound: Annotated[str | None, typer.Option(help="Rule that composes the layers.", show_default="auto")] = None,
     rtol: Annotated[float | None, typer.Option(help="Slack of a layer's bound.", show_default="1e-6")] = None,
+    budget: Annotated[
+        int | None,
+        typer.Option(help="Work on sharper rules, in 2^30 multiply-adds.", show_default="1024"),
+    ] = None,
     mean: Mean = None,
     std: Std = None,
     external_data: ExternalData = None,
@@ -230,7 +237,7 @@ def lipschitz(
     lipschitz.command(
         file,
         external_data or [],
-        given({"kind": "lipschitz", "bound": bound, "rtol": rtol}),
+        given({"kind": "lipschitz", "bound": bound, "rtol": rtol, "budget": budget}),
         mean=mean or [0.0],
         std=std or [1.0],
         task=task.value,

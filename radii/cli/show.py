@@ -108,6 +108,7 @@ def _work(found: Json | None) -> Json:
             "inputs": f"{shard['start']} to {shard['stop'] - 1}",
             "attempts": shard["attempts"],
             "worker": shard["worker"],
+            "doing": shard.get("doing"),  # unknown to earlier versions
             "last one lost": shard["cause"] and shard["cause"]["detail"],
         }
         for shard in found["items"]

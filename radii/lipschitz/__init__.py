@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from radii.lipschitz.convolution.conv import conv_norm
 from radii.lipschitz.dense.matrix import NormBound, matrix_norm
-from radii.lipschitz.network.bound import LayerBound, NetworkBound, network_bound
+from radii.lipschitz.network.bound import network_bound
 from radii.lipschitz.network.margin import Margin, certified_accuracy, margin_radius
 from radii.lipschitz.network.norms import UnboundedModel
+from radii.lipschitz.network.result import LayerBound, NetworkBound
 from radii.lipschitz.rounding import EmulatedFloat64, LayerTooLarge, NonFiniteWeights
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from models.base import now
 from models.bell import Bell
 from models.database import Database
 from models.problems import Problem
-from models.repositories import leases
+from models.repositories import leases, shards
 from models.repositories.leases import LostClaim
 from models.tables import Certification, Shard
 from radii.methods import Smoothing
@@ -76,7 +76,7 @@ def test_the_whole_data_set_is_the_default(client: Client, database: Database, b
     assert [bell.noun for bell in bells] == ["model", "dataset", "certification"]
     job = post_certification(client, *ids, method={"kind": "lipschitz"}).json()
     assert (job["progress"]["total"], job["progress"]["unit"]) == (1000, "inputs")
-    defaults = {"bound": "auto", "rtol": 1e-6, "norm": "l2", "cross_check": None}
+    defaults = {"bound": "auto", "rtol": 1e-6, "budget": 1024, "norm": "l2", "cross_check": None}
     assert job["method"] == {"kind": "lipschitz", **defaults}
 
 
@@ -300,8 +300,15 @@ def test_it_says_who_works_on_it_and_how_an_attempt_was_lost(client: Client, dat
     claim = rows.begin(database, job)
     shown = client.get(f"/v1/certifications/{job}").json()["shards"]
     first = {"id": claim.id, "start": 0, "stop": 4, "attempts": 1, "log": f"{job}/{claim.id}/1", "worker": "test"}
+    first["doing"] = None
     assert shown == {"states": {"running": 1}, "items": [first | {"state": "running", "ended": False, "cause": None}]}
     assert [one["shards"] for one in client.get("/v1/certifications").json()["items"]] == [None]
+
+    with database.write() as session:
+        shards.record(session, claim, [], [], seconds=60, doing="bounding the network: node 3 (Conv) of 9")
+        shards.record(session, claim, [], [], seconds=60)  # which says nothing else
+    (told,) = client.get(f"/v1/certifications/{job}").json()["shards"]["items"]
+    assert told["doing"] == "bounding the network: node 3 (Conv) of 9"
 
     with database.write() as session:
         leases.renew(session, claim, seconds=-1)  # its worker went silent

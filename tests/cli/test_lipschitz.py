@@ -50,6 +50,17 @@ def test_every_layer_and_the_network(tmp_path: Path) -> None:
     assert nearly(timeless(found), timeless(as_json(network_bound(graph, bound="product"))))
 
 
+def test_a_budget_that_is_met_is_told_with_how_to_ask_for_more(tmp_path: Path) -> None:
+    rng, file = np.random.default_rng(0), tmp_path / "wide.onnx"
+    weights = {"v": rng.standard_normal((8, 600)), "w": rng.standard_normal((600, 3))}
+    nodes = [node("MatMul", ["x", "v"], "a"), node("Relu", ["a"], "b"), node("MatMul", ["b", "w"])]
+    file.write_bytes(model(nodes, (8,), {name: weight.astype("f4") for name, weight in weights.items()}))
+    poor, rich = (json.loads(lipschitz(file, "--budget", budget, "--json").stdout) for budget in ("1", "1024"))
+    (note,) = (note for note in poor["notes"] if note.startswith("eclipse"))
+    assert note.endswith("take too long: a budget of 52 or more takes them")
+    assert rich["notes"] == [] and rich["upper"] < poor["upper"]
+
+
 def test_a_vacuous_bound_says_what_to_do(tmp_path: Path) -> None:
     file = tmp_path / "steep.onnx"
     file.write_bytes(model([node("MatMul", ["x", "c"])], (6,), {"c": 1e6 * np.eye(6, 2, dtype="f4")}))

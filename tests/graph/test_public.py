@@ -17,8 +17,6 @@ FILES = acceptance.public()
 DECLARED = {"eran-acasxu-1-2-no-batch": (5,), "rapidocr-cls": (3, 48, 192)}  # shapes that the files leave open
 REFUSED = [name for name, entry in FILES.items() if entry["expected"] == "refused" and name not in DECLARED]
 ACCEPTED = [name for name, entry in FILES.items() if entry["expected"] != "refused"]
-# Its bound is 192.44 today, over the 191.42 that the manifest has.
-LOOSER = {"dnnv-mnist-relu-6-100"}
 BOUNDED = [name for name in ACCEPTED if FILES[name]["lipschitz"] == "bounded"]
 
 
@@ -68,7 +66,7 @@ def test_what_is_accepted_makes_the_outputs_of_onnxruntime(name: str) -> None:
 def test_bounds_are_no_looser_than_they_were_and_radii_reach_no_adversary(name: str) -> None:
     entry, graph = FILES[name], network(name)
     bound = network_bound(graph, task=task_of(name))
-    assert name in LOOSER or bound.upper <= entry["lipschitz_upper_at_most"] * (1 + 1e-6)
+    assert bound.upper <= entry["lipschitz_upper_at_most"] * (1 + 1e-6)
     if entry.get("must_hold"):
         x = inputs(entry)
         found = margin_radius(bound.logits(x), bound, norms=np.linalg.norm(x.reshape(2, -1), axis=1))

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+from tests.lipschitz.network.sharp import relu_graph
 from workers.messages import Alive, Phase
 from workers.runner import heartbeat
 from workers.runner.heartbeat import Heart, phase, phase_of, step, stepping
-from workers.runner.loaded_model import CLEAN, clean_predictions
+from workers.runner.loaded_model import CLEAN, LoadedModel, clean_predictions
 
 
 @pytest.fixture
@@ -71,6 +72,19 @@ def test_a_phase_is_told_and_known_of_an_error(heart: Heart) -> None:
         raise ZeroDivisionError
     assert phase_of(raised.value) == "attacking"
     assert heart.phase == "starting"
+
+
+def test_a_bound_tells_the_node_and_the_rule_that_it_is_at(heart: Heart) -> None:
+    told: list[Any] = []
+    heart.say = told.append
+    model = LoadedModel((None, None, "cpu"), relu_graph([np.eye(3), np.eye(3)]), torch.device("cpu"))
+    before = heart.steps
+    first = model.bound("eclipse")
+    where = [f"node {i} ({name}) of 3" for i, name in enumerate(("Gemm", "Relu", "Gemm"))]
+    said = [f"bounding the network: {at}" for at in (*where, "eclipse, up to node 2 (Gemm)")]
+    assert told == [Phase(name) for name in ("bounding the network", *said, "starting")]
+    assert heart.steps == before + 6
+    assert model.bound("eclipse") is first and model.bound("eclipse", budget=1) is not first
 
 
 def test_answers_without_noise_wait_for_the_device_batch_by_batch(heart: Heart) -> None:

@@ -25,7 +25,7 @@ def compute(method: Lipschitz, work: Work) -> None:
     """The network's bound, then margins over it. The seconds of an input are its share of its batch, without the
     bound's."""
     model, order = work.model, work.order
-    network = model.bound(method.bound, method.rtol)
+    network = model.bound(method.bound, method.rtol, method.budget)
     work.emit(Report(network.to_json()))
     module = model.logits
     xs, ys = inputs(order, model.graph)

@@ -92,6 +92,11 @@ def phase(name: str, device: Any = None) -> Iterator[None]:
         _enter(*before)
 
 
+def doing(what: str) -> None:
+    """A step of the phase begins, told in the words of one."""
+    _enter(what, HEART.waits_for_device)
+
+
 def phase_of(error: BaseException) -> str:
     """The innermost phase in which it was raised."""
     notes = [note for note in getattr(error, "__notes__", ()) if note.startswith(WHILE)]

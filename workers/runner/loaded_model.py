@@ -9,7 +9,7 @@ import torch
 
 from models.base import Json
 from models.repositories.chunks import InputResult
-from radii.bounds import BoundName
+from radii.bounds import DEFAULT_BUDGET, BoundName
 from radii.execution import executors
 from radii.execution.executors import START, Execution
 from radii.graph import Graph, composed, normalized, to_module, undecorated
@@ -17,11 +17,12 @@ from radii.lipschitz import NetworkBound, network_bound
 from radii.smoothing.sampling import Classifier
 from workers.messages import Event, NetworkFiles, Order
 from workers.network import read_graph
-from workers.runner.heartbeat import phase, stepping
+from workers.runner.heartbeat import doing, phase, stepping
 
 Emit = Callable[[Event], None]
 
 CPU = torch.device("cpu")
+BOUNDING = "bounding the network"
 
 
 class LoadedModel:
@@ -32,7 +33,7 @@ class LoadedModel:
         self.graph = graph
         self.device = device
         self._logits = undecorated(graph)  # the same classifier; a final softmax, say, only hides its margins
-        self._bounds: dict[tuple[str, float], NetworkBound] = {}
+        self._bounds: dict[tuple[str, float, int], NetworkBound] = {}
         self.row_invariant: dict[
             tuple[torch.dtype, Execution], bool
         ] = {}  # whether a row's place in a batch is all the same
@@ -70,12 +71,15 @@ class LoadedModel:
         with phase("making ready what runs the samples", CPU):  # which may take minutes of compiling
             return executors.build(execution.executor, graph, self.device, dtype, batch_size=execution.batch_size)
 
-    def bound(self, bound: BoundName = "auto", rtol: float = 1e-6) -> NetworkBound:
-        """The network's, by that rule."""
-        if (bound, rtol) not in self._bounds:
-            with phase("bounding the network", CPU):
-                self._bounds[bound, rtol] = network_bound(self.graph, bound=bound, rtol=rtol)
-        return self._bounds[bound, rtol]
+    def bound(self, bound: BoundName = "auto", rtol: float = 1e-6, budget: int = DEFAULT_BUDGET) -> NetworkBound:
+        """The network's, by that rule, within that budget."""
+        key = (bound, rtol, budget)
+        if key not in self._bounds:
+            with phase(BOUNDING, CPU):
+                self._bounds[key] = network_bound(
+                    self.graph, bound=bound, rtol=rtol, budget=budget, progress=lambda at: doing(f"{BOUNDING}: {at}")
+                )
+        return self._bounds[key]
 
 
 def device(name: str) -> torch.device:

@@ -9,15 +9,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from radii.bounds import BoundName
+from radii.bounds import DEFAULT_BUDGET, BoundName
 from radii.files import external_data
 from radii.graph import Graph, Node, Obstacle, Task, left_out, read_network, undecorated, with_cones
 from radii.graph.rules import Convolution, Dense, Rule
@@ -26,140 +25,18 @@ from radii.lipschitz.network.chain import Walk
 from radii.lipschitz.network.choices import with_extremes
 from radii.lipschitz.network.compose import SQRT2
 from radii.lipschitz.network.copies import with_gathers
-from radii.lipschitz.network.forward import ForwardError, forward_error
+from radii.lipschitz.network.effort import Effort, Progress, silent
+from radii.lipschitz.network.forward import forward_error
 from radii.lipschitz.network.joins import with_joins
 from radii.lipschitz.network.norms import Known, UnboundedModel, node_norms
 from radii.lipschitz.network.pairs import MOST_CLASSES, pairwise_constants
 from radii.lipschitz.network.parts import all_parts
+from radii.lipschitz.network.result import LayerBound, NetworkBound
 from radii.lipschitz.network.shortcuts import Search, Shortcut, constants
-from radii.lipschitz.rounding import Lower, Upper, product_up
+from radii.lipschitz.rounding import Upper, product_up
 
-if TYPE_CHECKING:
-    import torch
-
-GENEROUS_MARGIN = 16.0  # logits: the other class is e^16, ten million, times less likely
 LOOSE = 1e-6  # relative; branches that cost less cost nothing
 MOST_NAMED = 5  # nodes in one note
-USEFUL_RADIUS = 0.5 / 255  # half a step of an 8-bit pixel, inputs in [0, 1]
-
-
-@dataclass(frozen=True, slots=True)
-class LayerBound:
-    """What one node contributes.
-
-    Attributes:
-        index: the node's position in the file (-1: put there by :func:`radii.graph.normalized`).
-        label: the node's name in the file.
-        rule: ``slope``, ``dense``, ``matrices``, ``convolution``, ``sum`` or ``concat``; where one that looks at
-            several nodes was sharper, that one: ``linear``, ``1-Lipschitz residual``, ``residual average``, ``separate
-            parts``.
-        shape: of the weight, as the rule holds it; None without one.
-        padding: (before, after) per axis of a convolution; of a transposed one, what is cropped.
-        torus, method, iterations, upper, lower, slack: as in :class:`NormBound`; of a sum, ``upper`` is the sum of
-            ``|c_i|``. ``lower`` is 0 where nothing is known from below.
-        share: ``log upper / log L``; of a node with several inputs, the log of how much more its constant is than the
-            largest of theirs. In a chain the shares add up to 1. None where L is 0, or too near 1 to divide by.
-        seconds: wall time of its bound; next to nothing for a layer whose equal was bounded before.
-    """
-
-    index: int
-    operator: str
-    label: str
-    rule: str
-    shape: tuple[int, ...] | None
-    padding: tuple[tuple[int, int], ...] | None
-    torus: tuple[int, ...] | None
-    method: str
-    iterations: int
-    upper: Upper
-    lower: Lower
-    slack: float
-    share: float | None
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class NetworkBound:
-    """A proved l2 Lipschitz constant of the logits, and what it is made of.
-
-    Attributes:
-        upper: ``||f(x) - f(x')|| <= upper ||x - x'||`` for all inputs.
-        rule: how the layers were composed: ``product``, ``combettes-pesquet`` or ``eclipse``.
-        pairwise: (K, K): ``pairwise[y, j]`` is a Lipschitz constant of ``z_y - z_j``, 0 on the diagonal. None where it
-            would be ``sqrt(2) upper`` throughout.
-        seconds: wall time of the bound.
-        notes: why sharper rules could not treat a part of the network, one sentence each.
-        error: what rounding does to logits evaluated in float64, see :mod:`radii.lipschitz.network.forward`.
-        graph: the network whose outputs are those logits, see :func:`radii.graph.undecorated`.
-        left_out: the nodes of the file that stand behind the logits: a softmax, say.
-    """
-
-    upper: Upper
-    rule: str
-    layers: tuple[LayerBound, ...]
-    pairwise: npt.NDArray[np.float64] | None
-    num_classes: int
-    seconds: float
-    error: ForwardError = field(repr=False)
-    graph: Graph = field(repr=False)
-    left_out: tuple[Node, ...] = field(default=(), repr=False)
-    notes: tuple[str, ...] = ()
-
-    def logits(self, x: npt.ArrayLike | torch.Tensor) -> torch.Tensor:
-        """(N, K) logits of inputs (N, *input_shape), evaluated in float64 on the CPU: those that this is a bound of,
-        which the outputs of the file need not be."""
-        import torch  # what runs a network; its bound needs none
-
-        from radii.graph import to_module
-
-        with torch.no_grad():
-            logits: torch.Tensor = to_module(self.graph, dtype=torch.float64)(
-                torch.as_tensor(x, dtype=torch.float64, device="cpu")
-            )
-        return logits
-
-    @property
-    def vacuous(self) -> bool:
-        """Whether even a margin of 16 logits certifies less than half a step of an 8-bit pixel: use smoothing."""
-        return USEFUL_RADIUS * self.smallest_pair > GENEROUS_MARGIN
-
-    @property
-    def smallest_pair(self) -> float:
-        """The smallest Lipschitz constant of a difference of two logits."""
-        if self.pairwise is None:
-            return product_up((SQRT2, self.upper))
-        return float(self.pairwise[~np.eye(self.num_classes, dtype=bool)].min(initial=math.inf))
-
-    def pairs(self, label: int) -> npt.NDArray[np.float64]:
-        """(K,) Lipschitz constants of ``z_label - z_j``."""
-        if self.pairwise is not None:
-            row: npt.NDArray[np.float64] = self.pairwise[label]
-            return row
-        constants = np.full(self.num_classes, float(product_up((SQRT2, self.upper))))
-        constants[label] = 0
-        return constants
-
-    def to_json(self) -> dict[str, Any]:
-        """JSON values; of the pairs, the range only."""
-        pairwise = None
-        if self.pairwise is not None and self.num_classes > 1:
-            off = self.pairwise[~np.eye(self.num_classes, dtype=bool)]
-            pairwise = {"min": float(off.min()), "max": float(off.max())}
-            if not math.isfinite(pairwise["max"]):  # JSON has no infinity
-                pairwise = None
-        return {
-            "upper": self.upper,
-            "norm": "l2",
-            "rule": self.rule,
-            "vacuous": self.vacuous,
-            "notes": list(self.notes),
-            "left_out": [
-                {"index": node.index, "operator": node.operator.name, "label": node.label} for node in self.left_out
-            ],
-            "pairwise": pairwise,
-            "layers": [asdict(layer) | {"seconds": round(layer.seconds, 6)} for layer in self.layers],
-            "seconds": round(self.seconds, 3),
-        }
 
 
 def network_bound(
@@ -168,6 +45,9 @@ def network_bound(
     bound: BoundName = "auto",
     rtol: float = 1e-6,
     task: Task = "classifier",
+    input_shape: tuple[int, ...] | None = None,
+    budget: int = DEFAULT_BUDGET,
+    progress: Progress = silent,
 ) -> NetworkBound:
     """An l2 Lipschitz constant of a network's logits: a product along chains, a sum at sums, or sharper rules.
 
@@ -182,26 +62,37 @@ def network_bound(
         task: of a classifier an end that keeps the order of the classes (a softmax, a temperature, ...) is left out, as
             :func:`radii.graph.undecorated` does it, for a graph as for a file; of all others the outputs themselves are
             bounded.
+        input_shape: of one input, for a file that leaves it open or has no batch axis, as in
+            :func:`radii.graph.read_network`.
+        budget: what the rules that look at several layers at once may take, in units of 2^30 multiply-adds. It is
+            counted and not timed, so the same file gives the same bound again; where it is met, the product of norms
+            stands, and a note says which budget allows more.
+        progress: told what is worked on, before each node and each attempt at a sharper rule.
 
     Raises:
         UnboundedModel: a node has no useful constant; all such nodes are listed.
         UnsupportedModel: the file cannot be read.
-        ValueError: no such bound, or ``rtol`` outside (0, 1).
+        ValueError: no such bound, ``rtol`` outside (0, 1), a budget below 1, or an input shape that is not the graph's.
     """
     started = time.perf_counter()
     check_rtol(rtol)
     if bound not in get_args(BoundName):
         raise ValueError(f"bound must be one of {', '.join(get_args(BoundName))}, not {bound!r}")
-    given = network if isinstance(network, Graph) else _read(Path(network), task)
+    if budget < 1:
+        raise ValueError(f"a budget is a whole number from 1 on, not {budget}")
+    given = network if isinstance(network, Graph) else _read(Path(network), task, input_shape)
+    if input_shape is not None and tuple(input_shape) != given.input_shape:
+        raise ValueError(f"an input has the shape {given.input_shape}, not {tuple(input_shape)}")
+    effort = Effort(budget, progress)
     bounded = undecorated(given) if task == "classifier" else given
     known: Known = {}
-    spelled, rules, norms, seconds = _ruled(with_gathers(with_cones(with_extremes(bounded))), rtol, known)
+    spelled, rules, norms, seconds = _ruled(with_gathers(with_cones(with_extremes(bounded))), rtol, known, progress)
     error = forward_error(spelled, rules, norms)
     graph = with_joins(spelled, known, rtol)
     if graph is not spelled:
-        graph, rules, norms, seconds = _ruled(graph, rtol, known)
+        graph, rules, norms, seconds = _ruled(graph, rtol, known, progress)
     walk = Walk(graph, rules, norms)
-    search = Search(walk, rtol, pairs_wanted=1 < graph.num_classes <= MOST_CLASSES)
+    search = Search(walk, rtol, pairs_wanted=1 < graph.num_classes <= MOST_CLASSES, effort=effort)
     local = search.local()
     # each with what it takes beside the local rules; the simplest first, which wins a tie
     more = {"product": list, "combettes-pesquet": search.averaged, "eclipse": search.eclipse}
@@ -233,10 +124,12 @@ def network_bound(
     )
 
 
-def _ruled(graph: Graph, rtol: float, known: Known) -> tuple[Graph, list[Rule], list[NormBound], list[float]]:
+def _ruled(
+    graph: Graph, rtol: float, known: Known, progress: Progress
+) -> tuple[Graph, list[Rule], list[NormBound], list[float]]:
     """A graph with the rule and the norm of every node, and the seconds that the latter took."""
     rules = [node.operator.lipschitz(*graph.input_shapes(node)) for node in graph.nodes]
-    return graph, rules, *node_norms(graph, rules, rtol, known)
+    return graph, rules, *node_norms(graph, rules, rtol, known, progress)
 
 
 def _pairwise(
@@ -254,9 +147,9 @@ def _pairwise(
     return pairs
 
 
-def _read(path: Path, task: Task) -> Graph:
+def _read(path: Path, task: Task, shape: tuple[int, ...] | None) -> Graph:
     beside = {file.name: file.read_bytes() for file in external_data(path)}
-    return read_network(path.read_bytes(), external_data=beside, task=task)
+    return read_network(path.read_bytes(), external_data=beside, input_shape=shape, task=task)
 
 
 def _cost(constants: Mapping[str, Upper], node: Node, norm: NormBound) -> float:

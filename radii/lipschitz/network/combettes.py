@@ -20,6 +20,7 @@ import numpy.typing as npt
 from radii.lipschitz.blocks import Blocks, gathered, is_complex, parted, real
 from radii.lipschitz.dense.matrix import gram_bound
 from radii.lipschitz.network.aliases import Aliases
+from radii.lipschitz.network.effort import Effort
 from radii.lipschitz.network.layers import Layer, frobenius
 from radii.lipschitz.network.linear import NotApplicable
 from radii.lipschitz.network.pairs import distances
@@ -27,18 +28,20 @@ from radii.lipschitz.rounding import UNIT, Upper, certified_arithmetic, gamma, l
 
 Array = npt.NDArray[np.float64]
 
-MOST_WORK = 2**35  # multiply-adds of all products
+SHARE = 32  # one part in so many of the budget
 
 
 @certified_arithmetic()
-def averaged(layers: Sequence[Layer], rtol: float, *, pairs: bool = False) -> tuple[Upper, Array | None]:
+def averaged(
+    layers: Sequence[Layer], rtol: float, effort: Effort, *, pairs: bool = False
+) -> tuple[Upper, Array | None]:
     """The bound of a chain; with ``pairs``, (K, K) of the differences of two outputs, of a chain that ends dense.
 
     Raises `NotApplicable` where it would take too long.
     """
-    work = sum(len(x.blocks) * (4 if is_complex(x.blocks) else 1) * max(x.blocks.shape[1:]) ** 3 for x in layers)
-    if work * len(layers) ** 2 > MOST_WORK:
-        raise NotApplicable("the products of its layers take too long")
+    widest = max(layer.blocks.shape[2] for layer in layers)
+    work = sum(x.blocks.size * widest * (4 if is_complex(x.blocks) else 1) for x in layers)
+    effort.take(work * len(layers) ** 2, effort.share(SHARE))
     thetas, exponent = [Upper(1.0)], 0
     centres: list[float] = []
     radii = [1.0]

@@ -15,12 +15,12 @@ from radii.lipschitz.blocks import Blocks, adjoint, diagonal_of, is_complex, sol
 from radii.lipschitz.network.aliases import Aliases
 from radii.lipschitz.network.layers import Layer
 
-STEPS = 20
+STEPS = 40
 PATIENCE = 5
-GAIN = 0.01  # in log L^2: half a percent of L
+GAIN = 0.002  # in log L^2: a tenth of a percent of L
 LARGE = 256  # order from which a proposal's eigenvalue comes from power iteration
 POWER_STEPS = 40
-MOST_DESCENT = 2**33  # operations of all steps of a network: less than half a second
+SQUARINGS = 6
 
 Multiplier = npt.NDArray[np.float64]
 Parameter = tuple[Multiplier, float]
@@ -29,11 +29,9 @@ Objective = Callable[[Blocks], tuple[float, Blocks]]
 
 
 def norm_of(final: Blocks) -> tuple[float, Blocks]:
-    """The logarithm of ``L^2``."""
-    top, block, vector = _steepest(final)
-    slope = np.zeros_like(final)
-    slope[block] = np.outer(vector, vector.conj()) / top
-    return float(np.log(top)), slope
+    """The logarithm of ``L^2``, or a little more."""
+    top, slope = _smooth(final)
+    return float(np.log(top)), slope / top
 
 
 def mean_pair(final: Blocks) -> tuple[float, Blocks]:
@@ -51,8 +49,8 @@ def mean_pair(final: Blocks) -> tuple[float, Blocks]:
 
 def fast(layers: Sequence[Layer]) -> list[Multiplier]:
     """The multipliers of ECLipsE-Fast."""
-    final = _recursion(layers, [_parameter(layer) for layer in layers if layer.slopes is not None])
-    return [step.multiplier for step in final.steps]
+    steps = _walked(layers, [_parameter(layer) for layer in layers if layer.slopes is not None], smooth=False)[2]
+    return [step.multiplier for step in steps]
 
 
 def _parameter(layer: Layer) -> Parameter:
@@ -70,7 +68,7 @@ def descended(layers: Sequence[Layer], objective: Objective, steps: int) -> list
     means, squares = [np.zeros_like(part) for part in flat], [np.zeros_like(part) for part in flat]
     best, values = fast(layers), [math.inf]
     for step in range(1, steps + 1):
-        final = _recursion(layers, [(s, float(o)) for s, o in zip(flat[::2], flat[1::2], strict=True)], accurate=True)
+        final = _recursion(layers, [(s, float(o)) for s, o in zip(flat[::2], flat[1::2], strict=True)])
         value, slope = objective(final.blocks)
         here = value + final.exponent * math.log(4)
         if not math.isfinite(here):
@@ -90,13 +88,9 @@ def descended(layers: Sequence[Layer], objective: Objective, steps: int) -> list
     return best
 
 
-def affordable_steps(layers: Sequence[Layer], chains: int) -> int:
-    """How many steps of descent are worth their time: counted, not measured, so that an answer can be repeated.
-
-    Args:
-        chains: the number of those that share the time.
-    """
-    return min(STEPS, MOST_DESCENT // (chains * sum(_work(layer, first=i == 0) for i, layer in enumerate(layers))))
+def affordable_steps(layers: Sequence[Layer], most: int) -> int:
+    """How many steps of descent ``most`` multiply-adds are enough for."""
+    return min(STEPS, most // sum(_work(layer, first=i == 0) for i, layer in enumerate(layers)))
 
 
 def _work(layer: Layer, *, first: bool) -> int:
@@ -139,8 +133,8 @@ class Sandwich:
 
     def slope(self, given: Blocks) -> Blocks:
         """The slope with respect to X, from that with respect to ``made``."""
-        if self.factor is None:
-            return -(self.half @ given @ adjoint(self.half))
+        if self.factor is None:  # the unit matrix does not move
+            return np.zeros((1, 1, 1))
         if self.aliases is None:
             inner = solved(self.factor, self.half, adjointly=True)
             return -(inner @ given @ adjoint(inner))
@@ -157,9 +151,8 @@ class Step:
     made: Blocks  # ``M = (N^{-1} + ab T)^{-1}``
     passed: Blocks | None  # ``M N^{-1}``; None: a or b is 0
     top: float
-    block: int
-    vector: Blocks  # T^(1/2) v, v the eigenvector of the top, up to a factor
-    shares: Multiplier  # |v|^2
+    steepest: Blocks  # the slope of the top with respect to ``before.made``
+    shares: Multiplier  # that of its logarithm with respect to those of T
     logit: float
     multiplier: Multiplier
     scale: float  # 4**-power
@@ -178,9 +171,9 @@ class Step:
             own = own - a * b * (made @ inner @ made).diagonal(axis1=1, axis2=2).real.sum(axis=0)
             inner = adjoint(self.passed) @ inner @ self.passed
         total = float(own @ t)
-        inner[self.block] -= total / self.top * np.outer(self.vector, self.vector.conj())
         share = 1 / (1 + math.exp(-self.logit))
-        return (own * t - total * self.shares, total * (1 - share)), self.before.slope(inner)
+        given = self.before.slope(inner - total / self.top * self.steepest)
+        return (own * t - total * self.shares, total * (1 - share)), given
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,18 +195,33 @@ class Recursion:
         return found
 
 
-def _recursion(layers: Sequence[Layer], parameters: Sequence[Parameter], *, accurate: bool = False) -> Recursion:
-    """``accurate``: so that slopes may be taken."""
+def _recursion(layers: Sequence[Layer], parameters: Sequence[Parameter]) -> Recursion:
+    gram, exponent, steps = _walked(layers, parameters, smooth=True)
+    if len(steps) < len(layers):
+        last = _sandwich(layers[-1], gram)
+        return Recursion(last.made, exponent, steps, last)
+    assert gram is not None
+    return Recursion(np.linalg.inv(gram), exponent, steps, None)
+
+
+def _walked(
+    layers: Sequence[Layer], parameters: Sequence[Parameter], *, smooth: bool
+) -> tuple[Blocks | None, int, list[Step]]:
+    """X behind the last activation, to be taken times ``4**-exponent``, and the steps up to there.
+
+    Args:
+        smooth: so that slopes may be taken; else by the largest eigenvalue itself.
+    """
     gram: Blocks | None = None  # the unit matrix
     steps: list[Step] = []
     exponent = 0
-    for layer, (shape, logit) in zip(layers, [*parameters, (np.zeros(0), 0.0)], strict=False):
+    for layer, (shape, logit) in zip(layers, parameters, strict=False):
+        assert layer.slopes is not None
         before = _sandwich(layer, gram)
-        if layer.slopes is None:
-            return Recursion(before.made, exponent, steps, before)
         a, b = layer.slopes
         root = np.exp(shape / 2)
-        top, block, vector = _steepest(root[:, None] * before.made * root, accurate=accurate)
+        under = root[:, None] * before.made * root
+        top, slope = _smooth(under) if smooth else (_largest(under), np.zeros(0))
         multiplier = _most(layer) / (1 + math.exp(-logit)) * root**2 / top
         made, passed = before.made, None
         if a * b:
@@ -225,10 +233,12 @@ def _recursion(layers: Sequence[Layer], parameters: Sequence[Parameter], *, accu
         scale = 4.0**-power
         gram = gram * scale
         exponent -= power
-        shares = np.square(np.abs(vector))
-        steps.append(Step(layer, before, made, passed, top, block, root * vector, shares, logit, multiplier, scale))
-    assert gram is not None
-    return Recursion(np.linalg.inv(gram), exponent, steps, None)
+        steepest, shares = np.zeros(0), np.zeros(0)
+        if smooth:
+            steepest = root[:, None] * slope * root
+            shares = (slope * under.conj()).real.sum(axis=(0, 2)) / top
+        steps.append(Step(layer, before, made, passed, top, steepest, shares, logit, multiplier, scale))
+    return gram, exponent, steps
 
 
 def power_of(multiplier: Multiplier) -> int:
@@ -236,19 +246,33 @@ def power_of(multiplier: Multiplier) -> int:
     return math.frexp(float(multiplier.max()))[1] // 2
 
 
-def _steepest(gram: Blocks, *, accurate: bool = True) -> tuple[float, int, Blocks]:
-    """The largest eigenvalue of all blocks, in which, and its unit eigenvector; of large ones by power iteration."""
-    if accurate or gram.shape[-1] <= LARGE:
-        block = int(np.linalg.eigvalsh(gram)[:, -1].argmax()) if len(gram) > 1 else 0
-        vector = np.linalg.eigh(gram[block])[1][:, -1]
-        return float(np.vdot(vector, gram[block] @ vector).real), block, vector
+def _smooth(gram: Blocks) -> tuple[float, Blocks]:
+    """``(sum of the eigenvalues of all blocks to the power of p)^(1/p)``, ``p = 2**SQUARINGS + 1``, and its slope.
+
+    The largest eigenvalue itself has a kink wherever two are equal, which is where descent leads: it would go back and
+    forth there, and rounding would decide which way.
+    """
+    scale = float(np.abs(diagonal_of(gram)).max())
+    power, logarithm = gram / scale, 0.0
+    for _ in range(SQUARINGS):
+        power = power @ power
+        size = float(np.abs(diagonal_of(power)).max())
+        power, logarithm = power / size, 2 * logarithm + math.log(size)
+    total = float((power * gram.conj()).real.sum()) / scale
+    p = 2**SQUARINGS + 1
+    value = math.exp((math.log(total) + logarithm) / p) * scale
+    return value, power * (value / scale / total)
+
+
+def _largest(gram: Blocks) -> float:
+    """The largest eigenvalue of all blocks; of large ones by power iteration."""
+    if gram.shape[-1] <= LARGE:
+        return float(np.linalg.eigvalsh(gram)[:, -1].max())
     vectors: Blocks = np.random.default_rng(0).standard_normal((1, gram.shape[-1], 2))
     for _ in range(POWER_STEPS):
         vectors = gram @ vectors
         vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-    sizes = np.linalg.norm(gram @ vectors, axis=1)
-    block, column = divmod(int(sizes.argmax()), 2)
-    return float(sizes[block, column]), block, vectors[block, :, column]
+    return float(np.linalg.norm(gram @ vectors, axis=1).max())
 
 
 def _sandwich(layer: Layer, gram: Blocks | None) -> Sandwich:

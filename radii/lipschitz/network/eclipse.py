@@ -20,7 +20,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +31,7 @@ from radii.lipschitz.dense.matrix import gram_bound
 from radii.lipschitz.network.descent import (
     PATIENCE,
     Multiplier,
+    Objective,
     affordable_steps,
     descended,
     fast,
@@ -37,12 +39,14 @@ from radii.lipschitz.network.descent import (
     norm_of,
     power_of,
 )
+from radii.lipschitz.network.effort import Effort
 from radii.lipschitz.network.layers import Layer, frobenius
 from radii.lipschitz.network.linear import NotApplicable
 from radii.lipschitz.network.pairs import distances
 from radii.lipschitz.rounding import UNIT, Upper, certified_arithmetic, gamma, ldexp_up, product_up, up
 
 SYMMETRIC = 1e-3  # activations with a + b this near 0 gain nothing
+SHARE, DESCENT_SHARE = 2, 128  # one part in so many of the budget: of a chain; of the descent on all chains
 
 
 class Failed(Exception):
@@ -77,20 +81,25 @@ class Features:
         return np.asarray(np.ldexp(np.nextafter(bounds * up(self.factor), np.inf), self.exponent))
 
 
-def certified(layers: Sequence[Layer], *, pairs: bool, chains: int = 1) -> list[Features]:
-    """The end of the recursion for each proposal that can be certified. Raises `NotApplicable` if none can.
+def certified(layers: Sequence[Layer], effort: Effort, *, pairs: bool, chains: int = 1) -> list[Features]:
+    """The end of the recursion for each proposal that can be certified. Raises `NotApplicable` if none can, or where
+    it would take too long.
 
     Args:
-        chains: as in :func:`affordable_steps`.
+        chains: the number of those that share what descent may take.
     """
     if any(x.slopes is not None and abs(sum(x.slopes)) <= SYMMETRIC * max(map(abs, x.slopes)) for x in layers):
         raise NotApplicable("an activation's slopes are as negative as they are positive")
-    proposals: list[Callable[[], list[Multiplier]]] = [lambda: fast(layers)]
-    steps = affordable_steps(layers, chains)
-    if steps > PATIENCE and any(layer.slopes is not None for layer in layers):
-        proposals.append(lambda: descended(layers, norm_of, steps))
-        if pairs:
-            proposals.append(lambda: descended(layers, mean_pair, steps))
+    effort.take(_work(layers), effort.share(SHARE))
+    proposals: list[Callable[[], list[Multiplier]]] = [partial(fast, layers)]
+    most = effort.share(DESCENT_SHARE) // chains
+    aims: list[tuple[Sequence[Layer], Objective]] = [(_shortened(layers), norm_of)]
+    if pairs:
+        aims.append((layers, mean_pair))
+    for of, aim in aims:
+        steps = affordable_steps(of, most)
+        if steps > PATIENCE and any(layer.slopes is not None for layer in of):
+            proposals.append(partial(descended, of, aim, steps))
     found = []
     for propose in proposals:
         try:
@@ -110,7 +119,8 @@ def features(layers: Sequence[Layer], multipliers: Sequence[Multiplier]) -> Feat
     Raises `Failed` where rounding, or a multiplier that is too large, stands in the way.
     """
     blocks = layers[0].blocks
-    gram = whitening = np.eye(blocks.shape[2], dtype=blocks.dtype)[None]
+    gram: Blocks = np.eye(blocks.shape[2], dtype=blocks.dtype)[None]
+    whitening: Blocks | None = None  # the unit matrix
     slack, exponent = 1.0, 0
     for layer, multiplier in zip(layers, [*multipliers, None], strict=False):
         exponent += layer.exponent
@@ -126,7 +136,27 @@ def features(layers: Sequence[Layer], multipliers: Sequence[Multiplier]) -> Feat
         gram = gram * 4.0**-power
         exponent -= power
         whitening, slack = _whitening(gram)
+    assert whitening is not None
     return Features(whitening, 0.0, up(math.sqrt(slack)), exponent)
+
+
+def _shortened(layers: Sequence[Layer]) -> list[Layer]:
+    """The same chain, but for rounding, a last matrix of more outputs than inputs as a square one: of equal norms."""
+    *before, last = layers
+    if last.slopes is None and not last.gathers and last.blocks.shape[1] > last.blocks.shape[2]:
+        triangle: Blocks = np.linalg.qr(last.blocks, mode="r")  # type: ignore[assignment]  # NumPy's types say a pair
+        last = replace(last, blocks=triangle)
+    return [*before, last]
+
+
+def _work(layers: Sequence[Layer]) -> int:
+    """Multiply-adds of a proposal without descent, and of its proof, about."""
+    work = 0
+    for layer in layers:
+        count, m, n = layer.blocks.shape
+        own = m * n * (m + n) + 3 * m**3 if layer.slopes is not None else m * n * min(m, n)
+        work += 2 * count * own * (4 if is_complex(layer.blocks) else 1)
+    return work
 
 
 def _terms(blocks: Blocks, count: int) -> float:
@@ -134,11 +164,14 @@ def _terms(blocks: Blocks, count: int) -> float:
     return 2 * gamma(2 * count + 8) if is_complex(blocks) else gamma(count + 4)
 
 
-def _times(layer: Layer, whitening: Blocks) -> tuple[Blocks, float]:
+def _times(layer: Layer, whitening: Blocks | None) -> tuple[Blocks, float]:
     """``W P^H`` and its error; of a layer that gathers, the one real matrix of all frequencies."""
-    product = layer.behind(adjoint(whitening))
-    wide = frobenius(whitening)
-    lost = up(up(layer.error * wide) + up(_terms(product, layer.blocks.shape[2]) * frobenius(layer.blocks) * wide))
+    if whitening is None:
+        product, lost = layer.blocks, up(layer.error)
+    else:
+        product = layer.behind(adjoint(whitening))
+        wide = frobenius(whitening)
+        lost = up(up(layer.error * wide) + up(_terms(product, layer.blocks.shape[2]) * frobenius(layer.blocks) * wide))
     if layer.gathers:
         lost = up(lost * up(math.sqrt(len(product))))
         product = gathered(product)

@@ -30,6 +30,8 @@ def explicit(piece: Piece) -> tuple[Array, float]:
     sizes = [math.prod(piece.graph.shapes[node.output]) for node in piece.nodes[start:]]
     first = piece.rules[start] if start < len(piece.nodes) else None
     fits = isinstance(first, Dense) and first.weight.shape[1] == inputs
+    if fits and len(sizes) == 1:  # no larger than what the file holds
+        sizes = []
     if inputs * max([0 if fits else inputs, *sizes]) > MOST_ENTRIES:
         return _from_outputs(piece)
     loss = start * 4 * UNIT

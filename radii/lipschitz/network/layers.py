@@ -13,12 +13,16 @@ import numpy as np
 from radii.lipschitz.blocks import Blocks, is_complex
 from radii.lipschitz.network.aliases import Aliases
 from radii.lipschitz.network.chain import Chain, Interval
+from radii.lipschitz.network.effort import UNIT_OF_WORK, Effort
 from radii.lipschitz.network.explicit import explicit
 from radii.lipschitz.network.fourier import first_torus, fourier_blocks, gathering, moves
 from radii.lipschitz.network.linear import NotApplicable, Piece
+from radii.lipschitz.network.narrow import narrowed
 from radii.lipschitz.rounding import gamma, up
 
 MOST_WORK = 2**32  # multiply-adds of one product of all blocks of a layer: some tenths of a second
+SHARE = 256  # one part in so many of a budget: for such a product, where there is one
+MOST_ORDER = 2**12  # of a matrix between two activations: a few of them at once take a gigabyte
 SMALL = 640  # matrices up to this order are preferred to blocks on a torus, which is a little loose
 LONGEST = 64
 NARROW = 0.01  # relative width of an interval of slopes, at least
@@ -50,8 +54,13 @@ class Layer:
         return made
 
 
-def layers_of(chain: Chain) -> list[list[Layer]]:
+def layers_of(chain: Chain, effort: Effort | None = None) -> list[list[Layer]]:
     """The chain in as few parts as can be written in blocks of one kind; the bound of the chain is their product.
+
+    Args:
+        effort: says how large a matrix may be. With it the first one of a part is replaced by a square one that moves
+            its outputs no less, if it has more inputs than outputs: a bound of what is then the chain is one of the
+            chain.
 
     Raises `NotApplicable`.
     """
@@ -63,7 +72,7 @@ def layers_of(chain: Chain) -> list[list[Layer]]:
     while start < len(chain.pieces):
         for stop in range(len(chain.pieces), start, -1):
             try:
-                parts.append(_together(chain.pieces[start:stop], slopes[start:stop]))
+                parts.append(_together(chain.pieces[start:stop], slopes[start:stop], effort))
                 break
             except NotApplicable as problem:
                 reason = problem
@@ -73,19 +82,37 @@ def layers_of(chain: Chain) -> list[list[Layer]]:
     return parts
 
 
-def _together(pieces: Sequence[Piece], slopes: Sequence[Interval | None]) -> list[Layer]:
-    order = max(max(math.prod(piece.input_shape), math.prod(piece.output_shape)) for piece in pieces)
-    if order > SMALL:
+def _together(pieces: Sequence[Piece], slopes: Sequence[Interval | None], effort: Effort | None) -> list[Layer]:
+    sizes = [math.prod(shape) for shape in (pieces[0].input_shape, *(piece.output_shape for piece in pieces))]
+    apart = ""
+    if max(sizes) > SMALL:
         try:
             return _on_torus(pieces, slopes)
         except NotApplicable as problem:
-            if order**3 > MOST_WORK:
-                raise problem from None
-    return [_explicit(piece, slope) for piece, slope in zip(pieces, slopes, strict=True)]
+            if len(pieces[0].input_shape) > 1:  # else nobody would look for pixels
+                apart = f"{problem}, and "
+    order = max(sizes)
+    if effort is not None:  # of what is inverted: an end that nothing follows is as wide as the other side of its layer
+        last = sizes[-1] if slopes[-1] is not None else min(sizes[-2:])
+        order = max(min(sizes[:2]), *sizes[1:-1], last)
+    if order > MOST_ORDER:
+        raise NotApplicable(f"{apart}matrices of order {order:,} are too large")
+    if order**3 > (MOST_WORK if effort is None else effort.share(SHARE)):
+        needed = (
+            "" if effort is None else f": a budget of {-(-(order**3) * SHARE // UNIT_OF_WORK):,} or more takes them"
+        )
+        raise NotApplicable(f"{apart}matrices of order {order:,} take too long{needed}")
+    try:
+        first = _explicit(pieces[0], slopes[0], narrow=effort is not None)
+        return [first, *(_explicit(piece, slope) for piece, slope in zip(pieces[1:], slopes[1:], strict=True))]
+    except NotApplicable as problem:
+        raise NotApplicable(f"{apart}{problem}") from None
 
 
-def _explicit(piece: Piece, slopes: Interval | None) -> Layer:
+def _explicit(piece: Piece, slopes: Interval | None, *, narrow: bool = False) -> Layer:
     matrix, error = explicit(piece)
+    if narrow and matrix.shape[1] > matrix.shape[0]:
+        matrix, error = narrowed(matrix, error), 0.0
     return _layer(matrix[None], error, slopes)
 
 

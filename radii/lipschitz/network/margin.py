@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from radii.lipschitz.network.bound import NetworkBound
 from radii.lipschitz.network.compose import SQRT2
+from radii.lipschitz.network.result import NetworkBound
 from radii.lipschitz.rounding import check_float64, is_tensor, product_up
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ from radii.graph import Graph, Node, Obstacle, Obstructed
 from radii.graph.rules import Concat, Convolution, Dense, Matrices, Rule, Slope, Sum, Unbounded
 from radii.lipschitz.convolution.conv import conv_norm
 from radii.lipschitz.dense.matrix import ZERO, NormBound, gram_bound, matrix_norm
+from radii.lipschitz.network.effort import Progress, silent
 from radii.lipschitz.rounding import LayerTooLarge, Lower, NonFiniteWeights, Upper, as_float64, sum_up
 
 
@@ -25,13 +26,14 @@ Known = dict[bytes, NormBound]
 
 
 def node_norms(
-    graph: Graph, rules: list[Rule], rtol: float, known: Known | None = None
+    graph: Graph, rules: list[Rule], rtol: float, known: Known | None = None, progress: Progress = silent
 ) -> tuple[list[NormBound], list[float]]:
     """Each node's own constant and the seconds it took, or all the obstacles at once."""
     known = {} if known is None else known
     norms, seconds, obstacles = [], [], []
     for node, rule in zip(graph.nodes, rules, strict=True):
         started = time.perf_counter()
+        progress(f"node {node.index} ({node.operator.name}) of {graph.nodes[-1].index + 1}")
         try:
             norm = norm_of(rule, rtol, known)
             if not math.isfinite(norm.upper):

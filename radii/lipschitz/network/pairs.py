@@ -11,9 +11,11 @@ import numpy.typing as npt
 from radii.graph import Graph, Node
 from radii.graph.rules import Concat, Dense, Rule, Sum
 from radii.lipschitz.network.compose import SQRT2
-from radii.lipschitz.rounding import Upper, as_float64, gamma, product_up, scaled, up
+from radii.lipschitz.rounding import UNIT, Upper, as_float64, gamma, product_up, scaled, up
 
 MOST_CLASSES = 2048  # the matrix of pairs grows as its square: 32 MiB
+NEAR = 2.0**-36  # a square of a distance must not lose this part of itself
+TINY = 2.0**-600  # of a square: below it lie underflows
 
 
 def pairwise_constants(
@@ -68,9 +70,14 @@ def distances(weight: npt.NDArray[np.floating], factor: float) -> npt.NDArray[np
     """(K, K) Euclidean distances between the rows of a matrix (K, features) times ``factor``, rounded up."""
     rows, exponent = scaled(as_float64(weight))
     _, labels = np.unique(rows, axis=0, return_inverse=True)
-    norms = np.zeros((len(rows), len(rows)))
-    for y, row in enumerate(rows):
-        norms[y, y:] = norms[y:, y] = np.linalg.norm(rows[y:] - row, axis=1)
+    own = np.square(rows).sum(axis=1)
+    both = own[:, np.newaxis] + own
+    squares = both - 2 * (rows @ rows.T)
+    lost = 4 * gamma(rows.shape[1] + 8) * both
+    norms = np.sqrt(np.maximum(squares + lost, 0.0)) * (1 + 4 * UNIT)
+    # of near rows their difference tells more
+    for y, near in enumerate(~((lost < NEAR * squares) & (squares > TINY))):
+        norms[y, near] = np.linalg.norm(rows[near] - rows[y], axis=1)
     norms += 2.0**-400  # more than the squares of tiny differences can lose by underflow
     mantissa, power = math.frexp(factor)  # a small factor times a small distance must not underflow before it is scaled
     bounds = np.ldexp(norms * up(mantissa * (1 + gamma(rows.shape[1] + 16))), exponent + power)

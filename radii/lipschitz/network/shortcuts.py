@@ -19,6 +19,7 @@ from radii.lipschitz.network.chain import Chain, Walk, chain_of, chains, interva
 from radii.lipschitz.network.combettes import averaged
 from radii.lipschitz.network.compose import compose
 from radii.lipschitz.network.eclipse import certified
+from radii.lipschitz.network.effort import Effort
 from radii.lipschitz.network.explicit import explicit
 from radii.lipschitz.network.folded import folded_norm
 from radii.lipschitz.network.layers import Layer, layers_of
@@ -52,10 +53,14 @@ class Search:
     walk: Walk
     rtol: float
     pairs_wanted: bool
+    effort: Effort
     notes: list[str] = field(default_factory=list)
 
     def attempt(self, rule: str, target: str, find: Callable[[], Shortcut]) -> list[Shortcut]:
         """At most one shortcut. Whatever goes wrong in a sharper rule, the product of norms still holds."""
+        node = self.walk.graph.nodes[self.walk.made()[target]]
+        where = f"{rule}, up to node {node.index} ({node.operator.name})"
+        self.effort.tell(where)
         try:
             with certified_arithmetic():
                 found = find()
@@ -67,8 +72,7 @@ class Search:
             if 0 <= found.upper < float("inf"):
                 return [found]
             reason = "its bound overflows"
-        node = self.walk.graph.nodes[self.walk.made()[target]]
-        self.notes.append(f"{rule}, up to node {node.index} ({node.operator.name}): {reason}")
+        self.notes.append(f"{where}: {reason}")
         return []
 
     def local(self) -> list[Shortcut]:
@@ -107,18 +111,18 @@ class Search:
         return found
 
     def _averaged(self, chain: Chain, _: int) -> Shortcut:
-        *before, last = layers_of(chain)
-        factor = product_up(averaged(part, self.rtol)[0] for part in before)
-        upper, pairs = averaged(last, self.rtol, pairs=self._ends_in_logits(chain, last))
+        *before, last = layers_of(chain, self.effort)
+        factor = product_up(averaged(part, self.rtol, self.effort)[0] for part in before)
+        upper, pairs = averaged(last, self.rtol, self.effort, pairs=self._ends_in_logits(chain, last))
         return self._shortcut(chain, "combettes-pesquet", factor, upper, pairs)
 
     def _eclipse(self, chain: Chain, count: int) -> Shortcut:
-        *before, last = layers_of(chain)
+        *before, last = layers_of(chain, self.effort)
         shared = count * (len(before) + 1)
-        parts = [certified(part, pairs=False, chains=shared) for part in before]
+        parts = [certified(part, self.effort, pairs=False, chains=shared) for part in before]
         factor = product_up(min(end.upper(self.rtol) for end in ends) for ends in parts)
         wanted = self._ends_in_logits(chain, last)
-        ends = certified(last, pairs=wanted, chains=shared)
+        ends = certified(last, self.effort, pairs=wanted, chains=shared)
         pairs = np.minimum.reduce([end.pairs() for end in ends]) if wanted else None
         return self._shortcut(chain, "eclipse", factor, min(end.upper(self.rtol) for end in ends), pairs)
 

@@ -4,7 +4,7 @@ from typing import ClassVar, Literal
 
 from pydantic import BaseModel, Field
 
-from radii.bounds import BoundName
+from radii.bounds import DEFAULT_BUDGET, BoundName
 from radii.methods.common import CrossCheck
 from radii.methods.lipschitz.report import Report
 from radii.methods.lipschitz.result import LipschitzResult
@@ -27,6 +27,13 @@ class Lipschitz(Method):
         default="auto", description="Rule that composes the layers; auto: the smallest bound of all."
     )
     rtol: float = Field(default=1e-6, ge=1e-9, le=0.1, description="Relative slack that a layer's norm bound may have.")
+    budget: int = Field(
+        default=DEFAULT_BUDGET,
+        ge=1,
+        le=2**20,
+        description="What the rules that look at several layers at once may take, in units of 2^30 multiply-adds (some "
+        "hundredths of a second each); where it is met, a note of the report says which budget allows more.",
+    )
     norm: Norm = Field(default="l2", description="Norm of the radii; linf: r / sqrt(d) for an l2 radius r, l1: r.")
     cross_check: CrossCheck = None
 

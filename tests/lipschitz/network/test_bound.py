@@ -11,10 +11,11 @@ import pytest
 import torch
 from torch import nn
 
-from radii.graph import Graph, Node, normalized, read_onnx, to_canonical, to_module
+from radii.graph import Graph, Node, UnsupportedModel, normalized, read_onnx, to_canonical, to_module
 from radii.lipschitz import UnboundedModel, matrix_norm, network_bound
 from radii.lipschitz.dense.matrix import NormBound
 from radii.lipschitz.network import norms as norms_module
+from tests import acceptance
 from tests.graph.export import export
 from tests.graph.networks import NETWORKS, trained
 from tests.lipschitz.network.operators import new_operator
@@ -237,6 +238,17 @@ def test_a_file_is_read_with_the_weights_beside_it(tmp_path: Path) -> None:
     (tmp_path / "weights.safetensors").write_bytes(weights)
     for bound in ("auto", "product"):
         assert network_bound(tmp_path / "graph.json", bound=bound).upper == network_bound(graph).upper
+
+
+def test_a_file_that_leaves_its_input_open_takes_a_declared_shape() -> None:
+    file = acceptance.real("open_pixels.onnx")
+    with pytest.raises(UnsupportedModel):
+        network_bound(file)
+    graph = read_onnx(file.read_bytes(), input_shape=(3, 9, 7))
+    assert network_bound(file, input_shape=(3, 9, 7)).upper == network_bound(graph).upper
+    assert network_bound(graph, input_shape=(3, 9, 7)).upper == network_bound(graph).upper
+    with pytest.raises(ValueError, match="has the shape"):
+        network_bound(graph, input_shape=(3, 7, 9))
 
 
 def test_a_bound_nobody_knows_is_refused() -> None:

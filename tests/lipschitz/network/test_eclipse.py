@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from radii.graph import with_cones
 from radii.graph.ir import Graph
@@ -15,7 +17,7 @@ from radii.lipschitz.network.chain import Walk, chains
 from radii.lipschitz.network.descent import Recursion
 from radii.lipschitz.network.layers import Layer, layers_of
 from radii.lipschitz.network.norms import node_norms
-from tests.lipschitz.network.sharp import Make, random_conv, random_mlp, random_pooled, relu_graph
+from tests.lipschitz.network.sharp import Made, Make, random_conv, random_mlp, random_pooled, relu_graph
 from tests.lipschitz.network.test_bound import graph_of
 
 
@@ -53,7 +55,7 @@ def parts_in(graph: Graph) -> list[list[Layer]]:
 
 def value_at(layers: list[Layer], flat: list[np.ndarray], objective: descent.Objective) -> tuple[float, Recursion]:
     parameters = [(shape, float(logit)) for shape, logit in zip(flat[::2], flat[1::2], strict=True)]
-    final = descent._recursion(layers, parameters, accurate=True)
+    final = descent._recursion(layers, parameters)
     return objective(final.blocks)[0] + final.exponent * np.log(4), final
 
 
@@ -116,20 +118,25 @@ def test_descent_ends_where_it_gains_nothing() -> None:
         found, start = (
             eclipse.features(layers, m) for m in (descent.descended(layers, objective, 20), descent.fast(layers))
         )
-        assert found.upper(1e-6) <= start.upper(1e-6) * (1 + 1e-6)
+        assert found.upper(1e-6) <= start.upper(1e-6) * (1 + 1e-5)  # it begins a little below ECLipsE-Fast
         steps.append(len(values))
     assert steps[0] == descent.PATIENCE + 1 < steps[1]
 
 
 def test_descent_is_for_networks_that_can_afford_it() -> None:
     small, large = (layers_in(relu_graph([np.eye(n)] * 3)) for n in (8, 600))
-    assert descent.affordable_steps(small, 1) == descent.STEPS
-    assert descent.affordable_steps(large, 1) < descent.PATIENCE  # ECLipsE-Fast alone, then
-    alone, among = (descent.affordable_steps(layers_in(relu_graph([np.eye(128)] * 3)), count) for count in (1, 50))
-    assert among < alone  # chains share the time
+    assert descent.affordable_steps(small, 2**33) == descent.STEPS
+    assert descent.affordable_steps(large, 2**33) < descent.PATIENCE  # ECLipsE-Fast alone, then
 
 
-@pytest.mark.parametrize("make", [random_mlp, random_conv, random_pooled])
+def deep_mlp(seed: int) -> Made:
+    """Where eigenvalues meet on the way down, in layer after layer."""
+    torch.manual_seed(seed)
+    layers = [part for _ in range(6) for part in (nn.Linear(30, 30), nn.ReLU())]
+    return nn.Sequential(*layers, nn.Linear(30, 10)), (30,)
+
+
+@pytest.mark.parametrize("make", [random_mlp, random_conv, random_pooled, deep_mlp])
 def test_rounding_does_not_move_a_bound_by_more_than_rounding(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two machines sum in another order: what descent finds must not depend on that."""
     graph = graph_of(*make(1))

@@ -1,8 +1,10 @@
 """Constants of differences of two logits."""
 
+import itertools
 from functools import partial
 from typing import Any
 
+import mpmath
 import numpy as np
 import pytest
 import torch
@@ -21,6 +23,18 @@ def test_a_small_constant_of_the_features_loses_no_distance(factor: float) -> No
     found = distances(weight, factor)
     for (y, j), apart in {(0, 1): 2.0, (0, 2): 1e60, (1, 2): 1e60}.items():
         assert apart * factor <= found[y, j] == found[j, y] <= apart * factor * (1 + 1e-12)
+
+
+def test_near_rows_are_told_apart() -> None:
+    """Their squares differ by less than the product of all rows may lose."""
+    with mpmath.workdps(60):
+        for near in (1e-3, 1e-8, 1e-12, 0.0):
+            weight = np.random.default_rng(0).standard_normal((4, 50))
+            weight[1] = weight[0] + near * weight[2]
+            found = distances(weight, 1.0)
+            for y, j in itertools.combinations(range(4), 2):
+                apart = mpmath.norm(mpmath.matrix(weight[y].tolist()) - mpmath.matrix(weight[j].tolist()))
+                assert apart <= found[y, j] == found[j, y] <= apart * (1 + 1e-9)
 
 
 FIRST = partial(nn.Conv2d, 3, 8, 3, padding=1)
