@@ -162,7 +162,8 @@ def test_no_opset_since_24_changes_what_is_read() -> None:
         }
         assert [entry.name for entry in now.inputs] == [entry.name for entry in then.inputs]
         assert [entry.name for entry in now.outputs] == [entry.name for entry in then.outputs]
-        assert now.doc == then.doc or name == "Attention"
+        two_bits = "\n- uint2: [0, 3]\n- int2: [-2, 1]"
+        assert str(now.doc).replace(two_bits, "") == then.doc or name == "Attention"
         types = [{kind for entry in one.type_constraints for kind in entry.allowed_type_strs} for one in (then, now)]
         assert all("int2" in kind for kind in types[1] - types[0])
 
