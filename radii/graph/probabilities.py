@@ -4,11 +4,9 @@ from collections.abc import Callable
 from math import prod
 
 import numpy as np
-import torch
 
 from radii.graph.cone.find import pruned
 from radii.graph.ir import Graph, Node
-from radii.graph.module import to_module
 from radii.graph.ops.layout import Reshape
 from radii.graph.ops.linear import Linear
 
@@ -82,9 +80,13 @@ def _behind(graph: Graph, belongs: Callable[[Node], bool]) -> tuple[list[Node], 
     return [graph.nodes[i] for i in sorted(found)], sources
 
 
-@torch.inference_mode()
 def _tried(end: Graph, numbers: np.ndarray) -> np.ndarray:
     """What it makes of each, in float64."""
+    import torch  # seconds, for few networks
+
+    from radii.graph.module import to_module
+
     inputs = torch.from_numpy(numbers.astype(np.float64)).reshape(-1, *end.input_shape)
-    made: np.ndarray = to_module(end, dtype=torch.float64)(inputs).reshape(len(numbers), -1).numpy()
+    with torch.inference_mode():
+        made: np.ndarray = to_module(end, dtype=torch.float64)(inputs).reshape(len(numbers), -1).numpy()
     return made

@@ -127,6 +127,8 @@ class _Finder:
 
     def only_user(self, node: Any) -> Any | None:
         """The node that reads its output, where one alone does, and does nothing else with it."""
+        if len(node.output) != 1:
+            return None
         users = self.users.get(node.output[0], [])
         if len(users) != 1 or node.output[0] in self.outputs or list(users[0].output).count("") or users[0].domain:
             return None
@@ -134,7 +136,7 @@ class _Finder:
 
     def pair(self, node: Any, x: str) -> tuple[str, str, str]:
         """``x``, and the scale and the zero point of a QuantizeLinear or DequantizeLinear."""
-        names = [*list(node.input), "", ""]
+        names = [*list(node.input), "", "", ""]
         return x, names[1], names[2]
 
     def steps(self, name: str) -> tuple[str, str, str] | None:

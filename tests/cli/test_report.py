@@ -44,7 +44,7 @@ def test_methods_in_words() -> None:
     words = in_words(Smoothing(sigma=1.0, n=1000, mode="decide", target_radius=0.5, family_wise=True).model_dump())
     assert words.endswith("family_wise yes n0 100 n 1,000 mode decide target_radius 0.5 norm l2")
     assert in_words(Prediction(sigma=0.25).model_dump()) == "prediction sigma 0.25 alpha 0.001 n 1,000"
-    assert in_words(Lipschitz(norm="linf").model_dump()) == "lipschitz bound auto rtol 1e-06 norm linf"
+    assert in_words(Lipschitz(norm="linf").model_dump()) == "lipschitz bound auto rtol 1e-06 budget 1,024 norm linf"
 
 
 def test_who_abstains_has_no_prediction_in_print_but_the_pilots_class() -> None:

@@ -6,6 +6,7 @@ Random weights, calibrated on the digits of ``examples/digits``.
 import itertools
 import logging
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -116,10 +117,21 @@ class Calibration(CalibrationDataReader):  # type: ignore[misc]
         return None if row is None else {"x": row}
 
 
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without the advice to preprocess, which goes to the root logger."""
+    root = logging.getLogger()
+    before = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        root.setLevel(before)
+
+
 def quantised(data: bytes, *, quant_format: QuantFormat = QuantFormat.QDQ, **settings: Any) -> bytes:
     """The file that quantize_static makes of it."""
-    logging.getLogger().setLevel(logging.ERROR)  # it advises to preprocess
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory() as folder, quiet():
         source, made = Path(folder) / "float.onnx", Path(folder) / "made.onnx"
         source.write_bytes(data)
         quantize_static(source, made, Calibration(), quant_format=quant_format, **settings)

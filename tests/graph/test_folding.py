@@ -140,6 +140,8 @@ FOLDED: list[tuple[str, dict[str, Any], tuple[np.ndarray, ...]]] = [
     ("Conv", {"pads": [1, 1]}, (F, F[:, :, :3])),
     ("Gemm", {"transB": 1, "alpha": 0.5}, (F[0], F[1], F[0, :, 0])),
     ("Pad", {"mode": "reflect"}, (F, i64(0, 0, 1, 0, 0, 2))),
+    ("QuantizeLinear", {}, (F, np.array(0.05, np.float32), np.array(7, np.uint8))),
+    ("QuantizeLinear", {"axis": 0}, (F, np.array([0.05, 0.3], np.float32), np.array([-4, 0], np.int8))),
     ("DepthToSpace", {"blocksize": 2}, (F.reshape(1, 4, 3, 2),)),
 ]
 

@@ -101,8 +101,8 @@ def test_a_small_output_is_compared_on_its_own_scale(tmp_path: Path, monkeypatch
     assert read_model(order(file, **settings))["checked"]["max_relative_difference"] < 1e-6
     healthy = sys.modules["workers.intake.read_model"]._onnxruntime
 
-    def off(*args: Any) -> Any:
-        return tuple(np.add(y, (0, 2e-5 * np.abs(y).max())) for y in healthy(*args))
+    def off(*args: Any, **options: Any) -> Any:
+        return tuple(np.add(y, (0, 2e-5 * np.abs(y).max())) for y in healthy(*args, **options))
 
     monkeypatch.setattr("workers.intake.read_model._onnxruntime", off)
     with pytest.raises(Rejected, match=r"differ by 2.0e-04 of themselves"):
