@@ -1,6 +1,6 @@
 # Everything a newcomer or CI types. `make help` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test check lint generate lock bench clean
+.PHONY: help setup demo up test chaos check lint generate lock bench clean
 
 PYTHON ?= python3
 # Where pip is offered a CPU wheel (PIP_FIND_LINKS) this takes it; on a GPU machine it takes the CUDA build.
@@ -40,6 +40,9 @@ test: setup .venv/triton/ready  ## Run every test, in two processes; hold what t
 	$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=
 	$(BIN)/coverage report --include='radii/*' --fail-under=96
 	$(BIN)/coverage report --include='models/*' --fail-under=96
+
+chaos: setup  ## Kill, flush, double and fill at 200 random moments over 50 jobs (half an hour); print the figures
+	RADII_TEST_CHAOS=long $(BIN)/python -m pytest -s -o faulthandler_timeout=7200 tests/chaos
 
 check: lint  ## Lint, and hold migrations and generated files against the code
 	$(BIN)/python docs/generate.py --check

@@ -8,11 +8,11 @@ from contextlib import suppress
 
 import psutil
 import redis
+from sqlalchemy import select
 
 from models.bell import Bell, celery_app, celery_ring
 from models.database import Database
 from models.work import NOUNS
-from sqlalchemy import select
 from tests.chaos.site import Site
 from tests.disk import Disk
 
@@ -97,7 +97,9 @@ class Faults:
         try:
             ring = celery_ring(app)
             with database.read() as session:
-                bells = [Bell(noun, id) for noun, kind in NOUNS.items() for id in session.scalars(select(kind.table.id))]
+                bells = [
+                    Bell(noun, row) for noun, kind in NOUNS.items() for row in session.scalars(select(kind.table.id))
+                ]
             for bell in self.drawn.choices(bells, k=min(len(bells), 100)) if bells else []:
                 ring(bell)
                 ring(bell)

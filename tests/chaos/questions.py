@@ -48,7 +48,9 @@ class Asker:
     def prepare(self, folder: Path) -> None:
         """Send and register networks and inputs, and wait until they are ready. ``folder``: for files."""
         with np.load(EXAMPLES / "digits.npz") as file:  # in 8 bits, which splitting takes
-            np.savez(folder / "digits.npz", x=(file["x"] * 255).round().astype(np.float32) / np.float32(255), y=file["y"])
+            np.savez(
+                folder / "digits.npz", x=(file["x"] * 255).round().astype(np.float32) / np.float32(255), y=file["y"]
+            )
         digits = EXAMPLES / "digits.onnx"
         shape: Json = {"shape": (1, 8, 8)}
         made = {

@@ -53,17 +53,22 @@ class Postgres:
             shutil.chown(folder, "postgres", "postgres")
         arguments = ["-D", str(folder / "data"), "-U", "postgres", "--auth=trust", "--encoding=UTF8", "--no-locale"]
         subprocess.run([*self._as, _program("initdb"), *arguments], check=True, stdout=subprocess.DEVNULL)
-        self.start()
+        self.process = self._spawn()
+        self.wait()
 
     def start(self) -> None:
         """Start it; what it lost is recovered. Waits until it answers."""
+        self.process = self._spawn()
+        self.wait()
+
+    def wait(self) -> None:
+        """Until it answers."""
 
         def started() -> bool:
             if self.process.poll() is not None:  # the memory of one just killed is not yet free
                 self.process = self._spawn()
             return self.answers()
 
-        self.process = self._spawn()
         until(started)
 
     def _spawn(self) -> subprocess.Popen[bytes]:
@@ -92,7 +97,7 @@ class Postgres:
     def database(self, name: str) -> str:
         """URL of a new, empty database."""
         with psycopg.connect(self._conninfo(), autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name}")  # type: ignore[arg-type]
+            connection.execute(f"CREATE DATABASE {name}")
         return f"postgresql+psycopg://postgres@127.0.0.1:{self.port}/{name}"
 
     def _conninfo(self) -> str:

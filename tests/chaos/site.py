@@ -1,6 +1,5 @@
 """An installation as people run it, of real processes: two hosts with one database, one broker and one blob store."""
 
-import os
 import shutil
 import signal
 import subprocess
@@ -16,6 +15,7 @@ from tests.chaos.servers import Postgres, Redis, family, free_port, kill_all
 from tests.service import clean_environment, command_line, until
 from tests.workers.harness import SECRET
 
+CODE = Path(__file__).parents[2]
 ROLES = {
     "uvicorn": "API",
     "workers.runner": "runner",
@@ -77,7 +77,7 @@ class Site:
             sweep_seconds=0.2,
             max_attempts=100,  # what is killed at random may be killed three times in a row
         )
-        environment = clean_environment() | self.settings.environment() | {"PYTHONPATH": os.getcwd()}
+        environment = clean_environment() | self.settings.environment() | {"PYTHONPATH": str(CODE)}
         self.logs = data_dir.parent / f"{data_dir.name}-logs"
         self.logs.mkdir()
         up = [sys.executable, "-m", "radii.cli", "up"]
@@ -112,7 +112,7 @@ class Site:
         """A patient client of the API."""
         key = until(lambda: (self.data_dir / "api-key").exists() and (self.data_dir / "api-key").read_text().strip())
         client = Client(f"http://127.0.0.1:{self.port}", str(key), patience=300, on_trouble=lambda _: None)
-        client._transport._answered = True  # noqa: SLF001 (the URL is right, though nobody answers yet)
+        client._transport._answered = True
         return client
 
     def tend(self) -> None:

@@ -42,7 +42,7 @@ class Length:
     patience: float  # seconds for all jobs to end, faults and all
 
 
-SHORT = Length(jobs=14, faults=25, between=1.0, longest=2.0, patience=240)
+SHORT = Length(jobs=10, faults=16, between=1.0, longest=2.0, patience=240)
 LONG = Length(jobs=50, faults=200, between=2.0, longest=30.0, patience=3600)
 LENGTH = LONG if os.environ.get("RADII_TEST_CHAOS") == "long" else SHORT
 SEED = int(os.environ.get("RADII_TEST_CHAOS_SEED", "1"))
@@ -136,9 +136,7 @@ def _disturbed(site: Site, disk: Disk, asked_for: list[Json]) -> Counter[str]:
     asking.start()
     while not prepared.wait(0.2):
         site.tend()
-    faults = Faults(
-        site, seed=SEED, count=LENGTH.faults, between=LENGTH.between, longest=LENGTH.longest, disk=disk
-    )
+    faults = Faults(site, seed=SEED, count=LENGTH.faults, between=LENGTH.between, longest=LENGTH.longest, disk=disk)
     faults.run()
     deadline = time.monotonic() + LENGTH.patience
     database = Database(site.settings.database)
@@ -176,7 +174,8 @@ def _checked(site: Site, asked_for: list[Json], truth: dict[str, Json]) -> str:
         same = [
             answer
             for (net, (said, start, stop)), given in answers.items()
-            if net == network and (start, stop) == (parts["start"], parts["stop"])
+            if net == network
+            and (start, stop) == (parts["start"], parts["stop"])
             and {str(item) for item in method.items()} <= set(said)
             for answer in given
         ]
@@ -197,7 +196,7 @@ def _left_over(site: Site) -> str:
             results = session.scalar(select(func.count()).select_from(Result))
             named = {*session.scalars(select(Upload.sha256))}
             for dataset in session.scalars(select(Dataset)):
-                named |= {blob for blob in (dataset.x_blob, dataset.y_blob) if blob}
+                named |= {blob for name, blob in (dataset.summary or {}).items() if name.endswith("_blob") and blob}
             assert not [m for m in session.scalars(select(Model)) if m.state not in ("ready", "rejected")]
     finally:
         database.close()
