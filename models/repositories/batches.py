@@ -3,16 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import BigInteger, Row, case, cast, func, select
+from sqlalchemy import BigInteger, RowMapping, case, cast, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, joinedload, selectinload
 
 from models.ids import BATCH, new_id
 from models.repositories import certifications
 from models.repositories.intake import fingerprint
-from models.states import OPEN, TERMINAL, IllegalMove, JobState
+from models.states import OPEN, IllegalMove, JobState
 from models.tables import Batch, Certification, Dataset, Model, Result
 from models.tenant_session import TenantSession
 
@@ -24,7 +23,7 @@ class Tally:
     states: dict[JobState, int] = field(default_factory=dict)
     """How many are in each state."""
     work: dict[str, tuple[int, int, int]] = field(default_factory=dict)
-    """By kind of method: how many there are, and the units of their work that are done, or needed no longer, and all."""
+    """By kind of method: how many there are, the units of their work that are done or needed no longer, and all."""
     started_at: datetime | None = None
     ended_at: datetime | None = None
     """When the last of those that have ended did."""
@@ -82,7 +81,7 @@ def get(session: TenantSession, batch_id: str) -> Batch | None:
 
 def tally(session: Session, batch_ids: Sequence[str]) -> dict[str, Tally]:
     """What the certifications of each of those batches come to, in one statement."""
-    ended = Certification.state.in_(TERMINAL)
+    ended = Certification.state.not_in(OPEN)
     running = (Certification.state == JobState.RUNNING, Certification.done)  # which looks at its shards
     done = case((ended, Certification.total), running, else_=Certification.done_by_ended)
     asked = (
@@ -134,7 +133,7 @@ def cancel(session: Session, batch: Batch) -> None:
     certifications.cancel_all(session, rows)
 
 
-def table(session: Session, batch_id: str) -> Sequence[Row[Any]]:
+def table(session: Session, batch_id: str) -> Sequence[RowMapping]:
     """A row for each certification of a batch, in the order in which they were asked for."""
     columns = (
         Certification.batch_index.label("index"),
@@ -153,7 +152,8 @@ def table(session: Session, batch_id: str) -> Sequence[Row[Any]]:
         Certification.problem,
     )
     joined = select(*columns).join(Certification.model).join(Certification.dataset)
-    return session.execute(joined.where(Certification.batch_id == batch_id).order_by(Certification.batch_index)).all()
+    ours = joined.where(Certification.batch_id == batch_id).order_by(Certification.batch_index)
+    return session.execute(ours).mappings().all()
 
 
 def certified(session: Session, batch_id: str, radii: Sequence[float]) -> dict[str, tuple[int, dict[float, int]]]:

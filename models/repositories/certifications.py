@@ -138,8 +138,8 @@ def cancel(session: Session, certification: Certification) -> None:
 
 
 def cancel_all(session: Session, rows: Sequence[Certification]) -> None:
-    """End (locked) certifications as cancelled, none of which has ended. Those that nobody has begun have no results to be
-    summed, so they take a few statements together."""
+    """End (locked) certifications as cancelled, none of which has ended. Those that nobody has begun have no results to
+    be summed, so they take a few statements together."""
     waiting = [row for row in rows if row.state is JobState.QUEUED]
     of_them = Shard.certification_id.in_([row.id for row in waiting]), Shard.state.in_(OPEN)
     session.execute(update(Shard).where(*of_them).values(state=JobState.CANCELLED))
