@@ -2,11 +2,12 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from radii.cli import arguments, keys, variables
+from radii.cli import keys, variables
+from radii.cli.batch import batch
 from radii.cli.late import import_late
 from radii.cli.options import (
     ArchitectureOption,
@@ -194,44 +195,7 @@ def certify(
 
 app.command()(predict)
 app.command()(median)
-
-
-@app.command()
-def batch(
-    what: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="[FILE|ID]",
-            help="A YAML or JSON file (docs/batches.md), or the id of a batch (bat_...). Without: list them.",
-            show_default=False,
-        ),
-    ] = None,
-    radii: Annotated[
-        Any,
-        typer.Option(
-            parser=arguments.numbers,
-            metavar="NUMBERS",
-            help="Show certified accuracy at these radii, e.g. 0.25,0.5.",
-            show_default=False,
-        ),
-    ] = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="File for the table: .csv, .json or .parquet.")
-    ] = None,
-    cancel: Annotated[bool, typer.Option("--cancel", help="End it.")] = False,
-    limit: Limit = 20,
-    url: Url = None,
-    as_json: AsJson = False,
-) -> None:
-    """Certify many models, on many data sets, by many methods, as one file says; or follow a batch to its end."""
-    from radii.cli import batch, show
-
-    if what is None:
-        if cancel or output:
-            raise typer.BadParameter("name the batch: radii batch bat_...")
-        show.resources("batches", None, limit=limit, url=url, as_json=as_json)
-    else:
-        batch.command(what, cancel=cancel, radii=radii or [], output=output, url=url, as_json=as_json)
+app.command()(batch)
 
 
 @app.command()
