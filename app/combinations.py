@@ -9,9 +9,8 @@ from typing import Annotated, Any, Self
 from pydantic import Field, model_validator
 
 from app.errors import Refusal
-from app.fitting import DENOISER, EXAMPLES, METHOD, SUBSET, Question, fitted
-from app.routes.certifications import Subset
-from app.schema import Id, Input, Text
+from app.fitting import EXAMPLES, METHOD, Asked, Question, fitted
+from app.schema import Id, Text
 from models.base import Json
 from models.problems import Problem
 from models.repositories import batches, intake
@@ -25,9 +24,9 @@ MOST_NAMED = 5  # misfits that the detail of a problem speaks of; its list has a
 Ids = Annotated[list[Id], Field(min_length=1, max_length=MOST)]
 
 
-class BatchInput(Input):
+class BatchInput(Asked):
     """Certifications that are asked for together: all combinations of `model_ids`, `dataset_ids` and `methods`, or
-    `items`. All of them are started, or none."""
+    `items`. All of them are started, or none. What else may be said of a certification is of all combinations."""
 
     name: Text | None = Field(default=None, description="The same certifications under another name are one batch.")
     model_ids: Ids | None = Field(default=None, examples=[[EXAMPLES["model_id"]]])
@@ -35,8 +34,6 @@ class BatchInput(Input):
     methods: list[AnyMethod] | None = Field(
         default=None, min_length=1, max_length=MOST, examples=[[METHOD, {"kind": "lipschitz"}]]
     )
-    denoiser_model_id: Id | None = Field(default=None, description=f"{DENOISER} Of all combinations.")
-    subset: Subset | None = Field(default=None, description=f"Of all combinations. {SUBSET}")
     items: list[Question] | None = Field(
         default=None, min_length=1, max_length=MOST, description="Instead of combinations."
     )
@@ -44,9 +41,8 @@ class BatchInput(Input):
     @model_validator(mode="after")
     def _one_source(self) -> Self:
         combined = {name: getattr(self, name) for name in ("model_ids", "dataset_ids", "methods")}
-        for_all = {name: getattr(self, name) for name in ("denoiser_model_id", "subset")}
         if self.items is not None:
-            if given := [name for name, value in (combined | for_all).items() if value is not None]:
+            if given := [name for name in (*combined, *Asked.model_fields) if name in self.model_fields_set]:
                 raise ValueError(f"each of the items says it for itself; leave out {', '.join(given)}, or items")
         elif missing := [name for name, value in combined.items() if value is None]:
             raise ValueError(f"give model_ids, dataset_ids and methods, or items; missing: {', '.join(missing)}")
@@ -63,12 +59,9 @@ class BatchInput(Input):
         """The certifications that are asked for; of combinations the methods change fastest, and the models last."""
         if self.items is not None:
             return self.items
-        front, subset = self.denoiser_model_id, self.subset or Subset()
+        of_all = {name: getattr(self, name) for name in Asked.model_fields}
         every = product(self.model_ids or (), self.dataset_ids or (), self.methods or ())
-        return [
-            Question(model_id=model_id, denoiser_model_id=front, dataset_id=dataset_id, method=method, subset=subset)
-            for model_id, dataset_id, method in every
-        ]
+        return [Question(model_id=model, dataset_id=data, method=method, **of_all) for model, data, method in every]
 
 
 def certifications(session: TenantSession, questions: Sequence[Question]) -> list[Certification]:
@@ -105,7 +98,7 @@ def _fitted(question: Question, models: dict[str, Model], datasets: dict[str, Da
             raise Refusal(Problem.NOT_FOUND, f"there is no {noun} {row_id}")
     denoiser = None if front is None else models[front]
     model, dataset = models[question.model_id], datasets[question.dataset_id]
-    return fitted(model, dataset, denoiser, question.method, question.subset)
+    return fitted(model, dataset, denoiser, question.method, question)
 
 
 def _together(questions: Sequence[Question], refused: dict[int, Refusal]) -> Refusal:

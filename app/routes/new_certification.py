@@ -10,11 +10,11 @@ from app import inline
 from app.auth import Caller
 from app.checks import refuse_unready
 from app.errors import invalid
-from app.fitting import DENOISER, EXAMPLES, METHOD, SUBSET, fitted
+from app.fitting import EXAMPLES, METHOD, Asked, fitted
 from app.parameters import PAGE
-from app.routes.certifications import INT32, CertificationOut, Subset, found, patience, shown
+from app.routes.certifications import INT32, CertificationOut, found, patience, shown
 from app.routes.results import page
-from app.schema import Id, Input, represented
+from app.schema import Id, represented
 from app.service import NEEDS_ROOM, InService, Service
 from app.waiting import Wait, seen
 from models.base import Json
@@ -28,12 +28,11 @@ from radii.methods import AnyMethod
 router = APIRouter(tags=["certifications"])
 
 
-class CertificationInput(Input):
+class CertificationInput(Asked):
     """How far may each input move before the model's answer may change? Or, of a prediction: what does the smoothed
     classifier answer? Of a regressor: between which numbers do its medians stay?"""
 
     model_id: Id = Field(examples=[EXAMPLES["model_id"]])
-    denoiser_model_id: Id | None = Field(default=None, description=DENOISER)
     dataset_id: Id | None = Field(
         default=None, description="A data set, or: `inputs`.", examples=[EXAMPLES["dataset_id"]]
     )
@@ -46,7 +45,6 @@ class CertificationInput(Input):
         default=None, description="Class indices of `inputs`, where they are known."
     )
     method: AnyMethod = Field(examples=[METHOD])
-    subset: Subset = Field(default=Subset(), description=SUBSET)
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -94,7 +92,7 @@ def _start(service: Service, principal: Principal, body: CertificationInput) -> 
         )
         front = body.denoiser_model_id
         denoiser = None if front is None else _named(session, Model, front, "denoiser_model_id")
-        return certifications.add(session, fitted(model, dataset, denoiser, body.method, body.subset)).id
+        return certifications.add(session, fitted(model, dataset, denoiser, body.method, body)).id
 
 
 def _kept(service: Service, principal: Principal, body: CertificationInput, inputs: list[Any]) -> tuple[str, int, Json]:
