@@ -78,7 +78,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(RequestId)  # the last one added is the outermost
     every = (auth.authenticated, known_only, acceptable)
     v1 = APIRouter(prefix="/v1", dependencies=[Depends(check) for check in every])
-    nouns = (
+    for noun in (
         uploads,
         models,
         datasets,
@@ -89,8 +89,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         batches,
         keys,
         capabilities,
-    )
-    for noun in nouns:
+    ):
         v1.include_router(noun.router)
     for router in (v1, health.router, problem_pages.router):
         app.include_router(router)
