@@ -47,7 +47,8 @@ def _lines() -> Show:
 
     def show(batch: Json) -> None:
         nonlocal shown
-        tenth = int(10 * batch["progress"]["fraction"])
+        # All samples may be counted before the last job has ended.
+        tenth = 10 if batch["ended"] else min(int(10 * batch["progress"]["fraction"]), 9)
         if tenth > shown:
             shown = tenth
             err.print(f"{_of_all(batch)}: {tenth * 10} %", soft_wrap=True)
