@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -128,8 +128,16 @@ def _described(location: tuple[int | str, ...], message: str) -> dict[str, str]:
     if place != "body":
         return {"parameter": ".".join(str(part) for part in path), "message": message}
     # pydantic puts the kind of a tagged union into the path; the JSON document has no such level
-    steps = [part for before, part in zip([None, *path], path, strict=False) if (before, part) not in _TAGS]
+    steps = [part for before, part in zip(_places(path), path, strict=True) if (before, part) not in _TAGS]
     return {"pointer": pointer(*steps), "message": message}
+
+
+def _places(path: Sequence[int | str]) -> Iterator[int | str | None]:
+    """What each part of ``path`` stands in; an entry of a list of methods is a method."""
+    place: int | str | None = None
+    for part in path:
+        yield place
+        place = "method" if place == "methods" and isinstance(part, int) else part
 
 
 def _in_words(error: Any) -> str:

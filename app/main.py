@@ -13,6 +13,7 @@ from app.negotiation import acceptable
 from app.parameters import known_only
 from app.ringer import Ringer
 from app.routes import (
+    batches,
     capabilities,
     certifications,
     datasets,
@@ -77,7 +78,18 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(RequestId)  # the last one added is the outermost
     every = (auth.authenticated, known_only, acceptable)
     v1 = APIRouter(prefix="/v1", dependencies=[Depends(check) for check in every])
-    for noun in (uploads, models, datasets, new_certification, certifications, results, reports, keys, capabilities):
+    for noun in (
+        uploads,
+        models,
+        datasets,
+        new_certification,
+        certifications,
+        results,
+        reports,
+        batches,
+        keys,
+        capabilities,
+    ):
         v1.include_router(noun.router)
     for router in (v1, health.router, problem_pages.router):
         app.include_router(router)

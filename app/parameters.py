@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from fastapi import Query, Request
 
 from app.errors import MOST_TEXT, Refusal
-from models.ids import CERTIFICATION, DATASET, KEY, MODEL, PATTERN
+from models.ids import BATCH, CERTIFICATION, DATASET, KEY, MODEL, PATTERN
 from models.problems import Problem
 
 PAGE = 100
@@ -24,6 +24,7 @@ def _cursor(prefix: str) -> Any:
 ModelCursor = Annotated[str | None, _cursor(MODEL)]
 DatasetCursor = Annotated[str | None, _cursor(DATASET)]
 CertificationCursor = Annotated[str | None, _cursor(CERTIFICATION)]
+BatchCursor = Annotated[str | None, _cursor(BATCH)]
 KeyCursor = Annotated[str | None, _cursor(KEY)]
 
 

@@ -14,7 +14,6 @@ import sys
 import time
 import uuid
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import create_engine, text
 
@@ -29,29 +28,13 @@ def prepare(url: str, workers: int) -> None:
 
     from models.base import Base
     from models.database import Database
-    from models.repositories import certifications, leases
     from models.tables import Shard
     from tests import factories
 
     database = Database(url)
     Base.metadata.create_all(database.engine)
-    plan: dict[str, Any] = {"plan": factories.smoothing(10, 10**6)} if hasattr(factories, "smoothing") else {}
     with database.write() as session:
-        job = certifications.add(
-            session,
-            factories.ready_model(session),
-            factories.ready_dataset(session),
-            method={"kind": "smoothing", "sigma": 0.25, "alpha": 0.001, "n0": 10, "n": 10**6},
-            indices=range(workers * INPUTS),
-            cost=10 + 10**6,
-            shard_inputs=INPUTS,
-            **plan,
-        )
-        session.flush()
-        if hasattr(certifications, "cut"):
-            claim = leases.claim(session, "certification", job.id, worker="w", seconds=600)
-            assert claim is not None
-            certifications.cut(session, claim, shards=workers, seconds=600)
+        job = factories.certification(session, inputs=workers * INPUTS, cost=10 + 10**6, shard_inputs=INPUTS)
         print(*session.scalars(select(Shard.id).where(Shard.certification_id == job.id)))
 
 

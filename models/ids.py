@@ -5,7 +5,7 @@ import re
 import time
 import uuid
 
-UPLOAD, MODEL, DATASET, CERTIFICATION, SHARD, KEY = "upl", "mdl", "dat", "cert", "shd", "key"
+UPLOAD, MODEL, DATASET, CERTIFICATION, BATCH, SHARD, KEY = "upl", "mdl", "dat", "cert", "bat", "shd", "key"
 
 PATTERN = re.compile(r"^[a-z]{3,4}_[0-9a-f]{32}$")
 

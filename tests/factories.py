@@ -80,13 +80,15 @@ def certification(
 ) -> Certification:
     row = certifications.add(
         session,
-        ready_model(session, tenant=tenant),
-        ready_dataset(session, tenant=tenant),
-        method={"kind": "smoothing", "sigma": 0.25, "alpha": 0.001, "n0": 10, "n": cost - 10},
-        plan=smoothing(10, cost - 10),
-        indices=range(inputs),
-        cost=cost,
-        shard_inputs=shard_inputs,
+        certifications.new(
+            ready_model(session, tenant=tenant),
+            ready_dataset(session, tenant=tenant),
+            method={"kind": "smoothing", "sigma": 0.25, "alpha": 0.001, "n0": 10, "n": cost - 10},
+            plan=smoothing(10, cost - 10),
+            indices=range(inputs),
+            cost=cost,
+            shard_inputs=shard_inputs,
+        ),
     )
     cut(session, row.id)
     return row

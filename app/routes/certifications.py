@@ -102,7 +102,7 @@ def shown(row: Certification, session: TenantSession | None = None) -> Certifica
     own = {name: getattr(row, name) for name in CertificationOut.model_fields if hasattr(row, name)}
     subset = Subset(start=row.start, stop=row.stop, step=row.step)
     work = None if session is None else _shards(session, row)
-    return CertificationOut(**own, ended=row.state in TERMINAL, subset=subset, progress=_progress(row), shards=work)
+    return CertificationOut(**own, ended=row.state in TERMINAL, subset=subset, progress=progress(row), shards=work)
 
 
 def _shards(session: TenantSession, row: Certification) -> Shards:
@@ -120,7 +120,8 @@ def _shards(session: TenantSession, row: Certification) -> Shards:
     return Shards(states=states, items=items)
 
 
-def _progress(row: Certification) -> Progress:
+def progress(row: Certification) -> Progress:
+    """How far the work on ``row`` is."""
     eta = None
     if row.state is JobState.RUNNING and row.started_at and row.done:
         eta = math.ceil((now() - row.started_at).total_seconds() * (row.total - row.done) / row.done)
@@ -191,4 +192,4 @@ def patience(row: Certification) -> dict[str, str]:
     if row.state in TERMINAL:
         return {}
     taken = (now() - row.started_at).total_seconds() if row.started_at else 0.0
-    return {"Retry-After": str(min(10, max(1, int(min(taken, _progress(row).eta_s or 0) / 10))))}
+    return {"Retry-After": str(min(10, max(1, int(min(taken, progress(row).eta_s or 0) / 10))))}

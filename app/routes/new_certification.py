@@ -8,13 +8,13 @@ from starlette.concurrency import run_in_threadpool
 
 from app import inline
 from app.auth import Caller
-from app.checks import chosen, refuse_unfit, refuse_unfit_denoiser, refuse_unready
+from app.checks import refuse_unready
 from app.errors import invalid
+from app.fitting import EXAMPLES, METHOD, Asked, fitted
 from app.parameters import PAGE
-from app.planning import about, planned
-from app.routes.certifications import INT32, CertificationOut, Subset, found, patience, shown
+from app.routes.certifications import INT32, CertificationOut, found, patience, shown
 from app.routes.results import page
-from app.schema import Id, Input, represented
+from app.schema import Id, represented
 from app.service import NEEDS_ROOM, InService, Service
 from app.waiting import Wait, seen
 from models.base import Json
@@ -28,16 +28,13 @@ from radii.methods import AnyMethod
 router = APIRouter(tags=["certifications"])
 
 
-class CertificationInput(Input):
+class CertificationInput(Asked):
     """How far may each input move before the model's answer may change? Or, of a prediction: what does the smoothed
     classifier answer? Of a regressor: between which numbers do its medians stay?"""
 
-    model_id: Id = Field(examples=["mdl_0198f3c2d4e57a6b8c9d0e1f2a3b4c5d"])
-    denoiser_model_id: Id | None = Field(
-        default=None, description="A model whose task is denoiser, in front of the model; for smoothed networks."
-    )
+    model_id: Id = Field(examples=[EXAMPLES["model_id"]])
     dataset_id: Id | None = Field(
-        default=None, description="A data set, or: `inputs`.", examples=["dat_0198f3c2d4e57a6b8c9d0e1f2a3b4c5d"]
+        default=None, description="A data set, or: `inputs`.", examples=[EXAMPLES["dataset_id"]]
     )
     inputs: list[Any] | None = Field(
         default=None,
@@ -47,8 +44,7 @@ class CertificationInput(Input):
     labels: list[Annotated[int, Field(ge=0, le=INT32)]] | None = Field(
         default=None, description="Class indices of `inputs`, where they are known."
     )
-    method: AnyMethod = Field(examples=[{"kind": "smoothing", "sigma": 0.25, "alpha": 0.001, "n0": 100, "n": 10000}])
-    subset: Subset = Field(default=Subset(), description="Unset: the whole data set.")
+    method: AnyMethod = Field(examples=[METHOD])
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -94,26 +90,9 @@ def _start(service: Service, principal: Principal, body: CertificationInput) -> 
             if kept is None
             else inline.registered(session, principal.tenant, *kept)
         )
-        refuse_unfit(model, dataset, body.method)
-        denoiser = None
-        if body.denoiser_model_id is not None:
-            denoiser = _named(session, Model, body.denoiser_model_id, "denoiser_model_id")
-            refuse_unfit_denoiser(denoiser, model, body.method)
-        subset = (body.subset.start, body.subset.stop, body.subset.step)
-        indices = chosen(model, dataset, *subset, body.method)
-        span = about(model, dataset, indices).span
-        row = certifications.add(
-            session,
-            model,
-            dataset,
-            denoiser=denoiser,
-            method=body.method.model_dump(),
-            plan=planned(body.method, len(indices)),
-            indices=indices,
-            cost=body.method.cost(span),
-            shard_inputs=body.method.shard_inputs(span, len(indices)),
-        )
-        return row.id
+        front = body.denoiser_model_id
+        denoiser = None if front is None else _named(session, Model, front, "denoiser_model_id")
+        return certifications.add(session, fitted(model, dataset, denoiser, body.method, body)).id
 
 
 def _kept(service: Service, principal: Principal, body: CertificationInput, inputs: list[Any]) -> tuple[str, int, Json]:

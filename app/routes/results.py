@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from decimal import ROUND_DOWN, Decimal
+from decimal import ROUND_CEILING, ROUND_DOWN, Decimal
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Response
@@ -38,6 +38,13 @@ def toward_zero(radius: float | None) -> float | None:
     if radius is None or radius >= 2**53 / 10**DECIMALS:  # doubles lie further apart than that up there
         return radius
     return float(Decimal(repr(radius)).quantize(Decimal(1).scaleb(-DECIMALS), ROUND_DOWN))
+
+
+def reaching(radius: float) -> float:
+    """The least number that ``toward_zero`` does not take below ``radius``."""
+    if radius >= 2**53 / 10**DECIMALS:
+        return radius
+    return float(Decimal(repr(radius)).quantize(Decimal(1).scaleb(-DECIMALS), ROUND_CEILING))
 
 
 def item(row: Result, method: Method) -> dict[str, Any]:

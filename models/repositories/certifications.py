@@ -1,6 +1,7 @@
 """Certifications: cut into shards, ended once. The order of locks, everywhere: a certification, then its shards."""
 
 import logging
+from collections.abc import Sequence
 from datetime import timedelta
 
 from sqlalchemy import delete, insert, select, update
@@ -26,8 +27,7 @@ log = logging.getLogger(__name__)
 MOST_RUNG = 1000  # messages for one certification; the sweeper rings for those of its shards that are left over
 
 
-def add(
-    session: Session,
+def new(
     model: Model,
     dataset: Dataset,
     *,
@@ -39,8 +39,8 @@ def add(
     shard_inputs: int,
 ) -> Certification:
     """A queued certification of ``indices``, each costing ``cost`` units, to be cut into shards of ``shard_inputs``. It
-    belongs to whom the model does."""
-    row = Certification(
+    belongs to whom the model does, and is kept once it has been added."""
+    return Certification(
         id=new_id(CERTIFICATION),
         tenant=model.tenant,
         model=model,
@@ -55,10 +55,20 @@ def add(
         unsharded=len(indices),
         total=len(indices) * cost,
     )
-    session.add(row)
-    session.flush()
-    ring_after_commit(session, Bell("certification", row.id))
+
+
+def add(session: Session, row: Certification) -> Certification:
+    """Keep a new certification, and have it worked on: itself."""
+    add_all(session, [row])
     return row
+
+
+def add_all(session: Session, rows: Sequence[Certification]) -> None:
+    """Keep new certifications, in a few statements."""
+    session.add_all(rows)
+    session.flush()
+    for row in rows:
+        ring_after_commit(session, Bell("certification", row.id))
 
 
 def get(session: Session, certification_id: str, *, lock: bool = False) -> Certification | None:
@@ -127,6 +137,21 @@ def cancel(session: Session, certification: Certification) -> None:
     _cut_short(session, certification, JobState.CANCELLED)
 
 
+def cancel_all(session: Session, rows: Sequence[Certification]) -> None:
+    """End (locked) certifications as cancelled, none of which has ended. Those that nobody has begun have no results to
+    be summed, so they take a few statements together."""
+    waiting = [row for row in rows if row.state is JobState.QUEUED]
+    of_them = Shard.certification_id.in_([row.id for row in waiting]), Shard.state.in_(OPEN)
+    session.execute(update(Shard).where(*of_them).values(state=JobState.CANCELLED))
+    for row in rows:
+        if row.state is JobState.QUEUED:
+            _move(row, JobState.CANCELLED)
+            row.summary = _concluded(row, Totals(), None, None)
+        else:
+            cancel(session, row)
+    session.flush()
+
+
 def fail(session: Session, certification: Certification, problem: Json) -> None:
     """End a (locked) certification as failed, because of ``problem``."""
     certification.problem = problem
@@ -143,9 +168,14 @@ def conclusion(session: Session, certification: Certification) -> Json:
     total, inputs = certification.totals, results.count(session, certification.id)
     if total.inputs != inputs:  # a worker of an earlier version ended some of its shards
         total = results.totals_of(session, certification, certification.indices)
-    said = summary(certification.plan, total, results.median_radius(session, certification.id, inputs))
+    median_radius = results.median_radius(session, certification.id, inputs)
+    return _concluded(certification, total, median_radius, reports.get(session, certification.id))
+
+
+def _concluded(certification: Certification, total: Totals, median_radius: float | None, report: Json | None) -> Json:
+    said = summary(certification.plan, total, median_radius)
     said |= {"inputs_asked": len(certification.indices), "complete": False}
-    said |= reports.summary(certification.plan, reports.get(session, certification.id))
+    said |= reports.summary(certification.plan, report)
     if checked := _cross_check(certification, total):
         said["cross_check"] = checked
     if total.certified_before:

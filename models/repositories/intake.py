@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Collection
 from typing import Any, TypeVar
 
 from sqlalchemy import select
@@ -87,6 +88,11 @@ def _add(session: Session, row: Intaken, noun: str) -> tuple[Intaken, bool]:
 def get(session: TenantSession, table: type[Intaken], row_id: str) -> Intaken | None:
     """The model or data set, if there is one of that id."""
     return session.get(table, row_id)
+
+
+def named(session: TenantSession, table: type[Intaken], row_ids: Collection[str]) -> dict[str, Intaken]:
+    """Those of these models or data sets that there are, by their ids."""
+    return {row.id: row for row in session.scalars(select(table).where(table.id.in_(row_ids)))}
 
 
 def accept(session: Session, claim: Claim, summary: Json) -> None:

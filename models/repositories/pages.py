@@ -5,10 +5,10 @@ from typing import TypeVar
 
 from sqlalchemy import select
 
-from models.tables import Certification, Dataset, Key, Model
+from models.tables import Batch, Certification, Dataset, Key, Model
 from models.tenant_session import TenantSession
 
-Row = TypeVar("Row", Model, Dataset, Certification, Key)
+Row = TypeVar("Row", Model, Dataset, Certification, Batch, Key)
 
 
 def newest(

@@ -1,6 +1,7 @@
 """The tables, one class a file. Importing this package registers them all with ``Base.metadata``."""
 
 from models.tables.answer import Answer
+from models.tables.batch import Batch
 from models.tables.certification import Certification
 from models.tables.chunk import Chunk
 from models.tables.dataset import Dataset
@@ -16,6 +17,7 @@ from models.tables.upload import Upload
 
 __all__ = [
     "Answer",
+    "Batch",
     "Certification",
     "Chunk",
     "Dataset",

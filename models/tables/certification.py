@@ -25,6 +25,7 @@ class Certification(Leased, Owned, Base):
     __table_args__ = (
         Index("ix_certifications_state", "state", "lease_expires_at"),
         Index("ix_certifications_tenant", "tenant", "id"),
+        Index("ix_certifications_batch_id", "batch_id", "batch_index"),
     )
 
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -32,6 +33,9 @@ class Certification(Leased, Owned, Base):
     # In front of the model: what is certified is model(denoiser(x)).
     denoiser_model_id: Mapped[str | None] = mapped_column(ForeignKey("models.id"))
     dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.id"), index=True)
+    # The batch that it was asked for in, if it was, and its place there.
+    batch_id: Mapped[str | None] = mapped_column(ForeignKey("batches.id"))
+    batch_index: Mapped[int | None]
     method: Mapped[Json]
     plan: Mapped[Plan] = mapped_column(PlanColumn, server_default="{}")
     # Inputs are the indices of range(start, stop, step).

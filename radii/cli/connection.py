@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import typer
 
 from radii.cli.console import err, plain
-from radii.client import Client, following
+from radii.client import Client, command, following
 
 
 def connected(url: str | None) -> Client:
@@ -29,14 +29,15 @@ def before_it_started() -> Iterator[None]:
 def outliving_us(client: Client, job_id: str) -> Iterator[None]:
     """The job goes on without us: whatever keeps us from its end says how to follow it. Ctrl-C ends the command alone
     (exit code 130)."""
-    follow = f"radii jobs {job_id} --wait{client.at}"
+    follow, end = f"{command(job_id)}{client.at}", f"{command(job_id).removesuffix(' --wait')} --cancel{client.at}"
+    noun = "batch" if job_id.startswith("bat_") else "certification"
     client.on_trouble = lambda message: err.print(plain(f"{message}. Or follow it later: {follow}"), soft_wrap=True)
     try:
         with following(job_id, client.at):
             yield
     except KeyboardInterrupt:
         err.print(
-            f"\nThe certification goes on. Follow it: {follow}; end it: radii jobs {job_id} --cancel{client.at}",
+            f"\nThe {noun} goes on. Follow it: {follow}; end it: {end}",
             soft_wrap=True,
         )
         raise typer.Exit(130) from None

@@ -44,6 +44,9 @@ def print_problem(problem: ProblemError) -> None:
         if is_table(rows):
             err.print(f"[bold]{name}[/]")  # which the remedy may speak of
             err.print(table_of(rows))
+    for misfit in problem.document.get("misfits") or ():
+        places = ", ".join(str(item["index"]) for item in misfit["items"])
+        err.print(f"[bold]{places}:[/] {plain(misfit['detail'])} {plain(misfit['remedy'])}", soft_wrap=True)
     if problem.remedy:
         err.print(f"[bold]What to do:[/] {plain(problem.remedy)}", soft_wrap=True)
     if where := [f"{name} {problem.document[name]}" for name in WHERE if name in problem.document]:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from radii.cli import keys, variables
+from radii.cli.batch import batch
 from radii.cli.late import import_late
 from radii.cli.options import (
     ArchitectureOption,
@@ -194,6 +195,7 @@ def certify(
 
 app.command()(predict)
 app.command()(median)
+app.command()(batch)
 
 
 @app.command()

@@ -125,6 +125,9 @@ def _flat(document: Json, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _what(document: Json) -> str:
+    if "states" in document:
+        progress = document["progress"]
+        return f"{document['name'] or ''}  {progress['done']} of {progress['total']} ended".strip()
     if "method" not in document:
         task = document.get("task", "classifier")  # a data set has none
         return str(document["name"]) + ("" if task == "classifier" else f"  ({task})")

@@ -18,7 +18,7 @@ import httpx
 from radii.cli import redis, settings
 from radii.cli.console import err, fail, out, plain
 from radii.cli.processes import Child, GaveUp, Stopped, Supervisor, tail
-from radii.client.client import DEFAULT_DATA_DIR, DEFAULT_URL
+from radii.client.connection import DEFAULT_DATA_DIR, DEFAULT_URL
 
 TELEMETRY_OFF = {"ORT_DISABLE_TELEMETRY": "1"}  # of onnxruntime: see radii.runtime
 PATIENCE = 120.0  # seconds in which the service gets ready, on a slow and busy machine too

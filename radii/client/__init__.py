@@ -10,6 +10,6 @@
 
 from radii.client.client import Client
 from radii.client.errors import Cancelled, ClientError, ProblemError, Unreachable
-from radii.client.waiting import following
+from radii.client.waiting import command, following
 
-__all__ = ["Cancelled", "Client", "ClientError", "ProblemError", "Unreachable", "following"]
+__all__ = ["Cancelled", "Client", "ClientError", "ProblemError", "Unreachable", "command", "following"]

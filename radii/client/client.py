@@ -3,34 +3,24 @@
 from __future__ import annotations
 
 import json
-import os
-import re
-import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
-import httpx
 from pydantic import BaseModel
 
+from radii.client.batches import Batches, in_json, sliced
+from radii.client.blocks import OnBytes, blocks
+from radii.client.connection import Json, path_of
 from radii.client.errors import Cancelled, Interrupted, ProblemError
-from radii.client.transport import PATIENCE, OnTrouble, Transport
 from radii.client.waiting import LONGEST_WAIT, OnChange, ended, following, preferring
 from radii.files import external_data
 
-Json = dict[str, Any]
-OnBytes = Callable[[int, int], None]  # bytes sent so far, bytes in all
-
-DEFAULT_URL = "http://127.0.0.1:8000"
-DEFAULT_DATA_DIR = "~/.radii"
-BLOCK = 1 << 18  # bytes; small enough for a progress bar to move
 PROBE = 10.0  # seconds in which /readyz must answer with 200
-COLLECTIONS = {"mdl": "models", "dat": "datasets", "cert": "certifications", "key": "keys"}
 
 
-class Client:
+class Client(Batches):
     """A connection to the service. Every call raises ``ProblemError`` and ``Unreachable``.
 
     ``url``: the argument, else RADII_URL, else this machine's port 8000. ``key``: the argument, else RADII_API_KEY,
@@ -39,51 +29,11 @@ class Client:
     or busy, is tried again; ``on_trouble`` hears of it (by default the log, as a warning).
     """
 
-    def __init__(
-        self,
-        url: str | None = None,
-        key: str | None = None,
-        *,
-        patience: float | None = None,
-        on_trouble: OnTrouble | None = None,
-        transport: httpx.BaseTransport | None = None,
-    ) -> None:
-        default = (os.environ.get("RADII_URL") or DEFAULT_URL).rstrip("/")
-        self.url = url.rstrip("/") if url else default
-        if not self.url.startswith(("http://", "https://")):
-            raise ValueError(f"the service's URL is {self.url!r} (--url, or RADII_URL); give http://... or https://...")
-        # What the commands that are named to the user need beside their arguments, to reach the same service.
-        self.at = "" if self.url == default else f" --url {shlex.quote(self.url)}"
-        key = key or os.environ.get("RADII_API_KEY") or _kept_key()
-        patience = _patience() if patience is None else patience
-        self._transport = Transport(self.url, key, transport, patience=patience)
-        if on_trouble is not None:
-            self.on_trouble = on_trouble
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.close()
-
-    @property
-    def on_trouble(self) -> OnTrouble:
-        """Hears, once a trouble, that the service does not answer and is tried again."""
-        return self._transport.on_trouble
-
-    @on_trouble.setter
-    def on_trouble(self, hear: OnTrouble) -> None:
-        self._transport.on_trouble = hear
-
-    def close(self) -> None:
-        """Give the connections back."""
-        self._transport.close()
-
     def upload(self, source: Path | str | bytes, *, on_bytes: OnBytes | None = None) -> Json:
         """Send a file, or bytes, as they are: ``{id, sha256, size}``. A file is streamed, never wholly in memory."""
         size = len(source) if isinstance(source, bytes) else Path(source).stat().st_size
         headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
-        body = lambda: _blocks(source, size, on_bytes)  # noqa: E731 (made anew for every try)
+        body = lambda: blocks(source, size, on_bytes)  # noqa: E731 (made anew for every try)
         return self._object("POST", "/v1/uploads", content=body, headers=headers, again=True)
 
     def create_model(
@@ -150,15 +100,14 @@ class Client:
         """
         question: Json = {
             "model_id": model_id,
-            "method": method.model_dump() if isinstance(method, BaseModel) else dict(method),
+            "method": in_json(method),
         }
         given = {"dataset_id": dataset_id, "inputs": _listed(inputs), "labels": _listed(labels)}
         question |= {key: value for key, value in given.items() if value is not None}
         if denoiser_model_id is not None:
             question["denoiser_model_id"] = denoiser_model_id
         if subset is not None:
-            parts = {"start": subset.start, "stop": subset.stop, "step": subset.step}
-            question["subset"] = {key: value for key, value in parts.items() if value is not None}
+            question["subset"] = sliced(subset)
         try:
             return self._object("POST", "/v1/certifications", json=question, **preferring(wait))
         except Interrupted as error:
@@ -209,18 +158,19 @@ class Client:
         return self.predict(model_id, inputs, method, denoiser_model_id=denoiser_model_id, timeout=timeout)
 
     def get(self, resource_id: str) -> Json:
-        """The model, data set or certification of that id."""
-        return self._object("GET", _path(resource_id))
+        """The model, data set, certification or batch of that id."""
+        return self._object("GET", path_of(resource_id))
 
     def wait(self, resource: str | Json, *, on_change: OnChange | None = None, timeout: float | None = None) -> Json:
         """Wait until a resource (or its id) has ended: the last document.
 
         ``on_change`` sees every changed document, as often as the service says. Raises ``ProblemError`` with the
-        resource's own problem if it was rejected or has failed, and ``TimeoutError`` after ``timeout`` seconds.
+        resource's own problem if it was rejected or has failed (a batch has none: see its ``state``), and
+        ``TimeoutError`` after ``timeout`` seconds.
         """
         resource_id = resource if isinstance(resource, str) else resource["id"]
-        path = _path(resource_id)
-        with following(resource_id, self.at) if resource_id.startswith("cert_") else nullcontext():
+        path = path_of(resource_id)
+        with following(resource_id, self.at) if resource_id.startswith(("cert_", "bat_")) else nullcontext():
             document = ended(self._transport, path, on_change=on_change, timeout=timeout)
         if document.get("problem"):
             raise ProblemError(document["problem"])
@@ -229,7 +179,7 @@ class Client:
     def results(self, certification_id: str) -> Iterator[Json]:
         """The results, one an input, in the order of the data set; streamed. Goes on after the last one where the
         service broke off."""
-        path, headers = f"{_path(certification_id)}/results", {"Accept": "application/jsonl"}
+        path, headers = f"{path_of(certification_id)}/results", {"Accept": "application/jsonl"}
         last: int | None = None
         while True:
             begun = last
@@ -253,20 +203,20 @@ class Client:
         ``radius``: to be answered in ``at``; ``ProblemError`` (incomplete) until every input is done.
         """
         query = {} if radius is None else {"radius": radius}
-        return self._object("GET", f"{_path(certification_id)}/curve", params=query)
+        return self._object("GET", f"{path_of(certification_id)}/curve", params=query)
 
     def report(self, certification_id: str) -> Json:
         """The bound that a ``lipschitz`` certification rests on, layer by layer; ``ProblemError`` (not-ready) before it
         is proved."""
-        return self._object("GET", f"{_path(certification_id)}/report")
+        return self._object("GET", f"{path_of(certification_id)}/report")
 
-    def cancel(self, certification_id: str) -> Json:
-        """End a certification; ``ProblemError`` (already-ended) if it has ended."""
-        return self._object("POST", f"{_path(certification_id)}/cancel")
+    def cancel(self, job_id: str) -> Json:
+        """End a certification or a batch; ``ProblemError`` (already-ended) if it has ended."""
+        return self._object("POST", f"{path_of(job_id)}/cancel")
 
     def list(self, collection: str) -> Iterator[Json]:
-        """All ``models``, ``datasets``, ``certifications`` or ``keys``, newest first; pages are fetched as they are
-        needed."""
+        """All ``models``, ``datasets``, ``certifications``, ``batches`` or ``keys``, newest first; pages are fetched as
+        they are needed."""
         query: dict[str, str] = {}
         while True:
             page = self._object("GET", f"/v1/{collection}", params=query)
@@ -281,59 +231,13 @@ class Client:
 
     def revoke_key(self, key_id: str) -> Json:
         """Refuse an API key from now on; ``ProblemError`` (last-key) if it is the last valid one."""
-        return self._object("DELETE", _path(key_id), again=True)
+        return self._object("DELETE", path_of(key_id), again=True)
 
     def ready(self) -> Json:
         """What /readyz says; ``ProblemError`` (unavailable) if a part is not reachable for ten seconds."""
         return self._object("GET", "/readyz", patience=min(PROBE, self._transport.patience))
 
-    def _object(self, method: str, path: str, **request: Any) -> Json:
-        document = self._transport.json(method, path, **request)
-        if not isinstance(document, dict):
-            raise ProblemError({"title": "Not an answer of radii", "detail": f"{method} {self.url}{path}"})
-        return document
-
 
 def _listed(values: Any) -> Any:
     """An array as nested lists."""
     return values.tolist() if hasattr(values, "tolist") else values
-
-
-def _patience() -> float:
-    text = os.environ.get("RADII_PATIENCE") or str(PATIENCE)
-    if not re.fullmatch(r"\d{1,9}(\.\d+)?", text, re.ASCII):
-        raise ValueError(f"RADII_PATIENCE is {text!r}; give seconds, e.g. 600")
-    return float(text)
-
-
-def _kept_key() -> str | None:
-    folder = Path(os.environ.get("RADII_DATA_DIR") or DEFAULT_DATA_DIR).expanduser()
-    try:
-        return (folder / "api-key").read_text().strip() or None
-    except OSError:
-        return None
-
-
-def _path(resource_id: str) -> str:
-    collection = COLLECTIONS.get(resource_id.partition("_")[0])
-    if collection is None or not resource_id.isascii() or not resource_id.replace("_", "").isalnum():
-        raise ValueError(f"{resource_id!r} is no id; ids look like mdl_..., dat_..., cert_... and key_...")
-    return f"/v1/{collection}/{resource_id}"
-
-
-def _blocks(source: Path | str | bytes, size: int, on_bytes: OnBytes | None) -> Iterator[bytes]:
-    sent = 0
-    for block in _read(source):
-        yield block
-        sent += len(block)
-        if on_bytes:
-            on_bytes(sent, size)
-
-
-def _read(source: Path | str | bytes) -> Iterator[bytes]:
-    if isinstance(source, bytes):
-        yield from (source[start : start + BLOCK] for start in range(0, len(source), BLOCK))
-        return
-    with Path(source).open("rb") as file:
-        while block := file.read(BLOCK):
-            yield block

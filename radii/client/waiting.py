@@ -53,14 +53,20 @@ def preferring(wait: int) -> Json:
     return {"headers": {"Prefer": f"wait={wait}"}, "timeout": wait + 60.0} if wait else {}
 
 
+def command(job_id: str) -> str:
+    """The command that follows a certification, or a batch, to its end."""
+    return f"radii batch {job_id}" if job_id.startswith("bat_") else f"radii jobs {job_id} --wait"
+
+
 @contextmanager
 def following(job_id: str, at: str = "") -> Iterator[None]:
-    """Whatever keeps us from the end of a certification says how to follow it: it goes on without us. ``at``: see
-    ``Client.at``."""
+    """Whatever keeps us from the end of a certification, or of a batch, says how to follow it: it goes on without us.
+    ``at``: see ``Client.at``."""
     try:
         yield
     except (ClientError, TimeoutError) as error:
-        note = f"The certification: radii jobs {job_id} --wait{at}"
+        noun = "batch" if job_id.startswith("bat_") else "certification"
+        note = f"The {noun}: {command(job_id)}{at}"
         if not isinstance(error, Cancelled) and note not in getattr(error, "__notes__", ()):
             error.add_note(note)
         raise

@@ -30,6 +30,7 @@ class Others:
     model_id: str
     dataset_id: str
     certification_id: str
+    batch_id: str
     key_id: str
 
     @property
@@ -49,6 +50,12 @@ BODIES: dict[str, Any] = {
         "method": rows.SMOOTHING,
     },
     "POST /v1/certifications/{certification_id}/cancel": lambda ids: {},
+    "POST /v1/batches": lambda ids: {
+        "model_ids": [ids.model_id],
+        "dataset_ids": [ids.dataset_id],
+        "methods": [rows.SMOOTHING],
+    },
+    "POST /v1/batches/{batch_id}/cancel": lambda ids: {},
     "POST /v1/keys": lambda ids: {"name": "mine"},
 }
 """What a call is sent, naming those ids."""
@@ -66,8 +73,10 @@ def others(client: Client, database: Database) -> Others:
     claim = rows.begin(database, job["id"])
     rows.record(database, claim, [rows.bounded(0, 3, 3, 0.5)], report=rows.report())
     rows.finish(database, claim)
+    combined = {"model_ids": [model["id"]], "dataset_ids": [dataset["id"]], "methods": [{"kind": "lipschitz"}]}
+    batch = client.post("/v1/batches", json=combined | named).json()
     key = client.post("/v1/keys", json=named).json()
-    return Others(model["upload_id"], model["id"], dataset["id"], job["id"], key["id"])
+    return Others(model["upload_id"], model["id"], dataset["id"], job["id"], batch["id"], key["id"])
 
 
 @pytest.fixture
@@ -178,8 +187,20 @@ def test_the_same_bytes_are_each_ones_own(client: Client, stranger: Client, data
     assert first != second == again
 
 
+def test_the_same_batch_is_each_ones_own(client: Client, stranger: Client, database: Database, others: Others) -> None:
+    """Nor does what a batch names tell whether another has it."""
+    model, dataset = calls.ready_model(stranger, database), calls.ready_dataset(stranger, database)
+    own = {"model_ids": [model], "dataset_ids": [dataset], "methods": [{"kind": "lipschitz"}]}
+    answer = stranger.post("/v1/batches", json=own)
+    assert answer.status_code == 202
+    calls.problem(client.get(f"/v1/batches/{answer.json()['id']}"), 404, "not-found")
+    mixed = own | {"model_ids": [model, others.model_id]}
+    (misfit,) = calls.problem(stranger.post("/v1/batches", json=mixed), 422, "unfit-batch")["misfits"]
+    assert misfit["detail"] == f"there is no model {others.model_id}"
+
+
 def test_a_list_and_its_pages_are_the_tenants_own(client: Client, stranger: Client, others: Others) -> None:
-    for noun in ("models", "datasets", "certifications", "keys"):
+    for noun in ("models", "datasets", "certifications", "batches", "keys"):
         own = {row["id"] for row in client.get(f"/v1/{noun}").json()["items"]}
         seen = stranger.get(f"/v1/{noun}", params={"limit": 1}).json()
         assert own and own.isdisjoint({row["id"] for row in seen["items"]})

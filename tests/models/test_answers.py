@@ -36,13 +36,15 @@ def asked(database: Database, method: Json = SMOOTHING, *, attacked: int = 0, sh
         model, dataset = factories.ready_model(session), factories.ready_dataset(session)
         job = certifications.add(
             session,
-            session.get_one(Model, model.id),
-            session.get_one(Dataset, dataset.id),
-            method=method | {"cross_check": attacked},
-            plan=BOUND if method is LIPSCHITZ else factories.smoothing(10, 100),
-            indices=range(3),
-            cost=1 if method is LIPSCHITZ else 110,
-            shard_inputs=shard_inputs,
+            certifications.new(
+                session.get_one(Model, model.id),
+                session.get_one(Dataset, dataset.id),
+                method=method | {"cross_check": attacked},
+                plan=BOUND if method is LIPSCHITZ else factories.smoothing(10, 100),
+                indices=range(3),
+                cost=1 if method is LIPSCHITZ else 110,
+                shard_inputs=shard_inputs,
+            ),
         )
         factories.cut(session, job.id)
         shard = session.scalars(select(Shard.id).where(Shard.certification_id == job.id).order_by(Shard.start)).first()

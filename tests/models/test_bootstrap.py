@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import delete, func, inspect, select, text, update
+from sqlalchemy.exc import IntegrityError
 
 from app.planning import planned
 from models.base import Base
@@ -24,6 +25,7 @@ from models.settings import Settings
 from models.states import JobState
 from models.tables import (
     Answer,
+    Batch,
     Certification,
     Chunk,
     Dataset,
@@ -369,6 +371,35 @@ def test_everything_of_before_is_the_default_tenants(fresh: Settings) -> None:
         assert answers.known(session, question, [0])[0].radius == 0.5
         ledger.add(session, [{"tenant": "other", "model": "before", "scores": None, **vote}])  # beside it
         assert session.scalar(select(func.count()).select_from(Ledger)) == 2
+    database.close()
+
+
+def test_which_were_asked_for_together_is_all_that_going_down_forgets(fresh: Settings) -> None:
+    bootstrap(fresh)
+    database = Database(fresh.database)
+    with database.write() as session:
+        job = factories.certification(session)
+        batch = Batch(id="bat_1", tenant=DEFAULT_TENANT, fingerprint="default:f")
+        session.add(batch)
+        session.flush()
+        job.batch_id, job.batch_index = batch.id, 0
+        session.add(Result(certification_id=job.id, index=0, abstained=True, detail={}))
+    config = Config(toml_file=ROOT / "pyproject.toml")
+    with database.engine.connect() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0017")
+        assert connection.scalar(text("SELECT count(*) FROM certifications")) == 1
+        command.upgrade(config, "head")
+        connection.commit()
+    with database.write() as session:
+        assert session.scalars(select(Batch)).all() == []
+        kept = session.get_one(Certification, job.id)
+        assert (kept.batch_id, kept.batch_index, kept.unsharded) == (None, None, 0)
+        for table, count in ((Result, 1), (Shard, 3)):
+            of_job = select(func.count()).select_from(table).where(table.certification_id == job.id)
+            assert session.scalar(of_job) == count
+    with pytest.raises(IntegrityError), database.write() as session:
+        session.execute(update(Certification).values(batch_id="bat_nowhere"))
     database.close()
 
 

@@ -78,13 +78,15 @@ def test_a_broken_deterministic_radius_fails_the_job_and_keeps_the_evidence(
         model, dataset = factories.ready_model(session), factories.ready_dataset(session)
         job = certifications.add(
             session,
-            session.get_one(Model, model.id),
-            session.get_one(Dataset, dataset.id),
-            method={"kind": "lipschitz", "cross_check": 2},
-            plan=LIPSCHITZ,
-            indices=range(4),
-            cost=1,
-            shard_inputs=2,
+            certifications.new(
+                session.get_one(Model, model.id),
+                session.get_one(Dataset, dataset.id),
+                method={"kind": "lipschitz", "cross_check": 2},
+                plan=LIPSCHITZ,
+                indices=range(4),
+                cost=1,
+                shard_inputs=2,
+            ),
         ).id
         factories.cut(session, job)
     to_attack: list[int] = []

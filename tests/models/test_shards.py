@@ -94,13 +94,15 @@ def unsharded(database: Database, inputs: int, shard_inputs: int) -> str:
     with database.write() as session:
         return certifications.add(
             session,
-            factories.ready_model(session),
-            factories.ready_dataset(session),
-            method={"kind": "smoothing", "sigma": 0.25, "alpha": 0.001, "n0": N0, "n": N},
-            plan=factories.smoothing(N0, N),
-            indices=range(inputs),
-            cost=N0 + N,
-            shard_inputs=shard_inputs,
+            certifications.new(
+                factories.ready_model(session),
+                factories.ready_dataset(session),
+                method={"kind": "smoothing", "sigma": 0.25, "alpha": 0.001, "n0": N0, "n": N},
+                plan=factories.smoothing(N0, N),
+                indices=range(inputs),
+                cost=N0 + N,
+                shard_inputs=shard_inputs,
+            ),
         ).id
 
 

@@ -38,6 +38,19 @@ def test_choose_a_subset_that_is_there(http: httpx.Client, model_id: str, datase
     assert http.post("/v1/certifications", json=body | {"subset": subset}).status_code == 202
 
 
+@obeys(Problem.UNFIT_BATCH)
+def test_ask_for_the_others(http: httpx.Client, model_id: str, dataset_id: str) -> None:
+    good = {"model_id": model_id, "dataset_id": dataset_id, "method": SMOOTHING}
+    items = [good, good | {"subset": {"start": 2, "stop": 900}}, good | {"subset": {"stop": 1}}]
+    document = refused(http.post("/v1/batches", json={"items": items}), Problem.UNFIT_BATCH)
+    (misfit,) = document["misfits"]
+    assert misfit["type"] == f"/problems/{Problem.SUBSET_OUT_OF_RANGE.slug}" and misfit["remedy"]
+    bad = {item["index"] for item in misfit["items"]}
+    others = [item for index, item in enumerate(items) if index not in bad]
+    answer = http.post("/v1/batches", json={"items": others})
+    assert (answer.status_code, answer.json()["progress"]["total"]) == (202, 2)
+
+
 @obeys(Problem.SUBSET_TOO_LARGE)
 def test_certify_it_in_several_subsets(http: httpx.Client, model_id: str) -> None:
     large = ready(http, "datasets", npz(x=inputs(100_001)))

@@ -118,14 +118,16 @@ class Service:
             span = about(network, data, range(inputs)).span
             row = certifications.add(
                 session,
-                network,
-                data,
-                denoiser=session.get(Model, denoiser) if denoiser else None,
-                method=parsed.model_dump(),
-                plan=planned(parsed, inputs),
-                indices=range(inputs),
-                cost=parsed.cost(span),
-                shard_inputs=shard_inputs or parsed.shard_inputs(span, inputs),
+                certifications.new(
+                    network,
+                    data,
+                    denoiser=session.get(Model, denoiser) if denoiser else None,
+                    method=parsed.model_dump(),
+                    plan=planned(parsed, inputs),
+                    indices=range(inputs),
+                    cost=parsed.cost(span),
+                    shard_inputs=shard_inputs or parsed.shard_inputs(span, inputs),
+                ),
             )
             return row.id
 

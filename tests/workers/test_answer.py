@@ -30,13 +30,15 @@ def inconclusive(database: Database) -> str:
     with database.write() as session:
         job = certifications.add(
             session,
-            factories.ready_model(session),
-            factories.ready_dataset(session),
-            method={"kind": "lipschitz"},
-            plan=Plan(figures={"bound": ("upper",)}),
-            indices=range(1),
-            cost=1,
-            shard_inputs=1,
+            certifications.new(
+                factories.ready_model(session),
+                factories.ready_dataset(session),
+                method={"kind": "lipschitz"},
+                plan=Plan(figures={"bound": ("upper",)}),
+                indices=range(1),
+                cost=1,
+                shard_inputs=1,
+            ),
         )
         job.unsharded, job.state = 0, JobState.RUNNING
         session.add(Report(certification_id=job.id, document={}))
