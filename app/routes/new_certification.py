@@ -11,13 +11,14 @@ from app.auth import Caller
 from app.checks import chosen, refuse_unfit, refuse_unfit_denoiser, refuse_unready
 from app.errors import invalid
 from app.parameters import PAGE
-from app.planning import about, planned
+from app.planning import about, apart, planned
 from app.routes.certifications import INT32, CertificationOut, Subset, found, patience, shown
 from app.routes.results import page
 from app.schema import Id, Input, represented
 from app.service import NEEDS_ROOM, InService, Service
 from app.waiting import Wait, seen
 from models.base import Json
+from models.precedence import DEFAULT, HIGHEST, LOWEST, rank, small
 from models.principal import Principal
 from models.repositories import certifications, intake
 from models.repositories.intake import Intaken
@@ -49,6 +50,18 @@ class CertificationInput(Input):
     )
     method: AnyMethod = Field(examples=[{"kind": "smoothing", "sigma": 0.25, "alpha": 0.001, "n0": 100, "n": 10000}])
     subset: Subset = Field(default=Subset(), description="Unset: the whole data set.")
+    priority: int = Field(
+        default=DEFAULT,
+        ge=LOWEST,
+        le=HIGHEST,
+        description="Higher goes first; among equals API keys take turns, and of one key the oldest goes first.",
+    )
+    interactive: bool | None = Field(
+        default=None,
+        description="Whether somebody waits for it: a small one (at most 1,000,000 samples; of lipschitz 1,000 inputs) "
+        "then goes before all that nobody waits for, whatever its priority. Unset: if the request waits (Prefer), or "
+        "brings its `inputs`.",
+    )
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -78,13 +91,13 @@ async def create(
 ) -> Response:
     """Model and data set must be `ready`. Follow `Location` until `ended` is true, or let the request wait: with
     `inputs` a small question is one call."""
-    row_id = await run_in_threadpool(_start, service, principal, body)
+    row_id = await run_in_threadpool(_start, service, principal, body, waited=bool(wait))
     out, headers = await seen(request, wait, lambda: _look(service, principal, row_id))
     status = 200 if isinstance(out, CertificationEnded) else 202
     return represented(request, out, status=status, headers=headers | {"Location": f"/v1/certifications/{row_id}"})
 
 
-def _start(service: Service, principal: Principal, body: CertificationInput) -> str:
+def _start(service: Service, principal: Principal, body: CertificationInput, *, waited: bool) -> str:
     """The id of the certification, queued."""
     kept = None if body.inputs is None else _kept(service, principal, body, body.inputs)
     with service.database.write(principal) as session:
@@ -102,6 +115,8 @@ def _start(service: Service, principal: Principal, body: CertificationInput) -> 
         subset = (body.subset.start, body.subset.stop, body.subset.step)
         indices = chosen(model, dataset, *subset, body.method)
         span = about(model, dataset, indices).span
+        cost = body.method.cost(span)
+        awaited = body.interactive if body.interactive is not None else waited or body.inputs is not None
         row = certifications.add(
             session,
             model,
@@ -110,8 +125,11 @@ def _start(service: Service, principal: Principal, body: CertificationInput) -> 
             method=body.method.model_dump(),
             plan=planned(body.method, len(indices)),
             indices=indices,
-            cost=body.method.cost(span),
+            cost=cost,
             shard_inputs=body.method.shard_inputs(span, len(indices)),
+            rank=rank(body.priority, interactive=awaited and small(len(indices) * cost, body.method.unit)),
+            key_id=principal.key,
+            apart=apart(body.method),
         )
         return row.id
 
