@@ -75,7 +75,7 @@ def certifications(session: TenantSession, questions: Sequence[Question]) -> lis
     places: dict[str, int] = {}
     for index, question in enumerate(questions):
         try:
-            row = _fitted(question, models, datasets)
+            row = _fitted(question, models, datasets, key=session.principal.key)
             first = places.setdefault(batches.content(row), index)
             if first != index:
                 raise Refusal(Problem.INVALID_REQUEST, f"it is item {first} once more; leave one of them out")
@@ -87,7 +87,7 @@ def certifications(session: TenantSession, questions: Sequence[Question]) -> lis
     return rows
 
 
-def _fitted(question: Question, models: dict[str, Model], datasets: dict[str, Dataset]) -> Certification:
+def _fitted(question: Question, models: dict[str, Model], datasets: dict[str, Dataset], *, key: str) -> Certification:
     front = question.denoiser_model_id
     for noun, row_id, there in (
         ("model", question.model_id, models),
@@ -98,7 +98,7 @@ def _fitted(question: Question, models: dict[str, Model], datasets: dict[str, Da
             raise Refusal(Problem.NOT_FOUND, f"there is no {noun} {row_id}")
     denoiser = None if front is None else models[front]
     model, dataset = models[question.model_id], datasets[question.dataset_id]
-    return fitted(model, dataset, denoiser, question.method, question)
+    return fitted(model, dataset, denoiser, question.method, question, key=key)
 
 
 def _together(questions: Sequence[Question], refused: dict[int, Refusal]) -> Refusal:

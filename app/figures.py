@@ -76,12 +76,16 @@ class Summary(BaseModel):
 
     model_config = ALLOW
 
-    inputs: int = Field(description="Inputs with a result; the other figures are of these.")
+    inputs: int = Field(description="Inputs with a result, failed ones among them; the other figures are of these.")
+    failed: int = Field(
+        default=0, description="Inputs that failed, each for itself: no figure counts them as right or certified."
+    )
+    failed_indices: list[int] = Field(default=[], description="Those inputs.")
     inputs_asked: int | None = Field(default=None, description="Inputs that the certification is about.")
     complete: bool | None = Field(
         default=None,
-        description="Every input has its result, and they stand: the state is succeeded. Of a certification that "
-        "failed accuracy, at_target, median_radius and decisions are null.",
+        description="Every input has its result, or failed for itself, and they stand: the state is succeeded. Of a "
+        "certification that failed accuracy, at_target, median_radius and decisions are null.",
     )
     abstained: int = Field(
         description="Inputs of which nothing is said: neither radius nor prediction. mode decide: those not certified "
@@ -102,7 +106,8 @@ class Summary(BaseModel):
         "`GET .../curve?radius=`.",
     )
     median_radius: float | None = Field(
-        description="Median of the radii of all inputs, answered rightly or not; an abstained one counts as 0."
+        description="Median of the radii of all inputs, answered rightly or not; an abstained or a failed one counts "
+        "as 0."
     )
     decisions: dict[str, int] | None = Field(
         default=None,
@@ -130,11 +135,12 @@ class Curve(BaseModel):
 
     norm: Norm = Field(description="Norm of the radii.")
     units: Units = Field(description="Units of the radii.")
-    inputs: int = Field(description="Inputs with a result; the shares are of these.")
+    inputs: int = Field(description="Inputs with a result, failed ones among them; the shares are of these.")
+    failed: int = Field(description="Inputs that failed, each for itself: they are certified at no radius.")
     inputs_asked: int = Field(description="Inputs that the certification is about.")
     complete: bool = Field(
-        description="Every input has its result: the state is succeeded. Else the curve is of those done so far, and "
-        "says nothing of the others."
+        description="Every input has its result, or failed for itself: the state is succeeded. Else the curve is of "
+        "those done so far, and says nothing of the others."
     )
     labelled: bool = Field(
         description="Whether the inputs have labels. Without, certified accuracy is the share certified."

@@ -3,9 +3,10 @@
 from pydantic import Field
 
 from app.checks import chosen, refuse_unfit, refuse_unfit_denoiser
-from app.planning import about, planned
+from app.planning import about, apart, planned
 from app.routes.certifications import Subset
 from app.schema import Id, Input
+from models.precedence import DEFAULT, HIGHEST, LOWEST, rank, small
 from models.repositories import certifications
 from models.tables import Certification, Dataset, Model
 from radii.methods import AnyMethod
@@ -24,6 +25,12 @@ class Asked(Input):
         default=None, description="A model whose task is denoiser, in front of the model; for smoothed networks."
     )
     subset: Subset = Field(default=Subset(), description="Unset: the whole data set.")
+    priority: int = Field(
+        default=DEFAULT,
+        ge=LOWEST,
+        le=HIGHEST,
+        description="Higher goes first; among equals API keys take turns, and of one key the oldest goes first.",
+    )
 
 
 class Question(Asked):
@@ -34,14 +41,25 @@ class Question(Asked):
     method: AnyMethod = Field(examples=[METHOD])
 
 
-def fitted(model: Model, dataset: Dataset, denoiser: Model | None, method: AnyMethod, asked: Asked) -> Certification:
-    """The certification of that, not added yet. Refuses what does not fit together."""
+def fitted(
+    model: Model,
+    dataset: Dataset,
+    denoiser: Model | None,
+    method: AnyMethod,
+    asked: Asked,
+    *,
+    key: str,
+    awaited: bool = False,
+) -> Certification:
+    """The certification of that, not added yet. Refuses what does not fit together. ``key``: the id of the API key that
+    asks; ``awaited``: somebody waits for the answer."""
     refuse_unfit(model, dataset, method)
     if denoiser is not None:
         refuse_unfit_denoiser(denoiser, model, method)
     subset = asked.subset
     indices = chosen(model, dataset, subset.start, subset.stop, subset.step, method)
     span = about(model, dataset, indices).span
+    cost = method.cost(span)
     return certifications.new(
         model,
         dataset,
@@ -49,6 +67,9 @@ def fitted(model: Model, dataset: Dataset, denoiser: Model | None, method: AnyMe
         method=method.model_dump(),
         plan=planned(method, len(indices)),
         indices=indices,
-        cost=method.cost(span),
+        cost=cost,
         shard_inputs=method.shard_inputs(span, len(indices)),
+        rank=rank(asked.priority, interactive=awaited and small(len(indices) * cost, method.unit)),
+        key_id=key,
+        apart=apart(method),
     )

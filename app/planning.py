@@ -19,10 +19,15 @@ def about(model: Model, dataset: Dataset, indices: range) -> About:
     )
 
 
+def apart(method: Method) -> str | None:
+    """The stage whose samples workers may share."""
+    return next((stage.name for stage in method.stages if stage.apart), None)
+
+
 def planned(method: Method, inputs: int) -> Plan:
     """The plan of a certification of so many inputs."""
     return Plan(
-        stages=tuple(Stage(**stage._asdict()) for stage in method.stages),
+        stages=tuple(Stage(stage.name, stage.counts, stage.samples, stage.keeps) for stage in method.stages),
         chance=method.chance(inputs),
         passing=method.passing,
         figures=method.figures,

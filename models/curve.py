@@ -24,11 +24,12 @@ class Outcome(NamedTuple):
     radius: float | None
     decision: str | None = None  # where one radius was to be decided
     clean_prediction: int | None = None
+    failed: bool = False  # nothing was computed: its samples end or hang the process
 
     @property
     def abstained(self) -> bool:
         """Whether nothing was said: a prediction has no radius, and the bound of a median no prediction."""
-        return self.prediction is None and self.radius is None
+        return self.prediction is None and self.radius is None and not self.failed
 
     @property
     def certified_radius(self) -> float | None:
@@ -67,6 +68,7 @@ def curve(outcomes: Sequence[Outcome], *, target_radius: float | None = None) ->
     kept = corners[::keep] + (corners[-1:] if (len(corners) - 1) % keep else [])
     return {
         "inputs": count,
+        "failed": sum(outcome.failed for outcome in outcomes),
         "labelled": any(outcome.label is not None for outcome in outcomes),
         "reading": READING,
         "known_up_to": target_radius,

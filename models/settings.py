@@ -75,6 +75,12 @@ class Settings(BaseSettings):
         description="A computing process that for this long ends no step, nor uses the CPU where it computes on it, "
         "hangs: it is ended, and the attempt has failed (stalled).",
     )
+    shard_seconds: float = Field(
+        default=30.0,
+        gt=0,
+        description="What a worker takes at a time is cut to be about so many seconds of work, by its measured pace; "
+        "others wait that long at most twice.",
+    )
     sweep_seconds: float = Field(default=2.0, gt=0, description="How often work without a worker is looked for.")
     max_attempts: int = Field(
         default=3,

@@ -42,6 +42,8 @@ class Totals:
     """How many had been certified under other noises."""
     other_noises: list[Json] = field(default_factory=list)
     """Which noises those were, each once."""
+    failed: list[int] = field(default_factory=list)
+    """Which inputs failed: nothing is said of them, and no figure counts them as right."""
 
     def __add__(self, other: "Totals") -> "Totals":
         """The sums over the results of both, which have none in common."""
@@ -52,6 +54,7 @@ class Totals:
             decisions=dict(Counter(self.decisions) + Counter(other.decisions)),
             attacks=self.attacks | other.attacks,
             other_noises=[noises[key] for key in sorted(noises)],
+            failed=sorted({*self.failed, *other.failed}),
         )
 
 
@@ -59,11 +62,16 @@ COUNTS = tuple(entry.name for entry in fields(Totals) if entry.type is int)
 
 
 def totals(
-    plan: Plan, outcomes: Sequence[Outcome], attacks: Mapping[int, Json], noises: Sequence[Sequence[Json]]
+    plan: Plan,
+    outcomes: Sequence[Outcome],
+    attacks: Mapping[int, Json],
+    noises: Sequence[Sequence[Json]],
+    failed: Sequence[int] = (),
 ) -> Totals:
     """The sums over results of a certification with that plan.
 
-    ``attacks``: what those that were attacked say, by index; ``noises``: the other noises of each result with any.
+    ``attacks``: what those that were attacked say, by index; ``noises``: the other noises of each result with any;
+    ``failed``: the indices of those that failed.
     """
     target = plan.target_radius
     labelled = [outcome for outcome in outcomes if outcome.label is not None and plan.classes]
@@ -82,6 +90,7 @@ def totals(
             str(index): {name: said[name] for name in OF_AN_ATTACK if name in said} for index, said in attacks.items()
         },
         certified_before=len(noises),
+        failed=list(failed),
     ) + Totals(other_noises=[noise for of_one in noises for noise in of_one])
 
 
@@ -90,7 +99,8 @@ def summary(plan: Plan, total: Totals, median_radius: float | None) -> Json:
     target = plan.target_radius
     certified = {"radius": target, "certified_accuracy": _share(total.at_target, total.inputs)}
     all_clean = total.clean_known == total.labelled
-    return {
+    failed = {"failed": len(total.failed), "failed_indices": total.failed} if total.failed else {}
+    return failed | {
         "inputs": total.inputs,
         "abstained": total.abstained,
         "accuracy": _share(total.right, total.labelled),
@@ -112,7 +122,10 @@ class TotalsColumn(TypeDecorator[Totals]):
     cache_ok = True
 
     def process_bind_param(self, value: Totals | None, dialect: Dialect) -> Json | None:
-        return None if value is None else asdict(value)
+        if value is None:
+            return None
+        # Workers of earlier versions know of none that fail.
+        return {name: said for name, said in asdict(value).items() if said or name != "failed"}
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Totals | None:
         return None if value is None else Totals(**value)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, exists, or_
+from sqlalchemy import ColumnElement, and_, exists, or_
 
 from models.states import OPEN, IntakeState
 from models.tables import Certification, Dataset, Model, Shard
@@ -39,8 +39,11 @@ class Noun:
     """The column of what a user knows the row by."""
     due: ColumnElement[bool] | None = None
     """In an open state, whether there is work on the row itself; None: always."""
-    first: bool = False
-    """It takes a moment, and other work waits for it: a worker of its queue looks for it before anything else."""
+    sought: ColumnElement[bool] | None = None
+    """What, by an index, holds of every row that a worker should be called for; None: ``due``, of rows without one."""
+    in_turn: bool = False
+    """Whether ``models.repositories.turns`` says which row is next: bells of such nouns say that there is work, and
+    not which."""
 
     @property
     def handle(self) -> Callable[..., Any]:
@@ -82,16 +85,17 @@ NOUNS: dict[str, Noun] = {
             open=OPEN,
             queue=CERTIFY,
             task="radii.shard_or_end_certification",
-            handler="workers.sharding:shard_or_end",
+            handler="workers.ending:end",
             gives_up="models.repositories.certifications:give_up",
-            # To be cut into shards, or to be ended: what lies between is the work of its shards.
-            due=or_(
-                Certification.unsharded > 0,
+            # To be ended: what lies before is the work of its shards.
+            due=and_(
+                Certification.unsharded == 0,
                 ~exists()
                 .where(Shard.certification_id == Certification.id, Shard.state.in_(OPEN))
                 .correlate(Certification),
             ),
-            first=True,
+            sought=or_(Certification.unsharded > 0, Certification.due_at.is_not(None)),
+            in_turn=True,
         ),
         Noun(
             "shard",
@@ -102,6 +106,7 @@ NOUNS: dict[str, Noun] = {
             handler="workers.supervisor:certify",
             gives_up="models.repositories.shards:fail",
             job="certification_id",
+            in_turn=True,
         ),
     )
 }

@@ -5,9 +5,11 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from models.bell import Bell
+from models.database import ring_after_commit
 from models.plan import Plan, Stage
 from models.principal import DEFAULT_TENANT
-from models.repositories import certifications, intake, leases, uploads
+from models.repositories import certifications, intake, leases, splits, uploads
 from models.tables import Certification, Dataset, Model, Upload
 
 INPUT = {"shape": [1, 8, 8], "range": [0.0, 1.0], "mean": [0.0], "std": [1.0]}
@@ -94,11 +96,14 @@ def certification(
     return row
 
 
-def cut(session: Session, certification_id: str) -> None:
-    """A worker cuts a certification into its shards, unless it has been."""
-    claim = leases.claim(session, "certification", certification_id, worker="factory", seconds=60)
-    if claim is not None:
-        certifications.cut(session, claim, shards=1000, seconds=60)
+def cut(session: Session, certification_id: str, shards: int | None = None) -> None:
+    """The next ``shards`` of a certification, or all that it is not cut into yet, as workers make them."""
+    row = session.get_one(Certification, certification_id)
+    while row.unsharded and shards != 0:
+        shards = None if shards is None else shards - 1
+        shard = splits.cut(session, row, row.shard_inputs)
+        ring_after_commit(session, Bell("shard", shard.id))
+    session.flush()
 
 
 def end(session: Session, certification_id: str) -> None:

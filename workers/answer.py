@@ -1,43 +1,52 @@
-"""A bell is answered: its row is claimed and worked on, and before it what has waited for longer."""
+"""A bell is answered: a row is claimed and worked on. Which one, the bell says or, of nouns that take turns, the
+database; and before it what a lost worker left."""
 
 import logging
+from collections.abc import Callable
 from functools import partial
 
-from sqlalchemy.orm import Session
-
 from models.bell import Bell
-from models.repositories import leases
+from models.repositories import leases, turns
+from models.repositories.leases import Claim
 from models.work import NOUNS
 from workers.attempt import attempt
 from workers.worker import LetGo, Worker
 
 log = logging.getLogger(__name__)
 
+Take = Callable[[], Claim | None]
+
 
 def answer(worker: Worker, bell: Bell) -> None:
-    """Work on the row that the bell is about; before it, on what has waited for longer: what other work waits for, and
-    a row that a lost worker left."""
-    try:
-        before = worker.read(partial(_before, bell=bell))
-    except LetGo:
-        return
-    for one in dict.fromkeys((*before, bell)):
+    """Work on a row that a lost worker left, and on the one that the bell is about; or, where rows take turns, end a
+    certification that is due, and compute the shard whose turn it is."""
+    takes: list[Take]
+    if NOUNS[bell.noun].in_turn:
+        takes = [partial(_due, worker), worker.take_turn]
+    else:
+        takes = [partial(_abandoned, worker, bell), partial(worker.claim, *bell)]
+    for take in takes:
         try:
-            _work(worker, one)
+            _work(worker, take)
+        except LetGo:
+            return
         except Exception:  # a row that nothing can be made of keeps no other waiting
-            log.exception("could not work on %s %s", one.noun, one.id)
+            log.exception("could not work on what a bell for %s %s led to", bell.noun, bell.id)
 
 
-def _before(session: Session, bell: Bell) -> list[Bell]:
-    queue = NOUNS[bell.noun].queue
-    first = [noun.name for noun in NOUNS.values() if noun.first and noun.queue == queue]
-    found = [(noun, leases.waiting(session, noun)) for noun in first]
-    found.append((bell.noun, leases.abandoned(session, bell.noun)))
-    return [Bell(noun, row_id) for noun, row_id in found if row_id is not None]
+def _due(worker: Worker) -> Claim | None:
+    row_id = worker.read(turns.due)
+    return None if row_id is None else worker.claim("certification", row_id)
 
 
-def _work(worker: Worker, bell: Bell | None) -> None:
-    """Work on a row, unless that is done or somebody does it; and on what it leads to."""
-    while bell is not None and not worker.letting_go:
-        claim = worker.claim(*bell)
-        bell = claim and attempt(worker, claim, NOUNS[claim.noun].handle)
+def _abandoned(worker: Worker, bell: Bell) -> Claim | None:
+    row_id = worker.read(partial(leases.abandoned, noun=bell.noun))
+    return None if row_id in (None, bell.id) else worker.claim(bell.noun, str(row_id))
+
+
+def _work(worker: Worker, take: Take) -> None:
+    """Work on a row, if there is one to take, and on what it leads to."""
+    claim = None if worker.letting_go else take()
+    while claim is not None:
+        bell = attempt(worker, claim, NOUNS[claim.noun].handle)
+        claim = None if bell is None or worker.letting_go else worker.claim(*bell)

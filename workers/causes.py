@@ -30,6 +30,10 @@ class Failed(Exception):
 class Lost(Failed):
     """The process that did the work is gone, as the document says; another attempt may do it."""
 
+    def __init__(self, document: Json, phase: str) -> None:
+        super().__init__(document)
+        self.phase = phase
+
 
 class End(NamedTuple):
     """How a process ended; None: it can't be ended, or nobody measured."""
@@ -55,7 +59,7 @@ def first_line(error: BaseException) -> str:
 def lost(end: End, phase: str, said: str | None = None) -> Lost:
     """A process that ended before its work was done; ``said``: its last words."""
     how, remedy = _how(end.status, said)
-    return Lost(Problem.WORKER_LOST.document(f"It {how} while {phase}{_memory(end)}.", **remedy))
+    return Lost(Problem.WORKER_LOST.document(f"It {how} while {phase}{_memory(end)}.", **remedy), phase)
 
 
 def stalled(end: End, phase: str, seconds: float) -> Lost:
@@ -63,7 +67,7 @@ def stalled(end: End, phase: str, seconds: float) -> Lost:
     detail = f"It made no progress for {seconds:.0f} s while {phase}, and was ended{_memory(end)}."
     if end.status is None:
         detail += " It did not even end: the kernel waits for a device or a disk in its place."
-    return Lost(Problem.STALLED.document(detail))
+    return Lost(Problem.STALLED.document(detail), phase)
 
 
 def given_up(cause: Json, attempts: int) -> Json:

@@ -1,8 +1,8 @@
 """What a supervisor and its runner say to each other, one message a line of JSON: ``{kind: fields}``.
 
-Down go orders, and what was settled of a proposal. Up come any number of chunks and results, a report, and proposals;
-then one ``Done`` or ``Failure``. Amid them phases and, while there is progress, ``Alive``. Where the runner can't go on
-at all, ``Crash`` is its last.
+Down go orders, what was settled of a proposal, and that it is enough. Up come the device, any number of chunks and
+results, a report, and proposals; then one ``Done``, ``Stopped`` or ``Failure``. Amid them phases and, while there is
+progress, ``Alive``. Where the runner can't go on at all, ``Crash`` is its last.
 """
 
 import json
@@ -42,9 +42,15 @@ class Order:
     secret: str  # hex
     batch_size: int | None  # None: as suits the device
     attempts: int  # in a row without progress, this one included
+    part: Json | None  # of one input: `stage`, and the chunks `first` to `stop - 1` of so many `samples`
     device: str  # auto, cpu or cuda
     log_id: str
     log_level: str
+
+
+@dataclass(frozen=True)
+class Enough:
+    """Others have the rest of the order: stop after what is being counted."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +94,18 @@ class Crash:
 
 
 @dataclass(frozen=True)
+class On:
+    """The kind of device that orders are computed on, as certificates call it."""
+
+    device: str
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """There was enough; what came until then stands."""
+
+
+@dataclass(frozen=True)
 class Done:
     """The order is done."""
 
@@ -99,11 +117,12 @@ class Failure:
     problem: Json
 
 
-Event = ChunkCounts | InputResult | Report | Proposal | Phase | Alive | Crash | Done | Failure
-Message = Order | Settled | Event
+Event = ChunkCounts | InputResult | Report | Proposal | Phase | Alive | Crash | On | Stopped | Done | Failure
+Message = Order | Enough | Settled | Event
 
 KINDS: dict[str, type[Message]] = {
     "order": Order,
+    "enough": Enough,
     "settled": Settled,
     "chunk": ChunkCounts,
     "result": InputResult,
@@ -112,6 +131,8 @@ KINDS: dict[str, type[Message]] = {
     "phase": Phase,
     "alive": Alive,
     "crash": Crash,
+    "on": On,
+    "stopped": Stopped,
     "done": Done,
     "failure": Failure,
 }

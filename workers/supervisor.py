@@ -17,14 +17,30 @@ from models.repositories.chunks import ChunkCounts, InputResult
 from models.repositories.leases import Claim
 from models.repositories.recall import Asked, finish_known, recall, untouched
 from models.repositories.shards import Network, WorkOrder
+from models.repositories.splits import LONGEST
 from models.storage import StorageFull
 from workers.blob_checks import check_files, files_of
-from workers.causes import Failed, lost, stalled
+from workers.causes import Failed, Lost, lost, stalled
 from workers.environment import TEMPORARY
-from workers.messages import Crash, Done, Failure, NetworkFiles, Order, Phase, Proposal, Report, Settled
+from workers.messages import (
+    Crash,
+    Done,
+    Enough,
+    Failure,
+    NetworkFiles,
+    On,
+    Order,
+    Phase,
+    Proposal,
+    Report,
+    Settled,
+    Stopped,
+)
+from workers.poison import amid_inputs, blamed
 from workers.questions import asked_of
 from workers.runner.heartbeat import STARTING
 from workers.runner.process import Ended, Runner
+from workers.sharding import Pacer, kind_of_device
 from workers.worker import LetGo, Worker
 
 WRITE_SECONDS = 0.5  # a crash loses at most this much counting, and a transaction costs a percent of it
@@ -33,10 +49,10 @@ WRITE_EVENTS = 1000  # a transaction stays short however fast the events come
 
 
 def certify(worker: Worker, claim: Claim) -> Bell:
-    """Compute the claimed shard to its end; next is its certification, which may be due to end with it. Raises what
-    stops it: ``LostClaim``, ``LetGo``, ``Failed``, ``Lost``, and what nobody foresaw."""
-    _supervisor(worker).certify(claim)
-    return Bell("certification", claim.job)
+    """Compute the claimed shard to its end, or until others are to have the rest; next is its certification, which may
+    be due to end with it. Raises what stops it: ``LostClaim``, ``LetGo``, ``Failed``, ``Lost``, and what nobody
+    foresaw."""
+    return _supervisor(worker).certify(claim)
 
 
 @cache
@@ -51,21 +67,34 @@ class Supervisor:
         self.worker = worker
         self.runner: Runner | None = None
 
-    def certify(self, claim: Claim) -> None:
+    def certify(self, claim: Claim) -> Bell:
         """As the function. Never leaves a runner busy behind."""
+        order = self.worker.write(partial(shards.begin, claim=claim, device=self.worker.device))
+        try:
+            self._certify(claim, order)
+        except Lost as lost:
+            if not amid_inputs(lost.phase):
+                raise
+            return blamed(self.worker, claim, order, lost)
+        return Bell("certification", claim.job)
+
+    def _certify(self, claim: Claim, order: WorkOrder) -> None:
         if self.runner is not None and self.runner.gone():
             self.runner = None
-        order = self.worker.write(partial(shards.begin, claim=claim))
         self._check(order, claim)
         asked = asked_of(order, order.indices, self.worker.blobs, alive=self.worker.renewal(claim))
         if not self._recall(order, claim, asked):
             return
-        if asked.streams is not None:
+        # Of a part that was settled before there were any: else samples might be in that sum, and counted beside it.
+        if asked.streams is not None and order.part is None:
             order.chunks.extend(self.worker.write(partial(shards.reuse, claim=claim, streams=asked.streams)))
+        seconds = self.worker.settings.shard_seconds
+        if order.pace is not None and len(order.indices) * order.cost / order.pace > LONGEST * seconds:
+            order = self.worker.write(partial(shards.fit, claim=claim, order=order, seconds=seconds))
         runner, self.runner = self.runner or self._start(claim), None
         try:
             runner.send(self._message(order, claim))
-            ShardProgress(self.worker, claim, runner, asked).follow()
+            ShardProgress(self.worker, claim, runner, asked, Pacer(order, seconds)).follow()
             self.runner = runner  # warm for the next
         finally:
             if self.runner is None:
@@ -101,8 +130,8 @@ class Supervisor:
         self.worker.write(partial(shards.finish, claim=claim))
         while True:
             more = self.worker.read(partial(untouched, certification_id=order.certification_id, inputs=AHEAD))
-            also = asked_of(order, [index for shard in more.values() for index in shard], self.worker.blobs)
-            known = partial(finish_known, certification_id=order.certification_id, shard_ids=list(more), asked=also)
+            also = asked_of(order, more, self.worker.blobs)
+            known = partial(finish_known, certification_id=order.certification_id, indices=more, asked=also)
             if not more or self.worker.write(known) < len(more):
                 return False
 
@@ -129,7 +158,8 @@ class Supervisor:
             executions=order.executions,
             secret=settings.secret().hex(),
             batch_size=settings.batch_size,
-            attempts=claim.attempts,
+            attempts=claim.attempts + order.deaths,
+            part=order.part,
             device=settings.device,
             log_id=claim.log_id,
             log_level=settings.log_level,
@@ -144,11 +174,14 @@ class Supervisor:
 class ShardProgress:
     """What the runner says of one shard, gathered and written down together about every ``WRITE_SECONDS``."""
 
-    def __init__(self, worker: Worker, claim: Claim, runner: Runner, asked: Asked) -> None:
+    def __init__(self, worker: Worker, claim: Claim, runner: Runner, asked: Asked, pacer: Pacer) -> None:
         self.worker = worker
         self.claim = claim
         self.runner = runner
         self.asked = asked
+        self.pacer = pacer
+        self.told_enough = False
+        self.stopped = False
         self.chunks: list[ChunkCounts] = []
         self.results: list[InputResult] = []
         self.report: Json | None = None
@@ -158,14 +191,14 @@ class ShardProgress:
         self.last_words: str | None = None
 
     def follow(self) -> None:
-        """Until the shard has succeeded. What was counted by then is kept, whatever ends it: ``LostClaim``, ``LetGo``,
-        ``SystemExit`` (SIGTERM to this very process), ``Failed`` or ``Lost``."""
+        """Until the shard has succeeded, or others are to have the rest. What was counted by then is kept, whatever
+        ends it: ``LostClaim``, ``LetGo``, ``SystemExit`` (SIGTERM to this very process), ``Failed`` or ``Lost``."""
         try:
             while not self._hear(self._next()):
                 if time.monotonic() >= self._due() or self._pending() >= WRITE_EVENTS:
                     self._write()
             self._write()
-            self.worker.write(partial(shards.finish, claim=self.claim))
+            self.worker.write(self._end)
         except (LetGo, SystemExit):
             with suppress(StorageFull, DBAPIError), self.worker.database.write() as session:  # a shutdown does not wait
                 self._record(session)
@@ -173,6 +206,12 @@ class ShardProgress:
         except Failed:
             self._write()
             raise
+
+    def _end(self, session: Session) -> None:
+        """The shard ends, here or where it was stopped; and its pace is known from now on."""
+        if self.worker.device is not None and (pace := self.pacer.per_second) is not None:
+            shards.learn(session, self.claim, self.worker.device, pace)
+        (shards.leave if self.stopped else shards.finish)(session, self.claim)
 
     def _next(self) -> object:
         """The next thing from the inbox, None at the moment when something is due. Raises ``Lost`` for a runner that
@@ -197,8 +236,14 @@ class ShardProgress:
         match thing:
             case ChunkCounts():
                 self.chunks.append(thing)
+                self.pacer.counted(thing)
+                self._share()
             case InputResult():
                 self.results.append(thing)
+                self.pacer.said(thing)
+                self._share()
+            case On(device):
+                self.worker.device = kind_of_device(device)
             case Proposal(execution):
                 settled = self.worker.write(partial(shards.settle, claim=self.claim, proposal=execution))
                 self.runner.send(Settled(settled))
@@ -206,15 +251,23 @@ class ShardProgress:
                 self.report = document
             case Phase(name):
                 self.phase = name
+                self.pacer.enters(name)
             case Crash(words):
                 self.last_words = words
-            case Done():
+            case Done() | Stopped():
+                self.stopped = isinstance(thing, Stopped)
                 return True
             case Failure(problem):
                 raise Failed(problem)
             case _ if thing is Ended:
                 raise lost(self.runner.kill(), self.phase, self.last_words)
         return False
+
+    def _share(self) -> None:
+        """Have the runner stop, once, where the rest is for others."""
+        if not self.told_enough and self.pacer.enough():
+            self.told_enough = True
+            self.runner.send(Enough())
 
     def _write(self) -> None:
         """Everything gathered, and the lease, in one transaction."""

@@ -12,9 +12,9 @@ from kombu.exceptions import ChannelError
 
 from models.bell import celery_ring
 from models.database import Database
-from models.repositories import leases
+from models.repositories import certifications, leases
 from models.settings import Settings
-from models.work import NOUNS
+from models.work import CERTIFY, NOUNS
 from workers.worker import LET_GO
 
 log = logging.getLogger(__name__)
@@ -58,6 +58,9 @@ def sweep(app: Celery, database: Database, queues: set[str]) -> None:
         idle = {queue for queue in queues if waiting(connection.default_channel, queue) == 0}
     if not idle:
         return
+    if CERTIFY in idle:
+        with database.write() as session:
+            certifications.notice_due(session)
     with database.read() as session:
         bells = [bell for bell in leases.unattended(session) if NOUNS[bell.noun].queue in idle]
     for bell in bells:

@@ -20,7 +20,7 @@ from models.bell import Bell, Ring
 from models.blobs import Blobs
 from models.database import Database, away, ring_after_commit
 from models.problems import Problem
-from models.repositories import leases
+from models.repositories import leases, turns
 from models.repositories.leases import Claim, LostClaim
 from models.settings import Settings
 from models.storage import StorageFull, room
@@ -38,6 +38,8 @@ class LetGo(Exception):
     """The worker shuts down: give the row back, blameless, so that a restart goes on with it at once."""
 
 
+GPU = Path("/dev/nvidiactl")  # the driver of a GPU that a runner may find
+
 Inbox = SimpleQueue[Any]
 T = TypeVar("T")
 
@@ -52,6 +54,8 @@ class Worker:
         self.database = Database(settings.database, ring=ring)
         self.blobs = Blobs(settings.blob_dir)
         self.name = f"{platform.node()}/{os.getpid()}"
+        # The kind of device that its runner computes on, once that is known.
+        self.device = None if settings.device == "cuda" or (settings.device == "auto" and GPU.exists()) else "cpu"
         self.letting_go = False
         self._parent = os.getppid()
         self._inbox: Inbox = SimpleQueue()
@@ -69,25 +73,45 @@ class Worker:
             )
             if claim is None or claim.attempts <= self.settings.max_attempts:
                 return claim
-            log.error("[%s] given up after %d attempts", claim.log_id, self.settings.max_attempts)
-            self.write(partial(self._give_up, claim=claim))  # not with the claim, which locks a shard before its job
-        except (LetGo, LostClaim):
+            self._end_in_vain(claim)
+        except LetGo:
             pass
         return None
+
+    def _end_in_vain(self, claim: Claim) -> None:
+        log.error("[%s] given up after %d attempts", claim.log_id, self.settings.max_attempts)
+        with suppress(LostClaim):  # not with the claim, which locks a shard before its job
+            self.write(partial(self._give_up, claim=claim))
 
     def _give_up(self, session: Session, claim: Claim) -> None:
         _, cause = leases.attempts(session, claim)
         nobody_said = Problem.WORKER_LOST.document("Nothing is known of the last attempt.")
         NOUNS[claim.noun].give_up(session, claim, given_up(cause or nobody_said, self.settings.max_attempts))
 
+    def take_turn(self) -> Claim | None:
+        """Take the shard whose turn it is; None if none waits."""
+        while True:
+            claim = self.write(
+                partial(
+                    turns.take,
+                    worker=self.name,
+                    device=self.device,
+                    seconds=self.settings.lease_seconds,
+                    shard_seconds=self.settings.shard_seconds,
+                )
+            )
+            if claim is None or claim.attempts <= self.settings.max_attempts:
+                return claim
+            self._end_in_vain(claim)
+
     def fail(self, claim: Claim, problem: Json) -> None:
         """End the row with the problem, and who met it where. Raises ``LostClaim`` and ``LetGo``."""
-        self.write(lambda session: NOUNS[claim.noun].give_up(session, claim, self._signed(claim, problem)))
+        self.write(lambda session: NOUNS[claim.noun].give_up(session, claim, self.signed(claim, problem)))
 
     def lost(self, claim: Claim, cause: Json) -> None:
         """Give the row back for another attempt at once, or end it if this was the last one. Raises ``LostClaim`` and
         ``LetGo``."""
-        self.write(partial(self._lost, claim=claim, cause=self._signed(claim, cause)))
+        self.write(partial(self._lost, claim=claim, cause=self.signed(claim, cause)))
 
     def _lost(self, session: Session, claim: Claim, cause: Json) -> None:
         attempts, _ = leases.attempts(session, claim)
@@ -97,7 +121,8 @@ class Worker:
         else:
             NOUNS[claim.noun].give_up(session, claim, given_up(cause, attempts))
 
-    def _signed(self, claim: Claim, problem: Json) -> Json:
+    def signed(self, claim: Claim, problem: Json) -> Json:
+        """The problem, and who met it where."""
         shard = {"shard": claim.id} if claim.noun == "shard" else {}
         return problem | shard | {"worker": self.name, "attempts": claim.fence, "log": claim.log_id}
 

@@ -17,7 +17,7 @@ from app.waiting import Wait, seen
 from models.base import now
 from models.principal import Principal
 from models.problems import Problem
-from models.repositories import certifications, leases, pages, shards
+from models.repositories import certifications, leases, pages, shards, splits
 from models.states import TERMINAL, IllegalMove, JobState
 from models.tables import Certification, Shard
 from models.tenant_session import TenantSession
@@ -56,6 +56,9 @@ class ShardOut(BaseModel):
     ended: Ended
     start: int
     stop: int
+    samples: list[int] | None = Field(
+        description="Of one input that workers share: its samples from the first to before the second; null: all."
+    )
     attempts: int = Field(description="How often a worker took it up.")
     worker: str | None = Field(description="Who took it up last: machine/process.")
     doing: str | None = Field(description='What the worker was last heard to do, in words that follow "while".')
@@ -81,7 +84,13 @@ class CertificationOut(BaseModel):
     dataset_id: str
     method: AnyMethod
     subset: Subset
+    priority: int = Field(description="0 to 9: higher goes first.")
+    interactive: bool = Field(description="Small, and waited for: it goes before those that nobody waits for.")
     progress: Progress
+    partial: bool = Field(
+        description="Some of its inputs failed, each for itself: they count as not certified. The others stand."
+    )
+    failed_indices: list[int] = Field(description="Those inputs; the `problem` of each is in its result.")
     summary: Summary | None = Field(description="Once it has ended.")
     problem: dict[str, Any] | None = Field(
         description="Why it failed, and where: `shard`, `worker`, `attempts`, and `log`, which lines about it have."
@@ -101,8 +110,17 @@ def shown(row: Certification, session: TenantSession | None = None) -> Certifica
     """The representation of ``row``; its shards are looked up in ``session``."""
     own = {name: getattr(row, name) for name in CertificationOut.model_fields if hasattr(row, name)}
     subset = Subset(start=row.start, stop=row.stop, step=row.step)
+    failed = (row.summary or {}).get("failed_indices", row.totals.failed)
     work = None if session is None else _shards(session, row)
-    return CertificationOut(**own, ended=row.state in TERMINAL, subset=subset, progress=progress(row), shards=work)
+    return CertificationOut(
+        **own,
+        ended=row.state in TERMINAL,
+        subset=subset,
+        progress=progress(row),
+        partial=bool(failed) and row.state is JobState.SUCCEEDED,
+        failed_indices=failed,
+        shards=work,
+    )
 
 
 def _shards(session: TenantSession, row: Certification) -> Shards:
@@ -113,6 +131,7 @@ def _shards(session: TenantSession, row: Certification) -> Shards:
             **{name: getattr(shard, name) for name in own if name != "attempts"},
             ended=shard.state in TERMINAL,
             attempts=shard.fence,
+            samples=splits.samples_of(shard),
             log=leases.log_id(row.id, shard),
         )
         for shard in telling

@@ -45,6 +45,12 @@ class CertificationInput(Asked):
         default=None, description="Class indices of `inputs`, where they are known."
     )
     method: AnyMethod = Field(examples=[METHOD])
+    interactive: bool | None = Field(
+        default=None,
+        description="Whether somebody waits for it: a small one (at most 1,000,000 samples; of lipschitz 1,000 inputs) "
+        "then goes before all that nobody waits for, whatever its priority. Unset: if the request waits (Prefer), or "
+        "brings its `inputs`.",
+    )
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -74,13 +80,13 @@ async def create(
 ) -> Response:
     """Model and data set must be `ready`. Follow `Location` until `ended` is true, or let the request wait: with
     `inputs` a small question is one call."""
-    row_id = await run_in_threadpool(_start, service, principal, body)
+    row_id = await run_in_threadpool(_start, service, principal, body, waited=bool(wait))
     out, headers = await seen(request, wait, lambda: _look(service, principal, row_id))
     status = 200 if isinstance(out, CertificationEnded) else 202
     return represented(request, out, status=status, headers=headers | {"Location": f"/v1/certifications/{row_id}"})
 
 
-def _start(service: Service, principal: Principal, body: CertificationInput) -> str:
+def _start(service: Service, principal: Principal, body: CertificationInput, *, waited: bool) -> str:
     """The id of the certification, queued."""
     kept = None if body.inputs is None else _kept(service, principal, body, body.inputs)
     with service.database.write(principal) as session:
@@ -92,7 +98,9 @@ def _start(service: Service, principal: Principal, body: CertificationInput) -> 
         )
         front = body.denoiser_model_id
         denoiser = None if front is None else _named(session, Model, front, "denoiser_model_id")
-        return certifications.add(session, fitted(model, dataset, denoiser, body.method, body)).id
+        awaited = body.interactive if body.interactive is not None else waited or body.inputs is not None
+        row = fitted(model, dataset, denoiser, body.method, body, key=principal.key, awaited=awaited)
+        return certifications.add(session, row).id
 
 
 def _kept(service: Service, principal: Principal, body: CertificationInput, inputs: list[Any]) -> tuple[str, int, Json]:

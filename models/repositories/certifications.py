@@ -1,18 +1,17 @@
-"""Certifications: cut into shards, ended once. The order of locks, everywhere: a certification, then its shards."""
+"""Certifications: begun, ended once. The order of locks, everywhere: a certification, then its shards."""
 
 import logging
 from collections.abc import Sequence
-from datetime import timedelta
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, exists, select, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from models import cross_check
+from models import cross_check, precedence
 from models.base import Json, now
 from models.bell import Bell
 from models.database import ring_after_commit
-from models.ids import CERTIFICATION, SHARD, new_id
+from models.ids import CERTIFICATION, new_id
 from models.plan import Plan
 from models.problems import Problem
 from models.repositories import reports, results
@@ -23,8 +22,6 @@ from models.tables import Certification, Chunk, Dataset, Model, Shard
 from models.totals import CLAIMS, Totals, summary
 
 log = logging.getLogger(__name__)
-
-MOST_RUNG = 1000  # messages for one certification; the sweeper rings for those of its shards that are left over
 
 
 def new(
@@ -37,9 +34,13 @@ def new(
     indices: range,
     cost: int,
     shard_inputs: int,
+    rank: int = precedence.USUAL,
+    key_id: str = "",
+    apart: str | None = None,
 ) -> Certification:
-    """A queued certification of ``indices``, each costing ``cost`` units, to be cut into shards of ``shard_inputs``. It
-    belongs to whom the model does, and is kept once it has been added."""
+    """A queued certification of ``indices``, each costing ``cost`` units, to be cut into shards of ``shard_inputs``
+    until its pace is known. It belongs to whom the model does, and is kept once it has been added. ``rank``: as of
+    ``models.precedence``; ``key_id``: whose turn it is then; ``apart``: the stage whose samples workers may share."""
     return Certification(
         id=new_id(CERTIFICATION),
         tenant=model.tenant,
@@ -54,6 +55,9 @@ def new(
         shard_inputs=shard_inputs,
         unsharded=len(indices),
         total=len(indices) * cost,
+        rank=rank,
+        key_id=key_id,
+        apart=apart,
     )
 
 
@@ -87,34 +91,30 @@ def _claimed(session: Session, claim: Claim) -> Certification:
     return row
 
 
-def cut(session: Session, claim: Claim, *, shards: int, seconds: float) -> list[str]:
-    """Cut the next ``shards`` shards of the claimed certification; their ids, in order. If those are all, the claim
-    ends, else it is kept for ``seconds``. Raises ``LostClaim``."""
-    certification = _claimed(session, claim)
-    inputs = len(certification.indices)
-    first = inputs - certification.unsharded
-    last = min(inputs, first + shards * certification.shard_inputs)
-    rows = {
-        new_id(SHARD): {"start": start, "stop": min(start + certification.shard_inputs, last)}
-        for start in range(first, last, certification.shard_inputs)
-    }
-    if rows:
-        of_this = {"certification_id": certification.id}
-        session.execute(insert(Shard), [{"id": shard_id, **of_this, **ends} for shard_id, ends in rows.items()])
-    certification.unsharded, certification.attempts = inputs - last, 0
-    certification.lease_expires_at = now() + timedelta(seconds=seconds) if last < inputs else None
-    ids = list(rows)
-    for shard_id in ids[: max(0, MOST_RUNG - first // certification.shard_inputs)]:
-        ring_after_commit(session, Bell("shard", shard_id))
-    return ids
+def shard_ended(session: Session, certification: Certification) -> None:
+    """After a shard of a (locked) certification has ended: if it was the last one, that is due to end."""
+    session.flush()
+    if not certification.unsharded and not _has_open_shards(session, certification):
+        certification.due_at = now()
+
+
+def notice_due(session: Session) -> None:
+    """Mark what is due to end and was not marked: workers of earlier versions do not."""
+    over = Certification.state.in_(OPEN), Certification.due_at.is_(None), Certification.unsharded == 0
+    none_open = ~exists().where(Shard.certification_id == Certification.id, Shard.state.in_(OPEN))
+    session.execute(update(Certification).where(*over, none_open).values(due_at=now()))
+
+
+def _has_open_shards(session: Session, certification: Certification) -> bool:
+    these = Shard.certification_id == certification.id, Shard.state.in_(OPEN)
+    return session.scalar(select(Shard.id).where(*these).limit(1)) is not None
 
 
 def end(session: Session, claim: Claim, concluded: Json) -> None:
     """End the claimed certification, whose shards have all ended, with the figures of ``conclusion``. Raises
     ``LostClaim`` and ``CountsMismatch``."""
     certification = _claimed(session, claim)
-    shards_open = select(Shard.id).where(Shard.certification_id == certification.id, Shard.state.in_(OPEN)).limit(1)
-    if certification.unsharded or session.scalar(shards_open) is not None:
+    if certification.unsharded or _has_open_shards(session, certification):
         raise LostClaim(f"{certification.id} is not due to end")
     if concluded["inputs"] != len(certification.indices):
         raise CountsMismatch(
@@ -125,6 +125,9 @@ def end(session: Session, claim: Claim, concluded: Json) -> None:
     why = checked and cross_check.damning(checked)
     if why:
         certification.problem = Problem.CONTRADICTED.document(why)
+    elif concluded.get("failed") == len(certification.indices):
+        certification.problem, why = results.failure(session, certification.id), "none has a result"
+    if why:
         concluded |= dict.fromkeys(CLAIMS)
     _move(certification, JobState.FAILED if why else JobState.SUCCEEDED)
     certification.summary = concluded | {"complete": not why}
@@ -146,6 +149,7 @@ def cancel_all(session: Session, rows: Sequence[Certification]) -> None:
     for row in rows:
         if row.state is JobState.QUEUED:
             _move(row, JobState.CANCELLED)
+            row.unsharded = 0
             row.summary = _concluded(row, Totals(), None, None)
         else:
             cancel(session, row)
@@ -209,10 +213,11 @@ def _cut_short(session: Session, certification: Certification, state: JobState) 
     # First the shards: this waits for whoever is writing to one, so that the summary is of all that will ever be there.
     of_this, is_open = Shard.certification_id == certification.id, Shard.state.in_(OPEN)
     ended = update(Shard).where(of_this, is_open).values(state=JobState.CANCELLED)
-    left = session.execute(ended.returning(Shard.start, Shard.stop, Shard.done, Shard.fence)).all()
+    left = session.execute(ended.returning(Shard.start, Shard.stop, Shard.done, Shard.fence, Shard.first_chunk)).all()
+    certification.unsharded = 0
     for shard in left:
         if shard.fence:  # else nobody has begun it
-            indices = certification.indices[shard.start : shard.stop]
+            indices = certification.indices[shard.start : shard.stop if shard.first_chunk is None else shard.start]
             add_shard(certification, results.totals_of(session, certification, indices), shard.done)
     try:
         said = conclusion(session, certification)
@@ -232,7 +237,7 @@ def _move(certification: Certification, state: JobState) -> None:
     if certification.state in TERMINAL:
         raise IllegalMove(f"{certification.state} -> {state}")
     certification.state = JobState(guard(certification.state, state))
-    certification.finished_at = now()
+    certification.finished_at, certification.due_at = now(), None
 
 
 def _forget_chunks(session: Session, certification: Certification) -> None:

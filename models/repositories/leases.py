@@ -5,7 +5,7 @@ fence is not the row's is refused (``LostClaim``). Clocks of worker machines sho
 """
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import NamedTuple, Protocol
 
 from sqlalchemy import ColumnElement, case, or_, select, update
@@ -61,6 +61,11 @@ def _claimed(claim: Claim) -> tuple[ColumnElement[bool], ...]:
     """Conditions for the row while it is the claimer's."""
     kind = NOUNS[claim.noun]
     return kind.table.id == claim.id, kind.table.fence == claim.fence, kind.table.state.in_(kind.open)
+
+
+def until(seconds: float) -> datetime:
+    """When a lease of so many ``seconds`` expires."""
+    return now() + timedelta(seconds=seconds)
 
 
 def _open(noun: str, row_id: str | None = None) -> list[ColumnElement[bool]]:
@@ -146,7 +151,8 @@ def unattended(session: Session, *, limit: int = 1000) -> Iterator[Bell]:
     """Bells for everything that has work left and nobody working."""
     for noun, kind in NOUNS.items():
         table = kind.table
-        for row_id in session.scalars(select(table.id).where(*_open(noun)).order_by(table.id).limit(limit)):
+        waits = _open(noun) if kind.sought is None else [table.state.in_(kind.open), kind.sought]
+        for row_id in session.scalars(select(table.id).where(*waits).order_by(table.id).limit(limit)):
             yield Bell(noun, row_id)
 
 
@@ -155,12 +161,6 @@ def abandoned(session: Session, noun: str) -> str | None:
     table = NOUNS[noun].table
     lapsed = (*_open(noun), table.lease_expires_at.is_not(None))
     return session.scalar(select(table.id).where(*lapsed).order_by(table.id).limit(1))
-
-
-def waiting(session: Session, noun: str) -> str | None:
-    """The oldest row of ``noun`` that has work left and nobody working."""
-    table = NOUNS[noun].table
-    return session.scalar(select(table.id).where(*_open(noun)).order_by(table.id).limit(1))
 
 
 def _write(session: Session, claim: Claim, **values: object) -> None:

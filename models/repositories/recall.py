@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from models import cross_check
 from models.base import now
-from models.repositories import answers, certifications, leases, ledger, reports, results
+from models.repositories import answers, certifications, leases, ledger, reports, results, splits
 from models.repositories.answers import Question
 from models.repositories.chunks import CountsMismatch
 from models.repositories.leases import Claim, LostClaim
@@ -48,39 +48,38 @@ def recall(session: Session, claim: Claim, indices: Sequence[int], asked: Asked,
     return there | set(found)
 
 
-def untouched(session: Session, certification_id: str, *, inputs: int) -> dict[str, range]:
-    """The next shards of a certification that nobody has begun, of at most so many ``inputs``, and their indices."""
-    query = select(Shard).where(Shard.certification_id == certification_id, *_untouched()).order_by(Shard.start)
-    found: dict[str, range] = {}
-    for shard in session.scalars(query.limit(inputs)):
-        if sum(map(len, found.values())) + len(shard.indices) > inputs:
-            break
-        found[shard.id] = shard.indices
-    return found
+def untouched(session: Session, certification_id: str, *, inputs: int) -> range:
+    """The next inputs of a certification that are of no shard yet, at most so many."""
+    certification = session.get_one(Certification, certification_id)
+    return _uncut(certification)[:inputs]
 
 
-def finish_known(session: Session, certification_id: str, shard_ids: Sequence[str], asked: Asked) -> int:
-    """End those of the shards of a certification that runs, which nobody has begun, whose answers are all known; how
-    many. Raises ``CountsMismatch``."""
+def finish_known(session: Session, certification_id: str, indices: range, asked: Asked) -> int:
+    """Answer those of ``indices``, if they are the next inputs of a certification that runs, which come before the
+    first whose answer is not known; how many. Raises ``CountsMismatch``."""
     certification = certifications.get(session, certification_id, lock=True)
-    if certification is None or certification.state in TERMINAL:
+    if certification is None or certification.state in TERMINAL or not indices:
         return 0
-    free = select(Shard).where(Shard.id.in_(shard_ids), *_untouched()).order_by(Shard.start)
-    rows = session.scalars(free.with_for_update(of=Shard, skip_locked=True)).all()
-    found = _results(session, certification, [index for shard in rows for index in shard.indices], asked)
-    known = [shard for shard in rows if found.keys() >= set(shard.indices)]
-    session.add_all(found[index] for shard in known for index in shard.indices)
-    for shard in known:
-        shard.fence += 1
-        shard.state = JobState(guard(guard(shard.state, JobState.RUNNING), JobState.SUCCEEDED))
-        shard.done = _cost(certification) * len(shard.indices)
-        ours = results.totals_of(session, certification, shard.indices)
-        certifications.add_shard(certification, ours, shard.done)
-    return len(known)
+    if _uncut(certification)[: len(indices)] != indices:  # somebody has cut it meanwhile
+        return 0
+    found = _results(session, certification, indices, asked)
+    known = next((place for place, index in enumerate(indices) if index not in found), len(indices))
+    if not known:
+        return 0
+    shard = splits.cut(session, certification, known)
+    session.add_all(found[index] for index in indices[:known])
+    shard.fence = 1
+    shard.state = JobState(guard(guard(JobState.QUEUED, JobState.RUNNING), JobState.SUCCEEDED))
+    shard.done = _cost(certification) * known
+    session.flush()
+    certifications.add_shard(certification, results.totals_of(session, certification, indices[:known]), shard.done)
+    certifications.shard_ended(session, certification)
+    return known
 
 
-def _untouched() -> tuple[ColumnElement[bool], ...]:
-    return Shard.state == JobState.QUEUED, Shard.lease_expires_at.is_(None)
+def _uncut(certification: Certification) -> range:
+    indices = certification.indices
+    return indices[len(indices) - certification.unsharded :]
 
 
 def _results(session: Session, certification: Certification, indices: Sequence[int], asked: Asked) -> dict[int, Result]:

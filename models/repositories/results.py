@@ -6,9 +6,13 @@ from collections.abc import Sequence
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
+from models.base import Json
 from models.curve import Outcome
 from models.tables import Certification, Result
 from models.totals import Totals, totals
+
+FAILED = Result.detail["problem"].as_string()
+"""Why an input has failed, of the result that stands in the place of one."""
 
 
 def page(
@@ -35,13 +39,29 @@ def totals_of(session: Session, certification: Certification, indices: range) ->
     these = (Result.certification_id == certification.id, Result.index.between(indices[0], indices[-1]))
     attack, noises = (Result.detail[name].as_string() for name in ("attack", "other_noises"))
     attacked = session.execute(select(Result.index, attack).where(*these, attack.is_not(None)))
+    failed = session.scalars(select(Result.index).where(*these, FAILED.is_not(None)).order_by(Result.index))
     before = session.scalars(select(noises).where(*these, noises.is_not(None)))
     return totals(
         certification.plan,
         outcomes(session, *these),
         {index: json.loads(text) for index, text in attacked},
         [json.loads(text) for text in before],
+        failed.all(),
     )
+
+
+def failure(session: Session, certification_id: str) -> Json | None:
+    """Why the last of its inputs that failed did."""
+    these = Result.certification_id == certification_id, FAILED.is_not(None)
+    text = session.scalar(select(FAILED).where(*these).order_by(Result.index.desc()).limit(1))
+    return None if text is None else dict(json.loads(text))
+
+
+def failures(session: Session, certification_id: str) -> tuple[int, int]:
+    """How many inputs have a result, and how many have failed."""
+    of_this = Result.certification_id == certification_id
+    there, failed = session.execute(select(func.count(), func.count(FAILED)).where(of_this)).one()
+    return there - failed, failed
 
 
 def median_radius(session: Session, certification_id: str, inputs: int) -> float | None:
@@ -57,6 +77,6 @@ def median_radius(session: Session, certification_id: str, inputs: int) -> float
 
 def outcomes(session: Session, *which: ColumnElement[bool]) -> list[Outcome]:
     """What curve and summary need of those results."""
-    said = (Result.detail["decision"].as_string(), Result.detail["clean_prediction"].as_integer())
+    said = (Result.detail["decision"].as_string(), Result.detail["clean_prediction"].as_integer(), FAILED.is_not(None))
     columns = select(Result.label, Result.prediction, Result.radius, *said)
     return [Outcome(*row) for row in session.execute(columns.where(*which))]

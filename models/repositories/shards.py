@@ -6,16 +6,18 @@ waits for another who waits.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
-from sqlalchemy import bindparam, func, select, update
+from sqlalchemy import ColumnElement, bindparam, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from models import cross_check
 from models.base import Json, now
+from models.bell import Bell
+from models.database import ring_after_commit
 from models.problems import Problem
-from models.repositories import answers, certifications, intake, ledger, reports, results
+from models.repositories import answers, certifications, intake, ledger, paces, reports, results, splits
 from models.repositories.answers import Question
 from models.repositories.chunks import ChunkCounts, CountsMismatch, InputResult, add_chunks, add_result
 from models.repositories.leases import Claim, LostClaim, held
@@ -23,6 +25,7 @@ from models.repositories.ledger import Streams
 from models.states import OPEN, JobState, guard
 from models.tables import Certification, Chunk, Dataset, Model, Result, Shard, Upload
 from models.tables.chunk import REUSED
+from models.totals import Totals
 
 Counts = list[int]
 SHARDS = Shard.metadata.tables["shards"]
@@ -58,11 +61,16 @@ class WorkOrder:
         Json
     ]  # until then: what earlier searches found for these networks, each with `method`, latest first
     cross_check: list[int]  # the inputs to attack where they are certified
+    cost: int = 1  # units of progress that an input is
+    pace: float | None = None  # units a second on the device that was asked about
+    deaths: int = 0  # of runners amid these inputs since the last progress
+    part: Json | None = None  # of one input: `stage`, and the chunks `first` to `stop - 1` of so many `samples`
+    shareable: bool = False  # whether the samples of one input may be shared
     chunks: list[ChunkCounts] = field(default_factory=list)  # what is already counted of them
 
 
-def begin(session: Session, claim: Claim) -> WorkOrder:
-    """Mark the claimed shard as running; what there is left to do."""
+def begin(session: Session, claim: Claim, *, device: str | None = None) -> WorkOrder:
+    """Mark the claimed shard as running; what there is left to do, on such a ``device``."""
     _start(session, claim)
     shard = _held(session, claim)
     certification = shard.certification
@@ -74,6 +82,7 @@ def begin(session: Session, claim: Claim) -> WorkOrder:
         .where(
             Chunk.certification_id == certification.id,
             Chunk.index.between(shard.indices[0], shard.indices[-1]),
+            *_of_part(shard),
         )
         .order_by(Chunk.index, Chunk.stage.desc(), Chunk.number)
     )
@@ -95,8 +104,63 @@ def begin(session: Session, claim: Claim) -> WorkOrder:
         execution=certification.execution,
         executions=_executions(session, certification) if certification.execution is None else [],
         cross_check=cross_check.drawn(certification.method, model.summary["digest"], certification.indices),
+        cost=splits.cost_of_input(certification),
+        pace=paces.known(session, certification, device),
+        deaths=shard.deaths,
+        part=_part(shard),
+        shareable=certification.apart is not None,
         chunks=chunks,
     )
+
+
+def fit(session: Session, claim: Claim, order: WorkOrder, *, seconds: float) -> WorkOrder:
+    """Leave the claimed shard what takes about so many ``seconds``, and others the rest; its order from now on. Raises
+    ``LostClaim``."""
+    _, shard = locked(session, claim)
+    indices = splits.fit(session, shard, order.indices, order.pace, seconds)
+    part, kept = _part(shard), set(indices)
+    chunks = [chunk for chunk in order.chunks if chunk.index in kept]
+    if part is not None:
+        of_part = (REUSED, *range(part["first"], part["stop"]))
+        chunks = [chunk for chunk in chunks if chunk.stage == part["stage"] and chunk.number in of_part]
+    return replace(order, indices=indices, part=part, chunks=chunks)
+
+
+def leave(session: Session, claim: Claim) -> bool:
+    """End the claimed shard before its first input without a result, with which another begins; whether there was one
+    before it. If not, it is given back as it is. Raises ``LostClaim``."""
+    certification, shard = locked(session, claim)
+    there = set(_results(session, shard))
+    first = next((index for index in shard.indices if index not in there), None)
+    if first == shard.indices[0]:
+        shard.lease_expires_at = None
+        ring_after_commit(session, Bell("shard", shard.id))
+        return False
+    if first is not None:
+        splits.divide(session, shard, first)
+    _finish(session, certification, shard, results.totals_of(session, certification, shard.indices))
+    return True
+
+
+def learn(session: Session, claim: Claim, device: str, per_second: float) -> None:
+    """Keep the pace that the claimed shard showed on such a device."""
+    paces.learn(session, session.get_one(Certification, claim.job), device, per_second)
+
+
+def _part(shard: Shard) -> Json | None:
+    found = splits.shared_stage(shard.certification)
+    if shard.first_chunk is None or found is None:
+        return None
+    stage, samples = found
+    return {"stage": stage.name, "first": shard.first_chunk, "stop": shard.stop_chunk, "samples": samples}
+
+
+def _of_part(shard: Shard) -> list[ColumnElement[bool]]:
+    """Conditions for the chunks that a shard needs to know: of a part its own."""
+    if shard.first_chunk is None or shard.stop_chunk is None:
+        return []
+    own = or_(Chunk.number.between(shard.first_chunk, shard.stop_chunk - 1), Chunk.number == REUSED)
+    return [Chunk.stage == shard.certification.apart, own]
 
 
 def _executions(session: Session, certification: Certification) -> list[Json]:
@@ -117,7 +181,7 @@ def _executions(session: Session, certification: Certification) -> list[Json]:
 
 def settle(session: Session, claim: Claim, proposal: Json) -> Json:
     """What runs the certification's samples: what the first of its workers proposed. Raises ``LostClaim``."""
-    certification, _ = _locked(session, claim)
+    certification, _ = locked(session, claim)
     if certification.execution is None:
         certification.execution = proposal
     return certification.execution
@@ -197,22 +261,37 @@ def record(
 def finish(session: Session, claim: Claim) -> None:
     """End the claimed shard. After the last one its certification is due to end. Raises ``LostClaim``."""
     shard = session.get_one(Shard, claim.id)
-    ours = results.totals_of(session, shard.certification, shard.indices)  # before others are kept waiting
-    certification, shard = _locked(session, claim)
-    if missing := len(shard.indices) - ours.inputs:
+    ours = _totals(session, shard)  # before others are kept waiting
+    certification, shard = locked(session, claim)
+    _finish(session, certification, shard, ours)
+
+
+def _finish(session: Session, certification: Certification, shard: Shard, ours: Totals) -> None:
+    if shard.first_chunk is not None:
+        if not splits.part_is_counted(session, shard):
+            raise CountsMismatch(f"shard {shard.id} ended without all chunks of its part")
+    elif missing := len(shard.indices) - ours.inputs:
         raise CountsMismatch(f"shard {shard.id} ended without results for {missing} inputs")
     _end(shard, JobState.SUCCEEDED)
     certifications.add_shard(certification, ours, shard.done)
+    if shard.first_chunk is not None:
+        splits.put_together(session, shard)
+    certifications.shard_ended(session, certification)
+
+
+def _totals(session: Session, shard: Shard) -> Totals:
+    """What the shard adds to its certification's: the result of an input in parts is its last shard's."""
+    return Totals() if shard.first_chunk is not None else results.totals_of(session, shard.certification, shard.indices)
 
 
 def fail(session: Session, claim: Claim, problem: Json) -> None:
     """End the claimed shard's certification as failed. Whose stored files can't be read is read anew when it is sent
     again. Raises ``LostClaim``."""
-    certification, shard = _locked(session, claim)
+    certification, shard = locked(session, claim)
     if shard.state is JobState.QUEUED:
         shard.state = JobState(guard(shard.state, JobState.RUNNING))
     _end(shard, JobState.FAILED)
-    certifications.add_shard(certification, results.totals_of(session, certification, shard.indices), shard.done)
+    certifications.add_shard(certification, _totals(session, shard), shard.done)
     certifications.fail(session, certification, problem)
     for row in _unreadable(certification, problem):
         intake.distrust(row)
@@ -258,7 +337,8 @@ def _held(session: Session, claim: Claim) -> Shard:
     return row
 
 
-def _locked(session: Session, claim: Claim) -> tuple[Certification, Shard]:
+def locked(session: Session, claim: Claim) -> tuple[Certification, Shard]:
+    """The certification of the claimed shard, and the shard, in the order of locks. Raises ``LostClaim``."""
     certification = certifications.get(session, claim.job, lock=True)
     if certification is None:
         raise LostClaim(claim.id)
@@ -276,7 +356,7 @@ _TELL = update(SHARDS).where(SHARDS.c.id == bindparam("shard")).values(doing=bin
 _ADVANCE = (
     update(SHARDS)
     .where(SHARDS.c.id == bindparam("shard"))
-    .values(done=SHARDS.c.done + bindparam("progress"), attempts=0)
+    .values(done=SHARDS.c.done + bindparam("progress"), attempts=0, deaths=0)
 )
 
 

@@ -10,6 +10,7 @@ from models.tables.key import Key
 from models.tables.leased import Leased
 from models.tables.ledger import Ledger
 from models.tables.model import Model
+from models.tables.pace import Pace
 from models.tables.report import Report
 from models.tables.result import Result
 from models.tables.shard import Shard
@@ -26,6 +27,7 @@ __all__ = [
     "Leased",
     "Ledger",
     "Model",
+    "Pace",
     "Report",
     "Result",
     "Shard",

@@ -1,8 +1,9 @@
 from datetime import datetime
 
-from sqlalchemy import BigInteger, ForeignKey, Index, cast, column, func, select, table
+from sqlalchemy import BigInteger, ForeignKey, Index, cast, column, func, select, table, text
 from sqlalchemy.orm import Mapped, column_property, mapped_column, relationship
 
+from models import precedence
 from models.base import Base, Json, StateColumn, now
 from models.plan import Plan, PlanColumn
 from models.states import JobState
@@ -12,13 +13,16 @@ from models.tables.model import Model
 from models.tables.owned import Owned
 from models.totals import Totals, TotalsColumn
 
+UNCUT, DUE = text("unsharded > 0"), text("due_at IS NOT NULL")
+
 SHARDS = table("shards", *(column(name) for name in ("certification_id", "state", "done")))
 
 
 class Certification(Leased, Owned, Base):
     """A job: one method, one model, a range of the inputs of one data set. The row is the truth, messages are bells.
 
-    A worker takes it to cut it into shards, and to end it when all of them have. Who computes takes a shard.
+    Who computes takes a shard, which is cut from what is left of it at that moment. A worker takes the certification
+    itself to end it when all of them have.
     """
 
     __tablename__ = "certifications"
@@ -26,6 +30,10 @@ class Certification(Leased, Owned, Base):
         Index("ix_certifications_state", "state", "lease_expires_at"),
         Index("ix_certifications_tenant", "tenant", "id"),
         Index("ix_certifications_batch_id", "batch_id", "batch_index"),
+        # Whose turn it is is looked up for each shard, and what is due to end before it.
+        Index("ix_certifications_turn", "rank", "key_id", "id", postgresql_where=UNCUT, sqlite_where=UNCUT),
+        Index("ix_certifications_served", "key_id", "served_at"),
+        Index("ix_certifications_due", "due_at", postgresql_where=DUE, sqlite_where=DUE),
     )
 
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -38,11 +46,19 @@ class Certification(Leased, Owned, Base):
     batch_index: Mapped[int | None]
     method: Mapped[Json]
     plan: Mapped[Plan] = mapped_column(PlanColumn, server_default="{}")
+    # The stage of the plan whose samples workers may share, each chunk being counted for itself; and none else.
+    apart: Mapped[str | None]
     # Inputs are the indices of range(start, stop, step).
     start: Mapped[int]
     stop: Mapped[int]
     step: Mapped[int]
-    # Inputs of a shard, and how many of all belong to none yet.
+    # Who is next: ``models.precedence``; whose key asked; and when a shard was last cut from it.
+    rank: Mapped[int] = mapped_column(default=precedence.USUAL, server_default=str(precedence.USUAL))
+    key_id: Mapped[str] = mapped_column(default="", server_default="")
+    served_at: Mapped[datetime | None]
+    # Since when all its shards have ended: so it is found by those who end it.
+    due_at: Mapped[datetime | None]
+    # Inputs of a shard where no pace is known, and how many of all belong to none yet.
     shard_inputs: Mapped[int]
     unsharded: Mapped[int]
     state: Mapped[JobState] = mapped_column(StateColumn(JobState), default=JobState.QUEUED)
@@ -71,6 +87,16 @@ class Certification(Leased, Owned, Base):
     model: Mapped[Model] = relationship(foreign_keys=[model_id])
     denoiser: Mapped[Model | None] = relationship(foreign_keys=[denoiser_model_id])
     dataset: Mapped[Dataset] = relationship()
+
+    @property
+    def priority(self) -> int:
+        """From 0 to 9; the highest is served first."""
+        return precedence.priority(self.rank)
+
+    @property
+    def interactive(self) -> bool:
+        """Whether it is small and waited for."""
+        return precedence.interactive(self.rank)
 
     @property
     def indices(self) -> range:

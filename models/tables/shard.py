@@ -9,7 +9,7 @@ from models.tables.owned import OfCertification
 
 
 class Shard(Leased, OfCertification, Base):
-    """A range of a certification's inputs: what one worker takes at a time."""
+    """A range of a certification's inputs, or of the samples of one: what one worker takes at a time."""
 
     __tablename__ = "shards"
     __table_args__ = (
@@ -22,9 +22,16 @@ class Shard(Leased, OfCertification, Base):
     # Positions start .. stop-1 in the certification's range of indices.
     start: Mapped[int]
     stop: Mapped[int]
+    # Of a part of one input: chunks first_chunk .. stop_chunk-1. Once all its parts have ended a shard without these
+    # puts their chunks together.
+    first_chunk: Mapped[int | None]
+    stop_chunk: Mapped[int | None]
     state: Mapped[JobState] = mapped_column(StateColumn(JobState), default=JobState.QUEUED)
     done: Mapped[int] = mapped_column(BigInteger, default=0)  # progress, in the units of its certification
     doing: Mapped[str | None]  # what its worker was last heard to do, in words that follow "while"
+
+    # How often its runner died or hung amid its inputs since the last progress: claims that are not in ``attempts``.
+    deaths: Mapped[int] = mapped_column(default=0, server_default="0")
 
     certification: Mapped[Certification] = relationship()
 

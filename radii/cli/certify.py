@@ -28,6 +28,7 @@ def command(
     url: str | None,
     output: Path | None,
     as_json: bool,
+    priority: int | None = None,
 ) -> None:
     """Do what the command line says. Ends with exit code 2 if that can't be right. Where there is no
     curve, inputs are shown one by one."""
@@ -37,7 +38,9 @@ def command(
             fail(f"there is no file {given}", code=2)
     with connected(url) as client:
         with before_it_started():
-            job = start(client, model, data, question, denoiser=denoiser, settings=settings, subset=subset)
+            job = start(
+                client, model, data, question, denoiser=denoiser, settings=settings, subset=subset, priority=priority
+            )
         with outliving_us(client, job["id"]):
             job = follow(client, job)
             if job["state"] == "cancelled":  # the results that there are would look like all
@@ -69,6 +72,7 @@ def start(
     denoiser: str | None = None,
     settings: Mapping[str, Any],
     subset: slice | None = None,
+    priority: int | None = None,
 ) -> Json:
     """Files or ids in, a certification that has been started out.
 
@@ -86,7 +90,15 @@ def start(
         given = sent["input"]
         front = send_model(client, denoiser, shape=given["shape"], range=given["range"], task="denoiser")["id"]
         taken_in(client, client.get(front), "denoiser")
-    return client.create_certification(sent["id"], dataset["id"], method, subset=subset, denoiser_model_id=front)
+    return client.create_certification(
+        sent["id"],
+        dataset["id"],
+        method,
+        subset=subset,
+        denoiser_model_id=front,
+        priority=priority,
+        interactive=True,  # whoever types a command waits for it
+    )
 
 
 def is_id(text: str) -> bool:

@@ -154,6 +154,9 @@ def certify(
     task: OfClasses = ClassifierName.CLASSIFIER,
     output_name: OutputNamed = None,
     subset: Subset = None,
+    priority: Annotated[
+        int | None, typer.Option(min=0, max=9, help="0 to 9: higher goes first.", show_default="5")
+    ] = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="File for the results: one line of JSON an input.")
     ] = RESULTS,
@@ -190,6 +193,7 @@ def certify(
         url=url,
         output=output,
         as_json=as_json,
+        priority=priority,
     )
 
 

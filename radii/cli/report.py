@@ -14,10 +14,11 @@ from radii.cli.console import out, plain
 from radii.cli.plot import certified_accuracy, largest_radius, ticks
 from radii.client import Client
 from radii.methods import kind_of
-from radii.methods.lines import DECIMALS, above, down
+from radii.methods.lines import DECIMALS, above, down, text
 
 Json = dict[str, Any]
 
+LISTED = 10  # inputs that failed
 HALF_STEP = 0.5 / 255  # of an 8-bit pixel
 VACUOUS = (
     "vacuous: even a margin of 16 logits certifies less than half a step of an 8-bit pixel. "
@@ -45,6 +46,8 @@ def print_report(client: Client, job: Json) -> None:
     decisions = found.get("decisions")
     abstained = f", {found['abstained']} abstained" if found["abstained"] and not decisions else ""
     table.add_row("inputs", f"{found['inputs']}{abstained}")
+    if failed := found.get("failed"):  # unknown to earlier versions
+        table.add_row("[yellow]failed[/]", failed_in_words(failed, found["failed_indices"]))
     if decisions:
         asked = f"radius {job['method']['target_radius']:g} ({job['method']['norm']})"
         answers = ("certified", "not certified", "undecided")  # JSON of a database comes back in an order of its own
@@ -93,6 +96,12 @@ def cross_check_in_words(found: Json) -> str:
     return words
 
 
+def failed_in_words(count: int, indices: list[int]) -> str:
+    """The inputs that failed, each for itself."""
+    listed = ", ".join(map(str, indices[:LISTED])) + (", ..." if count > LISTED else "")
+    return f"{count}: {listed}  (they count as not certified; why: `problem` in the results)"
+
+
 def print_results(rows: Iterable[Json]) -> None:
     """A table of results, as their method shows them: most a line an input."""
     rows = iter(rows)
@@ -103,6 +112,10 @@ def print_results(rows: Iterable[Json]) -> None:
         column.justify = "right"
     for row in chain([first], rows) if first else ():
         wrong = row["label"] is not None and row["prediction"] is not None and row["label"] != row["prediction"]
+        if row.get("failed"):
+            cells = [text(row["index"]), text(row["label"]), "-", "failed"]
+            table.add_row(*map(plain, [*cells, *[""] * len(method.headings)][: len(method.headings)]), style="red")
+            continue
         for line in method.lines(row):
             table.add_row(*map(plain, line.cells), style="red" if wrong else None if line.says else "dim")
     out.print(table)

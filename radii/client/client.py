@@ -89,6 +89,8 @@ class Client(Batches):
         labels: Sequence[int] | None = None,
         subset: slice | None = None,
         denoiser_model_id: str | None = None,
+        priority: int | None = None,
+        interactive: bool | None = None,
         wait: int = 0,
     ) -> Json:
         """Start a certification. ``method``: see ``radii.methods``; ``subset``: the rows to certify (default: all);
@@ -96,13 +98,18 @@ class Client(Batches):
 
         ``inputs``: a few inputs instead of a data set, an array or nested lists (N, *shape of the model's input); its
         id is None then. ``labels``: theirs. ``wait``: seconds, 60 at most, that the service may wait for the end; what
-        has ended by then comes with the first page of its ``results``.
+        has ended by then comes with the first page of its ``results``. ``priority``: 0 to 9, higher goes first
+        (default: 5). ``interactive``: whether somebody waits for it; a small one then goes before others (default: if
+        there are ``inputs``, or a ``wait``).
+
+        Where inputs failed, each for itself, what has ended is ``partial``, and lists ``failed_indices``.
         """
         question: Json = {
             "model_id": model_id,
             "method": in_json(method),
         }
         given = {"dataset_id": dataset_id, "inputs": _listed(inputs), "labels": _listed(labels)}
+        given |= {"priority": priority, "interactive": interactive}
         question |= {key: value for key, value in given.items() if value is not None}
         if denoiser_model_id is not None:
             question["denoiser_model_id"] = denoiser_model_id

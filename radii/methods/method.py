@@ -53,6 +53,8 @@ class Stage(NamedTuple):
     """How many of a noise stream; None where nothing is drawn, and the ledger keeps nothing."""
     keeps: tuple[str, ...] = ()
     """Other fields of a result that the ledger keeps, of the very same question."""
+    apart: bool = False
+    """Whether all its samples are counted whatever they say, each chunk for itself: workers may share them."""
 
 
 class LedgerQuestion(NamedTuple):

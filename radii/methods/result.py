@@ -48,6 +48,12 @@ class Result(BaseModel):
     abstained: bool = Field(description="Nothing is said.")
     norm: Norm | None = Field(description="Norm of the radius.")
     seconds: float | None = Field(default=None, description="Of a worker's time.")
+    failed: bool = Field(
+        default=False,
+        description="Its samples end or hang the process that computes them, time and again. Nothing is said of it, "
+        "nor what any other field of a result would be; it counts as not certified.",
+    )
+    problem: dict[str, Any] | None = Field(default=None, description="How it failed the last time.")
     answered_by: str | None = Field(
         default=None,
         description="Where the very same question was asked before: the certification that came to this answer.",

@@ -30,8 +30,10 @@ BOUND = Plan(figures={"bound": ("upper",)})
 FOUND: Json = {"distance": 0.3, "prediction": 1, "contradicted": False, "input": "digest"}
 
 
-def asked(database: Database, method: Json = SMOOTHING, *, attacked: int = 0, shard_inputs: int = 3) -> Claim:
-    """A claimed shard of three inputs, of which so many are drawn for the cross-check."""
+def asked(
+    database: Database, method: Json = SMOOTHING, *, attacked: int = 0, shard_inputs: int = 3, cut: int = 3
+) -> Claim:
+    """A claimed shard of three inputs, of which so many are drawn for the cross-check, the first that is ``cut``."""
     with database.write() as session:
         model, dataset = factories.ready_model(session), factories.ready_dataset(session)
         job = certifications.add(
@@ -46,7 +48,7 @@ def asked(database: Database, method: Json = SMOOTHING, *, attacked: int = 0, sh
                 shard_inputs=shard_inputs,
             ),
         )
-        factories.cut(session, job.id)
+        factories.cut(session, job.id, cut)
         shard = session.scalars(select(Shard.id).where(Shard.certification_id == job.id).order_by(Shard.start)).first()
         assert shard is not None
         claim = leases.claim(session, "shard", shard, worker="w", seconds=60)
@@ -226,34 +228,28 @@ def test_what_does_not_add_up_is_no_answer(database: Database) -> None:
         recalled(database, asked(database))
 
 
-def test_shards_that_nobody_has_begun_end_with_what_is_known(database: Database) -> None:
+def test_inputs_of_no_shard_yet_are_answered_as_far_as_they_are_known(database: Database) -> None:
     computed(database, asked(database))
-    claim = asked(database, shard_inputs=1)
+    claim = asked(database, shard_inputs=1, cut=1)
     everything = Asked(QUESTION, STREAMS, {})
     with database.write() as session:
         job_id = session.get_one(Shard, claim.id).certification_id
-        assert [list(indices) for indices in untouched(session, job_id, inputs=5).values()] == [[1], [2]]
-        assert [list(indices) for indices in untouched(session, job_id, inputs=1).values()] == [[1]]
-        more = list(untouched(session, job_id, inputs=5))
+        assert untouched(session, job_id, inputs=1) == range(1, 2)
+        more = untouched(session, job_id, inputs=5)
+        assert more == range(1, 3)
         unknown = replace(everything, question=replace(QUESTION, inputs=DIGESTS | {2: "two"}))
         assert finish_known(session, job_id, more, unknown) == 1
-    assert leased(database, more[0]) is None and leased(database, more[1]) is not None
-    with database.write() as session:  # somebody works on it by now
-        assert untouched(session, job_id, inputs=5) == {} and finish_known(session, job_id, more, everything) == 0
+        assert finish_known(session, job_id, more, everything) == 0  # somebody has cut it meanwhile
+        assert untouched(session, job_id, inputs=5) == range(2, 3)
         assert recall(session, claim, [0], everything, seconds=60) == {0}
         shards.finish(session, claim)
     row, results = job(database, claim)
     assert (row.state, row.done, [r.index for r in results]) == ("running", 220, [0, 1])
 
-    claim = asked(database, shard_inputs=1)
+    claim = asked(database, shard_inputs=1, cut=1)
     with database.write() as session:
         job_id = session.get_one(Shard, claim.id).certification_id
         recall(session, claim, [0], everything, seconds=60)
         shards.finish(session, claim)
-        assert finish_known(session, job_id, list(untouched(session, job_id, inputs=5)), everything) == 2
+        assert finish_known(session, job_id, untouched(session, job_id, inputs=5), everything) == 2
     assert job(database, claim)[0].state == "succeeded"
-
-
-def leased(database: Database, shard: str) -> Claim | None:
-    with database.write() as session:
-        return leases.claim(session, "shard", shard, worker="w", seconds=60)

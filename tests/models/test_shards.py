@@ -10,7 +10,7 @@ from sqlalchemy import func, select, text, update
 
 from models.bell import Bell
 from models.database import Database
-from models.repositories import certifications, intake, leases, results, shards
+from models.repositories import certifications, intake, leases, results, shards, turns
 from models.repositories.chunks import ChunkCounts, CountsMismatch, InputResult
 from models.repositories.leases import Claim, LostClaim
 from models.states import IllegalMove, JobState
@@ -111,37 +111,20 @@ def take(database: Database, job: str, seconds: float = 60) -> Claim | None:
         return leases.claim(session, "certification", job, worker="w", seconds=seconds)
 
 
-def test_cutting_that_was_interrupted_goes_on_where_it_stopped(database: Database, bells: list[Bell]) -> None:
-    job = unsharded(database, inputs=2 * certifications.MOST_RUNG + 7, shard_inputs=2)
-    lost = take(database, job, seconds=-1)
-    assert lost is not None and shard_ids(database, job) == []
+def turn(database: Database) -> Claim | None:
     with database.write() as session:
-        assert len(certifications.cut(session, lost, shards=600, seconds=-1)) == 600
-    claim = take(database, job)
-    assert claim is not None and claim.attempts == 1
-    with pytest.raises(LostClaim), database.write() as session:
-        certifications.cut(session, lost, shards=600, seconds=60)
-    with database.write() as session:
-        assert len(certifications.cut(session, claim, shards=600, seconds=60)) == 404
-    with database.read() as session:
-        rows = session.scalars(select(Shard).where(Shard.certification_id == job).order_by(Shard.start)).all()
-        assert [index for shard in rows for index in shard.indices] == list(row(database, job).indices)
-    rung = [bell.id for bell in bells if bell.noun == "shard"]
-    assert rung == [shard.id for shard in rows[: certifications.MOST_RUNG]]  # the sweeper rings for the others
-    assert take(database, job) is None  # nothing is due until the shards have ended
+        return turns.take(session, worker="w", device=None, seconds=60, shard_seconds=30)
 
 
 def test_what_is_cancelled_is_cut_no_further(database: Database) -> None:
     job = unsharded(database, inputs=10, shard_inputs=2)
-    claim = take(database, job)
-    assert claim is not None
+    claims = [turn(database) for _ in range(3)]
+    assert {claim.job for claim in claims if claim} == {job}
     with database.write() as session:
-        certifications.cut(session, claim, shards=3, seconds=60)
         certification = certifications.get(session, job, lock=True)
         assert certification is not None
         certifications.cancel(session, certification)
-    with pytest.raises(LostClaim), database.write() as session:
-        certifications.cut(session, claim, shards=3, seconds=60)
+    assert turn(database) is None
     with database.read() as session:
         states = session.scalars(select(Shard.state).where(Shard.certification_id == job)).all()
         assert states == [JobState.CANCELLED] * 3
@@ -160,7 +143,7 @@ def test_a_job_whose_shards_have_ended_is_ended_by_one_worker(database: Database
         shards.finish(session, claim)
     assert row(database, job).state is JobState.RUNNING
     with database.read() as session:
-        assert leases.waiting(session, "certification") == job
+        assert turns.due(session) == job
         assert list(leases.unattended(session)) == [Bell("certification", job)]
     with ThreadPoolExecutor(3) as pool:
         claims = [claim for claim in pool.map(lambda _: take(database, job), range(3)) if claim is not None]
@@ -173,24 +156,6 @@ def test_a_job_whose_shards_have_ended_is_ended_by_one_worker(database: Database
     assert after.summary is not None and (after.state, after.summary["inputs"]) == (JobState.SUCCEEDED, 5)
     with pytest.raises(LostClaim), database.write() as session:
         certifications.end(session, claims[0], figures)
-
-
-def test_who_waited_for_it_to_be_cut_does_not_end_it(database: Database) -> None:
-    """PostgreSQL looks again at a row that it waited for, but sees no shards that were made meanwhile."""
-    if database.engine.dialect.name == "sqlite":
-        pytest.skip("a write locks all of an SQLite database")
-    job = unsharded(database, inputs=6, shard_inputs=2)
-    lapsed = take(database, job, seconds=-1)
-    assert lapsed is not None
-    with ThreadPoolExecutor(1) as pool:
-        with database.write() as session:
-            certifications.cut(session, lapsed, shards=1000, seconds=60)
-            other = pool.submit(take, database, job)
-            waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
-            while not session.scalar(waiting):
-                assert not other.done()
-        assert other.result() is None
-    assert row(database, job).state is JobState.QUEUED
 
 
 def test_what_is_not_due_to_end_is_not_ended(database: Database, job: str) -> None:

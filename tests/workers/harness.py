@@ -12,10 +12,11 @@ from typing import Any
 import psutil
 import redis
 
-from app.planning import about, planned
+from app.planning import about, apart, planned
 from models.bell import Bell, celery_app, celery_ring
 from models.blobs import Blobs
 from models.database import Database
+from models.precedence import rank
 from models.principal import DEFAULT_TENANT
 from models.repositories import certifications, intake, uploads
 from models.settings import Settings
@@ -110,6 +111,9 @@ class Service:
         *,
         shard_inputs: int | None = None,
         denoiser: str | None = None,
+        priority: int = 5,
+        interactive: bool = False,
+        key: str = "",
         **method: Any,
     ) -> str:
         parsed = parse_method(method)
@@ -127,6 +131,9 @@ class Service:
                     indices=range(inputs),
                     cost=parsed.cost(span),
                     shard_inputs=shard_inputs or parsed.shard_inputs(span, inputs),
+                    rank=rank(priority, interactive=interactive),
+                    key_id=key,
+                    apart=apart(parsed),
                 ),
             )
             return row.id
@@ -179,6 +186,7 @@ class Service:
 @contextmanager
 def installation(data_dir: Path, database_url: str, redis_socket: Path, **settings: Any) -> Iterator[Service]:
     """An installation with short leases and no worker yet."""
+    settings = {"lease_seconds": 2.0, "sweep_seconds": 0.2} | settings
     broker = redis.Redis(unix_socket_path=str(redis_socket))
     broker.flushall()
     installed = Settings(
@@ -186,8 +194,6 @@ def installation(data_dir: Path, database_url: str, redis_socket: Path, **settin
         database_url=database_url,
         broker_url=f"redis+socket://{redis_socket}",
         noise_secret=SECRET,
-        lease_seconds=2.0,
-        sweep_seconds=0.2,
         **settings,
     )
     service = Service(installed, broker)

@@ -27,6 +27,7 @@ def order(x: Path, count: int, model: NetworkFiles, method: Json, **change: Any)
         "secret": "00" * 32,
         "batch_size": 7,
         "attempts": 1,
+        "part": None,
         "device": "cpu",
         "log_id": "cert_1/shd_1/1",
         "log_level": "INFO",

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import select
 
+from models.base import now
 from models.bell import Bell
 from models.database import Database
 from models.plan import Plan
@@ -40,7 +41,7 @@ def inconclusive(database: Database) -> str:
                 shard_inputs=1,
             ),
         )
-        job.unsharded, job.state = 0, JobState.RUNNING
+        job.unsharded, job.state, job.due_at = 0, JobState.RUNNING, now()
         session.add(Report(certification_id=job.id, document={}))
         return job.id
 

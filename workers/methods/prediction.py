@@ -8,11 +8,15 @@ from workers.runner.batching import Said
 from workers.runner.heartbeat import phase
 from workers.runner.loaded_model import inputs, result
 from workers.runner.sampled_input import SampledInput
-from workers.runner.smoothed_shard import runs_of, said
+from workers.runner.smoothed_shard import count_part, runs_of, said
 
 
 def compute(method: Prediction, work: Work) -> None:
     """Every input that has no result yet."""
+    if work.order.part is not None:
+        with phase("sampling", work.model.device):
+            count_part(method, work, runs_of(method, work))
+        return
     _, ys = inputs(work.order, work.model.graph)
 
     def procedure(task: SampledInput) -> Procedure[Said]:

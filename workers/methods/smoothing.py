@@ -15,11 +15,15 @@ from workers.runner.heartbeat import phase
 from workers.runner.loaded_model import clean_predictions, inputs, result
 from workers.runner.mean_scores import by_scores, network_lipschitz
 from workers.runner.sampled_input import SampledInput
-from workers.runner.smoothed_shard import runs_of, said
+from workers.runner.smoothed_shard import count_part, runs_of, said
 
 
 def compute(method: Smoothing, work: Work) -> None:
     """Every input that has no result yet."""
+    if work.order.part is not None:
+        with phase("sampling", work.model.device):
+            count_part(method, work, runs_of(method, work))
+        return
     lipschitz, why_not = network_lipschitz(method, work.model) if method.soft else (None, None)
     exact = lipschitz is not None
     runs = runs_of(method, work, exact=exact)

@@ -24,7 +24,7 @@ STAGE = "split"
 
 def compute(method: methods.Splitting, work: Work) -> None:
     """Every input that has no result yet."""
-    model, order, emit = work.model, work.order, work.emit
+    model, order, emit, part = work.model, work.order, work.emit, work.order.part
     assert order.grid is not None
     low, high = order.grid
     splitting = Splitting(method.sigma, low, high)
@@ -40,12 +40,14 @@ def compute(method: methods.Splitting, work: Work) -> None:
             row = np.array(xs[index])
             x = torch.from_numpy(row).to(model.device)
             counts = np.zeros(model.graph.num_classes + 1, np.int64)
-            for number in range(chunks(splitting.period)):
+            for number in range(chunks(splitting.period)) if part is None else range(part["first"], part["stop"]):
                 votes = known.get((index, number))
                 if votes is None:
                     votes = count_offsets(model.network(), x, number=number, **call).tolist()
                     emit(ChunkCounts(index, STAGE, number, votes))
                 counts += votes
+            if part is not None:
+                continue
             found = splitting.certificate(counts)
             steps = None if found.radius is None else round(found.radius * 255 / (high - low))
             detail: Json = {"counts": list(found.counts), "n": found.n, "steps": steps, "noise": splitting.name}

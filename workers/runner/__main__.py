@@ -12,22 +12,49 @@ from queue import Empty, SimpleQueue
 from typing import IO
 
 from models.base import Json
+from models.repositories.chunks import ChunkCounts, InputResult
 from workers import logs
 from workers.causes import first_line
 from workers.confine import die_with_parent
-from workers.messages import Crash, Done, Event, Failure, Message, Order, Phase, Proposal, Settled, decoded, encoded
+from workers.messages import (
+    Crash,
+    Done,
+    Enough,
+    Event,
+    Failure,
+    Message,
+    Order,
+    Phase,
+    Proposal,
+    Settled,
+    Stopped,
+    decoded,
+    encoded,
+)
 from workers.runner.heartbeat import HEART, Say, phase_of, step
 
 log = logging.getLogger(__name__)
 
 IDLE_SECONDS = 120.0  # then memory, and that of a GPU, goes back; starting again takes some three seconds
 
+ENOUGH = threading.Event()
+
+
+class EnoughIsDone(BaseException):
+    """What is being computed is left to others: no error, so nobody who handles errors is to see it."""
+
 
 def read_orders(orders: SimpleQueue[Message]) -> None:
     """Take orders until stdin ends: then the supervisor is gone, and with it the reason to go on."""
     for line in sys.stdin.buffer:
+        message = decoded(line)
+        if isinstance(message, Enough):
+            ENOUGH.set()
+            continue
+        if isinstance(message, Order):
+            ENOUGH.clear()
         HEART.working = True
-        orders.put(decoded(line))
+        orders.put(message)
     os._exit(0)
 
 
@@ -50,6 +77,8 @@ def serve(orders: SimpleQueue[Message], say: Say) -> None:
     def emit(event: Event) -> None:
         say(event)
         step()
+        if ENOUGH.is_set() and isinstance(event, ChunkCounts | InputResult):
+            raise EnoughIsDone
 
     def ask(execution: Json) -> Json:
         emit(Proposal(execution))
@@ -66,9 +95,13 @@ def serve(orders: SimpleQueue[Message], say: Say) -> None:
         assert isinstance(order, Order)
         logging.getLogger().setLevel(order.log_level)
         with logs.about(order.log_id):
-            problem = computer.work(order, emit, ask)
+            try:
+                problem = computer.work(order, emit, ask)
+                last: Event = Failure(problem) if problem else Done()
+            except EnoughIsDone:
+                last = Stopped()
         HEART.rest()
-        emit(Failure(problem) if problem else Done())
+        emit(last)
 
 
 def main() -> None:

@@ -17,11 +17,11 @@ from radii.methods import parse_method
 from radii.smoothing import Noise
 from radii.smoothing.noise.selftest import BrokenNoise, check_noise
 from workers.causes import first_line, problem_of
-from workers.messages import Order
+from workers.messages import On, Order
 from workers.methods import Work, compute
 from workers.runner.execution import Ask, ImpreciseNetwork
 from workers.runner.heartbeat import phase, phase_of
-from workers.runner.loaded_model import Emit, LoadedModel, device, read_model
+from workers.runner.loaded_model import Emit, LoadedModel, described, device, read_model
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +53,7 @@ class ShardComputer:
             method = parse_method(order.method)
             with phase(LOADING):
                 prepared = self._prepare(order)
+            emit(On(described(prepared.device)))
             compute(method, Work(prepared, order, emit, ask, self._test, self._inputs_per_batch))
         except (UnsupportedModel, UnboundedModel) as error:
             detail = f"{method.kind} does not apply to this model."

@@ -11,7 +11,7 @@ from queue import SimpleQueue
 
 from workers.causes import End, ended
 from workers.environment import ALLOCATOR, ARITHMETIC, DEVICE_PREFIXES, bare_environment, compiler
-from workers.messages import Order, Settled, decoded, encoded
+from workers.messages import Enough, Order, Settled, decoded, encoded
 from workers.worker import Inbox
 
 log = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ class Runner:
                     break
         self.inbox.put(Ended)
 
-    def send(self, message: Order | Settled) -> None:
+    def send(self, message: Order | Enough | Settled) -> None:
         """Tell it that. If it is gone already, ``Ended`` will say so."""
         assert self.process.stdin is not None
         try:

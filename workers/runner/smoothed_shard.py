@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from radii.methods import Smoothed
-from radii.smoothing import Noise, grid_of, noise_of
-from radii.smoothing.procedure import Procedure
+from radii.smoothing import Noise, chunk_size, grid_of, noise_of
+from radii.smoothing.procedure import Procedure, Request
 from workers.methods import Work
 from workers.runner.batching import Said, answers
 from workers.runner.execution import Runs
@@ -47,6 +47,21 @@ def said(
     for task, (prediction, radius, detail), seconds in answers(((task, procedure(task)) for task in tasks), runs):
         # a median from the ledger says itself what drew and ran its samples
         yield task, (prediction, radius, {"noise": runs.noise.name, **runs.said(), **detail, "seconds": seconds})
+
+
+def count_part(method: Smoothed, work: Work, runs: Runs) -> None:
+    """Nothing but the chunks of the order's part, as whoever computes the whole input counts them."""
+    part = work.order.part
+    assert part is not None
+    stage, samples = part["stage"], part["samples"]
+
+    def procedure(_: SampledInput) -> Procedure[Said]:
+        numbers = range(part["first"], part["stop"])
+        yield [Request(stage, number, chunk_size(samples, number)) for number in numbers]
+        return None, None, {}
+
+    for _ in said(method, work, runs, procedure):
+        pass
 
 
 def _noise(method: Smoothed, grid: list[float] | None, device: torch.device) -> Noise:

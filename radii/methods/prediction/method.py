@@ -42,7 +42,7 @@ class Prediction(Smoothed):
 
     @property
     def stages(self) -> tuple[Stage, ...]:
-        return (Stage("predict", "counts", self.n),)
+        return (Stage("predict", "counts", self.n, apart=True),)
 
     @classmethod
     def lines(cls, row: Json) -> list[Line]:

@@ -145,7 +145,9 @@ class Smoothing(Smoothed):
 
     @property
     def stages(self) -> tuple[Stage, ...]:
-        return Stage("pilot", "pilot_counts", self.n0), Stage("estimate", "counts", self.n)
+        # A decision stops as soon as it can, and means of scores need what the pilot chose.
+        estimate = Stage("estimate", "counts", self.n, apart=self.mode == "radius" and not self.soft)
+        return Stage("pilot", "pilot_counts", self.n0), estimate
 
     def chance(self, inputs: int) -> float:
         return ATTACK_LEVEL + (self.alpha / inputs if self.family_wise else self.alpha)

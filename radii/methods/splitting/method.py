@@ -50,7 +50,7 @@ class Splitting(Method):
 
     @property
     def stages(self) -> tuple[Stage, ...]:
-        return (Stage("split", "counts"),)
+        return (Stage("split", "counts", apart=True),)
 
     def cost(self, span: float | None = None) -> int:
         return round(self._length(span or 1.0))
