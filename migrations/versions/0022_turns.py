@@ -13,7 +13,8 @@ branch_labels = None
 depends_on = None
 
 MOMENT = sa.DateTime(timezone=True)
-UNCUT, DUE = sa.text("unsharded > 0"), sa.text("due_at IS NOT NULL")
+OPEN_ROWS = "state IN ('queued', 'running')"
+UNCUT, DUE = sa.text(f"unsharded > 0 AND {OPEN_ROWS}"), sa.text(f"due_at IS NOT NULL AND {OPEN_ROWS}")
 RANGES = sa.table(
     "certifications",
     *(sa.column(name, sa.Integer) for name in ("start", "stop", "step", "unsharded")),

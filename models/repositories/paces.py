@@ -1,6 +1,6 @@
 """How fast kinds of device are, as measured: what shards are cut by."""
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from models.base import now
@@ -15,9 +15,8 @@ def known(session: Session, certification: Certification, device: str | None) ->
     """Units of progress a second, of this network and kind of method on such a device; None where nobody measured."""
     if device is None:
         return None
-    return session.scalar(
-        select(Pace.per_second).where(*(getattr(Pace, k) == v for k, v in _key(certification, device)))
-    )
+    per_second: float | None = session.connection().scalar(KNOWN, _key(certification, device))
+    return per_second
 
 
 def learn(session: Session, certification: Certification, device: str, per_second: float) -> None:
@@ -26,16 +25,20 @@ def learn(session: Session, certification: Certification, device: str, per_secon
     if before is not None and abs(per_second - before) <= AS_BEFORE * before:
         return
     pace = per_second if before is None else FRESH * per_second + (1 - FRESH) * before
-    of_it = dict(_key(certification, device))
+    of_it = _key(certification, device)
     said = {"per_second": pace, "measured_at": now()}
     new = insert(session, Pace).values(tenant=certification.tenant, **of_it, **said)
     session.execute(new.on_conflict_do_update(index_elements=list(of_it), set_=said))
 
 
-def _key(certification: Certification, device: str) -> list[tuple[str, str]]:
-    return [
-        ("model_id", certification.model_id),
-        ("denoiser_model_id", certification.denoiser_model_id or ""),
-        ("method", certification.method["kind"]),
-        ("device", device),
-    ]
+def _key(certification: Certification, device: str) -> dict[str, str]:
+    return {
+        "model_id": certification.model_id,
+        "denoiser_model_id": certification.denoiser_model_id or "",
+        "method": certification.method["kind"],
+        "device": device,
+    }
+
+
+PACES = Pace.metadata.tables[Pace.__tablename__]
+KNOWN = select(PACES.c.per_second).where(*(column == bindparam(column.name) for column in PACES.primary_key))

@@ -8,16 +8,24 @@ PostgreSQL lets those who ask at once pass by the rows that others are taking (`
 transaction writes at a time.
 """
 
-from sqlalchemy import ColumnElement, Select, Subquery, func, literal, or_, select, union_all
-from sqlalchemy.orm import Session, aliased
+from typing import Any
 
-from models.base import now
+from sqlalchemy import ColumnElement, FromClause, Select, bindparam, func, literal_column, or_, select, union_all
+from sqlalchemy.orm import Session, defer
+
+from models.base import UtcDateTime, now
 from models.bell import Bell
 from models.database import ring_after_commit
 from models.repositories import paces, splits
 from models.repositories.leases import Claim, claim, until
 from models.states import OPEN
 from models.tables import Certification, Shard
+
+JOBS, SHARDS = (table.metadata.tables[table.__tablename__] for table in (Certification, Shard))
+NOW: Any = bindparam("now", type_=UtcDateTime())
+NONE: Any = literal_column(
+    "0"
+)  # no parameter: SQLite uses an index of some rows where the words say that they are those
 
 TRIES = 20
 """How often somebody else may be quicker, which takes more workers than that."""
@@ -27,15 +35,16 @@ def take(session: Session, *, worker: str, device: str | None, seconds: float, s
     """The claim, for ``seconds``, of a shard that was given back, or is cut now to take about ``shard_seconds`` on such
     a ``device``; None where nothing waits for a worker."""
     for _ in range(TRIES):
-        turn = session.execute(_whose()).one_or_none()
+        turn = session.connection().execute(WHOSE, {"now": now()}).one_or_none()
         if turn is None:
             return None
-        back = session.scalar(_given_back(turn.rank, turn.key_id))
+        mine = {"rank": turn.rank, "key": turn.key_id}
+        back = session.connection().scalar(GIVEN_BACK, {"now": now(), **mine}) if turn.free else None
         if back is not None:
             return claim(session, "shard", back, worker=worker, seconds=seconds)
-        certification = session.scalar(_oldest(turn.rank, turn.key_id, skip=True))
+        certification = session.scalar(OLDEST_UNLOCKED, mine)
         if certification is None:  # others are cutting all there are
-            certification = session.scalar(_oldest(turn.rank, turn.key_id, skip=False))
+            certification = session.scalar(OLDEST, mine)
         if certification is not None:
             return _cut(session, certification, worker, device, seconds, shard_seconds)
     return None
@@ -43,8 +52,8 @@ def take(session: Session, *, worker: str, device: str | None, seconds: float, s
 
 def due(session: Session) -> str | None:
     """The certification that has been due to end for longest, while nobody ends it."""
-    waits = Certification.due_at.is_not(None), Certification.state.in_(OPEN), _free(Certification)
-    return session.scalar(select(Certification.id).where(*waits).order_by(Certification.due_at).limit(1))
+    row_id: str | None = session.connection().scalar(DUE, {"now": now()})
+    return row_id
 
 
 def _cut(
@@ -66,77 +75,81 @@ def _cut(
     return Claim("shard", shard.id, shard.fence, shard.attempts, certification.id)
 
 
-def _free(table: type[Certification] | type[Shard]) -> ColumnElement[bool]:
-    return or_(table.lease_expires_at.is_(None), table.lease_expires_at < now())
+# The statements are built once: that takes longer than to execute them.
 
 
-def _waits() -> tuple[ColumnElement[bool], ...]:
-    return Certification.unsharded > 0, Certification.state.in_(OPEN)
+def _open(table: FromClause) -> ColumnElement[bool]:
+    return table.c.state.in_([literal_column(f"'{state}'") for state in OPEN])
 
 
-def _whose() -> Select[int, str]:
-    """The rank and the key that are next."""
-    free = (
-        select(Certification.rank, Certification.key_id)
-        .join(Shard, Shard.certification_id == Certification.id)
-        .where(Shard.state.in_(OPEN), _free(Shard))
-        .cte("free")
-    )
-    ranks = union_all(
-        select(func.min(Certification.rank).label("rank")).where(*_waits()),
-        select(func.min(free.c.rank).label("rank")),
-    ).subquery("ranks")
-    first = select(func.min(ranks.c.rank)).scalar_subquery()
+def _free(table: FromClause) -> ColumnElement[bool]:
+    """Nobody works on it."""
+    return or_(table.c.lease_expires_at.is_(None), table.c.lease_expires_at < NOW)
+
+
+def _waits(table: FromClause) -> tuple[ColumnElement[bool], ...]:
+    """Some of it is of no shard yet."""
+    return table.c.unsharded > NONE, _open(table)
+
+
+def _whose() -> Select[int, str, int]:
+    """The rank and the key that are next, and how many shards of theirs are to be taken as they are."""
+    shards = select(JOBS.c.rank, JOBS.c.key_id, func.count().label("shards")).join_from(SHARDS, JOBS)
+    free = shards.where(_open(SHARDS), _free(SHARDS)).group_by(JOBS.c.rank, JOBS.c.key_id).cte("free")
+    smallest = select(JOBS.c.rank).where(*_waits(JOBS)).order_by(JOBS.c.rank).limit(1).subquery("smallest")
+    ranks = union_all(select(smallest.c.rank), select(func.min(free.c.rank))).subquery("ranks")
+    top = select(func.min(ranks.c.rank).label("rank")).cte("top")
+    first = select(top.c.rank).scalar_subquery()
     # One key after the other, each by a look into the index: there are few keys, and many certifications of each.
-    keys = select(func.min(Certification.key_id).label("key_id")).where(*_waits(), Certification.rank == first)
-    found = keys.cte("keys", recursive=True)
-    later = aliased(Certification)
-    following = select(func.min(later.key_id)).where(
-        later.unsharded > 0, later.state.in_(OPEN), later.rank == first, later.key_id > found.c.key_id
+    found = select(JOBS.c.key_id).where(*_waits(JOBS), JOBS.c.rank == first).order_by(JOBS.c.key_id).limit(1)
+    keys = select(found.scalar_subquery().label("key_id")).cte("keys", recursive=True)
+    later = JOBS.alias("later")
+    following = select(later.c.key_id).where(*_waits(later), later.c.rank == first, later.c.key_id > keys.c.key_id)
+    following = following.order_by(later.c.key_id).limit(1)
+    keys = keys.union_all(select(following.scalar_subquery()).where(keys.c.key_id.is_not(None)))
+    waiting = select(keys.c.key_id).where(keys.c.key_id.is_not(None))
+    candidates = waiting.union(select(free.c.key_id).where(free.c.rank == first)).subquery("candidates")
+    owners = JOBS.alias("owners")
+    busy = select(owners.c.key_id, func.count().label("shards")).join_from(
+        SHARDS, owners, owners.c.id == SHARDS.c.certification_id
     )
-    found = found.union_all(select(following.scalar_subquery()).where(found.c.key_id.is_not(None)))
-    candidates = (
-        select(found.c.key_id)
-        .where(found.c.key_id.is_not(None))
-        .union(select(free.c.key_id).where(free.c.rank == first))
-    ).subquery("candidates")
-    busy = _busy()
-    asked = aliased(Certification)
-    served = select(func.max(asked.served_at)).where(asked.key_id == candidates.c.key_id).scalar_subquery()
+    busy = busy.where(_open(SHARDS), SHARDS.c.lease_expires_at >= NOW).group_by(owners.c.key_id)
+    under_way = busy.subquery("under_way")
+    served_jobs = JOBS.alias("served_jobs")
+    served = select(func.max(served_jobs.c.served_at)).where(served_jobs.c.key_id == candidates.c.key_id)
+    last = served.scalar_subquery()
+    there = select(func.coalesce(func.sum(free.c.shards), NONE)).where(free.c.rank == first)
+    there = there.where(free.c.key_id == candidates.c.key_id)
     return (
-        select(first.label("rank"), candidates.c.key_id)
-        .join_from(candidates, busy, busy.c.key_id == candidates.c.key_id, isouter=True)
-        .order_by(func.coalesce(busy.c.shards, literal(0)), served.is_not(None), served, candidates.c.key_id)
+        select(first.label("rank"), candidates.c.key_id, there.scalar_subquery().label("free"))
+        .join_from(candidates, under_way, under_way.c.key_id == candidates.c.key_id, isouter=True)
+        .order_by(func.coalesce(under_way.c.shards, NONE), last.is_not(None), last, candidates.c.key_id)
         .limit(1)
     )
 
 
-def _busy() -> Subquery:
-    """How many shards are under way, by key."""
-    owner = aliased(Certification)
-    return (
-        select(owner.key_id, func.count().label("shards"))
-        .join(Shard, Shard.certification_id == owner.id)
-        .where(Shard.state.in_(OPEN), Shard.lease_expires_at >= now())
-        .group_by(owner.key_id)
-        .subquery("busy")
-    )
-
-
-def _given_back(rank: int, key_id: str) -> Select[str]:
-    """A shard that nobody works on, the oldest first."""
-    return (
-        select(Shard.id)
-        .join(Certification, Certification.id == Shard.certification_id)
-        .where(Shard.state.in_(OPEN), _free(Shard), Certification.rank == rank, Certification.key_id == key_id)
-        .order_by(Certification.id, Shard.start, Shard.id)
-        .limit(1)
-        .with_for_update(of=Shard, key_share=True, skip_locked=True)
-    )
-
-
-def _oldest(rank: int, key_id: str, *, skip: bool) -> Select[Certification]:
+def _oldest(*, skip: bool) -> Select[Certification]:
     """The oldest certification that is not wholly cut, locked; with ``skip`` of those that nobody is cutting."""
-    oldest = select(Certification).where(*_waits(), Certification.rank == rank, Certification.key_id == key_id)
-    oldest = oldest.order_by(Certification.id).limit(1).execution_options(populate_existing=True)
+    mine = JOBS.c.rank == bindparam("rank"), JOBS.c.key_id == bindparam("key")
+    oldest = select(Certification).options(defer(Certification.done)).where(*_waits(JOBS), *mine)
+    oldest = oldest.order_by(JOBS.c.id).limit(1).execution_options(populate_existing=True)
     return oldest.with_for_update(of=Certification, key_share=True, skip_locked=skip)
+
+
+WHOSE = _whose()
+OLDEST_UNLOCKED, OLDEST = _oldest(skip=True), _oldest(skip=False)
+GIVEN_BACK = (
+    select(SHARDS.c.id)
+    .join_from(SHARDS, JOBS)
+    .where(_open(SHARDS), _free(SHARDS), JOBS.c.rank == bindparam("rank"), JOBS.c.key_id == bindparam("key"))
+    .order_by(JOBS.c.id, SHARDS.c.start, SHARDS.c.id)
+    .limit(1)
+    .with_for_update(of=SHARDS, key_share=True, skip_locked=True)
+)
+DUE = (
+    select(JOBS.c.id)
+    # Of its lease in words that are of no other index, which would find all that is open.
+    .where(JOBS.c.due_at.is_not(None), _open(JOBS), func.coalesce(JOBS.c.lease_expires_at, JOBS.c.due_at) < NOW)
+    .order_by(JOBS.c.due_at)
+    .limit(1)
+)

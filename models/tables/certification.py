@@ -13,7 +13,8 @@ from models.tables.model import Model
 from models.tables.owned import Owned
 from models.totals import Totals, TotalsColumn
 
-UNCUT, DUE = text("unsharded > 0"), text("due_at IS NOT NULL")
+OPEN_ROWS = "state IN ('queued', 'running')"
+UNCUT, DUE = text(f"unsharded > 0 AND {OPEN_ROWS}"), text(f"due_at IS NOT NULL AND {OPEN_ROWS}")
 
 SHARDS = table("shards", *(column(name) for name in ("certification_id", "state", "done")))
 

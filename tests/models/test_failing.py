@@ -8,6 +8,7 @@ from sqlalchemy import func, select
 from models.database import Database
 from models.problems import Problem
 from models.repositories import certifications, failing, leases, results, shards, turns
+from models.repositories.chunks import ChunkCounts
 from models.repositories.leases import Claim
 from models.tables import Certification, Chunk, Result, Shard
 from tests import factories
@@ -142,7 +143,7 @@ def test_a_death_is_no_attempt_and_progress_forgets_it(database: Database) -> No
             assert (shard.attempts, shard.deaths, shard.cause) == (0, deaths, CAUSE)
     claim = take(database)
     assert claim is not None
-    chunk = shards.ChunkCounts(0, "pilot", 0, [10, 0, 0])
+    chunk = ChunkCounts(0, "pilot", 0, [10, 0, 0])
     with database.write() as session:
         shards.begin(session, claim)
         shards.record(session, claim, [chunk], [], seconds=60)

@@ -52,14 +52,14 @@ class Service:
         self.workers: list[subprocess.Popen[bytes]] = []
         self.seen: set[psutil.Process] = set()
 
-    def start(self, log: Path | None = None) -> subprocess.Popen[bytes]:
+    def start(self, log: Path | None = None, *, code: Path = ROOT) -> subprocess.Popen[bytes]:
         """A worker for all queues, in a session of its own, like one that ``radii up`` or a terminal starts; ``log``:
-        the file that its lines, and those of its children, go to."""
+        the file that its lines, and those of its children, go to; ``code``: where its modules are."""
         command = [sys.executable, "-m", "celery", "-A", "workers.main", "worker", "--queues", "intake,certify"]
         command += ["--concurrency", "1", "--without-gossip", "--without-mingle"]
         environment = {**os.environ, **self.settings.environment(), "OMP_NUM_THREADS": "1"}
         with log.open("ab") if log else nullcontext() as lines:
-            worker = subprocess.Popen(command, env=environment, cwd=ROOT, start_new_session=True, stderr=lines)
+            worker = subprocess.Popen(command, env=environment, cwd=code, start_new_session=True, stderr=lines)
         self.workers.append(worker)
         return worker
 
