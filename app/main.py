@@ -24,6 +24,7 @@ from app.routes import (
     reports,
     results,
     uploads,
+    workers,
 )
 from app.service import Service
 from models.bell import celery_app, celery_ring
@@ -77,7 +78,18 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(RequestId)  # the last one added is the outermost
     every = (auth.authenticated, known_only, acceptable)
     v1 = APIRouter(prefix="/v1", dependencies=[Depends(check) for check in every])
-    for noun in (uploads, models, datasets, new_certification, certifications, results, reports, keys, capabilities):
+    for noun in (
+        uploads,
+        models,
+        datasets,
+        new_certification,
+        certifications,
+        results,
+        reports,
+        keys,
+        workers,
+        capabilities,
+    ):
         v1.include_router(noun.router)
     for router in (v1, health.router, problem_pages.router):
         app.include_router(router)

@@ -6,6 +6,7 @@ process has threads and connections that a fork would copy in an unknown state.
 """
 
 import functools
+import os
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -19,10 +20,12 @@ from models.settings import Settings
 from models.work import NOUNS
 from workers import logs
 from workers.answer import answer
+from workers.presence import Presence
 from workers.sweeper import Sweeper
 from workers.worker import Worker
 
 SETTINGS = Settings()
+QUEUES = "WORKER_QUEUES"  # variable that a main process sets for its pool processes
 
 app = celery_app(SETTINGS)
 app.conf.update(include=["workers.main"], worker_pool_start_method="spawn")
@@ -61,8 +64,25 @@ def _check_secret(**_: Any) -> None:
         database.close()
 
 
+def _tell_queues(instance: Any, **_: Any) -> None:
+    """Pool processes are spawned, and aren't told what their main process listens to."""
+    os.environ[QUEUES] = " ".join(instance.app.amqp.queues.consume_from)
+
+
+@functools.cache
+def presence() -> Presence:
+    """This pool process's."""
+    here, queues = worker(), os.environ[QUEUES].split()
+    return Presence(here.name, here.activity, here.database, queues, lease_seconds=SETTINGS.lease_seconds)
+
+
 def _start_pool_process(**_: Any) -> None:
     worker()  # from now on this process hears of a shutdown
+    presence().start()
+
+
+def _end_pool_process(**_: Any) -> None:
+    presence().leave()
 
 
 def _start_sweeper(sender: Any, **_: Any) -> None:
@@ -73,5 +93,7 @@ def _start_sweeper(sender: Any, **_: Any) -> None:
 
 signals.setup_logging.connect(_log)
 signals.worker_init.connect(_check_secret)
+signals.celeryd_after_setup.connect(_tell_queues)
 signals.worker_process_init.connect(_start_pool_process)
+signals.worker_process_shutdown.connect(_end_pool_process)
 signals.worker_ready.connect(_start_sweeper)

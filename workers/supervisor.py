@@ -21,7 +21,7 @@ from models.storage import StorageFull
 from workers.blob_checks import check_files, files_of
 from workers.causes import Failed, lost, stalled
 from workers.environment import TEMPORARY
-from workers.messages import Crash, Done, Failure, NetworkFiles, Order, Phase, Proposal, Report, Settled
+from workers.messages import Alive, Crash, Done, Failure, NetworkFiles, Order, Phase, Proposal, Report, Settled
 from workers.questions import asked_of
 from workers.runner.heartbeat import STARTING
 from workers.runner.process import Ended, Runner
@@ -56,6 +56,7 @@ class Supervisor:
         if self.runner is not None and self.runner.gone():
             self.runner = None
         order = self.worker.write(partial(shards.begin, claim=claim))
+        self.worker.activity.method(order.method["kind"])
         self._check(order, claim)
         asked = asked_of(order, order.indices, self.worker.blobs, alive=self.worker.renewal(claim))
         if not self._recall(order, claim, asked):
@@ -206,6 +207,9 @@ class ShardProgress:
                 self.report = document
             case Phase(name):
                 self.phase = name
+                self.worker.activity.doing(name)
+            case Alive():
+                self.worker.activity.device = thing
             case Crash(words):
                 self.last_words = words
             case Done():
@@ -218,14 +222,15 @@ class ShardProgress:
 
     def _write(self) -> None:
         """Everything gathered, and the lease, in one transaction."""
-        self.worker.write(self._record)
+        self.worker.activity.count(self.worker.write(self._record))
         self.chunks, self.results, self.report, self.written = [], [], None, time.monotonic()
         self.told = self.phase
 
-    def _record(self, session: Session) -> None:
+    def _record(self, session: Session) -> int:
+        """The progress that was new."""
         seconds = self.worker.settings.lease_seconds
         if self._pending():
-            shards.record(
+            return shards.record(
                 session,
                 self.claim,
                 self.chunks,
@@ -236,5 +241,5 @@ class ShardProgress:
                 streams=self.asked.streams,
                 question=self.asked.question,
             )
-        else:
-            leases.renew(session, self.claim, seconds=seconds)
+        leases.renew(session, self.claim, seconds=seconds)
+        return 0

@@ -26,6 +26,7 @@ from models.settings import Settings
 from models.storage import StorageFull, room
 from models.work import NOUNS
 from workers.causes import first_line, given_up
+from workers.presence import Activity
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +53,7 @@ class Worker:
         self.database = Database(settings.database, ring=ring)
         self.blobs = Blobs(settings.blob_dir)
         self.name = f"{platform.node()}/{os.getpid()}"
+        self.activity = Activity()
         self.letting_go = False
         self._parent = os.getppid()
         self._inbox: Inbox = SimpleQueue()

@@ -9,6 +9,7 @@ from models.tables.key import Key
 from models.tables.leased import Leased
 from models.tables.ledger import Ledger
 from models.tables.model import Model
+from models.tables.presence import Presence
 from models.tables.report import Report
 from models.tables.result import Result
 from models.tables.shard import Shard
@@ -24,6 +25,7 @@ __all__ = [
     "Leased",
     "Ledger",
     "Model",
+    "Presence",
     "Report",
     "Result",
     "Shard",

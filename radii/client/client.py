@@ -283,6 +283,11 @@ class Client:
         """Refuse an API key from now on; ``ProblemError`` (last-key) if it is the last valid one."""
         return self._object("DELETE", _path(key_id), again=True)
 
+    def workers(self) -> list[Json]:
+        """The workers that are there, and what each does."""
+        found: list[Json] = self._object("GET", "/v1/workers")["items"]
+        return found
+
     def ready(self) -> Json:
         """What /readyz says; ``ProblemError`` (unavailable) if a part is not reachable for ten seconds."""
         return self._object("GET", "/readyz", patience=min(PROBE, self._transport.patience))
