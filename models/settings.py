@@ -85,6 +85,15 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="Least severe log line."
     )
+    log_format: Literal["text", "json"] = Field(
+        default="text", description="Log lines for people, or one JSON object a line (docs/monitoring.md)."
+    )
+    metrics_open: bool = Field(
+        default=False, description="Whether /metrics needs no key, from other machines neither (docs/monitoring.md)."
+    )
+    first_key_file: Path | None = Field(
+        default=None, description="A file with the text of the first API key. Unset: made once, in the data folder."
+    )
 
     @field_validator("port", mode="before")
     @classmethod

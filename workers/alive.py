@@ -16,7 +16,7 @@ FOLDER = Path(tempfile.gettempdir()) / f"radii-alive-{os.getuid()}"
 
 
 def touch(pid: int, *, gone: bool = False) -> None:
-    """The process is alive; or has ended in good order. A full disk takes no new file, but an old one can be touched."""
+    """The process is alive; or has ended in good order. On a full disk an old file can be touched."""
     with suppress(OSError):
         if gone:
             (FOLDER / str(pid)).unlink()

@@ -7,11 +7,11 @@ from sqlalchemy.exc import DBAPIError
 
 from models.base import Json
 from models.bell import Bell
+from models.logs import about
 from models.problems import Problem
 from models.repositories.chunks import CountsMismatch
 from models.repositories.leases import Claim, LostClaim
 from workers.causes import Failed, Lost, first_line, problem_of
-from workers.logs import about
 from workers.worker import LetGo, Worker
 
 log = logging.getLogger(__name__)

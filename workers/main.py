@@ -13,12 +13,12 @@ from typing import Any
 
 from celery import signals
 
+from models import logs
 from models.bell import Bell, celery_app, celery_ring
 from models.bootstrap import WrongSecretError, check_secret
 from models.database import Database
 from models.settings import Settings
 from models.work import NOUNS
-from workers import logs
 from workers.answer import answer
 from workers.presence import Presence
 from workers.sweeper import Sweeper
@@ -49,7 +49,7 @@ for _noun in NOUNS.values():
 
 
 def _log(**_: Any) -> None:
-    logs.configure(SETTINGS.log_level)
+    logs.configure(SETTINGS.log_level, SETTINGS.log_format)
 
 
 def _check_secret(**_: Any) -> None:

@@ -1,5 +1,6 @@
 """`radii workers`: who is there, what each does, since when, how fast."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,7 +24,7 @@ def command(*, url: str | None, as_json: bool) -> None:
         out.print(_table(found))
 
 
-def _table(workers: list[dict[str, Any]]) -> Table:
+def _table(workers: Sequence[dict[str, Any]]) -> Table:
     table = Table(Column("worker", no_wrap=True), box=None, header_style="bold", padding=(0, 1))
     for name in ("takes", "version", "up for", "device", "memory", "a second", "does"):
         table.add_column(name)

@@ -283,9 +283,9 @@ class Client:
         """Refuse an API key from now on; ``ProblemError`` (last-key) if it is the last valid one."""
         return self._object("DELETE", _path(key_id), again=True)
 
-    def workers(self) -> list[Json]:
+    def workers(self) -> Sequence[Json]:
         """The workers that are there, and what each does."""
-        found: list[Json] = self._object("GET", "/v1/workers")["items"]
+        found: Sequence[Json] = self._object("GET", "/v1/workers")["items"]
         return found
 
     def ready(self) -> Json:
