@@ -31,7 +31,7 @@ from app.routes import (
     workers,
 )
 from app.service import Service
-from models import logs
+from models import logs, tracing
 from models.bell import celery_app, celery_ring
 from models.blobs import Blobs
 from models.database import Database
@@ -50,6 +50,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """The API on ``settings`` (default: ``RADII_*`` variables). The database must be bootstrapped."""
     settings = settings or Settings()
     logs.configure(settings.log_level, settings.log_format)
+    tracing.configure("radii-api")
     logging.getLogger("alembic").setLevel(logging.WARNING)  # /readyz asks it each time
     celery = celery_app(settings)
     ringer = Ringer(celery_ring(celery))
@@ -66,12 +67,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         yield
         ringer.close()
         service.database.close()
+        tracing.close()
 
     app = FastAPI(
         title="radii",
         version=__version__,
         description=DESCRIPTION,
         lifespan=lifespan,
+        telemetry={"auto_configure": False, "metrics": False, "logs": False, "operation_spans": False},
         redirect_slashes=False,
         responses=errors.RESPONSES,
     )

@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 
 from models.bell import Bell
 from models.repositories import leases
+from models.tracing import following
 from models.work import NOUNS
 from workers.attempt import attempt
 from workers.worker import LetGo, Worker
@@ -21,9 +22,10 @@ def answer(worker: Worker, bell: Bell) -> None:
         before = worker.read(partial(_before, bell=bell))
     except LetGo:
         return
-    for one in dict.fromkeys((*before, bell)):
+    for one in dict.fromkeys(bell if one[:2] == bell[:2] else one for one in (*before, bell)):
         try:
-            _work(worker, one)
+            with following(one.traceparent):
+                _work(worker, one)
         except Exception:  # a row that nothing can be made of keeps no other waiting
             log.exception("could not work on %s %s", one.noun, one.id)
 
@@ -39,5 +41,5 @@ def _before(session: Session, bell: Bell) -> list[Bell]:
 def _work(worker: Worker, bell: Bell | None) -> None:
     """Work on a row, unless that is done or somebody does it; and on what it leads to."""
     while bell is not None and not worker.letting_go:
-        claim = worker.claim(*bell)
+        claim = worker.claim(bell.noun, bell.id)
         bell = claim and attempt(worker, claim, NOUNS[claim.noun].handle)

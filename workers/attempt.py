@@ -11,6 +11,7 @@ from models.logs import about
 from models.problems import Problem
 from models.repositories.chunks import CountsMismatch
 from models.repositories.leases import Claim, LostClaim
+from models.tracing import span
 from workers.causes import Failed, Lost, first_line, problem_of
 from workers.worker import LetGo, Worker
 
@@ -20,7 +21,7 @@ log = logging.getLogger(__name__)
 def attempt(worker: Worker, claim: Claim, work: Callable[[Worker, Claim], Bell | None]) -> Bell | None:
     """Have ``work`` done; what it leads to. An error fails the row at once, since it would recur; a process that is
     gone costs an attempt, a shutdown none."""
-    with about(claim.log_id):
+    with about(claim.log_id), span(claim.noun, id=claim.id, job=claim.job, fence=claim.fence):
         worker.activity.begin(claim)
         outcome = "given_back"
         try:

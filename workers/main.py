@@ -11,9 +11,9 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from celery import signals
+from celery import Task, signals
 
-from models import logs
+from models import logs, tracing
 from models.bell import Bell, celery_app, celery_ring
 from models.bootstrap import WrongSecretError, check_secret
 from models.database import Database
@@ -27,6 +27,8 @@ from workers.worker import Worker
 SETTINGS = Settings()
 QUEUES = "WORKER_QUEUES"  # variable that a main process sets for its pool processes
 
+logs.configure(SETTINGS.log_level, SETTINGS.log_format)  # before Celery warns of anything
+
 app = celery_app(SETTINGS)
 app.conf.update(include=["workers.main"], worker_pool_start_method="spawn")
 
@@ -37,19 +39,19 @@ def worker() -> Worker:
     return Worker(SETTINGS, celery_ring(app))
 
 
-def _task(noun: str) -> Callable[[str], None]:
-    def task(row_id: str) -> None:
-        answer(worker(), Bell(noun, row_id))
+def _task(noun: str) -> Callable[[Task, str], None]:
+    def task(self: Task, row_id: str) -> None:
+        answer(worker(), Bell(noun, row_id, (self.request.headers or {}).get(tracing.HEADER)))
 
     return task
 
 
 for _noun in NOUNS.values():
-    app.task(name=_noun.task)(_task(_noun.name))
+    app.task(name=_noun.task, bind=True)(_task(_noun.name))
 
 
 def _log(**_: Any) -> None:
-    logs.configure(SETTINGS.log_level, SETTINGS.log_format)
+    """It has been set up; without this signal's receiver Celery would do so in its own way."""
 
 
 def _check_secret(**_: Any) -> None:
@@ -79,10 +81,12 @@ def presence() -> Presence:
 def _start_pool_process(**_: Any) -> None:
     worker()  # from now on this process hears of a shutdown
     presence().start()
+    tracing.configure("radii-worker")
 
 
 def _end_pool_process(**_: Any) -> None:
     presence().leave()
+    tracing.close()
 
 
 def _start_sweeper(sender: Any, **_: Any) -> None:
