@@ -131,6 +131,8 @@ def _workers(service: Service) -> list[dict[str, Any]]:
 
 def test_every_line_of_every_process_is_json_and_names_what_it_is_about(seen: Seen) -> None:
     assert {"api", "certify", "intake"} <= seen.lines.keys()
+    strange = [line[:300] for name in ("api", "certify", "intake") for line in seen.lines[name] if line[:1] != "{"]
+    assert strange == []
     parsed = {name: [json.loads(line) for line in seen.lines[name]] for name in ("api", "certify", "intake")}
     for lines in parsed.values():
         assert lines
