@@ -74,6 +74,9 @@ def configure(level: str, form: str) -> None:
     logging.captureWarnings(True)
     for name in CHATTER:
         logging.getLogger(name).setLevel(logging.WARNING)
+    pool = logging.getLogger("multiprocessing")  # billiard's, which lets nothing through to the root
+    pool.handlers, pool.propagate = [handler], False
+    pool.setLevel(logging.WARNING)
     for name in SERVERS:  # they come with handlers of their own
         server = logging.getLogger(name)
         server.handlers.clear()

@@ -51,7 +51,8 @@ for _noun in NOUNS.values():
 
 
 def _log(**_: Any) -> None:
-    """It has been set up; without this signal's receiver Celery would do so in its own way."""
+    """Again: Celery has just set up billiard's logger in its own way, and without a receiver would all others."""
+    logs.configure(SETTINGS.log_level, SETTINGS.log_format)
 
 
 def _check_secret(**_: Any) -> None:
@@ -67,7 +68,9 @@ def _check_secret(**_: Any) -> None:
 
 
 def _tell_queues(instance: Any, **_: Any) -> None:
-    """Pool processes are spawned, and aren't told what their main process listens to."""
+    """Pool processes are spawned, and aren't told what their main process listens to. Until they have set up their log,
+    billiard would write lines of its own form."""
+    os.environ["_MP_FORK_LOGLEVEL_"] = ""
     os.environ[QUEUES] = " ".join(instance.app.amqp.queues.consume_from)
 
 
