@@ -132,8 +132,8 @@ def _workers(service: Service) -> list[dict[str, Any]]:
 def test_every_line_of_every_process_is_json_and_names_what_it_is_about(seen: Seen) -> None:
     assert {"api", "certify", "intake"} <= seen.lines.keys()
     shutdown = ("", "worker: Warm shutdown (MainProcess)")  # Celery writes it past all logging, in a signal's handler
-    for lines in seen.lines.values():
-        lines[:] = [line for line in lines if line not in shutdown]
+    for written in seen.lines.values():
+        written[:] = [line for line in written if line not in shutdown]
     strange = [line[:300] for name in ("api", "certify", "intake") for line in seen.lines[name] if line[:1] != "{"]
     assert strange == [], "\n".join(strange)
     parsed = {name: [json.loads(line) for line in seen.lines[name]] for name in ("api", "certify", "intake")}

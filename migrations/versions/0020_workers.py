@@ -27,7 +27,7 @@ def upgrade() -> None:
         sa.Column("device", sa.String(), nullable=True),
         sa.Column("memory", sa.BigInteger(), nullable=True),
         sa.Column("memory_total", sa.BigInteger(), nullable=True),
-        sa.Column("samples_per_second", sa.Float(), nullable=True),
+        sa.Column("samples_per_second", sa.Double(), nullable=True),
         sa.Column("work", JSON, nullable=True),
         sa.Column("figures", JSON, nullable=False),
         sa.PrimaryKeyConstraint("name", name="pk_workers"),
