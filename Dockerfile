@@ -18,7 +18,7 @@ COPY app app
 USER radii
 VOLUME /var/lib/radii
 EXPOSE 8000
-CMD ["sh", "-c", "python -m models.bootstrap && exec python -m uvicorn app.main:create_app --factory --host 0.0.0.0 --port 8000 --timeout-graceful-shutdown 2"]
+CMD ["sh", "-c", "python -m models.bootstrap && exec python -m uvicorn app.main:create_app --factory --host 0.0.0.0 --port 8000 --no-access-log --timeout-graceful-shutdown 2"]
 
 FROM base AS worker-base
 COPY requirements-worker.lock ./
@@ -38,7 +38,7 @@ RUN pip install "$TORCH_SPEC"
 COPY --from=worker-files /srv/radii /srv/radii
 USER radii
 VOLUME /var/lib/radii
-CMD ["python", "-m", "celery", "-A", "workers.main", "worker", "--queues", "certify", "--concurrency", "1"]
+CMD ["python", "-m", "celery", "--quiet", "-A", "workers.main", "worker", "--queues", "certify", "--concurrency", "1"]
 
 # Triton, which comes with torch for CUDA, makes the kernels that draw noise when they are first used: that takes a C
 # compiler with the C library's headers.

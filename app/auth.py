@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import Depends
+from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from app.errors import Refusal
@@ -15,9 +15,10 @@ _bearer = HTTPBearer(
 )
 
 
-def authenticated(
-    service: InService, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
-) -> Principal:
+Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+
+
+def authenticated(request: Request, service: InService, credentials: Credentials) -> Principal:
     """Who is behind the request. Refuses one without a valid key. A revoked key ends at once: nothing is cached."""
     if credentials is None:
         raise Refusal(
@@ -30,6 +31,7 @@ def authenticated(
             "the key is not one of this service, or was revoked",
             headers={"WWW-Authenticate": 'Bearer error="invalid_token"'},
         )
+    request.scope["radii"].key = principal.name
     return principal
 
 

@@ -5,7 +5,11 @@ from contextlib import AbstractContextManager
 from models.bootstrap import migrated
 from models.database import Database
 from models.principal import Principal
-from models.repositories import keys
+from models.repositories import keys, presence
+from models.repositories.figures import Figures, figures
+from models.repositories.waiting_reason import waiting_reason
+from models.states import TERMINAL
+from models.tables import Certification, Dataset, Model, Presence
 from models.tenant_session import TenantSession
 
 
@@ -27,6 +31,30 @@ class TenantDatabase:
         """Who is behind the valid key whose text this is."""
         with self._database.read() as session:
             return keys.authenticate(session, text)
+
+    def workers(self, principal: Principal) -> list[Presence]:
+        """Who is there. Of what they do, the rows of other tenants are not named."""
+        with self._database.read() as session:
+            workers = presence.alive(session)
+            session.expunge_all()
+        with self.read(principal) as own:
+            known = presence.own_jobs(own, workers)
+        for worker in workers:
+            if worker.work and worker.work["job"] not in known:
+                worker.work = {"noun": worker.work["noun"], "since": worker.work["since"]}
+        return list(workers)
+
+    def waiting_reason(self, row: Model | Dataset | Certification) -> str | None:
+        """Why the row waits, if it does."""
+        if row.state in TERMINAL:
+            return None
+        with self._database.read() as session:
+            return waiting_reason(session, row)
+
+    def figures(self) -> Figures:
+        """How much there is to do and who does it, of all tenants together."""
+        with self._database.read() as session:
+            return figures(session)
 
     def migrated(self) -> bool:
         """Whether it can be reached, and is at the newest migration."""

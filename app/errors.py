@@ -77,7 +77,7 @@ def pointer(*path: int | str) -> str:
 
 
 def install(app: FastAPI) -> None:
-    """Let ``app`` answer every exception with a problem (those nobody foresaw: ``middleware.RequestId``)."""
+    """Let ``app`` answer every exception with a problem (those nobody foresaw: ``observed.Observed``)."""
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(ClientDisconnect, _gone)

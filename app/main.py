@@ -5,11 +5,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import APIRouter, Depends, FastAPI
+from prometheus_client import CollectorRegistry
 
 from app import auth, errors
 from app.database import TenantDatabase
-from app.middleware import BodyLimit, HeadAsGet, PlainBody, RequestId
+from app.metrics import HTTP, FromDatabase
+from app.middleware import BodyLimit, HeadAsGet, PlainBody
 from app.negotiation import acceptable
+from app.observed import Observed, Routed, templates
 from app.parameters import known_only
 from app.ringer import Ringer
 from app.routes import (
@@ -19,14 +22,17 @@ from app.routes import (
     datasets,
     health,
     keys,
+    metrics,
     models,
     new_certification,
     problem_pages,
     reports,
     results,
     uploads,
+    workers,
 )
 from app.service import Service
+from models import logs, tracing
 from models.bell import celery_app, celery_ring
 from models.blobs import Blobs
 from models.database import Database
@@ -44,7 +50,8 @@ Every error is a problem document (RFC 9457) whose `type` is [a page](/problems)
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The API on ``settings`` (default: ``RADII_*`` variables). The database must be bootstrapped."""
     settings = settings or Settings()
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.configure(settings.log_level, settings.log_format)
+    tracing.configure("radii-api")
     logging.getLogger("alembic").setLevel(logging.WARNING)  # /readyz asks it each time
     celery = celery_app(settings)
     ringer = Ringer(celery_ring(celery))
@@ -61,21 +68,27 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         yield
         ringer.close()
         service.database.close()
+        tracing.close()
 
     app = FastAPI(
         title="radii",
         version=__version__,
         description=DESCRIPTION,
         lifespan=lifespan,
+        telemetry={"auto_configure": False, "metrics": False, "logs": False, "operation_spans": False},
         redirect_slashes=False,
         responses=errors.RESPONSES,
     )
     app.state.service = service
+    app.state.figures = CollectorRegistry()
+    app.state.figures.register(HTTP)
+    app.state.figures.register(FromDatabase(service.database.figures))
     errors.install(app)
+    app.add_middleware(Routed)
     app.add_middleware(BodyLimit, streamed=frozenset({"/v1/uploads"}))
     app.add_middleware(PlainBody)
     app.add_middleware(HeadAsGet)
-    app.add_middleware(RequestId)  # the last one added is the outermost
+    app.add_middleware(Observed)  # the last one added is the outermost
     every = (auth.authenticated, known_only, acceptable)
     v1 = APIRouter(prefix="/v1", dependencies=[Depends(check) for check in every])
     for noun in (
@@ -88,9 +101,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         reports,
         batches,
         keys,
+        workers,
         capabilities,
     ):
         v1.include_router(noun.router)
-    for router in (v1, health.router, problem_pages.router):
+    for router in (v1, health.router, metrics.router, problem_pages.router):
         app.include_router(router)
+    app.state.templates = templates(app)
     return app

@@ -1,46 +1,12 @@
 """Small pure-ASGI layers around everything."""
 
-import logging
-import secrets
-
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.errors import MOST_TEXT, Refusal, answer
+from app.errors import MOST_TEXT, Refusal
 from models.problems import Problem
 
-log = logging.getLogger(__name__)
-
 JSON_LIMIT = 2**20  # bytes of a body that is not an upload
-
-
-class RequestId:
-    """Every answer carries ``X-Request-Id``; a failure that nobody foresaw is logged under it and answered with 500."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        request_id, started = secrets.token_hex(8), False
-
-        async def tagged(message: Message) -> None:
-            nonlocal started
-            if message["type"] == "http.response.start":
-                started = True
-                MutableHeaders(scope=message)["X-Request-Id"] = request_id
-            await send(message)
-
-        try:
-            await self.app(scope, receive, tagged)
-        except Exception:
-            log.exception("request %s failed: %s %.300r", request_id, scope["method"], scope["path"])
-            if started:
-                raise  # half an answer is out: only closing the connection tells the client
-            problem = answer(Problem.INTERNAL_ERROR, f"request {request_id} failed; the log has the details")
-            await problem(scope, receive, tagged)
 
 
 class HeadAsGet:

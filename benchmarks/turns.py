@@ -18,6 +18,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -38,12 +39,14 @@ def prepare(url: str, queued: int) -> None:
     Base.metadata.create_all(database.engine)
     with database.write() as session:
         model, dataset = factories.ready_model(session), factories.ready_dataset(session)
+        add: Any = partial(certifications.add, session)
+        if hasattr(certifications, "new"):
+            add = lambda *of, **it: certifications.add(session, certifications.new(*of, **it))  # noqa: E731
         for number in range(queued):
             given: dict[str, Any] = {"key_id": f"key_{number % 10}"} if hasattr(certifications, "notice_due") else {}
             if hasattr(factories, "smoothing"):
                 given["plan"] = factories.smoothing(10, 100)
-            certifications.add(
-                session,
+            add(
                 model,
                 dataset,
                 method={"kind": "smoothing", "sigma": 0.25, "alpha": 0.001, "n0": 10, "n": 100},

@@ -1,5 +1,5 @@
-"""The doorbell: a Celery message that carries an id and nothing else. The row is the job; a lost message loses nothing
-(the sweeper rings again), one that comes twice does nothing (the claim decides)."""
+"""The doorbell: a Celery message that carries an id, and a trace where there is one. The row is the job; a lost message
+loses nothing (the sweeper rings again), one that comes twice does nothing (the claim decides)."""
 
 import logging
 import time
@@ -10,6 +10,7 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 
 from models.settings import Settings
+from models.tracing import HEADER
 from models.work import NOUNS
 
 log = logging.getLogger(__name__)
@@ -22,6 +23,7 @@ class Bell(NamedTuple):
 
     noun: str
     id: str
+    traceparent: str | None = None  # what rang it, where that is traced
 
 
 Ring = Callable[[Bell], None]
@@ -72,7 +74,8 @@ def celery_ring(app: Celery) -> Ring:
             return
         noun = NOUNS[bell.noun]
         try:
-            app.send_task(noun.task, args=[bell.id], queue=noun.queue, retry=False)
+            headers = {HEADER: bell.traceparent} if bell.traceparent else None
+            app.send_task(noun.task, args=[bell.id], queue=noun.queue, retry=False, headers=headers)
         except OperationalError as error:
             quiet_until = time.monotonic() + QUIET
             log.warning("could not ring for %s %s (%s); the sweeper will", bell.noun, bell.id, error)

@@ -7,6 +7,7 @@ the one that this database's certificates were made with.
 import fcntl
 import hashlib
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -30,6 +31,7 @@ from models.tables import Fact
 
 ROOT = Path(__file__).parent.parent
 FIRST, NEXT = "first", "next"  # names of the keys that are made here
+KEY_TEXT = re.compile(r"[A-Za-z0-9_-]{32,200}")
 DRAFT_SECONDS = 86_400.0  # no upload and no intake takes a day
 LOCK = 0x7261646969  # "radii": PostgreSQL's advisory lock, so that two starts at once migrate one after the other
 
@@ -39,8 +41,12 @@ class WrongSecretError(Exception):
     another answer. Set RADII_NOISE_SECRET to the former one (DATA_DIR/noise-secret of the first installation)."""
 
 
+class BadKeyFile(Exception):
+    """RADII_FIRST_KEY_FILE names a file that can't be read, or that holds no key; the message says which."""
+
+
 def bootstrap(settings: Settings) -> None:
-    """Make it so. Raises ``WrongSecretError``, ``NotPrivate``."""
+    """Make it so. Raises ``WrongSecretError``, ``NotPrivate``, ``BadKeyFile``."""
     private_folder(settings.data_dir)
     database = Database(settings.database)
     try:
@@ -88,7 +94,11 @@ def check_secret(session: Session, settings: Settings) -> None:
 
 
 def keep_key(session: Session, settings: Settings) -> None:
-    """See to it that DATA_DIR/api-key holds a key, and say so where that is not the one it was."""
+    """See to it that there is a key, and say so where that is not the one it was. Its text is in DATA_DIR/api-key, or
+    in the file that RADII_FIRST_KEY_FILE names. Raises ``BadKeyFile``."""
+    if settings.first_key_file is not None:
+        _take_key(session, settings.first_key_file)
+        return
     file, known = settings.key_file, [key for key in keys.valid(session, DEFAULT_TENANT) if key.name in (FIRST, NEXT)]
     missing = not file.exists()
     key = keys.add(session, DEFAULT_TENANT, NEXT if known else FIRST, keep(file, keys.fresh_text()))
@@ -100,6 +110,28 @@ def keep_key(session: Session, settings: Settings) -> None:
         for one in known:
             made = one.created_at.strftime("%Y-%m-%d %H:%M")
             say(f"the key {one.id} (of {made} UTC) is still valid; if it is lost: radii keys revoke {one.id}")
+
+
+def _take_key(session: Session, file: Path) -> None:
+    """Make the text in ``file`` a valid key. One that was there before stays valid: whoever changes the file may go on
+    with both until the old one is revoked."""
+    try:
+        text = file.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadKeyFile(f"RADII_FIRST_KEY_FILE: can't read {file}: {error}") from None
+    if not KEY_TEXT.fullmatch(text):
+        raise BadKeyFile(
+            f"RADII_FIRST_KEY_FILE: {file} holds no key; write one there that nobody can guess, of 32 to 200 letters, "
+            "digits, - and _: openssl rand -hex 32"
+        )
+    others = [key for key in keys.valid(session, DEFAULT_TENANT) if key.name in (FIRST, NEXT)]
+    key = keys.add(session, DEFAULT_TENANT, NEXT if others else FIRST, text)
+    session.flush()
+    if key.revoked_at is not None:
+        say(f"the key in {file} ({key.id}) was revoked. For a new one write another text there and start again")
+    elif others and key not in others:
+        for one in others:
+            say(f"{file} holds a new key ({key.id}); {one.id} is still valid: radii keys revoke {one.id}")
 
 
 def say(message: str) -> None:
@@ -117,7 +149,7 @@ if __name__ == "__main__":
             where = "".join(f"RADII_{part}: ".upper() for part in one["loc"][:1])
             print(f"radii: {where}{one['msg'].removeprefix('Value error, ')}", file=sys.stderr)
         sys.exit(2)
-    except (WrongSecretError, NotPrivate) as error:
+    except (WrongSecretError, NotPrivate, BadKeyFile) as error:
         sys.exit(f"radii: {error}")
     except StorageFull as error:
         with suppress(OSError):  # the log may lie on the same disk: the exit status says it too

@@ -18,6 +18,7 @@ from models.base import Base
 from models.bell import Bell, Ring, silent
 from models.principal import Principal
 from models.tenant_session import TenantSession
+from models.tracing import traceparent
 
 S = TypeVar("S", bound=Session)
 
@@ -114,7 +115,7 @@ def insert(session: Session, table: type[Base]) -> Any:
 
 def ring_after_commit(session: Session, bell: Bell) -> None:
     """Ring ``bell`` once the transaction of ``session`` has committed; never if it rolls back."""
-    session.info.setdefault(BELLS, []).append(bell)
+    session.info.setdefault(BELLS, []).append(bell._replace(traceparent=traceparent()))
 
 
 def _tame_sqlite(engine: Engine) -> None:

@@ -4,6 +4,7 @@ import os
 import re
 import time
 import uuid
+from datetime import UTC, datetime
 
 UPLOAD, MODEL, DATASET, CERTIFICATION, BATCH, SHARD, KEY = "upl", "mdl", "dat", "cert", "bat", "shd", "key"
 
@@ -17,3 +18,8 @@ def new_id(prefix: str) -> str:
     value = value & ~(0xF << 76) | 0x7 << 76  # version 7
     value = value & ~(0x3 << 62) | 0x2 << 62  # variant of RFC 9562
     return f"{prefix}_{uuid.UUID(int=value).hex}"
+
+
+def made_at(row_id: str) -> datetime:
+    """When an id was made, to the millisecond."""
+    return datetime.fromtimestamp((uuid.UUID(row_id.rpartition("_")[2]).int >> 80) / 1000, UTC)

@@ -1,6 +1,6 @@
 """Who is behind a request. Pure data: the API finds it out (``app.auth``), sessions are opened for it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 DEFAULT_TENANT = "default"
@@ -29,3 +29,4 @@ class Principal:
     tenant: str
     key: str  # id
     scopes: frozenset[Scope]
+    name: str = field(default="", compare=False)  # of the key, for the log

@@ -28,7 +28,9 @@ LONGEST_SOCKET = 100  # bytes of a Unix socket's path: systems allow 104 to 108 
 class Settings(BaseSettings):
     """Settings of the service, the same for every process of an installation."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True, hide_input_in_errors=True)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_ignore_empty=True, extra="forbid", frozen=True, hide_input_in_errors=True
+    )
 
     host: str = Field(default="127.0.0.1", description="Address that the API listens on.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port that the API listens on.")
@@ -90,6 +92,15 @@ class Settings(BaseSettings):
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="Least severe log line."
+    )
+    log_format: Literal["text", "json"] = Field(
+        default="text", description="Log lines for people, or one JSON object a line (docs/monitoring.md)."
+    )
+    metrics_open: bool = Field(
+        default=False, description="Whether /metrics needs no key, from other machines neither (docs/monitoring.md)."
+    )
+    first_key_file: Path | None = Field(
+        default=None, description="A file with the text of the first API key. Unset: made once, in the data folder."
     )
 
     @field_validator("port", mode="before")

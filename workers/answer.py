@@ -8,6 +8,7 @@ from functools import partial
 from models.bell import Bell
 from models.repositories import leases, turns
 from models.repositories.leases import Claim
+from models.tracing import following
 from models.work import NOUNS
 from workers.attempt import attempt
 from workers.worker import LetGo, Worker
@@ -24,10 +25,10 @@ def answer(worker: Worker, bell: Bell) -> None:
     if NOUNS[bell.noun].in_turn:
         takes = [partial(_due, worker), worker.take_turn]
     else:
-        takes = [partial(_abandoned, worker, bell), partial(worker.claim, *bell)]
+        takes = [partial(_abandoned, worker, bell), partial(worker.claim, bell.noun, bell.id)]
     for take in takes:
         try:
-            _work(worker, take)
+            _work(worker, take, bell)
         except LetGo:
             return
         except Exception:  # a row that nothing can be made of keeps no other waiting
@@ -44,9 +45,10 @@ def _abandoned(worker: Worker, bell: Bell) -> Claim | None:
     return None if row_id in (None, bell.id) else worker.claim(bell.noun, str(row_id))
 
 
-def _work(worker: Worker, take: Take) -> None:
-    """Work on a row, if there is one to take, and on what it leads to."""
+def _work(worker: Worker, take: Take, rung: Bell) -> None:
+    """Work on a row, if there is one to take, and on what it leads to; in the trace of the request that rang for it."""
     claim = None if worker.letting_go else take()
     while claim is not None:
-        bell = attempt(worker, claim, NOUNS[claim.noun].handle)
-        claim = None if bell is None or worker.letting_go else worker.claim(*bell)
+        with following(rung.traceparent if rung.id in (claim.id, claim.job) else None):
+            bell = attempt(worker, claim, NOUNS[claim.noun].handle)
+        claim = None if bell is None or worker.letting_go else worker.claim(bell.noun, bell.id)

@@ -7,11 +7,12 @@ from sqlalchemy.exc import DBAPIError
 
 from models.base import Json
 from models.bell import Bell
+from models.logs import about
 from models.problems import Problem
 from models.repositories.chunks import CountsMismatch
 from models.repositories.leases import Claim, LostClaim
+from models.tracing import span
 from workers.causes import Failed, Lost, first_line, problem_of
-from workers.logs import about
 from workers.worker import LetGo, Worker
 
 log = logging.getLogger(__name__)
@@ -20,38 +21,46 @@ log = logging.getLogger(__name__)
 def attempt(worker: Worker, claim: Claim, work: Callable[[Worker, Claim], Bell | None]) -> Bell | None:
     """Have ``work`` done; what it leads to. An error fails the row at once, since it would recur; a process that is
     gone costs an attempt, a shutdown none."""
-    with about(claim.log_id):
+    with about(claim.log_id), span(claim.noun, id=claim.id, job=claim.job, fence=claim.fence):
+        worker.activity.begin(claim)
+        outcome = "given_back"
         try:
-            return _settled(worker, claim, work)
+            outcome, bell = _settled(worker, claim, work)
+            return bell
         except LostClaim:
             log.info("cancelled, or taken over by another worker")
+            outcome = "taken"
         except LetGo:
             worker.give_back(claim)
             log.info("given back")
         except SystemExit:  # SIGTERM to this very process
             worker.give_back(claim)
             raise
+        finally:
+            worker.activity.end(outcome)
     return None
 
 
-def _settled(worker: Worker, claim: Claim, work: Callable[[Worker, Claim], Bell | None]) -> Bell | None:
+def _settled(worker: Worker, claim: Claim, work: Callable[[Worker, Claim], Bell | None]) -> tuple[str, Bell | None]:
+    """How it ended, in a word of ``models.metrics.ATTEMPTS``; and what it leads to."""
     try:
         log.info("begun by %s", worker.name)
         bell = work(worker, claim)
         log.info("done")
-        return bell
+        return "done", bell
     except (LostClaim, LetGo):
         raise
     except Lost as lost:
         log.error("%s", lost)
         worker.lost(claim, lost.document)
+        return "lost", None
     except Failed as failed:
         log.error("%s", failed)
         worker.fail(claim, failed.document)
     except Exception as error:
         log.exception("failed")
         worker.fail(claim, _problem(error))
-    return None
+    return "failed", None
 
 
 def _problem(error: Exception) -> Json:

@@ -100,10 +100,10 @@ def _how(status: int | None, said: str | None) -> tuple[str, dict[str, str]]:
 def _memory(end: End) -> str:
     if end.peak_bytes is None:
         return ""
-    return f" (memory at most {end.peak_bytes / GIB:.2f} GiB; there are {_memory_there() / GIB:.2f} GiB)"
+    return f" (memory at most {end.peak_bytes / GIB:.2f} GiB; there are {memory_there() / GIB:.2f} GiB)"
 
 
-def _memory_there() -> int:
+def memory_there() -> int:
     """Bytes that the machine has, or its container may use."""
     there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     with suppress(OSError, ValueError):

@@ -6,23 +6,28 @@ process has threads and connections that a fork would copy in an unknown state.
 """
 
 import functools
+import os
 import sys
 from collections.abc import Callable
 from typing import Any
 
-from celery import signals
+from celery import Task, signals
 
+from models import logs, tracing
 from models.bell import Bell, celery_app, celery_ring
 from models.bootstrap import WrongSecretError, check_secret
 from models.database import Database
 from models.settings import Settings
 from models.work import NOUNS
-from workers import logs
 from workers.answer import answer
+from workers.presence import Presence
 from workers.sweeper import Sweeper
 from workers.worker import Worker
 
 SETTINGS = Settings()
+QUEUES = "WORKER_QUEUES"  # variable that a main process sets for its pool processes
+
+logs.configure(SETTINGS.log_level, SETTINGS.log_format)  # before Celery warns of anything
 
 app = celery_app(SETTINGS)
 app.conf.update(include=["workers.main"], worker_pool_start_method="spawn")
@@ -34,19 +39,20 @@ def worker() -> Worker:
     return Worker(SETTINGS, celery_ring(app))
 
 
-def _task(noun: str) -> Callable[[str], None]:
-    def task(row_id: str) -> None:
-        answer(worker(), Bell(noun, row_id))
+def _task(noun: str) -> Callable[[Task, str], None]:
+    def task(self: Task, row_id: str) -> None:
+        answer(worker(), Bell(noun, row_id, (self.request.headers or {}).get(tracing.HEADER)))
 
     return task
 
 
 for _noun in NOUNS.values():
-    app.task(name=_noun.task)(_task(_noun.name))
+    app.task(name=_noun.task, bind=True)(_task(_noun.name))
 
 
 def _log(**_: Any) -> None:
-    logs.configure(SETTINGS.log_level)
+    """Again: Celery has just set up billiard's logger in its own way, and without a receiver would all others."""
+    logs.configure(SETTINGS.log_level, SETTINGS.log_format)
 
 
 def _check_secret(**_: Any) -> None:
@@ -61,8 +67,29 @@ def _check_secret(**_: Any) -> None:
         database.close()
 
 
+def _tell_queues(instance: Any, **_: Any) -> None:
+    """Pool processes are spawned, and aren't told what their main process listens to. Until they have set up their log,
+    billiard would write lines of its own form."""
+    os.environ["_MP_FORK_LOGLEVEL_"] = ""
+    os.environ[QUEUES] = " ".join(instance.app.amqp.queues.consume_from)
+
+
+@functools.cache
+def presence() -> Presence:
+    """This pool process's."""
+    here, queues = worker(), os.environ[QUEUES].split()
+    return Presence(here.name, here.activity, here.database, queues, lease_seconds=SETTINGS.lease_seconds)
+
+
 def _start_pool_process(**_: Any) -> None:
     worker()  # from now on this process hears of a shutdown
+    presence().start()
+    tracing.configure("radii-worker")
+
+
+def _end_pool_process(**_: Any) -> None:
+    presence().leave()
+    tracing.close()
 
 
 def _start_sweeper(sender: Any, **_: Any) -> None:
@@ -73,5 +100,7 @@ def _start_sweeper(sender: Any, **_: Any) -> None:
 
 signals.setup_logging.connect(_log)
 signals.worker_init.connect(_check_secret)
+signals.celeryd_after_setup.connect(_tell_queues)
 signals.worker_process_init.connect(_start_pool_process)
+signals.worker_process_shutdown.connect(_end_pool_process)
 signals.worker_ready.connect(_start_sweeper)

@@ -83,7 +83,12 @@ class Phase:
 
 @dataclass(frozen=True)
 class Alive:
-    """There is progress."""
+    """There is progress. What the runner computes on, once it does, and the bytes of memory that it holds there, of how
+    many."""
+
+    device: str | None = None
+    memory: int | None = None
+    memory_total: int | None = None
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from workers.blob_checks import check_files, files_of
 from workers.causes import Failed, Lost, lost, stalled
 from workers.environment import TEMPORARY
 from workers.messages import (
+    Alive,
     Crash,
     Done,
     Enough,
@@ -81,6 +82,7 @@ class Supervisor:
     def _certify(self, claim: Claim, order: WorkOrder) -> None:
         if self.runner is not None and self.runner.gone():
             self.runner = None
+        self.worker.activity.method(order.method["kind"])
         self._check(order, claim)
         asked = asked_of(order, order.indices, self.worker.blobs, alive=self.worker.renewal(claim))
         if not self._recall(order, claim, asked):
@@ -252,6 +254,9 @@ class ShardProgress:
             case Phase(name):
                 self.phase = name
                 self.pacer.enters(name)
+                self.worker.activity.doing(name)
+            case Alive():
+                self.worker.activity.device = thing
             case Crash(words):
                 self.last_words = words
             case Done() | Stopped():
@@ -271,14 +276,15 @@ class ShardProgress:
 
     def _write(self) -> None:
         """Everything gathered, and the lease, in one transaction."""
-        self.worker.write(self._record)
+        self.worker.activity.count(self.worker.write(self._record))
         self.chunks, self.results, self.report, self.written = [], [], None, time.monotonic()
         self.told = self.phase
 
-    def _record(self, session: Session) -> None:
+    def _record(self, session: Session) -> int:
+        """The progress that was new."""
         seconds = self.worker.settings.lease_seconds
         if self._pending():
-            shards.record(
+            return shards.record(
                 session,
                 self.claim,
                 self.chunks,
@@ -289,5 +295,5 @@ class ShardProgress:
                 streams=self.asked.streams,
                 question=self.asked.question,
             )
-        else:
-            leases.renew(session, self.claim, seconds=seconds)
+        leases.renew(session, self.claim, seconds=seconds)
+        return 0

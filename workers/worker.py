@@ -26,6 +26,7 @@ from models.settings import Settings
 from models.storage import StorageFull, room
 from models.work import NOUNS
 from workers.causes import first_line, given_up
+from workers.presence import Activity
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +57,7 @@ class Worker:
         self.name = f"{platform.node()}/{os.getpid()}"
         # The kind of device that its runner computes on, once that is known.
         self.device = None if settings.device == "cuda" or (settings.device == "auto" and GPU.exists()) else "cpu"
+        self.activity = Activity()
         self.letting_go = False
         self._parent = os.getppid()
         self._inbox: Inbox = SimpleQueue()

@@ -96,6 +96,10 @@ class CertificationOut(BaseModel):
         description="Why it failed, and where: `shard`, `worker`, `attempts`, and `log`, which lines about it have."
     )
     shards: Shards | None = Field(description="Null in lists.")
+    waiting: str | None = Field(
+        default=None,
+        description="Why it has not begun: `no worker is alive`, `3 jobs ahead`, `next in line`. Null in lists.",
+    )
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
@@ -173,7 +177,9 @@ async def show(request: Request, certification_id: str, service: InService, prin
 def _look(service: Service, principal: Principal, certification_id: str) -> tuple[CertificationOut, dict[str, str]]:
     with service.database.read(principal) as session:
         row = found(session, certification_id)
-        return shown(row, session), patience(row)
+        out, headers = shown(row, session), patience(row)
+    out.waiting = service.database.waiting_reason(row)
+    return out, headers
 
 
 @router.post(

@@ -42,6 +42,10 @@ class DatasetOut(BaseModel):
     size: int
     summary: dict[str, Any] | None
     problem: dict[str, Any] | None
+    waiting: str | None = Field(
+        default=None,
+        description="Why intake has not begun: `no worker is alive`, `3 jobs ahead`, `next in line`. Null in lists.",
+    )
     created_at: datetime
     finished_at: datetime | None
 
@@ -97,4 +101,6 @@ def _look(service: Service, principal: Principal, dataset_id: str) -> tuple[Data
         row = intake.get(session, Dataset, checked_id("data set", dataset_id))
         if row is None:
             raise missing("data set", dataset_id)
-        return shown(row), patience(row.state)
+        out = shown(row)
+    out.waiting = service.database.waiting_reason(row)
+    return out, patience(row.state)

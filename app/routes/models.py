@@ -155,6 +155,10 @@ class ModelOut(BaseModel):
     architecture: dict[str, Any] | None = None
     summary: dict[str, Any] | None
     problem: dict[str, Any] | None
+    waiting: str | None = Field(
+        default=None,
+        description="Why intake has not begun: `no worker is alive`, `3 jobs ahead`, `next in line`. Null in lists.",
+    )
     created_at: datetime
     finished_at: datetime | None
 
@@ -217,7 +221,9 @@ def _look(service: Service, principal: Principal, model_id: str) -> tuple[ModelO
         row = intake.get(session, Model, checked_id("model", model_id))
         if row is None:
             raise missing("model", model_id)
-        return shown(row), patience(row.state)
+        out = shown(row)
+    out.waiting = service.database.waiting_reason(row)
+    return out, patience(row.state)
 
 
 def _refuse_unfit(body: ModelInput, kind: str) -> None:

@@ -40,7 +40,7 @@ def fresh_text() -> str:
 def authenticate(session: Session, text: str) -> Principal | None:
     """Who is behind the valid key whose text this is."""
     key = session.scalar(select(Key).where(Key.sha256 == _digest(text), Key.revoked_at.is_(None)))
-    return None if key is None else Principal(key.tenant, key.id, key.scopes)
+    return None if key is None else Principal(key.tenant, key.id, key.scopes, key.name)
 
 
 def valid(session: Session, tenant: str, *, lock: bool = False) -> Sequence[Key]:

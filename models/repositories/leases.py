@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from models.base import Json, now
 from models.bell import Bell
+from models.metrics import LAPSED
 from models.problems import Problem
 from models.tables import Leased
 from models.work import NOUNS
@@ -99,6 +100,7 @@ def claim(session: Session, noun: str, row_id: str, *, worker: str, seconds: flo
         )
         said = {"worker": before.worker, "attempts": before.fence, "log": log_id(before.job, before)}
         said |= {"shard": row_id} if noun == "shard" else {}
+        LAPSED.labels(noun).inc()
         silent["cause"] = Problem.WORKER_LOST.document(detail, remedy=LOOK_AT_THE_MACHINE, **said)
     statement = (
         update(table)

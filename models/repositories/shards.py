@@ -233,9 +233,9 @@ def record(
     report: Json | None = None,
     streams: Streams | None = None,
     question: Question | None = None,
-) -> None:
-    """Add what was computed, renew the lease for ``seconds``, and forget earlier attempts if anything was new. With
-    ``doing`` it says that from now on.
+) -> int:
+    """Add what was computed, renew the lease for ``seconds``, and forget earlier attempts if anything was new: how much
+    was. With ``doing`` it says that from now on.
 
     A chunk, result or report that is already there counts once. With ``streams`` the ledger learns of each new result,
     and the result of what else was asked before; with ``question`` that is answered from now on. Raises ``LostClaim``
@@ -256,6 +256,7 @@ def record(
             answers.add(session, [answers.row(question, certification, result) for result in results])
     if progress:
         _advance(session, claim, progress)
+    return progress
 
 
 def finish(session: Session, claim: Claim) -> None:

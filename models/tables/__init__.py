@@ -11,6 +11,7 @@ from models.tables.leased import Leased
 from models.tables.ledger import Ledger
 from models.tables.model import Model
 from models.tables.pace import Pace
+from models.tables.presence import Presence
 from models.tables.report import Report
 from models.tables.result import Result
 from models.tables.shard import Shard
@@ -28,6 +29,7 @@ __all__ = [
     "Ledger",
     "Model",
     "Pace",
+    "Presence",
     "Report",
     "Result",
     "Shard",

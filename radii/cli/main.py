@@ -291,6 +291,14 @@ def jobs(
 
 
 @app.command()
+def workers(url: Url = None, as_json: AsJson = False) -> None:
+    """List the workers that are there, and what each does."""
+    from radii.cli import workers
+
+    workers.command(url=url, as_json=as_json)
+
+
+@app.command()
 def results(
     job_id: Annotated[str, typer.Argument(metavar="ID", help="A certification (cert_...).")],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="A file, one line of JSON an input.")] = None,

@@ -114,7 +114,7 @@ def _values(field: FieldInfo) -> str:
     annotation = field.annotation
     if get_origin(annotation) is Literal:
         return ", ".join(get_args(annotation))
-    names = {str: "text", int: "whole number", float: "number", Path: "path"}
+    names = {str: "text", int: "whole number", float: "number", Path: "path", bool: "true or false"}
     for candidate in (annotation, *get_args(annotation)):
         if candidate is SecretStr:
             return "secret text"

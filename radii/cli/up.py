@@ -74,7 +74,13 @@ def _run(supervisor: Supervisor, chosen: Any) -> NoReturn:
 def _parts(chosen: Any, logs: Path) -> Iterator[Child]:
     level = chosen.log_level
     api = ["uvicorn", "app.main:create_app", "--factory", "--host", chosen.host, "--port", str(chosen.port)]
-    api += ["--log-level", level.lower(), "--timeout-graceful-shutdown", "2"]  # a request may wait a minute for a job
+    api += [
+        "--log-level",
+        level.lower(),
+        "--no-access-log",
+        "--timeout-graceful-shutdown",
+        "2",
+    ]  # a request may wait a minute for a job
     yield Child("api", [sys.executable, "-m", *api], logs / "api.log")
     for queue, slots in (("intake", 1), ("certify", chosen.workers)):
         # --quiet: a banner that can't be written, on a full disk, would end the worker.

@@ -29,6 +29,9 @@ SERVICE = (
     "RADII_SWEEP_SECONDS",
     "RADII_MAX_ATTEMPTS",
     "RADII_LOG_LEVEL",
+    "RADII_LOG_FORMAT",
+    "RADII_METRICS_OPEN",
+    "RADII_FIRST_KEY_FILE",
 )
 # What Kubernetes and Docker tell every container of a service that is called radii-something.
 LINKS = re.compile(r"_SERVICE_(HOST|PORT)|_PORT_\d+_(TCP|UDP|SCTP)|=(tcp|udp|sctp)://")

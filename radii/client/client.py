@@ -240,6 +240,11 @@ class Client(Batches):
         """Refuse an API key from now on; ``ProblemError`` (last-key) if it is the last valid one."""
         return self._object("DELETE", path_of(key_id), again=True)
 
+    def workers(self) -> Sequence[Json]:
+        """The workers that are there, and what each does."""
+        found: Sequence[Json] = self._object("GET", "/v1/workers")["items"]
+        return found
+
     def ready(self) -> Json:
         """What /readyz says; ``ProblemError`` (unavailable) if a part is not reachable for ten seconds."""
         return self._object("GET", "/readyz", patience=min(PROBE, self._transport.patience))

@@ -39,7 +39,7 @@ class Others:
         return Others(**{field.name: getattr(self, field.name)[:-6] + "000000" for field in fields(self)})
 
 
-FOR_EVERYBODY = {"GET /v1/capabilities"}
+FOR_EVERYBODY = {"GET /v1/capabilities", "GET /v1/workers"}
 BODIES: dict[str, Any] = {
     "POST /v1/uploads": lambda ids: calls.ONNX,
     "POST /v1/models": lambda ids: {"upload_id": ids.upload_id, "name": "mine", "input": calls.INPUT},

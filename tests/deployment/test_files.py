@@ -2,10 +2,12 @@
 
 import ast
 import importlib.util
+import json
 import re
 from pathlib import Path
 from typing import Any
 
+import compose_spec
 import pytest
 import yaml
 
@@ -18,6 +20,11 @@ COMPOSE_TEXT = (ROOT / "docker-compose.yml").read_text()
 COMPOSE = yaml.safe_load(COMPOSE_TEXT)
 ENV_EXAMPLE = dict(
     line.split("=", 1) for line in (ROOT / ".env.example").read_text().splitlines() if line and line[0] != "#"
+)
+ENV_TO_FILL = dict(
+    line.split("=", 1)
+    for line in (ROOT / ".env.example").read_text().partition("# ----")[0].splitlines()
+    if line and line[0] != "#"
 )
 SETTINGS = {f"RADII_{name.upper()}" for name in Settings.model_fields}
 SERVICES = COMPOSE["services"]
@@ -42,19 +49,32 @@ def test_every_radii_variable_is_a_setting() -> None:
 
 
 def test_env_example_lists_exactly_what_compose_asks_for() -> None:
-    assert set(re.findall(r"\$\{([A-Z_]+)", COMPOSE_TEXT)) == set(ENV_EXAMPLE)
+    asked = set(re.findall(r"\$\{([A-Z_]+)", COMPOSE_TEXT)) | {s["environment"] for s in COMPOSE["secrets"].values()}
+    assert asked | {"COMPOSE_PROFILES"} == set(ENV_EXAMPLE)
+
+
+def test_every_setting_can_be_set_from_the_environment_file() -> None:
+    """But for what compose itself decides: where things are in containers, and how many workers (--scale)."""
+    own = {"HOST", "DATA_DIR", "DATABASE_URL", "BROKER_URL", "FIRST_KEY_FILE", "WORKERS"}
+    assert {f"RADII_{name}" for name in own} <= SETTINGS
+    assert SETTINGS - {f"RADII_{name}" for name in own} == set(ENV_EXAMPLE) & SETTINGS
+    passed = set(COMPOSE["x-environment"]) & SETTINGS
+    assert SETTINGS - passed == {f"RADII_{name}" for name in ("HOST", "PORT", "DATA_DIR", "FIRST_KEY_FILE", "WORKERS")}
 
 
 def test_what_compose_requires_is_left_empty_in_the_example_and_the_rest_is_the_default() -> None:
     required = set(re.findall(r"\$\{([A-Z_]+):\?", COMPOSE_TEXT))
-    assert {name for name, value in ENV_EXAMPLE.items() if not value} == required
+    # The first key is asked for by its secret.
+    assert {name for name, value in ENV_TO_FILL.items() if not value} == required | {"FIRST_KEY"}
     for name, default in re.findall(r"\$\{([A-Z_]+):-([^}]*)\}", COMPOSE_TEXT):
         assert ENV_EXAMPLE[name] == default
-        assert str(Settings.model_fields[name.removeprefix("RADII_").lower()].default) == default
+        if name in SETTINGS:
+            known = Settings.model_fields[name.removeprefix("RADII_").lower()].default
+            assert ("" if known is None else str(known).lower()) == default.lower()
 
 
 def test_the_example_gives_valid_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    filled = ENV_EXAMPLE | {"RADII_NOISE_SECRET": "ab" * 32, "POSTGRES_PASSWORD": "x"}
+    filled = ENV_EXAMPLE | {"FIRST_KEY": "k" * 32, "RADII_NOISE_SECRET": "ab" * 32, "POSTGRES_PASSWORD": "x"}
     for name, value in COMPOSE["x-environment"].items():
         value = re.sub(r"\$\{([A-Z_]+)[^}]*\}", lambda match: filled[match[1]], value)
         monkeypatch.setenv(name, value)
@@ -159,5 +179,63 @@ def test_published_ports_and_volumes_fit() -> None:
     volumes: dict[str, Any] = COMPOSE["volumes"]
     for service in SERVICES.values():
         for volume in service.get("volumes", ()):
-            assert volume.split(":")[0] in volumes
+            source = volume.split(":")[0]
+            assert (ROOT / source).exists() if source.startswith("./") else source in volumes
     assert all("/var/lib/radii" in volume for service in OURS.values() for volume in service["volumes"])
+
+
+def test_only_the_proxy_is_published_beyond_this_machine() -> None:
+    for name, service in SERVICES.items():
+        for port in service.get("ports", ()):
+            assert port.startswith("127.0.0.1:") or name == "proxy", name
+
+
+def test_every_container_is_bounded_named_restarted_and_its_log_rotated() -> None:
+    for name, service in SERVICES.items():
+        assert service["mem_limit"] and service["image"] and service["restart"] == "unless-stopped", name
+        assert service["logging"]["options"] == {"max-size": "10m", "max-file": "5"}, name
+    for name, service in OURS.items():
+        assert service["healthcheck"]["test"][0] == "CMD", name
+
+
+def test_gpus_have_a_worker_each_and_no_worker_on_cpus_beside_them() -> None:
+    def started(*profiles: str) -> set[str]:
+        return {name for name, s in SERVICES.items() if not s.get("profiles") or set(s["profiles"]) & set(profiles)}
+
+    always = {"api", "intake", "postgres", "redis"}
+    assert started() == always
+    assert started(ENV_EXAMPLE["COMPOSE_PROFILES"]) == always | {"worker"}
+    assert started("gpu") == always | {"worker-gpu"}
+    assert started("two-gpus", "monitoring") == always | {"worker-gpu", "worker-gpu-1", "prometheus", "grafana"}
+    devices = [
+        service["deploy"]["resources"]["reservations"]["devices"][0]["device_ids"]
+        for name, service in SERVICES.items()
+        if name.startswith("worker-gpu")
+    ]
+    assert devices == [["0"], ["1"]]
+
+
+def test_the_build_takes_torch_from_where_the_environment_says() -> None:
+    (default,) = re.findall(r"^ARG TORCH_SPEC=(\S+)$", DOCKERFILE, flags=re.MULTILINE)
+    assert ENV_EXAMPLE["TORCH_SPEC"] == default
+    for service in OURS.values():
+        if service["build"]["target"].startswith("worker"):
+            assert set(service["build"]["args"]) == {"TORCH_SPEC", "PIP_EXTRA_INDEX_URL"}
+
+
+def test_the_first_key_comes_from_a_secret_that_prometheus_shows_too() -> None:
+    (name,) = COMPOSE["secrets"]
+    assert SERVICES["api"]["environment"]["RADII_FIRST_KEY_FILE"] == f"/run/secrets/{name}"
+    assert name in SERVICES["api"]["secrets"] and name in SERVICES["prometheus"]["secrets"]
+    scrape = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())["scrape_configs"][0]
+    assert scrape["authorization"]["credentials_file"] == f"/run/secrets/{name}"
+
+
+def test_compose_is_what_the_specification_allows() -> None:
+    """By a parser of the Compose Specification, after the variables are filled in."""
+    filled = ENV_EXAMPLE | {"RADII_NOISE_SECRET": "ab" * 32, "POSTGRES_PASSWORD": "x"}
+    text = re.sub(r"\$\{([A-Z_]+)[^}]*\}", lambda match: filled[match[1]], COMPOSE_TEXT)
+    plain = yaml.safe_load(text)
+    compose = compose_spec.PyCompose.from_json(json.dumps({k: v for k, v in plain.items() if k[:2] != "x-"}))
+    compose.validate()
+    assert set(compose.service_names()) == set(SERVICES)

@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError
 
 from app.planning import planned
 from models.base import Base
-from models.bootstrap import ROOT, WrongSecretError, bootstrap, migrated
+from models.bootstrap import ROOT, BadKeyFile, WrongSecretError, bootstrap, migrated
 from models.database import Database
 from models.plan import Plan
 from models.principal import DEFAULT_TENANT, EVERYTHING, Principal
@@ -102,6 +102,33 @@ def test_a_key_whose_file_is_gone_is_named_and_so_is_the_new_one(
     fresh.key_file.unlink()
     bootstrap(fresh)
     assert listed()[-1].revoked_at is None
+
+
+def test_the_first_key_may_come_from_a_file(
+    fresh: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "secret"
+    given = fresh.model_copy(update={"first_key_file": file})
+    for bad in (None, "", "short", "a b" * 20, "ü" * 40, "x" * 201):
+        if bad is not None:
+            file.write_text(bad)
+        with pytest.raises(BadKeyFile, match="RADII_FIRST_KEY_FILE"):
+            bootstrap(given)
+    first, second = "a" * 64, "b" * 64
+    for text_ in (first, first, second, second):
+        file.write_text(text_ + "\n")
+        bootstrap(given)
+    said = capsys.readouterr().out.splitlines()
+    database = Database(given.database)
+    with database.write() as session:
+        one, two = keys.valid(session, DEFAULT_TENANT)
+        assert keys.authenticate(session, first) and keys.authenticate(session, second)
+        keys.revoke(session, DEFAULT_TENANT, two.id)
+    database.close()
+    assert said == [f"radii: {file} holds a new key ({two.id}); {one.id} is still valid: radii keys revoke {one.id}"]
+    assert not given.key_file.exists()  # the text is in one place
+    bootstrap(given)
+    assert f"({two.id}) was revoked. For a new one write another text there" in capsys.readouterr().out
 
 
 def test_a_data_folder_that_others_may_look_into_is_refused_before_anything_is_there(

@@ -22,13 +22,15 @@ def add(database: Database, inputs: int, shard_inputs: int) -> str:
     with database.write() as session:
         return certifications.add(
             session,
-            factories.ready_model(session),
-            factories.ready_dataset(session, count=500),
-            method={"kind": "smoothing", "sigma": 0.25, "alpha": 0.001, "n0": 10, "n": N},
-            plan=factories.smoothing(10, N),
-            indices=range(inputs),
-            cost=10 + N,
-            shard_inputs=shard_inputs,
+            certifications.new(
+                factories.ready_model(session),
+                factories.ready_dataset(session, count=500),
+                method={"kind": "smoothing", "sigma": 0.25, "alpha": 0.001, "n0": 10, "n": N},
+                plan=factories.smoothing(10, N),
+                indices=range(inputs),
+                cost=10 + N,
+                shard_inputs=shard_inputs,
+            ),
         ).id
 
 

@@ -28,16 +28,18 @@ def add(database: Database, *, of: int = BATCH, key: str = "a", inputs: int = 1,
     with database.write() as session:
         return certifications.add(
             session,
-            factories.ready_model(session),
-            factories.ready_dataset(session),
-            method={"kind": "smoothing", "sigma": 0.25, "alpha": 0.001, "n0": 10, "n": n},
-            plan=factories.smoothing(10, n),
-            indices=range(inputs),
-            cost=10 + n,
-            shard_inputs=each,
-            rank=of,
-            key_id=key,
-            apart="estimate",
+            certifications.new(
+                factories.ready_model(session),
+                factories.ready_dataset(session),
+                method={"kind": "smoothing", "sigma": 0.25, "alpha": 0.001, "n0": 10, "n": n},
+                plan=factories.smoothing(10, n),
+                indices=range(inputs),
+                cost=10 + n,
+                shard_inputs=each,
+                rank=of,
+                key_id=key,
+                apart="estimate",
+            ),
         ).id
 
 

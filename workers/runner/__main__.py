@@ -11,9 +11,9 @@ import threading
 from queue import Empty, SimpleQueue
 from typing import IO
 
+from models import logs
 from models.base import Json
 from models.repositories.chunks import ChunkCounts, InputResult
-from workers import logs
 from workers.causes import first_line
 from workers.confine import die_with_parent
 from workers.messages import (
@@ -108,7 +108,7 @@ def main() -> None:
     die_with_parent()
     events = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    logs.configure("INFO")
+    logs.configure("INFO", logs.of_environment())
     say = sayer(events)
     HEART.start(say)
     orders: SimpleQueue[Message] = SimpleQueue()

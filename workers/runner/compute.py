@@ -20,7 +20,8 @@ from workers.causes import first_line, problem_of
 from workers.messages import On, Order
 from workers.methods import Work, compute
 from workers.runner.execution import Ask, ImpreciseNetwork
-from workers.runner.heartbeat import phase, phase_of
+from workers.runner.gauge import gauge
+from workers.runner.heartbeat import HEART, phase, phase_of
 from workers.runner.loaded_model import Emit, LoadedModel, described, device, read_model
 
 log = logging.getLogger(__name__)
@@ -81,7 +82,9 @@ class ShardComputer:
         key = (order.model.digest, None if order.denoiser is None else order.denoiser.digest, order.device)
         if self._prepared is None or self._prepared.key != key:
             self._prepared = None  # the former model's memory, before the next one's
-            self._prepared = LoadedModel(key, read_model(order.model, order.denoiser), device(order.device))
+            chosen = device(order.device)
+            self._prepared = LoadedModel(key, read_model(order.model, order.denoiser), chosen)
+            HEART.gauge = gauge(chosen)
         return self._prepared
 
 
