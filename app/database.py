@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from models.bootstrap import migrated
 from models.database import Database
 from models.principal import Principal
-from models.repositories import keys
+from models.repositories import keys, loose_blobs
 from models.tenant_session import TenantSession
 
 
@@ -27,6 +27,11 @@ class TenantDatabase:
         """Who is behind the valid key whose text this is."""
         with self._database.read() as session:
             return keys.authenticate(session, text)
+
+    def announce(self, sha256: str) -> None:
+        """A blob is about to be written, whoever sent it."""
+        with self._database.write() as session:
+            loose_blobs.announce(session, sha256)
 
     def migrated(self) -> bool:
         """Whether it can be reached, and is at the newest migration."""

@@ -16,6 +16,7 @@ from app.routes import (
     capabilities,
     certifications,
     datasets,
+    deletion,
     health,
     keys,
     models,
@@ -47,10 +48,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     logging.getLogger("alembic").setLevel(logging.WARNING)  # /readyz asks it each time
     celery = celery_app(settings)
     ringer = Ringer(celery_ring(celery))
+    database = TenantDatabase(Database(settings.database, ring=ringer))
     service = Service(
         settings=settings,
-        database=TenantDatabase(Database(settings.database, ring=ringer)),
-        blobs=Blobs(settings.blob_dir),
+        database=database,
+        blobs=Blobs(settings.blob_dir, announce=database.announce),
         celery=celery,
         operators=capabilities.operators(),
     )
@@ -77,7 +79,18 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(RequestId)  # the last one added is the outermost
     every = (auth.authenticated, known_only, acceptable)
     v1 = APIRouter(prefix="/v1", dependencies=[Depends(check) for check in every])
-    for noun in (uploads, models, datasets, new_certification, certifications, results, reports, keys, capabilities):
+    for noun in (
+        uploads,
+        models,
+        datasets,
+        new_certification,
+        certifications,
+        results,
+        reports,
+        keys,
+        capabilities,
+        deletion,
+    ):
         v1.include_router(noun.router)
     for router in (v1, health.router, problem_pages.router):
         app.include_router(router)

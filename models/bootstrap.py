@@ -22,6 +22,7 @@ from sqlalchemy.orm import Session
 
 from models.blobs import Blobs
 from models.database import Database
+from models.housekeeping import DRAFT_SECONDS
 from models.principal import DEFAULT_TENANT
 from models.repositories import keys
 from models.settings import NotPrivate, Settings, keep, private_folder
@@ -30,7 +31,6 @@ from models.tables import Fact
 
 ROOT = Path(__file__).parent.parent
 FIRST, NEXT = "first", "next"  # names of the keys that are made here
-DRAFT_SECONDS = 86_400.0  # no upload and no intake takes a day
 LOCK = 0x7261646969  # "radii": PostgreSQL's advisory lock, so that two starts at once migrate one after the other
 
 

@@ -82,6 +82,12 @@ class Settings(BaseSettings):
         le=100,
         description="Attempts without progress after which work has failed, with the cause of the last one.",
     )
+    keep_days: int | None = Field(
+        default=None,
+        ge=1,
+        description="Days after which certifications that have ended, and models and data sets that none needs any "
+        "more, are deleted. Unset: they are kept.",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="Least severe log line."
     )

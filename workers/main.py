@@ -1,8 +1,8 @@
 """The Celery application: ``python -m celery -A workers.main worker --queues certify``.
 
 A pool process answers a bell by claiming its row; a row that has ended, or that somebody works on, is left alone. The
-main process sweeps (``workers.sweeper``) and passes a shutdown on. Pool processes are spawned, not forked: the main
-process has threads and connections that a fork would copy in an unknown state.
+main process sweeps (``workers.sweeper``), tidies up (``workers.tidier``) and passes a shutdown on. Pool processes are
+spawned, not forked: the main process has threads and connections that a fork would copy in an unknown state.
 """
 
 import functools
@@ -20,6 +20,7 @@ from models.work import NOUNS
 from workers import logs
 from workers.answer import answer
 from workers.sweeper import Sweeper
+from workers.tidier import Tidier
 from workers.worker import Worker
 
 SETTINGS = Settings()
@@ -66,9 +67,10 @@ def _start_pool_process(**_: Any) -> None:
 
 
 def _start_sweeper(sender: Any, **_: Any) -> None:
-    sweeper = Sweeper(SETTINGS, sender)
-    sweeper.start()
-    signals.worker_shutting_down.connect(lambda **_: sweeper.stopping.set(), weak=False)
+    threads = Sweeper(SETTINGS, sender), Tidier(SETTINGS)
+    for thread in threads:
+        thread.start()
+        signals.worker_shutting_down.connect(lambda thread=thread, **_: thread.stopping.set(), weak=False)
 
 
 signals.setup_logging.connect(_log)

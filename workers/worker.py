@@ -20,7 +20,7 @@ from models.bell import Bell, Ring
 from models.blobs import Blobs
 from models.database import Database, away, ring_after_commit
 from models.problems import Problem
-from models.repositories import leases
+from models.repositories import leases, loose_blobs
 from models.repositories.leases import Claim, LostClaim
 from models.settings import Settings
 from models.storage import StorageFull, room
@@ -50,12 +50,15 @@ class Worker:
     def __init__(self, settings: Settings, ring: Ring) -> None:
         self.settings = settings
         self.database = Database(settings.database, ring=ring)
-        self.blobs = Blobs(settings.blob_dir)
+        self.blobs = Blobs(settings.blob_dir, announce=self._announce)
         self.name = f"{platform.node()}/{os.getpid()}"
         self.letting_go = False
         self._parent = os.getppid()
         self._inbox: Inbox = SimpleQueue()
         signal.signal(LET_GO, self._let_go)
+
+    def _announce(self, sha256: str) -> None:
+        self.write(partial(loose_blobs.announce, sha256=sha256))
 
     def _let_go(self, *_: object) -> None:
         self.letting_go = True

@@ -242,7 +242,7 @@ def _refuse_unfit(body: ModelInput, kind: str) -> None:
 
 def named_upload(session: TenantSession, blobs: Blobs, upload_id: str, *path: str) -> Upload:
     """The upload that a body names at ``path``."""
-    row = uploads.get(session, upload_id)
+    row = uploads.get(session, upload_id, lock=True)
     if row is None:
         raise invalid(f"there is no upload {upload_id}", *path)
     if not blobs.path(row.sha256).is_file():

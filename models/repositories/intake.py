@@ -84,9 +84,9 @@ def _add(session: Session, row: Intaken, noun: str) -> tuple[Intaken, bool]:
     return row, True
 
 
-def get(session: TenantSession, table: type[Intaken], row_id: str) -> Intaken | None:
-    """The model or data set, if there is one of that id."""
-    return session.get(table, row_id)
+def get(session: TenantSession, table: type[Intaken], row_id: str, *, lock: bool = False) -> Intaken | None:
+    """The model or data set, if there is one of that id; ``lock``: nobody deletes it until the transaction ends."""
+    return session.get(table, row_id, with_for_update=uploads.SHARED | {"of": table} if lock else None)
 
 
 def accept(session: Session, claim: Claim, summary: Json) -> None:

@@ -196,7 +196,9 @@ def record(
 
 def finish(session: Session, claim: Claim) -> None:
     """End the claimed shard. After the last one its certification is due to end. Raises ``LostClaim``."""
-    shard = session.get_one(Shard, claim.id)
+    shard = session.get(Shard, claim.id)
+    if shard is None:
+        raise LostClaim(claim.id)
     ours = results.totals_of(session, shard.certification, shard.indices)  # before others are kept waiting
     certification, shard = _locked(session, claim)
     if missing := len(shard.indices) - ours.inputs:

@@ -8,6 +8,7 @@ from models.tables.fact import Fact
 from models.tables.key import Key
 from models.tables.leased import Leased
 from models.tables.ledger import Ledger
+from models.tables.loose_blob import LooseBlob
 from models.tables.model import Model
 from models.tables.report import Report
 from models.tables.result import Result
@@ -23,6 +24,7 @@ __all__ = [
     "Key",
     "Leased",
     "Ledger",
+    "LooseBlob",
     "Model",
     "Report",
     "Result",

@@ -30,7 +30,7 @@ class Certification(Leased, Owned, Base):
     id: Mapped[str] = mapped_column(primary_key=True)
     model_id: Mapped[str] = mapped_column(ForeignKey("models.id"), index=True)
     # In front of the model: what is certified is model(denoiser(x)).
-    denoiser_model_id: Mapped[str | None] = mapped_column(ForeignKey("models.id"))
+    denoiser_model_id: Mapped[str | None] = mapped_column(ForeignKey("models.id"), index=True)
     dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.id"), index=True)
     method: Mapped[Json]
     plan: Mapped[Plan] = mapped_column(PlanColumn, server_default="{}")

@@ -285,6 +285,30 @@ def jobs(
 
 
 @app.command()
+def delete(
+    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="upl_..., mdl_..., dat_... or cert_...")],
+    cascade: Annotated[bool, typer.Option("--cascade", help="And what needs them, ending what runs.")] = False,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Delete uploads, models, data sets or certifications."""
+    from radii.cli import deleting
+
+    deleting.delete(ids, cascade=cascade, url=url, as_json=as_json)
+
+
+@app.command()
+def gc(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, and change nothing.")] = False,
+) -> None:
+    """Remove what the service keeps no longer, and files that nothing names: on its machine, with its settings. Workers
+    do the same every minute, and look for such files every day."""
+    from radii.cli import deleting
+
+    deleting.collect(dry_run=dry_run)
+
+
+@app.command()
 def results(
     job_id: Annotated[str, typer.Argument(metavar="ID", help="A certification (cert_...).")],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="A file, one line of JSON an input.")] = None,

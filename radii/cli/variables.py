@@ -28,6 +28,7 @@ SERVICE = (
     "RADII_STALL_SECONDS",
     "RADII_SWEEP_SECONDS",
     "RADII_MAX_ATTEMPTS",
+    "RADII_KEEP_DAYS",
     "RADII_LOG_LEVEL",
 )
 # What Kubernetes and Docker tell every container of a service that is called radii-something.

@@ -27,7 +27,7 @@ DEFAULT_URL = "http://127.0.0.1:8000"
 DEFAULT_DATA_DIR = "~/.radii"
 BLOCK = 1 << 18  # bytes; small enough for a progress bar to move
 PROBE = 10.0  # seconds in which /readyz must answer with 200
-COLLECTIONS = {"mdl": "models", "dat": "datasets", "cert": "certifications", "key": "keys"}
+COLLECTIONS = {"upl": "uploads", "mdl": "models", "dat": "datasets", "cert": "certifications", "key": "keys"}
 
 
 class Client:
@@ -263,6 +263,16 @@ class Client:
     def cancel(self, certification_id: str) -> Json:
         """End a certification; ``ProblemError`` (already-ended) if it has ended."""
         return self._object("POST", f"{_path(certification_id)}/cancel")
+
+    def delete(self, resource_id: str, *, cascade: bool = False) -> Json:
+        """Delete an upload, model, data set or certification: what went (``deleted``). A certification that has not
+        ended is cancelled first.
+
+        ``ProblemError`` (still-needed) names what needs it, in ``needed_by``; ``cascade``: that goes too.
+        """
+        if resource_id.startswith("key_"):
+            raise ValueError(f"{resource_id} is a key, which is revoked (revoke_key, radii keys revoke)")
+        return self._object("DELETE", _path(resource_id), params={"cascade": "true"} if cascade else {})
 
     def list(self, collection: str) -> Iterator[Json]:
         """All ``models``, ``datasets``, ``certifications`` or ``keys``, newest first; pages are fetched as they are

@@ -17,7 +17,7 @@ from models.bootstrap import ROOT, WrongSecretError, bootstrap, migrated
 from models.database import Database
 from models.plan import Plan
 from models.principal import DEFAULT_TENANT, EVERYTHING, Principal
-from models.repositories import answers, keys, ledger
+from models.repositories import answers, deletion, keys, ledger, loose_blobs
 from models.repositories.answers import Question
 from models.repositories.ledger import Beginning, Streams
 from models.settings import Settings
@@ -30,6 +30,7 @@ from models.tables import (
     Fact,
     Key,
     Ledger,
+    LooseBlob,
     Model,
     Result,
     Shard,
@@ -369,6 +370,33 @@ def test_everything_of_before_is_the_default_tenants(fresh: Settings) -> None:
         assert answers.known(session, question, [0])[0].radius == 0.5
         ledger.add(session, [{"tenant": "other", "model": "before", "scores": None, **vote}])  # beside it
         assert session.scalar(select(func.count()).select_from(Ledger)) == 2
+    database.close()
+
+
+def test_what_was_deleted_stays_so_across_a_migration(fresh: Settings) -> None:
+    """Down: rows that are on their way out go at once, for nobody would know later that that."""
+    bootstrap(fresh)
+    database = Database(fresh.database)
+    with database.write() as session:
+        jobs = [factories.certification(session, tenant=tenant) for tenant in (DEFAULT_TENANT, "other")]
+        session.add_all(Result(certification_id=job.id, index=0, abstained=True, detail={}) for job in jobs)
+        kept, upload = jobs[0].id, jobs[1].model.upload_id
+        needing = deletion.needing(session, "upl", [upload])
+        for prefix, ids in (needing | {"upl": [upload]}).items():
+            deletion.bury(session, prefix, ids)
+        loose_blobs.announce(session, "a" * 64)
+    config = Config(toml_file=ROOT / "pyproject.toml")
+    with database.engine.connect() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0017")
+        connection.commit()
+        command.upgrade(config, "head")
+        connection.commit()
+    with database.read() as session:
+        assert session.scalars(select(Certification.id)).all() == [kept]
+        assert session.scalars(select(Result.certification_id)).all() == [kept]
+        assert session.scalar(select(func.count()).select_from(Upload)) == 3
+        assert session.scalar(select(func.count()).select_from(LooseBlob)) == 0
     database.close()
 
 

@@ -19,7 +19,7 @@ from models.tenant_session import NotOneTenants, TenantSession
 from tests import factories
 
 OWN, OTHER = (Principal(tenant, f"key_{tenant}", EVERYTHING) for tenant in ("own", "other"))
-OF_INSTALLATION = {"facts"}
+OF_INSTALLATION = {"facts", "loose_blobs"}
 OTHERS_JOB = aliased(Certification)
 
 
