@@ -28,7 +28,7 @@ from app.routes import (
 )
 from app.service import Service
 from models.bell import celery_app, celery_ring
-from models.blobs import Blobs
+from models.blob_stores import stored
 from models.database import Database
 from models.settings import Settings
 from radii import __version__
@@ -52,7 +52,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     service = Service(
         settings=settings,
         database=database,
-        blobs=Blobs(settings.blob_dir, announce=database.announce),
+        blobs=stored(settings, announce=database.announce),
         celery=celery,
         operators=capabilities.operators(),
     )

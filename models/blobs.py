@@ -38,6 +38,10 @@ class BlobDamaged(Exception):
     """The bytes of a blob can't be read, or are not those that were kept. Send the same bytes again."""
 
 
+class BlobsAway(Exception):
+    """The store does not answer; nothing was kept. The same call may succeed later."""
+
+
 class Found(NamedTuple):
     """A blob in the store."""
 
@@ -159,6 +163,22 @@ class Blobs:
                 os.fsync(file.fileno())
             self._place(draft, sha256)
         return sha256
+
+    def where(self, sha256: str) -> str:
+        """Where a person finds the blob."""
+        return f"blobs/{sha256[:2]}/{sha256} in DATA_DIR"
+
+    def beginning(self, sha256: str, size: int) -> bytes:
+        """The first ``size`` bytes. Raises ``BlobMissing``."""
+        try:
+            with self.path(sha256).open("rb") as file:
+                return file.read(size)
+        except FileNotFoundError:
+            raise BlobMissing(sha256) from None
+
+    def check(self) -> str:
+        """ "ok", or why nothing can be written. Raises ``BlobsAway``."""
+        return "ok" if os.access(self.drafts, os.W_OK | os.X_OK) else "the folder can't be written"
 
     def written_at(self, sha256: str) -> float | None:
         """When the blob was put into place, in seconds since 1970; None if it is not there."""

@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from sqlalchemy import Connection, text
 from sqlalchemy.orm import Session
 
-from models.blobs import Blobs
+from models.blob_stores import stored
 from models.database import Database
 from models.housekeeping import DRAFT_SECONDS
 from models.principal import DEFAULT_TENANT
@@ -51,7 +51,7 @@ def bootstrap(settings: Settings) -> None:
             migrate(session.connection())
             check_secret(session, settings)
             keep_key(session, settings)
-        Blobs(settings.blob_dir).forget_drafts(older_than=DRAFT_SECONDS)
+        stored(settings).forget_drafts(older_than=DRAFT_SECONDS)
     finally:
         database.close()
 

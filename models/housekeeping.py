@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, make_url, select
 from sqlalchemy.orm import Session
 
 from models.base import now
+from models.blob_stores import stored
 from models.blobs import Blobs
 from models.database import Database, parts
 from models.ids import CERTIFICATION, DATASET, MODEL, UPLOAD
@@ -175,7 +176,7 @@ def once(settings: Settings, *, dry_run: bool) -> Done:
     if url.drivername == "sqlite" and not Path(url.database or "").is_file():
         where = "name the service's (RADII_DATA_DIR, RADII_DATABASE_URL)"
         raise ValueError(f"there is no database {url.database}: {where}")
-    database, blobs = Database(settings.database), Blobs(settings.blob_dir)
+    database, blobs = Database(settings.database), stored(settings)
     try:
         with database.read() as session:
             if not migrated(session.connection()):

@@ -57,7 +57,8 @@ class Supervisor:
             self.runner = None
         order = self.worker.write(partial(shards.begin, claim=claim))
         self._check(order, claim)
-        asked = asked_of(order, order.indices, self.worker.blobs, alive=self.worker.renewal(claim))
+        ask = partial(asked_of, order, order.indices, self.worker.blobs, alive=self.worker.renewal(claim))
+        asked = self.worker.store(claim, ask)
         if not self._recall(order, claim, asked):
             return
         if asked.streams is not None:

@@ -5,7 +5,7 @@ import threading
 import time
 
 from models import housekeeping
-from models.blobs import Blobs
+from models.blob_stores import stored
 from models.database import Database
 from models.settings import Settings
 from workers.causes import first_line
@@ -25,7 +25,7 @@ class Tidier(threading.Thread):
         self.stopping = threading.Event()
 
     def run(self) -> None:
-        database, blobs = Database(self.settings.database), Blobs(self.settings.blob_dir)
+        database, blobs = Database(self.settings.database), stored(self.settings)
         listed = time.monotonic()  # not at each start: it takes long where there is much
         while not self.stopping.wait(TIDY_SECONDS):
             try:

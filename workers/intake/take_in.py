@@ -62,7 +62,7 @@ def _answer(worker: Worker, claim: Claim, order: Json) -> Json:
                 summary = answer.get("summary")
                 if summary and claim.noun == "dataset":
                     worker.renew(claim)  # hashing gigabytes takes a while
-                    answer = {"summary": _keep(worker.blobs, Path(folder), summary)}
+                    answer = {"summary": _keep(worker, claim, Path(folder), summary)}
                 return answer
         except StorageFull:
             if storage.room(worker.blobs.root):
@@ -106,8 +106,9 @@ def _read(worker: Worker, claim: Claim, folder: Path, order: Json) -> Json:
     return child.answer(late=late)
 
 
-def _keep(blobs: Blobs, folder: Path, summary: Json) -> Json:
+def _keep(worker: Worker, claim: Claim, folder: Path, summary: Json) -> Json:
     """The summary, with the arrays that the sandbox wrote moved into the blob store."""
-    x = blobs.adopt(folder / "x.npy")
-    y = blobs.adopt(folder / "y.npy") if summary["labels"] is not None else None
+    adopt = worker.blobs.adopt
+    x = worker.store(claim, partial(adopt, folder / "x.npy"))
+    y = worker.store(claim, partial(adopt, folder / "y.npy")) if summary["labels"] is not None else None
     return {**summary, "digest": intake.fingerprint(x, y), "x_blob": x, "y_blob": y}
