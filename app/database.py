@@ -2,11 +2,11 @@
 
 from contextlib import AbstractContextManager
 
-from models.bootstrap import migrated
 from models.database import Database
 from models.principal import Principal
 from models.repositories import keys, loose_blobs
 from models.tenant_session import TenantSession
+from models.versions import compatible
 
 
 class TenantDatabase:
@@ -34,9 +34,9 @@ class TenantDatabase:
             loose_blobs.announce(session, sha256)
 
     def migrated(self) -> bool:
-        """Whether it can be reached, and is at the newest migration."""
+        """Whether it can be reached, and this code may work on it (``models.versions``)."""
         with self._database.read() as session:
-            return migrated(session.connection())
+            return compatible(session.connection())
 
     def close(self) -> None:
         """Give all connections back."""

@@ -14,8 +14,6 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from pydantic import ValidationError
 from sqlalchemy import Connection, text
 from sqlalchemy.orm import Session
@@ -28,6 +26,7 @@ from models.repositories import keys
 from models.settings import NotPrivate, Settings, keep, private_folder
 from models.storage import StorageFull, reported
 from models.tables import Fact
+from models.versions import FACT, OLDEST, OtherVersion, check, later
 
 ROOT = Path(__file__).parent.parent
 FIRST, NEXT = "first", "next"  # names of the keys that are made here
@@ -40,7 +39,7 @@ class WrongSecretError(Exception):
 
 
 def bootstrap(settings: Settings) -> None:
-    """Make it so. Raises ``WrongSecretError``, ``NotPrivate``."""
+    """Make it so. Raises ``WrongSecretError``, ``NotPrivate`` and ``OtherVersion``."""
     private_folder(settings.data_dir)
     database = Database(settings.database)
     try:
@@ -48,7 +47,11 @@ def bootstrap(settings: Settings) -> None:
         with locked(settings.data_dir / "bootstrap.lock"), database.write() as session:
             if database.engine.dialect.name == "postgresql":
                 session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
-            migrate(session.connection())
+            if later(session.connection()):  # another version was here, which has migrated it
+                check(session.connection())
+            else:
+                migrate(session.connection())
+            keep_oldest(session)
             check_secret(session, settings)
             keep_key(session, settings)
         stored(settings).forget_drafts(older_than=DRAFT_SECONDS)
@@ -71,10 +74,13 @@ def migrate(connection: Connection, revision: str = "head") -> None:
     command.upgrade(config, revision)
 
 
-def migrated(connection: Connection) -> bool:
-    """Whether the database is at the newest revision."""
-    newest = ScriptDirectory.from_config(Config(toml_file=ROOT / "pyproject.toml")).get_heads()
-    return set(MigrationContext.configure(connection).get_current_heads()) == set(newest)
+def keep_oldest(session: Session) -> None:
+    """Have the database say which code it takes."""
+    known = session.get(Fact, FACT)
+    if known is None:
+        session.add(Fact(name=FACT, value=OLDEST))
+    else:
+        known.value = max(known.value, OLDEST)
 
 
 def check_secret(session: Session, settings: Settings) -> None:
@@ -117,7 +123,7 @@ if __name__ == "__main__":
             where = "".join(f"RADII_{part}: ".upper() for part in one["loc"][:1])
             print(f"radii: {where}{one['msg'].removeprefix('Value error, ')}", file=sys.stderr)
         sys.exit(2)
-    except (WrongSecretError, NotPrivate) as error:
+    except (WrongSecretError, NotPrivate, OtherVersion) as error:
         sys.exit(f"radii: {error}")
     except StorageFull as error:
         with suppress(OSError):  # the log may lie on the same disk: the exit status says it too

@@ -6,9 +6,11 @@ A message is a bell (``models.bell``), so nothing here has to keep one from bein
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
-from kombu import Exchange, Queue
+import kombu.entity as kombu_entity
 
 from models.work import NOUNS
+
+entity: Any = kombu_entity  # which has no types
 
 MASTER = "mymaster"  # as Sentinel's own examples call it
 # RabbitMQ closes the channel of a consumer that leaves a message unacknowledged for longer, 30 minutes by default. One
@@ -21,7 +23,7 @@ def transport(url: str) -> dict[str, Any]:
     """The configuration of Celery for the broker at ``url``."""
     if url.startswith(("amqp:", "amqps:")):
         return _rabbitmq(url)
-    options = {
+    options: dict[str, Any] = {
         "visibility_timeout": 86_400,  # above the longest shard; the sweeper is what brings work back
         "unacked_restore_interval": 1,
         "unacked_restore_throttle": 1,
@@ -42,7 +44,7 @@ def _rabbitmq(url: str) -> dict[str, Any]:
     closed. Classic queues, whose prefetch Celery may change, and which survive the broker's restart."""
     arguments = {"x-queue-type": "classic", "x-consumer-timeout": CONSUMER_TIMEOUT}
     queues = [
-        Queue(name, Exchange(name, type="direct"), routing_key=name, durable=True, queue_arguments=arguments)
+        entity.Queue(name, entity.Exchange(name), routing_key=name, durable=True, queue_arguments=arguments)
         for name in sorted({noun.queue for noun in NOUNS.values()})
     ]
     return {

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, make_url, select
 from sqlalchemy.orm import Session
 
+from models import versions
 from models.base import now
 from models.blob_stores import stored
 from models.blobs import Blobs
@@ -169,9 +170,8 @@ def _collected(database: Database, blobs: Blobs, grace: timedelta) -> Iterator[i
 
 
 def once(settings: Settings, *, dry_run: bool) -> Done:
-    """For `radii gc`: all of it, or what it would come to. Raises ``ValueError`` where there is no such service."""
-    from models.bootstrap import migrated  # which knows of us
-
+    """For `radii gc`: all of it, or what it would come to. Raises ``ValueError`` where there is no service of this
+    version."""
     url = make_url(settings.database)
     if url.drivername == "sqlite" and not Path(url.database or "").is_file():
         where = "name the service's (RADII_DATA_DIR, RADII_DATABASE_URL)"
@@ -179,8 +179,7 @@ def once(settings: Settings, *, dry_run: bool) -> Done:
     database, blobs = Database(settings.database), stored(settings)
     try:
         with database.read() as session:
-            if not migrated(session.connection()):
-                raise ValueError("the database is of another version of radii: start the service of this one first")
+            versions.check(session.connection())
         if dry_run:
             return foreseen(database, blobs, settings.keep_days)
         note_strays(database, blobs)

@@ -5,15 +5,22 @@ import secrets
 import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import Any
 
 import pytest
-from amqp.exceptions import NotFound
-from kombu import Connection
+from kombu.exceptions import ChannelError, OperationalError
 
+from models.bell import celery_app
+from models.settings import Settings
 from models.work import NOUNS
 
 RABBITMQ = os.environ.get("RADII_TEST_RABBITMQ", "amqp://guest:guest@127.0.0.1:5672")
 QUEUES = sorted({noun.queue for noun in NOUNS.values()})
+
+
+def connected(url: str) -> Any:
+    """A connection to the broker at ``url``."""
+    return celery_app(Settings(broker_url=url)).connection_for_write()
 
 
 def control(*arguments: str) -> None:
@@ -23,9 +30,9 @@ def control(*arguments: str) -> None:
 
 def empty(url: str) -> None:
     """Remove all messages."""
-    with Connection(url) as connection:
+    with connected(url) as connection:
         for queue in QUEUES:
-            with suppress(NotFound), connection.channel() as channel:
+            with suppress(ChannelError), connection.channel() as channel:
                 channel.queue_purge(queue)
 
 
@@ -35,12 +42,12 @@ def rabbitmq() -> Iterator[str]:
     from tests.conftest import missing
 
     try:
-        with Connection(f"{RABBITMQ}//", connect_timeout=3) as connection:
-            connection.connect()
+        with connected(f"{RABBITMQ}//") as connection:
+            connection.ensure_connection(max_retries=0)
         name = f"radii-test-{secrets.token_hex(4)}"
         control("add_vhost", name)
         control("set_permissions", "-p", name, "guest", ".*", ".*", ".*")
-    except (OSError, subprocess.CalledProcessError):
+    except (OSError, OperationalError, subprocess.CalledProcessError):
         missing("RabbitMQ on its standard port, with rabbitmqctl")
     yield f"{RABBITMQ}/{name}"
     control("delete_vhost", name)

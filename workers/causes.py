@@ -31,6 +31,10 @@ class Lost(Failed):
     """The process that did the work is gone, as the document says; another attempt may do it."""
 
 
+class ForOthers(Exception):
+    """The row asks for what this worker's version of radii does not know: a later one's may do it."""
+
+
 class End(NamedTuple):
     """How a process ended; None: it can't be ended, or nobody measured."""
 

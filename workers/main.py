@@ -12,6 +12,7 @@ from typing import Any
 
 from celery import signals
 
+from models import versions
 from models.bell import Bell, celery_app, celery_ring
 from models.bootstrap import WrongSecretError, check_secret
 from models.database import Database
@@ -50,13 +51,15 @@ def _log(**_: Any) -> None:
     logs.configure(SETTINGS.log_level)
 
 
-def _check_secret(**_: Any) -> None:
-    """A worker whose noise secret is another one would give another answer to the same question."""
+def _check_installation(**_: Any) -> None:
+    """A worker whose noise secret is another one would give another answer to the same question; one of a version that
+    the database does not bear would fail at each."""
     database = Database(SETTINGS.database)
     try:
         with database.write() as session:
+            versions.check(session.connection())
             check_secret(session, SETTINGS)
-    except WrongSecretError as error:
+    except (WrongSecretError, versions.OtherVersion) as error:
         sys.exit(f"radii: {error}")
     finally:
         database.close()
@@ -74,6 +77,6 @@ def _start_sweeper(sender: Any, **_: Any) -> None:
 
 
 signals.setup_logging.connect(_log)
-signals.worker_init.connect(_check_secret)
+signals.worker_init.connect(_check_installation)
 signals.worker_process_init.connect(_start_pool_process)
 signals.worker_ready.connect(_start_sweeper)

@@ -18,8 +18,9 @@ from models.repositories.leases import Claim
 from models.repositories.recall import Asked, finish_known, recall, untouched
 from models.repositories.shards import Network, WorkOrder
 from models.storage import StorageFull
+from radii.methods import parse_method
 from workers.blob_checks import check_files, files_of
-from workers.causes import Failed, lost, stalled
+from workers.causes import Failed, ForOthers, first_line, lost, stalled
 from workers.environment import TEMPORARY
 from workers.messages import Crash, Done, Failure, NetworkFiles, Order, Phase, Proposal, Report, Settled
 from workers.questions import asked_of
@@ -39,6 +40,14 @@ def certify(worker: Worker, claim: Claim) -> Bell:
     return Bell("certification", claim.job)
 
 
+def _known(method: Json) -> None:
+    """Raises ``ForOthers`` for a method that this version doesn't know, or not with these parameters."""
+    try:
+        parse_method(method)
+    except ValueError as error:
+        raise ForOthers(f"{method.get('kind')}: {first_line(error)}") from error
+
+
 @cache
 def _supervisor(worker: Worker) -> "Supervisor":
     return Supervisor(worker)
@@ -56,6 +65,7 @@ class Supervisor:
         if self.runner is not None and self.runner.gone():
             self.runner = None
         order = self.worker.write(partial(shards.begin, claim=claim))
+        _known(order.method)
         self._check(order, claim)
         ask = partial(asked_of, order, order.indices, self.worker.blobs, alive=self.worker.renewal(claim))
         asked = self.worker.store(claim, ask)

@@ -13,7 +13,7 @@ from sqlalchemy import delete, func, inspect, select, text, update
 
 from app.planning import planned
 from models.base import Base
-from models.bootstrap import ROOT, WrongSecretError, bootstrap, migrated
+from models.bootstrap import ROOT, WrongSecretError, bootstrap
 from models.database import Database
 from models.plan import Plan
 from models.principal import DEFAULT_TENANT, EVERYTHING, Principal
@@ -36,6 +36,7 @@ from models.tables import (
     Shard,
     Upload,
 )
+from models.versions import compatible
 from radii.methods import parse_method
 from tests import factories
 
@@ -403,10 +404,10 @@ def test_what_was_deleted_stays_so_across_a_migration(fresh: Settings) -> None:
 def test_whether_the_newest_migration_is_in(fresh: Settings) -> None:
     database = Database(fresh.database)
     with database.engine.connect() as connection:
-        assert not migrated(connection)
+        assert not compatible(connection)
     bootstrap(fresh)
     with database.engine.connect() as connection:
-        assert migrated(connection)
+        assert compatible(connection)
     database.close()
 
 

@@ -11,6 +11,10 @@ from typing import Any
 
 import psutil
 import redis
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection
 
 from app.planning import about, planned
 from models.bell import Bell, celery_app, celery_ring
@@ -180,6 +184,13 @@ class Service:
             return dataset.id
 
 
+def stamp(connection: Connection) -> None:
+    """Have a database whose tables were made at once say that it is at the newest migration."""
+    context = MigrationContext.configure(connection)
+    if context.get_current_revision() is None:
+        context.stamp(ScriptDirectory.from_config(Config(toml_file=ROOT / "pyproject.toml")), "head")
+
+
 @contextmanager
 def installation(
     data_dir: Path, database_url: str, redis_socket: Path, broker_url: str | None = None, **settings: Any
@@ -199,6 +210,8 @@ def installation(
         **settings,
     )
     service = Service(installed, broker)
+    with service.database.write() as session:
+        stamp(session.connection())
     try:
         yield service
     finally:
