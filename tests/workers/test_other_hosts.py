@@ -79,7 +79,7 @@ def service(
             yield service
 
 
-def join(service: Service, folder: Path, *flags: str) -> subprocess.Popen[str]:
+def join(service: Service, folder: Path, *flags: str) -> subprocess.Popen[bytes]:
     """`radii worker` on another host: with another data folder, and told nothing but this."""
     told = {
         "RADII_DATA_DIR": str(folder),
@@ -92,9 +92,15 @@ def join(service: Service, folder: Path, *flags: str) -> subprocess.Popen[str]:
     }
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RADII_")} | told
     command = [sys.executable, "-m", "radii.cli", "worker", *flags]
-    worker = subprocess.Popen(command, env=environment, cwd=ROOT, stderr=subprocess.PIPE, text=True)
-    service.workers.append(worker)  # type: ignore[arg-type]
+    with said_by(folder).open("wb") as lines:
+        worker = subprocess.Popen(command, env=environment, cwd=ROOT, stderr=lines)
+    service.workers.append(worker)
     return worker
+
+
+def said_by(folder: Path) -> Path:
+    """What the worker of that data folder said on its console."""
+    return folder.with_suffix(".console")
 
 
 def test_from_bytes_to_radii_and_given_back(service: Service, tmp_path: Path) -> None:
@@ -117,7 +123,7 @@ def test_from_bytes_to_radii_and_given_back(service: Service, tmp_path: Path) ->
     family = service.family()
     begun = time.monotonic()
     worker.send_signal(signal.SIGTERM)
-    worker.communicate(timeout=60)
+    worker.wait(timeout=60)
     assert time.monotonic() - begun < WITHIN
     assert worker.returncode == 0
     left = [shard for shard in shards(service, long) if shard.state != "succeeded"]
@@ -145,19 +151,19 @@ def test_a_database_of_a_later_version_is_worked_on_if_it_bears_that(service: Se
     done(service, job_id)
     assert said(service, job_id) == truth(1, N)
     (shard,) = shards(service, unknown)
-    assert (service.get(Certification, unknown).state, shard.attempts) == ("running", shard.attempts)
+    assert service.get(Certification, unknown).state == "running"
     assert shard.attempts <= 1 and worker.poll() is None
 
     with service.database.write() as session:
         session.execute(text(f"UPDATE facts SET value = '9998' WHERE name = '{FACT}'"))
     refused = join(service, tmp_path / "third", "--queues", "certify")
-    _, errors = refused.communicate(timeout=90)
-    assert refused.returncode == 1
+    assert refused.wait(timeout=90) == 1
+    errors = said_by(tmp_path / "third").read_text()
     assert "of a later version of radii, and takes code from migration 9998 on" in errors and "replace it" in errors
 
 
 @pytest.mark.parametrize("service", ["redis"], indirect=True)
 def test_what_it_is_told_wrongly_is_said(service: Service, tmp_path: Path) -> None:
     worker = join(service, tmp_path / "second", "--queues", "certify,other")
-    _, errors = worker.communicate(timeout=60)
-    assert worker.returncode == 2 and "name intake or certify" in errors
+    assert worker.wait(timeout=60) == 2
+    assert "name intake or certify" in said_by(tmp_path / "second").read_text()
