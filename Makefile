@@ -63,7 +63,7 @@ lock:  ## Resolve the locks anew (needs uv, and the CPU wheel of torch among its
 	echo "$(TORCH_CPU)" > .lock-torch
 	UV_FIND_LINKS="$$PIP_FIND_LINKS" uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \
 		--no-emit-package torch -c .lock-torch --all-extras pyproject.toml -o requirements.lock
-	for image in "api --extra service --extra parquet" "worker --extra service --extra torch"; do set -- $$image; name=$$1; shift; \
+	for image in "api --extra service --extra s3 --extra parquet" "worker --extra service --extra s3 --extra torch"; do set -- $$image; name=$$1; shift; \
 		UV_FIND_LINKS="$$PIP_FIND_LINKS" uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \
 		--no-emit-package torch -c .lock-torch -c requirements.lock $$@ pyproject.toml -o requirements-$$name.lock; done
 	rm .lock-torch

@@ -2,15 +2,15 @@
 
 from contextlib import AbstractContextManager
 
-from models.bootstrap import migrated
 from models.database import Database
 from models.principal import Principal
-from models.repositories import keys, presence
+from models.repositories import keys, loose_blobs, presence
 from models.repositories.figures import Figures, figures
 from models.repositories.waiting_reason import waiting_reason
 from models.states import TERMINAL
 from models.tables import Certification, Dataset, Model, Presence
 from models.tenant_session import TenantSession
+from models.versions import compatible
 
 
 class TenantDatabase:
@@ -56,10 +56,15 @@ class TenantDatabase:
         with self._database.read() as session:
             return figures(session)
 
+    def announce(self, sha256: str) -> None:
+        """A blob is about to be written, whoever sent it."""
+        with self._database.write() as session:
+            loose_blobs.announce(session, sha256)
+
     def migrated(self) -> bool:
-        """Whether it can be reached, and is at the newest migration."""
+        """Whether it can be reached, and this code may work on it (``models.versions``)."""
         with self._database.read() as session:
-            return migrated(session.connection())
+            return compatible(session.connection())
 
     def close(self) -> None:
         """Give all connections back."""

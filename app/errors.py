@@ -15,6 +15,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.routing import Match
 
+from models.blobs import BlobsAway
 from models.problems import Problem
 from models.storage import StorageFull
 from radii.methods import KINDS
@@ -82,6 +83,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(ClientDisconnect, _gone)
     app.add_exception_handler(StorageFull, _full)
+    app.add_exception_handler(BlobsAway, _blobs_away)
     for error in (OperationalError, InterfaceError, NoFreeConnection):
         app.add_exception_handler(error, _database_down)
 
@@ -163,6 +165,11 @@ def _gone(_request: Request, _error: Exception) -> Response:
 def _full(_request: Request, error: Exception) -> Response:
     log.warning("refused for want of space: %s", error)
     return answer(Problem.STORAGE_FULL, str(error))
+
+
+def _blobs_away(_request: Request, error: Exception) -> Response:
+    log.error("%s", error)
+    return answer(Problem.UNAVAILABLE, "the blob store did not answer", {"Retry-After": "5"})
 
 
 def _database_down(_request: Request, error: Exception) -> Response:

@@ -1,7 +1,6 @@
 """What kind of file an upload is, by its first bytes. Only looked at, never parsed: the deep check is intake's."""
 
 import re
-from pathlib import Path
 from typing import NamedTuple
 
 from app.errors import Refusal
@@ -38,9 +37,8 @@ NOT_ONNX = (
 )
 
 
-def model_format(file: Path) -> str:
-    """Which of the three formats ``file`` is in. Refuses (415) what is surely none of them."""
-    head = _head(file)
+def model_format(head: bytes) -> str:
+    """Which of the three formats a file is in that begins so. Refuses (415) what is surely none of them."""
     if re.match(rb".{3}\x00{5}\{", head, re.DOTALL):
         return SAFETENSORS
     if head.lstrip().startswith(b"{"):
@@ -56,12 +54,7 @@ def model_format(file: Path) -> str:
     return ONNX
 
 
-def refuse_other_datasets(file: Path) -> None:
-    """Refuse ``file`` (415) if it is no zip archive, which every .npz is."""
-    if not _head(file).startswith(ZIP):
+def refuse_other_datasets(head: bytes) -> None:
+    """Refuse a file (415) that begins so if it is no zip archive, which every .npz is."""
+    if not head.startswith(ZIP):
         raise Refusal(Problem.UNSUPPORTED_DATASET_FORMAT, "the upload is no .npz archive: it does not begin as a zip")
-
-
-def _head(file: Path) -> bytes:
-    with file.open("rb") as stream:
-        return stream.read(HEAD)

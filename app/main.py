@@ -20,6 +20,7 @@ from app.routes import (
     capabilities,
     certifications,
     datasets,
+    deletion,
     health,
     keys,
     metrics,
@@ -34,7 +35,7 @@ from app.routes import (
 from app.service import Service
 from models import logs, tracing
 from models.bell import celery_app, celery_ring
-from models.blobs import Blobs
+from models.blob_stores import stored
 from models.database import Database
 from models.settings import Settings
 from radii import __version__
@@ -55,10 +56,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     logging.getLogger("alembic").setLevel(logging.WARNING)  # /readyz asks it each time
     celery = celery_app(settings)
     ringer = Ringer(celery_ring(celery))
+    database = TenantDatabase(Database(settings.database, ring=ringer))
     service = Service(
         settings=settings,
-        database=TenantDatabase(Database(settings.database, ring=ringer)),
-        blobs=Blobs(settings.blob_dir),
+        database=database,
+        blobs=stored(settings, announce=database.announce),
         celery=celery,
         operators=capabilities.operators(),
     )
@@ -103,6 +105,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         keys,
         workers,
         capabilities,
+        deletion,
     ):
         v1.include_router(noun.router)
     for router in (v1, health.router, metrics.router, problem_pages.router):

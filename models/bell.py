@@ -9,6 +9,7 @@ from typing import NamedTuple
 from celery import Celery
 from kombu.exceptions import OperationalError
 
+from models.broker import transport
 from models.settings import Settings
 from models.tracing import HEADER
 from models.work import NOUNS
@@ -31,12 +32,12 @@ Ring = Callable[[Bell], None]
 
 def celery_app(settings: Settings) -> Celery:
     """The Celery application, the same for those who ring and those who answer."""
-    app = Celery("radii", broker=settings.broker, set_as_current=False)
+    app = Celery("radii", set_as_current=False)
     app.conf.update(
+        **transport(settings.broker),
         accept_content=["json"],
         task_serializer="json",
         task_ignore_result=True,
-        task_acks_late=True,
         task_reject_on_worker_lost=False,  # the row's lease brings the work back; rejecting loops for ever on poison
         worker_prefetch_multiplier=1,
         worker_soft_shutdown_timeout=10.0,
@@ -47,14 +48,6 @@ def celery_app(settings: Settings) -> Celery:
         broker_connection_max_retries=None,  # a worker outlives a broker that is away for hours,
         broker_channel_error_retry=True,  # and one that answers and refuses, as Redis does whose disk or memory is full
         broker_connection_timeout=2.0,
-        broker_transport_options={
-            "visibility_timeout": 86_400,  # above the longest shard; the sweeper is what brings work back
-            "unacked_restore_interval": 1,
-            "unacked_restore_throttle": 1,
-            "socket_connect_timeout": 2.0,
-            "socket_timeout": 10.0,
-            "max_retries": 0,  # of a connection that a ring opens; the worker's own has its settings above
-        },
         enable_utc=True,
         timezone="UTC",
     )

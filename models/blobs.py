@@ -2,7 +2,8 @@
 
 Tenants who send the same bytes share a blob, and none can tell: bytes that are there already are received, hashed and
 written like any others, the rows that name them are of one tenant each, and nobody can name a blob but by such a row.
-Whoever comes to delete blobs has to ask for the rows of all tenants.
+A blob that no row names any more, of whichever tenant, is collected (``models.repositories.loose_blobs``); so each is
+announced before it is put into place.
 """
 
 import asyncio
@@ -14,6 +15,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from models import storage
 
@@ -36,11 +38,31 @@ class BlobDamaged(Exception):
     """The bytes of a blob can't be read, or are not those that were kept. Send the same bytes again."""
 
 
+class BlobsAway(Exception):
+    """The store does not answer; nothing was kept. The same call may succeed later."""
+
+
+class Found(NamedTuple):
+    """A blob in the store."""
+
+    sha256: str
+    size: int  # bytes
+    written_at: float  # seconds since 1970
+
+
+Announce = Callable[[str], None]
+
+
+def unannounced(sha256: str) -> None:
+    """Says nothing, for a store whose blobs nobody collects."""
+
+
 class Blobs:
     """A folder of blobs. Writers fill a draft and link it into place, so a reader never sees half a blob."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, announce: Announce = unannounced) -> None:
         self.root = root
+        self.announce = announce
         self.drafts = root / "drafts"
         self.drafts.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._verified: dict[Path, tuple[int, int, int]] = {}
@@ -98,7 +120,7 @@ class Blobs:
                 await asyncio.to_thread(os.fsync, file.fileno())  # seconds, for a large file on a slow disk
             if expected not in (None, digest.hexdigest()):
                 raise DigestMismatch(f"the sha-256 of the {size} bytes that arrived is {digest.hexdigest()}")
-            self._place(draft, digest.hexdigest())
+            await asyncio.to_thread(self._place, draft, digest.hexdigest())
         return digest.hexdigest(), size
 
     def draft(self) -> Path:
@@ -142,7 +164,48 @@ class Blobs:
             self._place(draft, sha256)
         return sha256
 
+    def where(self, sha256: str) -> str:
+        """Where a person finds the blob."""
+        return f"blobs/{sha256[:2]}/{sha256} in DATA_DIR"
+
+    def beginning(self, sha256: str, size: int) -> bytes:
+        """The first ``size`` bytes. Raises ``BlobMissing``."""
+        try:
+            with self.path(sha256).open("rb") as file:
+                return file.read(size)
+        except FileNotFoundError:
+            raise BlobMissing(sha256) from None
+
+    def check(self) -> str:
+        """ "ok", or why nothing can be written. Raises ``BlobsAway``."""
+        return "ok" if os.access(self.drafts, os.W_OK | os.X_OK) else "the folder can't be written"
+
+    def written_at(self, sha256: str) -> float | None:
+        """When the blob was put into place, in seconds since 1970; None if it is not there."""
+        try:
+            return self.path(sha256).stat().st_mtime
+        except FileNotFoundError:
+            return None
+
+    def remove(self, sha256: str) -> int:
+        """Remove the blob, if it is there: the bytes that are free now. Who reads it goes on reading."""
+        path = self.path(sha256)
+        with suppress(FileNotFoundError):
+            size = path.stat().st_size
+            path.unlink()
+            return size
+        return 0
+
+    def all(self) -> Iterator[Found]:
+        """Every blob there is."""
+        for path in self.root.glob("[0-9a-f][0-9a-f]/" + "[0-9a-f]" * 8 + "*"):
+            with suppress(FileNotFoundError):
+                state = path.stat()
+                yield Found(path.name, state.st_size, state.st_mtime)
+
     def _place(self, draft: Path, sha256: str) -> None:
+        self.announce(sha256)
         target = self.path(sha256)
         target.parent.mkdir(exist_ok=True, mode=0o700)
+        os.utime(draft)  # it is as old as its place in the store
         draft.replace(target)

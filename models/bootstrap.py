@@ -15,24 +15,23 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from pydantic import ValidationError
 from sqlalchemy import Connection, text
 from sqlalchemy.orm import Session
 
-from models.blobs import Blobs
+from models.blob_stores import stored
 from models.database import Database
+from models.housekeeping import DRAFT_SECONDS
 from models.principal import DEFAULT_TENANT
 from models.repositories import keys
 from models.settings import NotPrivate, Settings, keep, private_folder
 from models.storage import StorageFull, reported
 from models.tables import Fact
+from models.versions import FACT, OLDEST, OtherVersion, check, later
 
 ROOT = Path(__file__).parent.parent
 FIRST, NEXT = "first", "next"  # names of the keys that are made here
 KEY_TEXT = re.compile(r"[A-Za-z0-9_-]{32,200}")
-DRAFT_SECONDS = 86_400.0  # no upload and no intake takes a day
 LOCK = 0x7261646969  # "radii": PostgreSQL's advisory lock, so that two starts at once migrate one after the other
 
 
@@ -46,7 +45,7 @@ class BadKeyFile(Exception):
 
 
 def bootstrap(settings: Settings) -> None:
-    """Make it so. Raises ``WrongSecretError``, ``NotPrivate``, ``BadKeyFile``."""
+    """Make it so. Raises ``WrongSecretError``, ``NotPrivate``, ``BadKeyFile`` and ``OtherVersion``."""
     private_folder(settings.data_dir)
     database = Database(settings.database)
     try:
@@ -54,10 +53,14 @@ def bootstrap(settings: Settings) -> None:
         with locked(settings.data_dir / "bootstrap.lock"), database.write() as session:
             if database.engine.dialect.name == "postgresql":
                 session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
-            migrate(session.connection())
+            if later(session.connection()):  # another version was here, which has migrated it
+                check(session.connection())
+            else:
+                migrate(session.connection())
+            keep_oldest(session)
             check_secret(session, settings)
             keep_key(session, settings)
-        Blobs(settings.blob_dir).forget_drafts(older_than=DRAFT_SECONDS)
+        stored(settings).forget_drafts(older_than=DRAFT_SECONDS)
     finally:
         database.close()
 
@@ -77,10 +80,13 @@ def migrate(connection: Connection, revision: str = "head") -> None:
     command.upgrade(config, revision)
 
 
-def migrated(connection: Connection) -> bool:
-    """Whether the database is at the newest revision."""
-    newest = ScriptDirectory.from_config(Config(toml_file=ROOT / "pyproject.toml")).get_heads()
-    return set(MigrationContext.configure(connection).get_current_heads()) == set(newest)
+def keep_oldest(session: Session) -> None:
+    """Have the database say which code it takes."""
+    known = session.get(Fact, FACT)
+    if known is None:
+        session.add(Fact(name=FACT, value=OLDEST))
+    else:
+        known.value = max(known.value, OLDEST)
 
 
 def check_secret(session: Session, settings: Settings) -> None:
@@ -149,7 +155,7 @@ if __name__ == "__main__":
             where = "".join(f"RADII_{part}: ".upper() for part in one["loc"][:1])
             print(f"radii: {where}{one['msg'].removeprefix('Value error, ')}", file=sys.stderr)
         sys.exit(2)
-    except (WrongSecretError, NotPrivate, BadKeyFile) as error:
+    except (WrongSecretError, NotPrivate, BadKeyFile, OtherVersion) as error:
         sys.exit(f"radii: {error}")
     except StorageFull as error:
         with suppress(OSError):  # the log may lie on the same disk: the exit status says it too

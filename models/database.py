@@ -3,7 +3,7 @@
 import json
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,6 +21,7 @@ from models.tenant_session import TenantSession
 from models.tracing import traceparent
 
 S = TypeVar("S", bound=Session)
+V = TypeVar("V")
 
 BELLS = "bells"
 SQLITE_AWAY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN}
@@ -111,6 +112,11 @@ def insert(session: Session, table: type[Base]) -> Any:
     """An INSERT that may say what becomes of a row that is there already: both databases spell ON CONFLICT alike, which
     SQLAlchemy has once for each."""
     return (postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert)(table)
+
+
+def parts(values: Sequence[V], size: int = 500) -> Iterator[Sequence[V]]:
+    """``values``, as many at a time as a statement bears."""
+    return (values[start : start + size] for start in range(0, len(values), size))
 
 
 def ring_after_commit(session: Session, bell: Bell) -> None:

@@ -38,6 +38,7 @@ class Problem(Enum):
     METHOD_NOT_APPLICABLE = ("method-not-applicable", 422, "This method does not apply to this model", "`reasons` names the nodes that stand against it; the model's page says which methods apply.")
     IMPRECISE_NETWORK = ("imprecise-network", 422, "The network is another one in this precision", "Leave `precision` out: float32 is the default. Other processors may run it rightly.")
     UNFIT_BATCH = ("unfit-batch", 422, "Some certifications of the batch can't be", "Nothing was started. `misfits` says which can't be, why, and what to do about each: correct them, or ask for the others as `items`.")
+    STILL_NEEDED = ("still-needed", 409, "Other things need what is to be deleted", "Delete what `needed_by` lists first, or everything together with ?cascade=true, which ends what runs.")
     ALREADY_ENDED = ("already-ended", 409, "The certification has ended", "A terminal state never changes; start a new certification.")
     FAILED = ("failed", 409, "The certification has failed", "`cause` says why and what to do. Its results stay as evidence, and certify nothing.")
     INCOMPLETE = ("incomplete", 409, "Not all inputs have a result", "Wait until `state` is succeeded; of a cancelled certification start a new one. Without `radius` the curve of the results so far is there, with `complete` false.")

@@ -22,6 +22,7 @@ CLIENT = ("RADII_URL", "RADII_API_KEY", "RADII_PATIENCE")  # variables of the cl
 # What Kubernetes and Docker tell every container of a service that is called radii-something.
 LINKS = re.compile(r"_SERVICE_(HOST|PORT)|_PORT_\d+_(TCP|UDP|SCTP)|=(tcp|udp|sctp)://")
 MOST_LINKS = 40  # that lead on to one another, as the system follows
+BROKERS = ("redis:", "rediss:", "redis+socket:", "sentinel:", "amqp:", "amqps:")
 LONGEST_SOCKET = 100  # bytes of a Unix socket's path: systems allow 104 to 108 with the closing NUL
 
 
@@ -45,7 +46,16 @@ class Settings(BaseSettings):
         description="SQLAlchemy URL, SQLite or postgresql+psycopg. Unset: SQLite in the data folder.",
     )
     broker_url: str = Field(
-        default="", description="Redis URL of the broker. Unset: a private Redis in the data folder."
+        default="",
+        description="URL of the broker: Redis, Redis Sentinel or RabbitMQ. Unset: a private Redis in the data folder.",
+    )
+    blob_url: str = Field(
+        default="",
+        description="S3-compatible store of blobs, s3://BUCKET/PREFIX (credentials: AWS_* variables). Unset: a folder "
+        "in the data folder.",
+    )
+    blob_cache: int = Field(
+        default=20 * GIB, ge=1, description="Bytes of copies that a machine keeps of blobs in such a store."
     )
     noise_secret: SecretStr | None = Field(
         default=None,
@@ -90,6 +100,12 @@ class Settings(BaseSettings):
         le=100,
         description="Attempts without progress after which work has failed, with the cause of the last one.",
     )
+    keep_days: int | None = Field(
+        default=None,
+        ge=1,
+        description="Days after which certifications that have ended, and models and data sets that none needs any "
+        "more, are deleted. Unset: they are kept.",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="Least severe log line."
     )
@@ -124,10 +140,19 @@ class Settings(BaseSettings):
     @field_validator("broker_url")
     @classmethod
     def _known_broker(cls, value: str) -> str:
-        if value and not value.startswith(("redis:", "rediss:", "redis+socket:")):
+        if value and not value.startswith(BROKERS):
             raise ValueError(
-                "use redis://HOST:PORT/DB, rediss://... or redis+socket:///PATH; other brokers lose messages"
+                "use redis://HOST:PORT/DB (rediss://, redis+socket:///PATH), "
+                "sentinel://HOST:PORT;sentinel://HOST:PORT/DB?master_name=NAME, or amqp://USER:PASSWORD@HOST/VHOST "
+                "(amqps://)"
             )
+        return value
+
+    @field_validator("blob_url")
+    @classmethod
+    def _known_store(cls, value: str) -> str:
+        if value and not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]+(/.*)?", value):
+            raise ValueError("use s3://BUCKET or s3://BUCKET/PREFIX")
         return value
 
     @field_validator("noise_secret")
@@ -165,8 +190,8 @@ class Settings(BaseSettings):
 
     @property
     def blob_dir(self) -> Path:
-        """Folder of the blob store."""
-        return self.data_dir / "blobs"
+        """Folder of the blob store; or, where that is elsewhere, of copies."""
+        return self.data_dir / ("blob-cache" if self.blob_url else "blobs")
 
     @property
     def key_file(self) -> Path:

@@ -16,6 +16,8 @@ from models.database import Database
 from models.settings import Settings
 from models.tables import Certification  # noqa: F401 (registers all tables)
 from tests.disk import disk  # noqa: F401 (a fixture)
+from tests.rabbitmq import rabbitmq  # noqa: F401 (a fixture)
+from tests.s3 import bucket, s3_server  # noqa: F401 (fixtures)
 from tests.service import own_database, service  # noqa: F401 (the last is a fixture)
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # of onnxruntime, before any test imports it

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -30,6 +30,7 @@ class Service:
     url: str
     data_dir: Path
     process: subprocess.Popen[str]
+    database_url: str | None = None  # None: SQLite in the data folder
 
     @property
     def key(self) -> str:
@@ -138,4 +139,4 @@ def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         return
     server_url = request.getfixturevalue("postgresql_server")
     with own_database(server_url) as url, running(data_dir, "--database-url", url) as service:
-        yield service
+        yield replace(service, database_url=url)

@@ -12,7 +12,7 @@ from models.problems import Problem
 from models.repositories.chunks import CountsMismatch
 from models.repositories.leases import Claim, LostClaim
 from models.tracing import span
-from workers.causes import Failed, Lost, first_line, problem_of
+from workers.causes import Failed, ForOthers, Lost, first_line, problem_of
 from workers.worker import LetGo, Worker
 
 log = logging.getLogger(__name__)
@@ -33,6 +33,9 @@ def attempt(worker: Worker, claim: Claim, work: Callable[[Worker, Claim], Bell |
         except LetGo:
             worker.give_back(claim)
             log.info("given back")
+        except ForOthers as error:
+            worker.give_back(claim)
+            log.warning("left to workers of a later version: %s", error)
         except SystemExit:  # SIGTERM to this very process
             worker.give_back(claim)
             raise
@@ -48,7 +51,7 @@ def _settled(worker: Worker, claim: Claim, work: Callable[[Worker, Claim], Bell 
         bell = work(worker, claim)
         log.info("done")
         return "done", bell
-    except (LostClaim, LetGo):
+    except (LostClaim, LetGo, ForOthers):
         raise
     except Lost as lost:
         log.error("%s", lost)

@@ -1,6 +1,7 @@
 """Stored files, compared with the digests that they are kept by before anything reads them."""
 
 from collections.abc import Mapping
+from functools import partial
 
 from models.blobs import BlobDamaged, BlobMissing
 from models.problems import Problem
@@ -11,13 +12,13 @@ from workers.worker import Worker
 
 
 def check_files(worker: Worker, claim: Claim, damaged: Problem, files: Mapping[str, str]) -> None:
-    """Each of the files, by what it is called, is there and has its digest. Keeps the lease, for hashing gigabytes
-    takes a while. Raises ``Failed`` and ``LostClaim``."""
-    alive = worker.renewal(claim)
+    """Each of the files, by what it is called, is here and has its digest. Keeps the lease, for fetching and hashing
+    gigabytes takes a while. Raises ``Failed``, ``LostClaim`` and ``LetGo``."""
+    verified = partial(worker.blobs.verified, alive=worker.renewal(claim))
     for name, sha256 in files.items():
-        where = f"the file of {name} (blobs/{sha256[:2]}/{sha256} in DATA_DIR)"
+        where = f"the file of {name} ({worker.blobs.where(sha256)})"
         try:
-            worker.blobs.verified(sha256, alive=alive)
+            worker.store(claim, partial(verified, sha256))
         except BlobMissing:
             raise Failed(Problem.FILE_MISSING.document(f"There is no more {where}.")) from None
         except BlobDamaged as error:

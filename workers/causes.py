@@ -35,6 +35,10 @@ class Lost(Failed):
         self.phase = phase
 
 
+class ForOthers(Exception):
+    """The row asks for what this worker's version of radii does not know: a later one's may do it."""
+
+
 class End(NamedTuple):
     """How a process ended; None: it can't be ended, or nobody measured."""
 

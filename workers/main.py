@@ -1,8 +1,8 @@
 """The Celery application: ``python -m celery -A workers.main worker --queues certify``.
 
 A pool process answers a bell by claiming its row; a row that has ended, or that somebody works on, is left alone. The
-main process sweeps (``workers.sweeper``) and passes a shutdown on. Pool processes are spawned, not forked: the main
-process has threads and connections that a fork would copy in an unknown state.
+main process sweeps (``workers.sweeper``), tidies up (``workers.tidier``) and passes a shutdown on. Pool processes are
+spawned, not forked: the main process has threads and connections that a fork would copy in an unknown state.
 """
 
 import functools
@@ -13,7 +13,7 @@ from typing import Any
 
 from celery import Task, signals
 
-from models import logs, tracing
+from models import logs, tracing, versions
 from models.bell import Bell, celery_app, celery_ring
 from models.bootstrap import WrongSecretError, check_secret
 from models.database import Database
@@ -22,6 +22,7 @@ from models.work import NOUNS
 from workers.answer import answer
 from workers.presence import Presence
 from workers.sweeper import Sweeper
+from workers.tidier import Tidier
 from workers.worker import Worker
 
 SETTINGS = Settings()
@@ -55,13 +56,15 @@ def _log(**_: Any) -> None:
     logs.configure(SETTINGS.log_level, SETTINGS.log_format)
 
 
-def _check_secret(**_: Any) -> None:
-    """A worker whose noise secret is another one would give another answer to the same question."""
+def _check_installation(**_: Any) -> None:
+    """A worker whose noise secret is another one would give another answer to the same question; one of a version that
+    the database does not bear would fail at each."""
     database = Database(SETTINGS.database)
     try:
         with database.write() as session:
+            versions.check(session.connection())
             check_secret(session, SETTINGS)
-    except WrongSecretError as error:
+    except (WrongSecretError, versions.OtherVersion) as error:
         sys.exit(f"radii: {error}")
     finally:
         database.close()
@@ -93,13 +96,14 @@ def _end_pool_process(**_: Any) -> None:
 
 
 def _start_sweeper(sender: Any, **_: Any) -> None:
-    sweeper = Sweeper(SETTINGS, sender)
-    sweeper.start()
-    signals.worker_shutting_down.connect(lambda **_: sweeper.stopping.set(), weak=False)
+    threads = Sweeper(SETTINGS, sender), Tidier(SETTINGS)
+    for thread in threads:
+        thread.start()
+        signals.worker_shutting_down.connect(lambda thread=thread, **_: thread.stopping.set(), weak=False)
 
 
 signals.setup_logging.connect(_log)
-signals.worker_init.connect(_check_secret)
+signals.worker_init.connect(_check_installation)
 signals.celeryd_after_setup.connect(_tell_queues)
 signals.worker_process_init.connect(_start_pool_process)
 signals.worker_process_shutdown.connect(_end_pool_process)

@@ -22,8 +22,8 @@ def asked_of(
     order: WorkOrder, indices: Sequence[int], blobs: Blobs, *, alive: Callable[[], None] = lambda: None
 ) -> Asked:
     """What the order asks about those inputs. Hashing gigabytes takes a while: ``alive`` is called meanwhile."""
-    x = np.load(blobs.path(order.x_blob), mmap_mode="r", allow_pickle=False)
-    y = np.load(blobs.path(order.y_blob), mmap_mode="r", allow_pickle=False) if order.y_blob else None
+    x = np.load(blobs.verified(order.x_blob, alive=alive), mmap_mode="r", allow_pickle=False)
+    y = np.load(blobs.verified(order.y_blob, alive=alive), mmap_mode="r", allow_pickle=False) if order.y_blob else None
     digests: dict[int, str] = {}
     for index in indices:
         digests[index] = input_digest(x[index])

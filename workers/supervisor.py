@@ -19,8 +19,9 @@ from models.repositories.recall import Asked, finish_known, recall, untouched
 from models.repositories.shards import Network, WorkOrder
 from models.repositories.splits import LONGEST
 from models.storage import StorageFull
+from radii.methods import parse_method
 from workers.blob_checks import check_files, files_of
-from workers.causes import Failed, Lost, lost, stalled
+from workers.causes import Failed, ForOthers, Lost, first_line, lost, stalled
 from workers.environment import TEMPORARY
 from workers.messages import (
     Alive,
@@ -56,6 +57,14 @@ def certify(worker: Worker, claim: Claim) -> Bell:
     return _supervisor(worker).certify(claim)
 
 
+def _known(method: Json) -> None:
+    """Raises ``ForOthers`` for a method that this version doesn't know, or not with these parameters."""
+    try:
+        parse_method(method)
+    except ValueError as error:
+        raise ForOthers(f"{method.get('kind')}: {first_line(error)}") from error
+
+
 @cache
 def _supervisor(worker: Worker) -> "Supervisor":
     return Supervisor(worker)
@@ -83,8 +92,10 @@ class Supervisor:
         if self.runner is not None and self.runner.gone():
             self.runner = None
         self.worker.activity.method(order.method["kind"])
+        _known(order.method)
         self._check(order, claim)
-        asked = asked_of(order, order.indices, self.worker.blobs, alive=self.worker.renewal(claim))
+        ask = partial(asked_of, order, order.indices, self.worker.blobs, alive=self.worker.renewal(claim))
+        asked = self.worker.store(claim, ask)
         if not self._recall(order, claim, asked):
             return
         # Of a part that was settled before there were any: else samples might be in that sum, and counted beside it.

@@ -55,7 +55,7 @@ class Sweeper(threading.Thread):
 def sweep(app: Celery, database: Database, queues: set[str]) -> None:
     """Ring for everything in the ``queues`` that are empty."""
     with app.connection_for_write() as connection:
-        idle = {queue for queue in queues if waiting(connection.default_channel, queue) == 0}
+        idle = {queue for queue in queues if waiting(connection, queue) == 0}
     if not idle:
         return
     if CERTIFY in idle:
@@ -67,9 +67,10 @@ def sweep(app: Celery, database: Database, queues: set[str]) -> None:
         database.ring(bell)
 
 
-def waiting(channel: Any, queue: str) -> int:
-    """Messages in a queue of Redis, those that a worker holds not counted."""
+def waiting(connection: Any, queue: str) -> int:
+    """Messages in a queue, those that a worker holds not counted."""
     try:
-        return int(channel.queue_declare(queue, passive=True).message_count)
+        with connection.channel() as channel:  # which RabbitMQ closes if there is no such queue
+            return int(channel.queue_declare(queue, passive=True).message_count)
     except ChannelError:  # Redis has no empty lists
         return 0

@@ -17,10 +17,11 @@ from sqlalchemy.orm import Session
 
 from models.base import Json
 from models.bell import Bell, Ring
-from models.blobs import Blobs
+from models.blob_stores import stored
+from models.blobs import BlobsAway
 from models.database import Database, away, ring_after_commit
 from models.problems import Problem
-from models.repositories import leases, turns
+from models.repositories import leases, loose_blobs, turns
 from models.repositories.leases import Claim, LostClaim
 from models.settings import Settings
 from models.storage import StorageFull, room
@@ -53,7 +54,7 @@ class Worker:
     def __init__(self, settings: Settings, ring: Ring) -> None:
         self.settings = settings
         self.database = Database(settings.database, ring=ring)
-        self.blobs = Blobs(settings.blob_dir)
+        self.blobs = stored(settings, announce=self._announce)
         self.name = f"{platform.node()}/{os.getpid()}"
         # The kind of device that its runner computes on, once that is known.
         self.device = None if settings.device == "cuda" or (settings.device == "auto" and GPU.exists()) else "cpu"
@@ -62,6 +63,9 @@ class Worker:
         self._parent = os.getppid()
         self._inbox: Inbox = SimpleQueue()
         signal.signal(LET_GO, self._let_go)
+
+    def _announce(self, sha256: str) -> None:
+        self.write(partial(loose_blobs.announce, sha256=sha256))
 
     def _let_go(self, *_: object) -> None:
         self.letting_go = True
@@ -185,6 +189,22 @@ class Worker:
             self.renew(claim)
             self.wait(SimpleQueue(), time.monotonic() + AGAIN_SECONDS)
             waits = not room(folder)
+
+    def store(self, claim: Claim, act: Callable[[], T]) -> T:
+        """What ``act``, which asks the blob store, returns; once that answers, if it is away. Keeps the row meanwhile,
+        and waits for room on this machine's disk too. Raises ``LostClaim``, ``LetGo`` and what ``act`` does."""
+        said = False
+        while True:
+            try:
+                return act()
+            except StorageFull:
+                self.wait_for_room(claim, self.blobs.root)
+            except BlobsAway as away:
+                if not said:
+                    log.warning("%s; waiting until it does", away)
+                said = True
+            self.renew(claim)
+            self.wait(SimpleQueue(), time.monotonic() + AGAIN_SECONDS)
 
     def wait(self, inbox: Inbox, until: float) -> Any:
         """The next thing in ``inbox``; None at the moment ``until`` (of ``time.monotonic``).

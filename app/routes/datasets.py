@@ -75,8 +75,8 @@ def shown(row: Dataset) -> DatasetOut:
 def create(request: Request, body: DatasetInput, service: InService, principal: Caller) -> Response:
     """Intake then reads the file: follow `Location` until `state` is `ready`, or `rejected` with a `problem`."""
     with service.database.write(principal) as session:
-        upload = named_upload(session, service.blobs, body.upload_id, "upload_id")
-        refuse_other_datasets(service.blobs.path(upload.sha256))
+        upload, head = named_upload(session, service.blobs, body.upload_id, "upload_id")
+        refuse_other_datasets(head)
         row, new = intake.add_dataset(session, upload, name=body.name)
         out = shown(row)
     headers = {"Location": f"/v1/datasets/{out.id}"} | patience(out.state)

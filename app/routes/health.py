@@ -1,7 +1,6 @@
 """Is the process up, and can it do its work? Both without a key, for load balancers and ``radii up``."""
 
 import logging
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -54,8 +53,8 @@ def broker(service: Service) -> str:
 
 
 def blobs(service: Service) -> str:
-    """The folder can be written."""
-    return "ok" if os.access(service.blobs.drafts, os.W_OK | os.X_OK) else "the folder can't be written"
+    """The store answers, and its folder here can be written."""
+    return service.blobs.check()
 
 
 def storage(service: Service) -> str:

@@ -106,15 +106,15 @@ def _start(service: Service, principal: Principal, body: CertificationInput, *, 
 def _kept(service: Service, principal: Principal, body: CertificationInput, inputs: list[Any]) -> tuple[str, int, Json]:
     """What ``inline.keep`` says of the request's inputs, which fit the model."""
     with service.database.read(principal) as session:
-        model = _named(session, Model, body.model_id, "model_id")
+        model = _named(session, Model, body.model_id, "model_id", lock=False)
         refuse_unready("model", model)
         assert model.summary is not None
         shape, (low, high) = model.summary["input_shape"], model.settings["input"]["range"]
     return inline.keep(service.blobs, inline.checked(inputs, body.labels, shape=shape, low=low, high=high))
 
 
-def _named(session: TenantSession, table: type[Intaken], row_id: str, field: str) -> Intaken:
-    row = intake.get(session, table, row_id)
+def _named(session: TenantSession, table: type[Intaken], row_id: str, field: str, *, lock: bool = True) -> Intaken:
+    row = intake.get(session, table, row_id, lock=lock)
     if row is None:
         raise invalid(f"there is no {table.__name__.lower()} {row_id}", field)
     return row

@@ -41,7 +41,8 @@ class Tally:
     def fraction(self) -> float:
         """How much of the work is done. Within a kind of method each counts with its work; between kinds, whose units
         differ, by how many there are."""
-        count = sum(self.states.values())
+        if not (count := sum(self.states.values())):
+            return 1.0  # all have been deleted
         return sum(members / count * done / total for members, done, total in self.work.values())
 
 
@@ -52,7 +53,9 @@ def add(session: TenantSession, rows: Sequence[Certification], *, name: str | No
     mark = f"{tenant}:{fingerprint(*sorted(content(row) for row in rows))}"
     same = select(Batch).where(Batch.fingerprint == mark)
     if (known := session.scalar(same.with_for_update())) is not None:
-        if tally(session, [known.id])[known.id].state not in (JobState.FAILED, JobState.CANCELLED):
+        came_to = tally(session, [known.id])[known.id]
+        whole = sum(came_to.states.values()) == len(rows)  # none has been deleted
+        if whole and came_to.state not in (JobState.FAILED, JobState.CANCELLED):
             return known, False
         known.fingerprint = f"{mark}:{known.id}"
         session.flush()

@@ -85,14 +85,16 @@ def _add(session: Session, row: Intaken, noun: str) -> tuple[Intaken, bool]:
     return row, True
 
 
-def get(session: TenantSession, table: type[Intaken], row_id: str) -> Intaken | None:
-    """The model or data set, if there is one of that id."""
-    return session.get(table, row_id)
+def get(session: TenantSession, table: type[Intaken], row_id: str, *, lock: bool = False) -> Intaken | None:
+    """The model or data set, if there is one of that id; ``lock``: nobody deletes it until the transaction ends."""
+    return session.get(table, row_id, with_for_update=uploads.SHARED | {"of": table} if lock else None)
 
 
 def named(session: TenantSession, table: type[Intaken], row_ids: Collection[str]) -> dict[str, Intaken]:
-    """Those of these models or data sets that there are, by their ids."""
-    return {row.id: row for row in session.scalars(select(table).where(table.id.in_(row_ids)))}
+    """Those of these models or data sets that there are, by their ids; nobody deletes one before the transaction
+    ends."""
+    query = select(table).where(table.id.in_(row_ids)).order_by(table.id)
+    return {row.id: row for row in session.scalars(query.with_for_update(**uploads.SHARED, of=table))}
 
 
 def accept(session: Session, claim: Claim, summary: Json) -> None:

@@ -132,9 +132,12 @@ def release(session: Session, claim: Claim, *, blameless: bool, cause: Json | No
 
 
 def attempts(session: Session, claim: Claim) -> tuple[int, Json | None]:
-    """Claims of the row since its last progress, and how the last one that was lost ended."""
+    """Claims of the row since its last progress, and how the last one that was lost ended. Raises ``LostClaim`` where
+    there is no such row any more."""
     table = NOUNS[claim.noun].table
-    row = session.execute(select(table.attempts, table.cause).where(table.id == claim.id)).one()
+    row = session.execute(select(table.attempts, table.cause).where(table.id == claim.id)).one_or_none()
+    if row is None:
+        raise LostClaim(claim.id)
     return row.attempts, row.cause
 
 

@@ -261,7 +261,9 @@ def record(
 
 def finish(session: Session, claim: Claim) -> None:
     """End the claimed shard. After the last one its certification is due to end. Raises ``LostClaim``."""
-    shard = session.get_one(Shard, claim.id)
+    shard = session.get(Shard, claim.id)
+    if shard is None:
+        raise LostClaim(claim.id)
     ours = _totals(session, shard)  # before others are kept waiting
     certification, shard = locked(session, claim)
     _finish(session, certification, shard, ours)

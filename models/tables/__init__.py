@@ -9,6 +9,7 @@ from models.tables.fact import Fact
 from models.tables.key import Key
 from models.tables.leased import Leased
 from models.tables.ledger import Ledger
+from models.tables.loose_blob import LooseBlob
 from models.tables.model import Model
 from models.tables.pace import Pace
 from models.tables.presence import Presence
@@ -27,6 +28,7 @@ __all__ = [
     "Key",
     "Leased",
     "Ledger",
+    "LooseBlob",
     "Model",
     "Pace",
     "Presence",

@@ -40,7 +40,7 @@ class Certification(Leased, Owned, Base):
     id: Mapped[str] = mapped_column(primary_key=True)
     model_id: Mapped[str] = mapped_column(ForeignKey("models.id"), index=True)
     # In front of the model: what is certified is model(denoiser(x)).
-    denoiser_model_id: Mapped[str | None] = mapped_column(ForeignKey("models.id"))
+    denoiser_model_id: Mapped[str | None] = mapped_column(ForeignKey("models.id"), index=True)
     dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.id"), index=True)
     # The batch that it was asked for in, if it was, and its place there.
     batch_id: Mapped[str | None] = mapped_column(ForeignKey("batches.id"))

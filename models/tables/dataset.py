@@ -21,7 +21,7 @@ class Dataset(Leased, Owned, Base):
 
     id: Mapped[str] = mapped_column(primary_key=True)
     name: Mapped[str]
-    upload_id: Mapped[str] = mapped_column(ForeignKey("uploads.id"))
+    upload_id: Mapped[str] = mapped_column(ForeignKey("uploads.id"), index=True)
     # Of tenant and file digest: the same bytes sent twice are the same data set.
     fingerprint: Mapped[str] = mapped_column(unique=True)
     state: Mapped[IntakeState] = mapped_column(StateColumn(IntakeState), default=IntakeState.VALIDATING)

@@ -21,7 +21,7 @@ class Model(Leased, Owned, Base):
 
     id: Mapped[str] = mapped_column(primary_key=True)
     name: Mapped[str]
-    upload_id: Mapped[str] = mapped_column(ForeignKey("uploads.id"))
+    upload_id: Mapped[str] = mapped_column(ForeignKey("uploads.id"), index=True)
     # What the user declared: input {shape, range, mean, std}, output, labels, external_data {name: upload id}.
     settings: Mapped[Json]
     # Of tenant, file digests and settings: the same question asked twice is the same model.

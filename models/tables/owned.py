@@ -10,6 +10,11 @@ from sqlalchemy.orm import Mapped, mapped_column
 CERTIFICATIONS = table("certifications", column("id"), column("tenant"))
 
 
+GONE = ""
+"""Whose a row is that was deleted: nobody's, so that no request sees it any more. ``models.housekeeping`` removes it,
+piece by piece: a certification may have a million results, and no transaction is to be that long."""
+
+
 class Unowned(DontWrapMixin, Exception):
     """A row was to be written that says nothing of its tenant, or is another's; nothing was written.
 

@@ -1,6 +1,6 @@
 from datetime import datetime
 
-from sqlalchemy import BigInteger
+from sqlalchemy import BigInteger, Index
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.base import Base, now
@@ -11,6 +11,7 @@ class Upload(Owned, Base):
     """Raw bytes that a client sent, kept as the blob ``sha256``; never parsed by the API."""
 
     __tablename__ = "uploads"
+    __table_args__ = (Index("ix_uploads_tenant", "tenant", "id"),)
 
     id: Mapped[str] = mapped_column(primary_key=True)
     sha256: Mapped[str] = mapped_column(index=True)

@@ -110,6 +110,20 @@ def up(context: typer.Context) -> None:
 
 
 @app.command()
+def worker(
+    queues: Annotated[str, typer.Option(help="What it works on: intake, certify, or both.")] = "intake,certify",
+    slots: Annotated[
+        int | None, typer.Option(help="Shards computed at the same time.", show_default="RADII_WORKERS")
+    ] = None,
+) -> None:
+    """Join a service that is up elsewhere: RADII_DATABASE_URL, RADII_BROKER_URL, RADII_NOISE_SECRET and RADII_BLOB_URL
+    say where."""
+    from radii.cli import worker
+
+    worker.worker(queues, slots)
+
+
+@app.command()
 def certify(
     model: ModelName,
     data: DataName,
@@ -296,6 +310,30 @@ def workers(url: Url = None, as_json: AsJson = False) -> None:
     from radii.cli import workers
 
     workers.command(url=url, as_json=as_json)
+
+
+@app.command()
+def delete(
+    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="upl_..., mdl_..., dat_..., cert_... or bat_...")],
+    cascade: Annotated[bool, typer.Option("--cascade", help="And what needs them, ending what runs.")] = False,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Delete uploads, models, data sets, certifications or batches."""
+    from radii.cli import deleting
+
+    deleting.delete(ids, cascade=cascade, url=url, as_json=as_json)
+
+
+@app.command()
+def gc(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, and change nothing.")] = False,
+) -> None:
+    """Remove what the service keeps no longer, and files that nothing names: on its machine, with its settings. Workers
+    do the same every minute, and look for such files every day."""
+    from radii.cli import deleting
+
+    deleting.collect(dry_run=dry_run)
 
 
 @app.command()

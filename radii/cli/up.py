@@ -36,7 +36,7 @@ def up(arguments: list[str]) -> None:
         settings.private_folder(chosen.data_dir)
     with _full_disk_said(chosen.data_dir), _lock(chosen.data_dir, _url(chosen)) as lock:
         _check_port(chosen.host, chosen.port)
-        with Supervisor(_environment(chosen), say=_say, stopped=_stop_signals(), keep_open=[lock]) as supervisor:
+        with Supervisor(environment(chosen), say=_say, stopped=stop_signals(), keep_open=[lock]) as supervisor:
             try:
                 _run(supervisor, chosen)
             except Stopped:
@@ -83,14 +83,20 @@ def _parts(chosen: Any, logs: Path) -> Iterator[Child]:
     ]  # a request may wait a minute for a job
     yield Child("api", [sys.executable, "-m", *api], logs / "api.log")
     for queue, slots in (("intake", 1), ("certify", chosen.workers)):
-        # --quiet: a banner that can't be written, on a full disk, would end the worker.
-        worker = ["celery", "--quiet", "-A", "workers.main", "worker", "--queues", queue, "--concurrency", str(slots)]
-        # A name of its own, on a broker that several machines may share.
-        worker += ["-n", f"{queue}-{os.getpid()}@%h", "--loglevel", level, "--without-gossip", "--without-mingle"]
-        yield Child(f"{queue} worker", [sys.executable, "-m", *worker], logs / f"{queue}.log")
+        yield Child(f"{queue} worker", worker_command(queue, slots, level), logs / f"{queue}.log")
 
 
-def _environment(chosen: Any) -> dict[str, str]:
+def worker_command(queue: str, slots: int, level: str) -> list[str]:
+    """The command line of a worker of one queue."""
+    # --quiet: a banner that can't be written, on a full disk, would end the worker.
+    worker = ["celery", "--quiet", "-A", "workers.main", "worker", "--queues", queue, "--concurrency", str(slots)]
+    # A name of its own, on a broker that several machines may share.
+    worker += ["-n", f"{queue}-{os.getpid()}@%h", "--loglevel", level, "--without-gossip", "--without-mingle"]
+    return [sys.executable, "-m", *worker]
+
+
+def environment(chosen: Any) -> dict[str, str]:
+    """What the parts of the service are started with."""
     code = settings.code_root()
     path = os.pathsep.join(filter(None, [str(code), os.environ.get("PYTHONPATH")]))
     return {**os.environ, **chosen.environment(), "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **TELEMETRY_OFF}
@@ -155,7 +161,7 @@ def _bind(host: str, port: int) -> int:
         return int(listener.getsockname()[1])
 
 
-def _stop_signals() -> Callable[[], bool]:
+def stop_signals() -> Callable[[], bool]:
     """Whether one has come."""
     # No Event: where the handler runs, the very thread that it interrupts may hold the Event's lock, for ever.
     came: list[int] = []

@@ -221,6 +221,16 @@ class Client(Batches):
         """End a certification or a batch; ``ProblemError`` (already-ended) if it has ended."""
         return self._object("POST", f"{path_of(job_id)}/cancel")
 
+    def delete(self, resource_id: str, *, cascade: bool = False) -> Json:
+        """Delete an upload, model, data set, certification or batch: what went (``deleted``). A certification that has
+        not ended is cancelled first.
+
+        ``ProblemError`` (still-needed) names what needs it, in ``needed_by``; ``cascade``: that goes too.
+        """
+        if resource_id.startswith("key_"):
+            raise ValueError(f"{resource_id} is a key, which is revoked (revoke_key, radii keys revoke)")
+        return self._object("DELETE", path_of(resource_id), params={"cascade": "true"} if cascade else {})
+
     def list(self, collection: str) -> Iterator[Json]:
         """All ``models``, ``datasets``, ``certifications``, ``batches`` or ``keys``, newest first; pages are fetched as
         they are needed."""

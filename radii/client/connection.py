@@ -18,7 +18,14 @@ Json = dict[str, Any]
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 DEFAULT_DATA_DIR = "~/.radii"
-COLLECTIONS = {"mdl": "models", "dat": "datasets", "cert": "certifications", "bat": "batches", "key": "keys"}
+COLLECTIONS = {
+    "upl": "uploads",
+    "mdl": "models",
+    "dat": "datasets",
+    "cert": "certifications",
+    "bat": "batches",
+    "key": "keys",
+}
 
 
 class Connection:

@@ -14,11 +14,11 @@ from sqlalchemy.exc import IntegrityError
 
 from app.planning import planned
 from models.base import Base
-from models.bootstrap import ROOT, BadKeyFile, WrongSecretError, bootstrap, migrated
+from models.bootstrap import ROOT, BadKeyFile, WrongSecretError, bootstrap
 from models.database import Database
 from models.plan import Plan
 from models.principal import DEFAULT_TENANT, EVERYTHING, Principal
-from models.repositories import answers, keys, ledger
+from models.repositories import answers, deletion, keys, ledger, loose_blobs
 from models.repositories.answers import Question
 from models.repositories.ledger import Beginning, Streams
 from models.settings import Settings
@@ -32,11 +32,13 @@ from models.tables import (
     Fact,
     Key,
     Ledger,
+    LooseBlob,
     Model,
     Result,
     Shard,
     Upload,
 )
+from models.versions import compatible
 from radii.methods import parse_method
 from tests import factories
 
@@ -433,13 +435,40 @@ def test_which_were_asked_for_together_is_all_that_going_down_forgets(fresh: Set
     database.close()
 
 
+def test_what_was_deleted_stays_so_across_a_migration(fresh: Settings) -> None:
+    """Down: rows that are on their way out go at once, for nobody would know later that that."""
+    bootstrap(fresh)
+    database = Database(fresh.database)
+    with database.write() as session:
+        jobs = [factories.certification(session, tenant=tenant) for tenant in (DEFAULT_TENANT, "other")]
+        session.add_all(Result(certification_id=job.id, index=0, abstained=True, detail={}) for job in jobs)
+        kept, upload = jobs[0].id, jobs[1].model.upload_id
+        needing = deletion.needing(session, "upl", [upload])
+        for prefix, ids in (needing | {"upl": [upload]}).items():
+            deletion.bury(session, prefix, ids)
+        loose_blobs.announce(session, "a" * 64)
+    config = Config(toml_file=ROOT / "pyproject.toml")
+    with database.engine.connect() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0017")
+        connection.commit()
+        command.upgrade(config, "head")
+        connection.commit()
+    with database.read() as session:
+        assert session.scalars(select(Certification.id)).all() == [kept]
+        assert session.scalars(select(Result.certification_id)).all() == [kept]
+        assert session.scalar(select(func.count()).select_from(Upload)) == 3
+        assert session.scalar(select(func.count()).select_from(LooseBlob)) == 0
+    database.close()
+
+
 def test_whether_the_newest_migration_is_in(fresh: Settings) -> None:
     database = Database(fresh.database)
     with database.engine.connect() as connection:
-        assert not migrated(connection)
+        assert not compatible(connection)
     bootstrap(fresh)
     with database.engine.connect() as connection:
-        assert migrated(connection)
+        assert compatible(connection)
     database.close()
 
 

@@ -19,7 +19,7 @@ from models.tenant_session import NotOneTenants, TenantSession
 from tests import factories
 
 OWN, OTHER = (Principal(tenant, f"key_{tenant}", EVERYTHING) for tenant in ("own", "other"))
-OF_INSTALLATION = {"facts", "workers"}
+OF_INSTALLATION = {"facts", "loose_blobs", "workers"}
 OTHERS_JOB = aliased(Certification)
 
 

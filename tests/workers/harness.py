@@ -11,10 +11,14 @@ from typing import Any
 
 import psutil
 import redis
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection
 
 from app.planning import about, apart, planned
 from models.bell import Bell, celery_app, celery_ring
-from models.blobs import Blobs
+from models.blob_stores import stored
 from models.database import Database
 from models.precedence import rank
 from models.principal import DEFAULT_TENANT
@@ -22,7 +26,7 @@ from models.repositories import certifications, intake, uploads
 from models.settings import Settings
 from models.tables import Certification, Dataset, Model
 from radii.methods import parse_method
-from tests import factories
+from tests import factories, rabbitmq
 from workers.intake.read_dataset import read_dataset
 from workers.intake.read_model import read_model
 
@@ -47,7 +51,7 @@ class Service:
     def __init__(self, settings: Settings, broker: redis.Redis) -> None:
         self.settings = settings
         self.broker = broker
-        self.blobs = Blobs(settings.blob_dir)
+        self.blobs = stored(settings)
         self.database = Database(settings.database, ring=celery_ring(celery_app(settings)))
         self.workers: list[subprocess.Popen[bytes]] = []
         self.seen: set[psutil.Process] = set()
@@ -62,6 +66,12 @@ class Service:
             worker = subprocess.Popen(command, env=environment, cwd=code, start_new_session=True, stderr=lines)
         self.workers.append(worker)
         return worker
+
+    def forget_messages(self) -> None:
+        """Have the broker lose all that it has."""
+        self.broker.flushall()
+        if self.settings.broker_url.startswith("amqp:"):
+            rabbitmq.empty(self.settings.broker_url)
 
     def family(self) -> set[psutil.Process]:
         """All processes that any worker of this test ever had and that still live."""
@@ -183,20 +193,35 @@ class Service:
             return dataset.id
 
 
+def stamp(connection: Connection) -> None:
+    """Have a database whose tables were made at once say that it is at the newest migration."""
+    context = MigrationContext.configure(connection)
+    if context.get_current_revision() is None:
+        context.stamp(ScriptDirectory.from_config(Config(toml_file=ROOT / "pyproject.toml")), "head")
+
+
 @contextmanager
-def installation(data_dir: Path, database_url: str, redis_socket: Path, **settings: Any) -> Iterator[Service]:
-    """An installation with short leases and no worker yet."""
+def installation(
+    data_dir: Path, database_url: str, redis_socket: Path, broker_url: str | None = None, **settings: Any
+) -> Iterator[Service]:
+    """An installation with short leases and no worker yet; its broker is that Redis, unless another is named."""
     settings = {"lease_seconds": 2.0, "sweep_seconds": 0.2} | settings
     broker = redis.Redis(unix_socket_path=str(redis_socket))
     broker.flushall()
+    if broker_url is not None and broker_url.startswith("amqp:"):
+        rabbitmq.empty(broker_url)
     installed = Settings(
         data_dir=data_dir,
         database_url=database_url,
-        broker_url=f"redis+socket://{redis_socket}",
+        broker_url=broker_url or f"redis+socket://{redis_socket}",
         noise_secret=SECRET,
         **settings,
     )
     service = Service(installed, broker)
-    yield service
-    service.close()
-    broker.close()
+    with service.database.write() as session:
+        stamp(session.connection())
+    try:
+        yield service
+    finally:
+        service.close()
+        broker.close()

@@ -61,8 +61,7 @@ def code(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def service(tmp_path: Path, database_url: str, redis_socket: Path) -> Iterator[Service]:
-    settings = {"max_attempts": 1, "stall_seconds": 20.0}
-    with installation(tmp_path / "data", database_url, redis_socket, **settings) as service:
+    with installation(tmp_path / "data", database_url, redis_socket, max_attempts=1, stall_seconds=20.0) as service:
         yield service
 
 

@@ -11,12 +11,13 @@ from models import storage
 from models.base import Json
 from models.blobs import Blobs
 from models.problems import Problem
-from models.repositories import intake
+from models.repositories import intake, loose_blobs
 from models.repositories.leases import Claim, held
 from models.repositories.shards import external_blobs
 from models.storage import StorageFull
 from models.tables import Dataset, Model
 from workers.blob_checks import check_files
+from workers.causes import Lost
 from workers.intake.sandbox import Sandbox
 from workers.runner.process import Ended
 from workers.worker import Worker
@@ -29,15 +30,26 @@ def take_in(worker: Worker, claim: Claim) -> None:
     ``LetGo``, ``Failed``, ``Lost``, and what nobody foresaw."""
     files, order = worker.write(partial(_order, claim=claim, worker=worker))
     check_files(worker, claim, Problem.MODEL_UNREADABLE if claim.noun == "model" else Problem.DATA_UNREADABLE, files)
-    worker.write(partial(_end, claim=claim, answer=_answer(worker, claim, order)))
+    worker.write(partial(_end, blobs=worker.blobs, claim=claim, answer=_answer(worker, claim, order)))
 
 
-def _end(session: Session, claim: Claim, answer: Json) -> None:
-    """Write down what became of the row."""
+def _end(session: Session, blobs: Blobs, claim: Claim, answer: Json) -> None:
+    """Write down what became of the row. Raises ``LostClaim``, and ``Lost`` if what it names is gone."""
     if summary := answer.get("summary"):
+        _hold(session, blobs, [summary[name] for name in ("x_blob", "y_blob") if summary.get(name)])
         intake.accept(session, claim, summary)
     else:
         intake.reject(session, claim, answer["problem"])
+
+
+def _hold(session: Session, blobs: Blobs, digests: list[str]) -> None:
+    """Keep blobs that are about to be named from being collected: a database that was away for long may have had time
+    for that. Raises ``Lost`` if it had."""
+    for sha256 in sorted(set(digests)):
+        loose_blobs.announce(session, sha256)
+        if blobs.written_at(sha256) is None:
+            gone = "What was read of the upload was removed before it was noted."
+            raise Lost(Problem.FILE_MISSING.document(gone), "noting what was read")
 
 
 def _answer(worker: Worker, claim: Claim, order: Json) -> Json:
@@ -51,7 +63,7 @@ def _answer(worker: Worker, claim: Claim, order: Json) -> Json:
                 summary = answer.get("summary")
                 if summary and claim.noun == "dataset":
                     worker.renew(claim)  # hashing gigabytes takes a while
-                    answer = {"summary": _keep(worker.blobs, Path(folder), summary)}
+                    answer = {"summary": _keep(worker, claim, Path(folder), summary)}
                 return answer
         except StorageFull:
             if storage.room(worker.blobs.root):
@@ -95,8 +107,9 @@ def _read(worker: Worker, claim: Claim, folder: Path, order: Json) -> Json:
     return child.answer(late=late)
 
 
-def _keep(blobs: Blobs, folder: Path, summary: Json) -> Json:
+def _keep(worker: Worker, claim: Claim, folder: Path, summary: Json) -> Json:
     """The summary, with the arrays that the sandbox wrote moved into the blob store."""
-    x = blobs.adopt(folder / "x.npy")
-    y = blobs.adopt(folder / "y.npy") if summary["labels"] is not None else None
+    adopt = worker.blobs.adopt
+    x = worker.store(claim, partial(adopt, folder / "x.npy"))
+    y = worker.store(claim, partial(adopt, folder / "y.npy")) if summary["labels"] is not None else None
     return {**summary, "digest": intake.fingerprint(x, y), "x_blob": x, "y_blob": y}

@@ -1,0 +1,29 @@
+"""`radii delete` and `radii gc`: what goes."""
+
+import importlib
+from typing import Any
+
+from radii.cli import settings
+from radii.cli.connection import connected
+from radii.cli.console import out, plain, print_json
+
+
+def delete(ids: list[str], *, cascade: bool, url: str | None, as_json: bool) -> None:
+    """Delete each of them, and with ``cascade`` what needs it."""
+    with connected(url) as client:
+        for row_id in ids:
+            document = client.delete(row_id, cascade=cascade)
+            if as_json:
+                print_json(document)
+                continue
+            also = [rows for rows in document["deleted"] if rows["ids"] != [row_id]]
+            words = [f"{rows['count']} {rows['noun']}{'s' * (rows['count'] > 1)}" for rows in also]
+            out.print(plain(f"{row_id} is deleted{', and with it ' * bool(words)}{', '.join(words)}"), soft_wrap=True)
+
+
+def collect(*, dry_run: bool) -> None:
+    """Remove what is kept no longer, or say what that is. Works on the database and the blobs themselves."""
+    chosen = settings.parse([])
+    housekeeping: Any = importlib.import_module("models.housekeeping")
+    done = housekeeping.once(chosen, dry_run=dry_run)
+    out.print(plain(f"{'would remove' if dry_run else 'removed'} {done.words}"), soft_wrap=True)
