@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from radii.cli.report import cross_check_in_words, in_words, percent
+from radii.cli.report import cross_check_in_words, failed_in_words, in_words, percent, print_results
 from radii.methods import Lipschitz, Prediction, Smoothing
 from radii.methods.lines import down
 
@@ -69,3 +69,12 @@ def test_a_cross_check_in_words() -> None:
     assert cross_check_in_words(found) == "9 certified inputs attacked, none contradicted"
     found |= {"contradicted": 1, "probability": 0.00995, "not_checked": ["it is flat"]}
     assert cross_check_in_words(found).endswith("1 contradicted (by chance: 0.00995); not checked: it is flat")
+
+
+def test_an_input_that_failed_is_said_so_in_print(capsys: pytest.CaptureFixture[str]) -> None:
+    row = {"kind": "prediction", "index": 7, "label": 3, "prediction": None, "radius": None, "abstained": False}
+    print_results([row | {"failed": True, "problem": {"detail": "It was killed"}}])
+    [line] = [line for line in capsys.readouterr().out.splitlines() if "7" in line]
+    assert line.replace("│", " ").split() == ["7", "3", "-", "failed"]
+    assert failed_in_words(2, [3, 5]).startswith("2: 3, 5  (they count as not certified")
+    assert "9, ...  (" in failed_in_words(12, list(range(12)))

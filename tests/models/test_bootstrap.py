@@ -358,6 +358,39 @@ def test_shards_and_progress_outlive_a_migration(fresh: Settings) -> None:
     database.close()
 
 
+def test_parts_of_an_input_are_one_shard_again(fresh: Settings) -> None:
+    """Down: who takes it finds what all of them counted, and progress stays. Up again: what has ended is due to end."""
+    bootstrap(fresh)
+    database = Database(fresh.database)
+    with database.write() as session:
+        job = factories.certification(session, inputs=2, shard_inputs=1)
+        over = factories.certification(session, inputs=1, shard_inputs=1)
+        job.state = over.state = JobState.RUNNING
+        first = Shard.certification_id == job.id, Shard.start == 0
+        part = {"first_chunk": 0, "stop_chunk": 2, "state": JobState.RUNNING, "done": 30, "fence": 1}
+        session.execute(update(Shard).where(*first).values(**part))
+        for place in (2, 4):
+            row = {"first_chunk": place, "stop_chunk": place + 2, "state": JobState.RUNNING, "done": 20, "fence": 1}
+            session.add(Shard(id=f"shd_{place}", certification_id=job.id, start=0, stop=1, **row))
+        session.execute(update(Shard).where(Shard.certification_id == over.id).values(state=JobState.SUCCEEDED))
+        session.flush()
+        session.refresh(job)
+        assert job.done == 70
+    config = Config(toml_file=ROOT / "pyproject.toml")
+    with database.engine.connect() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0017")
+        left = connection.execute(text(f"SELECT start, stop FROM shards WHERE certification_id = '{job.id}'")).all()
+        assert sorted(tuple(row) for row in left) == [(0, 1), (1, 2)]
+        command.upgrade(config, "head")
+        connection.commit()
+    with database.read() as session:
+        assert session.get_one(Certification, job.id).done == 70
+        assert session.get_one(Certification, job.id).due_at is None
+        assert session.get_one(Certification, over.id).due_at is not None
+    database.close()
+
+
 def test_everything_of_before_is_the_default_tenants(fresh: Settings) -> None:
     """And is found again by what it was known by; what belongs to another tenant is known to nobody once down again."""
     bootstrap(fresh)
