@@ -12,6 +12,7 @@ from torch import nn
 from radii.graph import Graph, Node, to_module
 from radii.graph.operator import Operator, Shape
 from radii.lipschitz import network_bound
+from radii.lipschitz.network.effort import Effort
 from radii.lipschitz.network.joins import Join, with_joins
 from tests import acceptance
 from tests.lipschitz.network.operators import new_operator
@@ -256,7 +257,7 @@ def test_random_joins_against_their_exact_constants() -> None:
         truth = exact_constant(graph)
         bound = network_bound(graph, bound="product", task="regressor", rtol=1e-10)
         assert truth <= bound.upper * (1 + 1e-9) + 1e-12
-        joined = any(isinstance(node.operator, Join) for node in with_joins(graph, {}, 1e-10).nodes)
+        joined = any(isinstance(node.operator, Join) for node in with_joins(graph, {}, 1e-10, Effort()).nodes)
         looked_at += joined
         exact += joined and bound.upper <= truth * (1 + 1e-9)
     assert looked_at >= 8
@@ -268,7 +269,7 @@ def test_random_joins_are_joined() -> None:
     count = 0
     for seed in range(150):
         graph = random_join(np.random.default_rng(seed))
-        count += any(isinstance(node.operator, Join) for node in with_joins(graph, {}, 1e-6).nodes)
+        count += any(isinstance(node.operator, Join) for node in with_joins(graph, {}, 1e-6, Effort()).nodes)
     assert count >= 60
 
 
