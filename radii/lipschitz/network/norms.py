@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from radii.graph import Graph, Node, Obstacle, Obstructed
 from radii.graph.rules import Concat, Convolution, Dense, Matrices, Rule, Slope, Sum, Unbounded
+from radii.graph.unbounded import obstacles_of
 from radii.lipschitz.convolution.conv import conv_norm
 from radii.lipschitz.dense.matrix import ZERO, NormBound, gram_bound, gram_work, matrix_norm
 from radii.lipschitz.dense.slices import sliced_norm
@@ -34,7 +35,7 @@ def node_norms(
 ) -> tuple[list[NormBound], list[float]]:
     """Each node's own constant and the seconds it took, or all the obstacles at once."""
     known, effort = {} if known is None else known, Effort() if effort is None else effort
-    norms, seconds, obstacles = [], [], []
+    norms, seconds, obstacles, unbounded = [], [], [], []
     for node, rule in zip(graph.nodes, rules, strict=True):
         started = time.perf_counter()
         name = f"node {node.index} ({node.operator.name})"
@@ -48,12 +49,12 @@ def node_norms(
         except LayerTooLarge as problem:
             obstacles.append(_obstacle(node, str(problem), "Use smoothing"))
         except NoConstant as problem:
-            obstacles.append(_obstacle(node, problem.rule.reason, problem.rule.remedy))
+            unbounded.append((node, problem.rule))
         else:
             norms.append(norm)
             seconds.append(time.perf_counter() - started)
-    if obstacles:
-        raise UnboundedModel(tuple(obstacles))
+    if obstacles or unbounded:
+        raise UnboundedModel((*obstacles, *obstacles_of(unbounded)))
     return norms, seconds
 
 
