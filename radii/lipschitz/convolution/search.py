@@ -33,6 +33,7 @@ MOST_CELLS = 2**13  # of a generation; of small blocks, as many as have
 MOST_ENTRIES = 2**20  # this many numbers
 SAMPLE = 12  # cells that tell whether a width is worth trying
 AT_ONCE = 4  # of them, while it may be
+MANY_TESTS = 2**11  # hardly a search takes more
 SPLIT_COST = 3.0  # tests that a failure adds: those of four quarters, less what also fails among narrower cells
 
 
@@ -59,7 +60,7 @@ class Largest:
 
 def search_tests(points: int) -> int:
     """Tests after which a search on a grid of so many points and groups has ended, but for rare ones."""
-    return min(4 * points, MOST_CELLS)
+    return min(4 * points, MANY_TESTS)
 
 
 class Search:
