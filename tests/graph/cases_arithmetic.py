@@ -57,7 +57,7 @@ BAD: list[Case] = [
     *(
         Case("Einsum", {"equation": equation})
         for equation in (
-            "bhw...c",
+            "bhw",
             "...c->c...",
             "bchh->bch",
             "bchw->cbhw",
