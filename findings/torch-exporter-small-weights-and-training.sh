@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # torch 2.13.0: torch.onnx.export, as it is, writes a second file for the weights, however few there are: those over 256
-# bytes are in it, so that the .onnx file alone does not load elsewhere; where none is, it is there and empty. Of a network in training mode the same exporter folds batch norm away, by
-# its running statistics, as in evaluation mode, but keeps a Dropout that drops: half of the mode is in the file, and two
-# runs of the same input differ. The older exporter (dynamo=False) takes evaluation mode for both by itself.
+# bytes are in it, so that the .onnx file alone does not load elsewhere; where none is, it is there and empty. Of a
+# network in training mode the same exporter folds batch norm away, by its running statistics, as in evaluation mode, but
+# keeps a Dropout that drops: half of the mode is in the file, and two runs of the same input differ. The older exporter
+# (dynamo=False) takes evaluation mode for both by itself.
 #
 # Seen on 2026-11-30 (Python 3.11): the lines at the end.
 set -euo pipefail

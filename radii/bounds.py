@@ -6,5 +6,5 @@ BoundName = Literal["auto", "product", "combettes-pesquet", "eclipse"]
 """How the layers' bounds become one of the network; ``auto`` takes the smallest of all that apply."""
 
 DEFAULT_BUDGET = 1024
-"""What the rules that look at several layers at once may take, in units of 2^30 multiply-adds: within a minute of one
+"""What norms of layers, and rules on several layers, may take in units of 2^30 multiply-adds: within a minute of one
 core."""

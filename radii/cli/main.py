@@ -152,7 +152,7 @@ def certify(
     ] = None,
     rtol: Annotated[float | None, method_option("lipschitz: slack of a layer's bound. Default: 1e-6.")] = None,
     budget: Annotated[
-        int | None, method_option("lipschitz: work on sharper rules, in 2^30 multiply-adds. Default: 1024.")
+        int | None, method_option("lipschitz: work on norms and sharper rules, in 2^30 multiply-adds. Default: 1024.")
     ] = None,
     norm: Annotated[str | None, method_option("Norm of the radii: l2 (default), linf or l1.")] = None,
     denoiser: Denoiser = None,
@@ -241,7 +241,7 @@ def lipschitz(
     rtol: Annotated[float | None, typer.Option(help="Slack of a layer's bound.", show_default="1e-6")] = None,
     budget: Annotated[
         int | None,
-        typer.Option(help="Work on sharper rules, in 2^30 multiply-adds.", show_default="1024"),
+        typer.Option(help="Work on norms and sharper rules, in 2^30 multiply-adds.", show_default="1024"),
     ] = None,
     mean: Mean = None,
     std: Std = None,

@@ -1,7 +1,7 @@
 """What can be done with a graph: which certification methods apply, and normalising its input."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from radii.graph.ends import undecorated
 from radii.graph.ir import Graph, Node
 from radii.graph.ops.elementwise import Div, Sub
 from radii.graph.rules import Unbounded
+from radii.graph.unbounded import obstacles_of
 
 Json = dict[str, Any]
 
@@ -47,20 +48,10 @@ def _not(kind: str, reason: str, remedy: str) -> Json:
 
 def _unbounded(graph: Graph) -> list[Json]:
     """The nodes without a Lipschitz bound, of those that a bound is taken of."""
-    reasons = []
     graph = with_cones(undecorated(graph))
-    for node in graph.nodes:
-        rule = node.operator.lipschitz(*graph.input_shapes(node))
-        if isinstance(rule, Unbounded):
-            reasons.append(
-                {
-                    "node": node.index,
-                    "operator": node.operator.name,
-                    "reason": rule.reason,
-                    "remedy": rule.remedy,
-                }
-            )
-    return reasons
+    rules = ((node, node.operator.lipschitz(*graph.input_shapes(node))) for node in graph.nodes)
+    found = obstacles_of((node, rule) for node, rule in rules if isinstance(rule, Unbounded))
+    return [asdict(obstacle) for obstacle in found]
 
 
 def normalized(graph: Graph, mean: float | Sequence[float], std: float | Sequence[float]) -> Graph:

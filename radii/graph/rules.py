@@ -74,10 +74,14 @@ class Concat:
 
 @dataclass(frozen=True, slots=True)
 class Unbounded:
-    """No useful global constant: the Lipschitz method does not apply, smoothing does."""
+    """No useful global constant: the Lipschitz method does not apply, smoothing does.
+
+    ``speaks_for_all``: one of many nodes that stand against it for the same reason is enough to name.
+    """
 
     reason: str
     remedy: str
+    speaks_for_all: bool = False
 
 
 Rule = Slope | Dense | Matrices | Convolution | Sum | Concat | Unbounded

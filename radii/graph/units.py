@@ -169,7 +169,7 @@ class _Finder:
         if name in self.constants or name not in self.maker:
             return name in self.constants
         node = self.maker[name]
-        return node.op_type == "Constant" or (node.op_type == QUANTIZE and node.input[0] in self.constants)
+        return node.op_type == "Constant" or (node.op_type == QUANTIZE and self.is_constant(node.input[0]))
 
     def is_one(self, name: str) -> bool:
         """Whether it is one stored number."""

@@ -56,7 +56,16 @@ BAD: list[Case] = [
     Case("Swish", {"alpha": float("nan")}, opset=24),
     *(
         Case("Einsum", {"equation": equation})
-        for equation in ("bchw", "...->...", "bchh->bch", "bchw->cbhw", "bchw->bhw", "bchw->bchwx", "bch->bhc", "b1->b")
+        for equation in (
+            "bhw",
+            "...c->c...",
+            "bchh->bch",
+            "bchw->cbhw",
+            "bchw->bhw",
+            "bchw->bchwx",
+            "bch->bhc",
+            "b1->b",
+        )
     ),
     Case("Einsum", {"equation": "bchw,bc->bchw"}, ("x", floats(3, 4))),
     Case("Einsum", {"equation": "bchw,dc->bdhw"}, ("x", floats(3, 5))),

@@ -161,7 +161,7 @@ class Einsum(Operator):
 
     @classmethod
     def read(cls, call: Call) -> Operator:
-        equation = call.get("equation", "").replace(" ", "")
+        equation = _in_full(call)
         for i, value in enumerate(call.inputs):
             if isinstance(value, np.ndarray):
                 return cls(equation, call.weight(i), i == 0)
@@ -257,9 +257,34 @@ class Einsum(Operator):
         return shifted(call, equation=_with_another_letter(call))
 
 
+def _in_full(call: Call) -> str:
+    """The equation with a letter for every axis that an ellipsis stands for, and with its output."""
+    left, arrow, output = call.get("equation", "").replace(" ", "").partition("->")
+    terms = left.split(",")
+    if len(terms) != len(call.inputs) or any(value is None for value in call.inputs):
+        return f"{left}{arrow}{output}"
+    if not arrow:
+        output = "..." * ("..." in left) + "".join(sorted(x for x in set(left) - set(".,") if left.count(x) == 1))
+    free, counts = [letter for letter in ascii_letters if letter not in left + output], {0}
+    for i, (term, value) in enumerate(zip(terms, call.inputs, strict=True)):
+        if "..." in term:
+            rank = value.rank if isinstance(value, Activation) else np.ndim(value)  # type: ignore[arg-type]
+            count = rank - len(term) + len("...")
+            hold(0 <= count <= len(free), "the letters do not fit the axes")
+            terms[i] = term.replace("...", _last(free, count), 1)
+            counts.add(count)
+    hold(len(counts) <= 2, "its ellipses stand for different numbers of axes", "Write it out in full")
+    return f"{','.join(terms)}->{output.replace('...', _last(free, max(counts)), 1)}"
+
+
+def _last(free: Sequence[str], count: int) -> str:
+    """Letters for so many axes, the same for those that lie as far from the last."""
+    return "".join(free[:count])[::-1]
+
+
 def _with_another_letter(call: Call) -> str:
     """An equation of Einsum with a letter for our batch in front of its activations and its output."""
-    left, arrow, output = call.get("equation", "").replace(" ", "").partition("->")
+    left, arrow, output = _in_full(call).partition("->")
     letter = next((letter for letter in ascii_letters if letter not in left + output), "")
     terms = left.split(",")
     if not arrow or not letter or len(terms) != len(call.inputs):

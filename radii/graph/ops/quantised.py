@@ -27,6 +27,7 @@ BYTE = 2**8 - 1  # the most that two of 8 bits differ by
 JUMPS = Unbounded(
     "it computes in steps, so the network is not continuous: its outputs jump between inputs as near as one likes",
     "Use smoothing; a Lipschitz bound can be had of the network before it was quantised",
+    speaks_for_all=True,
 )
 
 

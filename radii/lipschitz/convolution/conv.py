@@ -19,11 +19,11 @@ import numpy.typing as npt
 from radii.lipschitz.convolution.cells import Grid
 from radii.lipschitz.convolution.geometry import Axis, Padding, axes
 from radii.lipschitz.convolution.iterated import iterate
-from radii.lipschitz.convolution.peaks import Peak, foreseen, peaks
-from radii.lipschitz.convolution.search import Largest, Search
-from radii.lipschitz.convolution.symbol import Symbol, polyphase, symbol
+from radii.lipschitz.convolution.peaks import Peak, foreseen, peaks, peaks_work
+from radii.lipschitz.convolution.search import MOST_CELLS, Largest, Search, search_tests
+from radii.lipschitz.convolution.symbol import Symbol, block_work, polyphase, symbol, symbol_work
 from radii.lipschitz.convolution.witness import wave_norm
-from radii.lipschitz.dense.matrix import ZERO, Method, NormBound, check_rtol, gram_bound, matrix_norm
+from radii.lipschitz.dense.matrix import ZERO, Method, NormBound, check_rtol, gram_bound, gram_work, matrix_norm
 from radii.lipschitz.rounding import (
     Lower,
     Upper,
@@ -38,6 +38,7 @@ from radii.lipschitz.rounding import (
     sum_up,
     up,
 )
+from radii.lipschitz.work import Spend, TooMuchWork, unlimited
 
 if TYPE_CHECKING:
     import torch
@@ -67,6 +68,7 @@ def conv_norm(
     output_padding: int | Sequence[int] = 0,
     rtol: float = 1e-6,
     method: str = "auto",
+    spend: Spend = unlimited,
 ) -> NormBound:
     """The spectral norm of a 1-, 2- or 3-d convolution layer on inputs of a given size, proved from above.
 
@@ -79,6 +81,7 @@ def conv_norm(
             whose stride divides its size are bounded that tightly; any other as tightly as its torus.
         method: ``cholesky``: a factorisation verifies each estimate; ``gram``: Gram iteration; ``auto``: the former,
             which takes less work.
+        spend: told of the multiply-adds before they are done; what it raises ends the search.
 
     Raises:
         NonFiniteWeights: a weight is NaN or infinite.
@@ -112,9 +115,14 @@ def conv_norm(
     grouped = kernel.reshape(groups, kernel.shape[0] // groups, *kernel.shape[1:])
     any_size = input_size is None
     work = math.inf if any_size else _explicit_work(grouped, layer)
-    bound = None if work <= EXPLICIT_WORK else _fourier_bound(grouped, layer, rtol, method, any_size=any_size)
+    bound = None if work <= EXPLICIT_WORK else _fourier_bound(grouped, layer, rtol, method, spend, any_size=any_size)
     if bound is None or (bound.upper > LOOSE * bound.lower and work <= EXPLICIT_WORK_IF_LOOSE):
-        bound = _explicit_bound(grouped, layer, rtol, method)
+        try:
+            spend(int(work), optional=bound is not None)
+            bound = _explicit_bound(grouped, layer, rtol, method)
+        except TooMuchWork:
+            if bound is None:
+                raise
     return replace(bound, upper=ldexp_up(bound.upper, exponent), lower=ldexp_down(bound.lower, exponent))
 
 
@@ -159,7 +167,9 @@ def _largest_matrix(matrices: Array, rtol: float, method: str, error: float = 0.
 
 
 @certified_arithmetic()
-def _fourier_bound(kernel: Array, layer: Sequence[Axis], rtol: float, method: str, *, any_size: bool) -> NormBound:
+def _fourier_bound(
+    kernel: Array, layer: Sequence[Axis], rtol: float, method: str, spend: Spend, *, any_size: bool
+) -> NormBound:
     stretched, units = polyphase(kernel, layer)
     least, repeats = zip(*(axis.torus() for axis in layer), strict=True)
     if any_size:
@@ -167,18 +177,22 @@ def _fourier_bound(kernel: Array, layer: Sequence[Axis], rtol: float, method: st
     spread = product_up(up(math.sqrt(q)) if q > 1 else 1.0 for q in repeats)
     exact = all(axis.wraps and axis.outputs * axis.stride == axis.size for axis in layer)  # the layer is the operator
     if stretched[0, 0, 0].size == 1:  # all frequencies are the same
+        spend(gram_work(stretched.shape[:3]))
         bound = _largest_matrix(stretched.reshape(stretched.shape[:3]), rtol, method)
         lower = bound.lower if exact or all(axis.inside() for axis in layer) else Lower(0.0)
         torus = None if any_size else tuple(axis.stride * m for axis, m in zip(layer, least, strict=True))
         method = method if method == "gram" else "cells" if any_size else "torus"
         return replace(bound, upper=product_up((bound.upper, spread)), lower=lower, method=method, torus=torus)
+    points = math.prod(least) if not any_size else MOST_CELLS
+    more = search_tests(points * len(stretched)) * block_work(stretched)
+    spend(symbol_work(stretched) + peaks_work(stretched), more)
     gram = symbol(stretched)
     found = peaks(gram, accurate=any_size)
     if any_size:
-        largest = _on_grid(gram, _fine(gram.degree, rtol, method), found[0], rtol, method)
+        largest = _on_grid(gram, _fine(gram.degree, rtol, method), found[0], rtol, method, spend)
         bound = _root(largest.anywhere, largest, "cells", method)
     else:
-        grid, largest = _on_best_grid(gram, _grids(gram, units, layer, least), found, rtol, method)
+        grid, largest = _on_best_grid(gram, _grids(gram, units, layer, least), found, rtol, method, spend)
         torus = tuple(
             axis.stride * (m if axis.wraps or degree == 0 else unit * size)
             for axis, m, unit, size, degree in zip(layer, least, units, grid.sizes, gram.degree, strict=True)
@@ -200,26 +214,29 @@ def _root(squared: Upper, largest: Largest, name: str, method: str) -> NormBound
 
 
 def _on_best_grid(
-    gram: Symbol, grids: Sequence[Grid], found: Sequence[Peak], rtol: float, method: str
+    gram: Symbol, grids: Sequence[Grid], found: Sequence[Peak], rtol: float, method: str, spend: Spend
 ) -> tuple[Grid, Largest]:
     """The least of the bounds on some of the grids, those first of which most is to be hoped."""
     highest = foreseen(found, [(grid.sizes, grid.twists) for grid in grids])
     hopes = sorted(zip(highest, grids, strict=True), key=lambda pair: pair[0].value)
-    best = hopes[0][1], _on_grid(gram, hopes[0][1], hopes[0][0], rtol, method)
+    best = hopes[0][1], _on_grid(gram, hopes[0][1], hopes[0][0], rtol, method, spend)
     missed = hopes[0][0].value < GAIN * best[1].grid  # the highest maximum, so that the other hopes are vain
     for hope, grid in hopes[1:TRIES] if method != "gram" and not missed else ():
         if hope.value > GAIN * best[1].grid:
             break
-        largest = Search(gram, grid, start=hope, rtol=rtol / 4, beyond=best[1].grid).run()
+        try:
+            largest = Search(gram, grid, start=hope, rtol=rtol / 4, beyond=best[1].grid, spend=spend).run()
+        except TooMuchWork:
+            break
         if largest is not None:
             best = min(best, (grid, largest), key=lambda pair: pair[1].grid)
     return best
 
 
-def _on_grid(gram: Symbol, grid: Grid, start: Peak, rtol: float, method: str) -> Largest:
+def _on_grid(gram: Symbol, grid: Grid, start: Peak, rtol: float, method: str, spend: Spend) -> Largest:
     if method == "gram":
         return iterate(gram, grid, start, rtol)
-    largest = Search(gram, grid, start=start, rtol=rtol / 4).run()
+    largest = Search(gram, grid, start=start, rtol=rtol / 4, spend=spend).run()
     assert largest is not None  # nothing is beyond infinity
     return largest
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from radii.lipschitz.blocks import Blocks, top_eigenvectors
-from radii.lipschitz.convolution.symbol import Integers, Symbol
+from radii.lipschitz.convolution.symbol import Integers, Symbol, block_work, lags_of
 
 Array = npt.NDArray[np.float64]
 
@@ -34,6 +34,13 @@ class Peak:
     group: int
     value: float
     model: Symbol
+
+
+def peaks_work(kernel: Array) -> int:
+    """Multiply-adds of `peaks`, about, of a kernel (groups, out, in, *taps) before it has a symbol."""
+    order, taps = int(min(kernel.shape[1:3])), kernel.shape[3:]
+    points = min(COARSE_ITEMS, len(kernel) * int(math.prod(2 * t + EXTRA for t in taps if t > 1)))
+    return ASCENT * 4 * lags_of(kernel) * order**2 * points // 2 + CLIMBS * 3 * block_work(kernel)
 
 
 def peaks(symbol: Symbol, *, accurate: bool = False) -> list[Peak]:

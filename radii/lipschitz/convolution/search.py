@@ -25,6 +25,7 @@ from radii.lipschitz.convolution.cells import WIDEST, Cells, Grid, Tiling, joine
 from radii.lipschitz.convolution.peaks import Peak
 from radii.lipschitz.convolution.symbol import Symbol
 from radii.lipschitz.rounding import Lower, Upper, down, gamma, up
+from radii.lipschitz.work import Spend, unlimited
 
 CHUNK_BYTES = 2**25  # of blocks held at a time, unless that makes them
 CHUNK = 16  # fewer than this
@@ -32,6 +33,7 @@ MOST_CELLS = 2**13  # of a generation; of small blocks, as many as have
 MOST_ENTRIES = 2**20  # this many numbers
 SAMPLE = 12  # cells that tell whether a width is worth trying
 AT_ONCE = 4  # of them, while it may be
+MANY_TESTS = 2**11  # hardly a search takes more
 SPLIT_COST = 3.0  # tests that a failure adds: those of four quarters, less what also fails among narrower cells
 
 
@@ -56,6 +58,11 @@ class Largest:
     steps: int
 
 
+def search_tests(points: int) -> int:
+    """Tests after which a search on a grid of so many points and groups has ended, but for rare ones."""
+    return min(4 * points, MANY_TESTS)
+
+
 class Search:
     """Branch and bound over the cells of a grid.
 
@@ -63,9 +70,19 @@ class Search:
         start: where the largest eigenvalue over the grid is thought to be.
         rtol: how far above the largest eigenvalue the proved one may lie, relative.
         beyond: give up as soon as a grid point is known to exceed this.
+        spend: told of the multiply-adds of every generation before it is tested.
     """
 
-    def __init__(self, symbol: Symbol, grid: Grid, *, start: Peak, rtol: float, beyond: float = math.inf) -> None:
+    def __init__(
+        self,
+        symbol: Symbol,
+        grid: Grid,
+        *,
+        start: Peak,
+        rtol: float,
+        beyond: float = math.inf,
+        spend: Spend = unlimited,
+    ) -> None:
         order = symbol.order
         self.symbol, self.grid, self.start, self.beyond = symbol, grid, start, beyond
         self.tiling = Tiling(grid, symbol.degree, symbol.groups)
@@ -77,6 +94,7 @@ class Search:
         self.chunk = max(CHUNK, CHUNK_BYTES // symbol.bytes_per_block)
         self.buffer = np.empty((self.chunk, symbol.parts.shape[2]))
         self.most = max(MOST_CELLS, MOST_ENTRIES // order**2)
+        self.spend, self.more = spend, search_tests(math.prod(grid.used) * symbol.groups) * symbol.work_per_block
         self.found, self.turns, self.group, self.tests = Lower(0.0), (0.0,) * len(grid.sizes), 0, 0
 
     def run(self) -> Largest | None:
@@ -131,6 +149,7 @@ class Search:
         shares[(cells.points > 1) & ((wide > 2 * WIDEST) | (final > WIDEST))] = 0.0
         allowed = self.level * shares - (self.rounding * self.level + self.symbol.error) * (1 + 1e-14)
         self.tests += len(cells)
+        self.spend(len(cells) * self.symbol.work_per_block, self.more)
         result = []
         for first in range(0, len(cells), self.chunk):
             part = slice(first, first + self.chunk)

@@ -79,6 +79,11 @@ class Symbol:
         rows, entries = self.parts.shape[1:]
         return int(8 * (4 * rows + entries * (1 + rows * (self.groups > 1 and self.order <= GATHER_UP_TO))))
 
+    @property
+    def work_per_block(self) -> int:
+        """Multiply-adds of computing one and factorising it."""
+        return int(4 * self.order**3 // 3 + self.parts.shape[1] * self.parts.shape[2])
+
     def blocks(
         self,
         numerators: Integers,
@@ -123,6 +128,24 @@ class Symbol:
         blocks = values.view(np.complex128).reshape(-1, n, n)
         largest: Array = np.linalg.eigvalsh(blocks)[:, -1] if n > 1 else blocks[:, 0, 0].real
         return largest
+
+
+def symbol_work(kernel: Array) -> int:
+    """Multiply-adds of `symbol`."""
+    groups, m, n = kernel.shape[:3]
+    taps = math.prod(kernel.shape[3:])
+    return int(groups * m * n * min(m, n) * taps * (taps + 1) // 2)
+
+
+def lags_of(kernel: Array) -> int:
+    """How many lags a kernel (groups, out, in, *taps) may have, of each pair one."""
+    return int(math.prod(2 * t - 1 for t in kernel.shape[3:]) // 2 + 1)
+
+
+def block_work(kernel: Array) -> int:
+    """Multiply-adds of computing a block and factorising it."""
+    order = int(min(kernel.shape[1:3]))
+    return 4 * order**3 // 3 + 4 * lags_of(kernel) * order**2
 
 
 def symbol(kernel: Array) -> Symbol:

@@ -42,7 +42,8 @@ class NormBound:
     Attributes:
         method: how the upper bound was proved: ``zero`` (all weights are 0), ``gram`` (Gram iteration), ``cholesky``
             (Gram product and Cholesky factorisation of the matrix itself), ``torus`` (the same of the Fourier blocks
-            of a circular operator that holds the layer), ``cells`` (of all frequencies: images of any size).
+            of a circular operator that holds the layer), ``cells`` (of all frequencies: images of any size), ``slices``
+            (of the weight, one by one: in a network whose budget is met).
         iterations: how many Gram products (``gram``) or Cholesky factorisations (the others) it took.
         slack: the part of ``upper`` that is there for rounding, relative to the rest: for information.
         torus: pixels per axis of the circular operator that holds a convolution; None for a matrix, and for any size.
@@ -173,6 +174,12 @@ def _largest_eigenvalue(matrices: npt.NDArray[np.float64], rtol: float) -> tuple
         if trace > eigenvalue.level:  # else no eigenvalue is larger either
             eigenvalue.add(triangle, trace)
     return eigenvalue, largest
+
+
+def gram_work(shape: tuple[int, ...]) -> int:
+    """Multiply-adds of `gram_bound` on matrices (B, m, n), about: the Gram matrix and two factorisations."""
+    count, (shorter, longer) = math.prod(shape[:-2]), sorted(shape[-2:])
+    return count * (shorter**2 * (longer + shorter) // 2 + shorter**2)
 
 
 def gram_triangle(matrix: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

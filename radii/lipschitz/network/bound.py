@@ -64,9 +64,9 @@ def network_bound(
             bounded.
         input_shape: of one input, for a file that leaves it open or has no batch axis, as in
             :func:`radii.graph.read_network`.
-        budget: what the rules that look at several layers at once may take, in units of 2^30 multiply-adds. It is
-            counted and not timed, so the same file gives the same bound again; where it is met, the product of norms
-            stands, and a note says which budget allows more.
+        budget: what norms, and rules that look at several layers at once, may take, in units of 2^30 multiply-adds. It
+            is counted and not timed, so the same file gives the same bound again; where it is met, a norm is bounded
+            from slices of its weight, the product of norms stands, and a note says which budget allows more.
         progress: told what is worked on, before each node and each attempt at a sharper rule.
 
     Raises:
@@ -86,11 +86,11 @@ def network_bound(
     effort = Effort(budget, progress)
     bounded = undecorated(given) if task == "classifier" else given
     known: Known = {}
-    spelled, rules, norms, seconds = _ruled(with_gathers(with_cones(with_extremes(bounded))), rtol, known, progress)
+    spelled, rules, norms, seconds = _ruled(with_gathers(with_cones(with_extremes(bounded))), rtol, known, effort)
     error = forward_error(spelled, rules, norms)
-    graph = with_joins(spelled, known, rtol)
+    graph = with_joins(spelled, known, rtol, effort)
     if graph is not spelled:
-        graph, rules, norms, seconds = _ruled(graph, rtol, known, progress)
+        graph, rules, norms, seconds = _ruled(graph, rtol, known, effort)
     walk = Walk(graph, rules, norms)
     search = Search(walk, rtol, pairs_wanted=1 < graph.num_classes <= MOST_CLASSES, effort=effort)
     local = search.local()
@@ -120,16 +120,16 @@ def network_bound(
         error=error,
         graph=bounded,
         left_out=() if bounded is given else left_out(given),
-        notes=(*search.notes, *_independent(graph, costs, replaced)),
+        notes=(*effort.notes(), *search.notes, *_independent(graph, costs, replaced)),
     )
 
 
 def _ruled(
-    graph: Graph, rtol: float, known: Known, progress: Progress
+    graph: Graph, rtol: float, known: Known, effort: Effort
 ) -> tuple[Graph, list[Rule], list[NormBound], list[float]]:
     """A graph with the rule and the norm of every node, and the seconds that the latter took."""
     rules = [node.operator.lipschitz(*graph.input_shapes(node)) for node in graph.nodes]
-    return graph, rules, *node_norms(graph, rules, rtol, known, progress)
+    return graph, rules, *node_norms(graph, rules, rtol, known, effort)
 
 
 def _pairwise(

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from radii.graph import Graph, Node
 from radii.graph.cone.find import pruned
 from radii.graph.ops.elementwise import Max, Min, Sub
-from radii.graph.ops.threshold import Comparison, Where
+from radii.graph.ops.threshold import Comparison, Not, Where
 
 
 def with_extremes(graph: Graph) -> Graph:
@@ -33,6 +33,9 @@ def _extreme(graph: Graph, node: Node, maker: Mapping[str, Node]) -> Node:
 
 def _compared(node: Node | None, maker: Mapping[str, Node]) -> tuple[str, str] | None:
     """The activations of which the first is the larger one where this comparison holds; None: it compares others."""
+    if node is not None and isinstance(node.operator, Not):
+        inner = _compared(maker.get(node.inputs[0]), maker)
+        return inner[::-1] if inner else None
     if node is None or not isinstance(node.operator, Comparison):
         return None
     if len(node.inputs) == 2:

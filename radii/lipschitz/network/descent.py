@@ -15,12 +15,13 @@ from radii.lipschitz.blocks import Blocks, adjoint, diagonal_of, is_complex, sol
 from radii.lipschitz.network.aliases import Aliases
 from radii.lipschitz.network.layers import Layer
 
-STEPS = 40
+STEPS, LEAST_STEPS = 30, 3
 PATIENCE = 5
 GAIN = 0.002  # in log L^2: a tenth of a percent of L
 LARGE = 256  # order from which a proposal's eigenvalue comes from power iteration
-POWER_STEPS = 40
+POWER_STEPS, LEAST_STEPS = 40, 3
 SQUARINGS = 6
+RESTS = (1.0, 0.3)  # of chains of random layers the best lay between 0.2 and 0.4, of orthogonal ones at 1
 
 Multiplier = npt.NDArray[np.float64]
 Parameter = tuple[Multiplier, float]
@@ -47,26 +48,41 @@ def mean_pair(final: Blocks) -> tuple[float, Blocks]:
     return float(np.log(np.maximum(squares, least))[apart].sum() / pairs), slope[None].astype(final.dtype)
 
 
-def fast(layers: Sequence[Layer]) -> list[Multiplier]:
-    """The multipliers of ECLipsE-Fast."""
-    steps = _walked(layers, [_parameter(layer) for layer in layers if layer.slopes is not None], smooth=False)[2]
-    return [step.multiplier for step in steps]
+def fast(layers: Sequence[Layer], rest: float = 1.0) -> tuple[float, list[Multiplier]]:
+    """The logarithm of the ``L^2`` that multipliers promise, and those of ECLipsE-Fast.
+
+    Args:
+        rest: where it takes a share s of the largest multipliers, ``s/(s + rest (1 - s))`` is taken.
+    """
+    gram, exponent, steps = _walked(layers, _parameters(layers, rest), smooth=False)
+    if len(steps) < len(layers):
+        final = _sandwich(layers[-1], gram).made
+    else:
+        assert gram is not None
+        final = np.linalg.inv(gram)
+    top = _largest(final)
+    return math.log(top) + exponent * math.log(4) if top > 0 else math.inf, [step.multiplier for step in steps]
 
 
-def _parameter(layer: Layer) -> Parameter:
+def _parameters(layers: Sequence[Layer], rest: float) -> list[Parameter]:
     """Logarithms of the multipliers up to a factor, and the factor as a share of `_most`, as a logit."""
-    return np.zeros(layer.blocks.shape[1]), _start(layer)
+    return [
+        (np.zeros(layer.blocks.shape[1]), _start(layer) - math.log(rest))
+        for layer in layers
+        if layer.slopes is not None
+    ]
 
 
-def descended(layers: Sequence[Layer], objective: Objective, steps: int) -> list[Multiplier]:
-    """Multipliers from gradient descent (Adam) on the logarithms of all of them, from those of ECLipsE-Fast on.
+def descended(
+    layers: Sequence[Layer], objective: Objective, steps: int, start: Sequence[Multiplier], rest: float
+) -> list[Multiplier]:
+    """Multipliers from gradient descent (Adam) on the logarithms of all of them, from ``start`` on: those of `fast`.
 
     It ends early where `PATIENCE` steps gained less than `GAIN`.
     """
-    given = [_parameter(layer) for layer in layers if layer.slopes is not None]
-    flat = [np.array(part, dtype=np.float64) for parameter in given for part in parameter]
+    flat = [np.array(part, dtype=np.float64) for parameter in _parameters(layers, rest) for part in parameter]
     means, squares = [np.zeros_like(part) for part in flat], [np.zeros_like(part) for part in flat]
-    best, values = fast(layers), [math.inf]
+    best, values = list(start), [math.inf]
     for step in range(1, steps + 1):
         final = _recursion(layers, [(s, float(o)) for s, o in zip(flat[::2], flat[1::2], strict=True)])
         value, slope = objective(final.blocks)
@@ -78,7 +94,7 @@ def descended(layers: Sequence[Layer], objective: Objective, steps: int) -> list
         values.append(min(here, values[-1]))
         if step > PATIENCE and values[-1] > values[-1 - PATIENCE] - GAIN:
             break
-        rate = 0.15 * (1 - (step - 1) / steps) + 0.005
+        rate = 0.1 * (1 - (step - 1) / steps) + 0.005
         slopes = [part for parameter in final.slopes(slope) for part in parameter]
         for i, found in enumerate(slopes):
             means[i] = means[i] + 0.1 * (found - means[i])

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -29,7 +30,8 @@ import numpy.typing as npt
 from radii.lipschitz.blocks import Blocks, adjoint, diagonal_of, gathered, is_complex, real, solved
 from radii.lipschitz.dense.matrix import gram_bound
 from radii.lipschitz.network.descent import (
-    PATIENCE,
+    LEAST_STEPS,
+    RESTS,
     Multiplier,
     Objective,
     affordable_steps,
@@ -46,7 +48,7 @@ from radii.lipschitz.network.pairs import distances
 from radii.lipschitz.rounding import UNIT, Upper, certified_arithmetic, gamma, ldexp_up, product_up, up
 
 SYMMETRIC = 1e-3  # activations with a + b this near 0 gain nothing
-SHARE, DESCENT_SHARE = 2, 128  # one part in so many of the budget: of a chain; of the descent on all chains
+SHARE, DESCENT_SHARE = 2, 256  # one part in so many of the budget: of a chain; of the descent on all chains
 
 
 class Failed(Exception):
@@ -91,24 +93,42 @@ def certified(layers: Sequence[Layer], effort: Effort, *, pairs: bool, chains: i
     if any(x.slopes is not None and abs(sum(x.slopes)) <= SYMMETRIC * max(map(abs, x.slopes)) for x in layers):
         raise NotApplicable("an activation's slopes are as negative as they are positive")
     effort.take(_work(layers), effort.share(SHARE))
-    proposals: list[Callable[[], list[Multiplier]]] = [partial(fast, layers)]
+    shorter = _shortened(layers)
+    starts = _started(shorter)
     most = effort.share(DESCENT_SHARE) // chains
-    aims: list[tuple[Sequence[Layer], Objective]] = [(_shortened(layers), norm_of)]
+    aims: list[tuple[Sequence[Layer], Objective]] = [(shorter, norm_of)]
     if pairs:
         aims.append((layers, mean_pair))
+    proposals = []
     for of, aim in aims:
         steps = affordable_steps(of, most)
-        if steps > PATIENCE and any(layer.slopes is not None for layer in of):
-            proposals.append(partial(descended, of, aim, steps))
-    found = []
-    for propose in proposals:
-        try:
-            with certified_arithmetic():
-                found.append(features(layers, propose()))
-        except (Failed, np.linalg.LinAlgError, ArithmeticError):
-            continue
+        if starts and steps >= LEAST_STEPS and any(layer.slopes is not None for layer in of):
+            rest, start = starts[0]
+            proposals.append(partial(descended, of, aim, steps, start, rest))
+    found = _proved(layers, proposals)
+    for _, start in starts:  # worth a proof only where what comes before has none
+        found = found or _proved(layers, [lambda start=start: start])  # type: ignore[misc]
     if not found:
         raise NotApplicable("rounding stands in the way of a certificate")
+    return found
+
+
+def _started(layers: Sequence[Layer]) -> list[tuple[float, list[Multiplier]]]:
+    """Multipliers without descent, and the share of them, those first that promise most."""
+    found = []
+    for rest in RESTS:
+        with suppress(np.linalg.LinAlgError, ArithmeticError):
+            value, multipliers = fast(layers, rest)
+            found.append((value, rest, multipliers))
+    return [(rest, multipliers) for _, rest, multipliers in sorted(found, key=lambda start: start[0])]
+
+
+def _proved(layers: Sequence[Layer], proposals: Sequence[Callable[[], list[Multiplier]]]) -> list[Features]:
+    """The end of the recursion for each proposal that can be certified."""
+    found = []
+    for propose in proposals:
+        with suppress(Failed, np.linalg.LinAlgError, ArithmeticError), certified_arithmetic():
+            found.append(features(layers, propose()))
     return found
 
 

@@ -18,6 +18,7 @@ from radii.graph.cone.find import Cone
 from radii.graph.operator import Operator, Shape
 from radii.graph.ops.activation import Neg
 from radii.graph.ops.elementwise import Additive, Div, Max, Min, Mul, Sum
+from radii.graph.ops.pool import GlobalAveragePool
 from radii.graph.ops.reduce import ReduceMax, ReduceMean, ReduceMin, ReduceSum
 from radii.graph.ops.threshold import Comparison, Where
 from radii.graph.rules import Dense, Rule, Slope
@@ -42,7 +43,7 @@ from radii.lipschitz.network.forms import (
 from radii.lipschitz.network.linear import NotApplicable
 from radii.lipschitz.rounding import as_float64, gamma
 
-AFFINE = (Additive, Sum, Mul, Div, Neg, ReduceMean, ReduceSum)
+AFFINE = (Additive, Sum, Mul, Div, Neg, ReduceMean, ReduceSum, GlobalAveragePool)
 KINKED = (Max, Min, ReduceMax, ReduceMin)
 
 
@@ -108,6 +109,8 @@ class Expansion:
         rule = operator.lipschitz(given[0].shape)
         if isinstance(rule, Dense):
             return _dense(as_float64(rule.weight), given[0], shape)
+        if isinstance(operator, GlobalAveragePool):
+            operator = ReduceMean(tuple(range(1, len(given[0].shape))), True)
         if isinstance(operator, ReduceMean | ReduceSum):
             return _reduced(operator, given[0], shape)
         return self._function(rule, given[0])

@@ -12,7 +12,8 @@ import numpy.typing as npt
 from radii.graph.rules import Convolution
 from radii.lipschitz.convolution.conv import conv_norm
 from radii.lipschitz.convolution.geometry import Axis, PaddingMode
-from radii.lipschitz.dense.matrix import matrix_norm
+from radii.lipschitz.dense.matrix import gram_work, matrix_norm
+from radii.lipschitz.network.effort import Effort
 from radii.lipschitz.network.explicit import explicit
 from radii.lipschitz.network.linear import NotApplicable, Piece, per_channel, run
 from radii.lipschitz.rounding import UNIT, Upper, as_float64, gamma, sum_up, up
@@ -20,18 +21,19 @@ from radii.lipschitz.rounding import UNIT, Upper, as_float64, gamma, sum_up, up
 Pixels = npt.NDArray[np.intp]
 
 
-def folded_norm(piece: Piece, rtol: float) -> Upper:
-    """The Lipschitz constant of a piece. Raises `NotApplicable`."""
+def folded_norm(piece: Piece, rtol: float, effort: Effort) -> Upper:
+    """The Lipschitz constant of a piece. Raises `NotApplicable`, or `TooMuchWork`."""
     if any(isinstance(rule, Convolution) for rule in piece.rules):
         try:
-            return _convolution(piece, rtol)
+            return _convolution(piece, rtol, effort)
         except NotApplicable:
             pass
     matrix, error = explicit(piece)
+    effort.spend(gram_work(matrix.shape))
     return sum_up((matrix_norm(matrix, rtol=rtol).upper, error))
 
 
-def _convolution(piece: Piece, rtol: float) -> Upper:
+def _convolution(piece: Piece, rtol: float, effort: Effort) -> Upper:
     """Factors of channels, copies of pixels, one convolution, factors of channels: one convolution."""
     (place, *others) = [i for i, rule in enumerate(piece.rules) if isinstance(rule, Convolution)]
     if others:
@@ -72,6 +74,7 @@ def _convolution(piece: Piece, rtol: float) -> Upper:
         transposed=rule.transposed,
         output_padding=rule.output_padding or 0,
         rtol=rtol,
+        spend=effort.spend,
     ).upper
     # each factor is rounded, and the convolution of the errors' moduli is a sum of shifts, one a tap
     taps = np.linalg.norm(grouped.reshape(-1, math.prod(weight.shape[2:])), axis=0)

@@ -22,6 +22,7 @@ from radii.graph.operator import Operator, Shape
 from radii.graph.rules import Concat, Dense, Rule, Slope
 from radii.lipschitz.dense.matrix import matrix_norm
 from radii.lipschitz.network.compose import compose
+from radii.lipschitz.network.effort import Effort
 from radii.lipschitz.network.expansion import AFFINE, Decision, Expansion, handles
 from radii.lipschitz.network.forms import Array, Forms, stacked
 from radii.lipschitz.network.jacobians import largest_jacobian
@@ -80,7 +81,7 @@ class LinearJoin(Join):
 
 
 @certified_arithmetic()
-def with_joins(graph: Graph, known: Known, rtol: float) -> Graph:
+def with_joins(graph: Graph, known: Known, rtol: float, effort: Effort) -> Graph:
     """The same function, nodes where branches of one activation meet as nodes that read that one, where that gains."""
     maker = {node.output: node for node in graph.nodes}
     order = {node.output: i for i, node in enumerate(graph.nodes)}
@@ -93,13 +94,15 @@ def with_joins(graph: Graph, known: Known, rtol: float) -> Graph:
         entries = max(math.prod(graph.shapes[name]) for name in (source, *(member.output for member in members)))
         try:
             made = _means(graph, source, members) or (
-                _forms(graph, source, members, known, rtol) if entries <= min(room, MOST_ENTRIES) else None
+                _forms(graph, source, members, rtol) if entries <= min(room, MOST_ENTRIES) else None
             )
         except (NotApplicable, ArithmeticError, ValueError, RuntimeError, MemoryError):
             continue
         finally:
             room -= min(entries, room)
-        if made is not None and made.upper < _apart(graph, source, members, known, rtol) * (1 - GAIN):
+        if made is None:
+            continue
+        if made.upper < _apart(graph, source, members, known, rtol, effort) * (1 - GAIN):
             nodes[-1] = Node(made, (source,), node.output, node.index, node.label)
             found = True
     if not found:
@@ -139,13 +142,13 @@ def _has_weight(graph: Graph, node: Node) -> bool:
     return isinstance(node.operator.lipschitz(*graph.input_shapes(node)), Dense)
 
 
-def _apart(graph: Graph, source: str, members: Sequence[Node], known: Known, rtol: float) -> float:
+def _apart(graph: Graph, source: str, members: Sequence[Node], known: Known, rtol: float, effort: Effort) -> float:
     """The constant by the rules of the nodes alone."""
     found = {source: Upper(1.0)}
     for node in members:
         rule = node.operator.lipschitz(*graph.input_shapes(node))
         try:
-            norm = norm_of(rule, rtol, known).upper
+            norm = norm_of(rule, rtol, known, effort, node.operator.name).upper
         except NoConstant:
             return math.inf
         found[node.output] = compose(rule, norm, [found[name] for name in node.inputs])
@@ -170,7 +173,7 @@ def _means(graph: Graph, source: str, members: Sequence[Node]) -> Join | None:
     return LinearJoin(end.operator.name, made.shape, upper, made)
 
 
-def _forms(graph: Graph, source: str, members: Sequence[Node], known: Known, rtol: float) -> Join:
+def _forms(graph: Graph, source: str, members: Sequence[Node], rtol: float) -> Join:
     """By :mod:`radii.lipschitz.network.expansion`. Raises `NotApplicable`."""
     shape = graph.shapes[source]
     expansion = Expansion(math.prod(shape))

@@ -18,6 +18,7 @@ import numpy as np
 from radii.graph.operator import Operator, Shape
 from radii.graph.ops.activation import Neg
 from radii.graph.ops.elementwise import Additive, Div, Mul, Sum
+from radii.graph.ops.pool import GlobalAveragePool
 from radii.graph.ops.reduce import ReduceMean, ReduceSum
 from radii.lipschitz.network.forms import Array
 from radii.lipschitz.network.linear import NotApplicable
@@ -73,6 +74,8 @@ def applied(operator: Operator, inputs: Sequence[Means], source: Shape) -> Means
                 raise NotApplicable("it is no factor")
             factor = float(operator.constant.reshape(()))
             return _times(x, factor if isinstance(operator, Mul) else 1 / factor)
+        case GlobalAveragePool():
+            return applied(ReduceMean(tuple(range(1, len(x.shape))), True), inputs, source)
         case ReduceMean() | ReduceSum():
             if len(x.shape) != len(source):
                 raise NotApplicable("its axes are not those of the source")

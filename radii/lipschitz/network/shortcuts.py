@@ -14,12 +14,12 @@ import numpy.typing as npt
 from radii.graph import Node
 from radii.graph.rules import Convolution, Dense, Rule, Sum
 from radii.lipschitz.blocks import is_complex
-from radii.lipschitz.dense.matrix import matrix_norm
+from radii.lipschitz.dense.matrix import gram_work, matrix_norm
 from radii.lipschitz.network.chain import Chain, Walk, chain_of, chains, interval
 from radii.lipschitz.network.combettes import averaged
 from radii.lipschitz.network.compose import compose
 from radii.lipschitz.network.eclipse import certified
-from radii.lipschitz.network.effort import Effort
+from radii.lipschitz.network.effort import Effort, billions
 from radii.lipschitz.network.explicit import explicit
 from radii.lipschitz.network.folded import folded_norm
 from radii.lipschitz.network.layers import Layer, layers_of
@@ -28,6 +28,7 @@ from radii.lipschitz.network.pairs import distances
 from radii.lipschitz.network.parts import Parts
 from radii.lipschitz.network.residual import residual_bound
 from radii.lipschitz.rounding import Upper, certified_arithmetic, product_up, sum_up
+from radii.lipschitz.work import TooMuchWork
 
 LONGEST_BRANCH = 16  # nodes of a residual branch
 
@@ -66,6 +67,9 @@ class Search:
                 found = find()
         except NotApplicable as problem:
             reason = str(problem)
+        except TooMuchWork as problem:
+            enough = self.effort.enough(problem.work)
+            reason = f"it takes {billions(problem.work)} multiply-adds; a budget of {enough:,} has them"
         except (ArithmeticError, ValueError, RuntimeError, MemoryError):  # of LAPACK, too
             reason = "its arithmetic failed"
         else:
@@ -82,7 +86,7 @@ class Search:
             for run in (run for piece in chain.pieces for run in _runs(piece)):
                 found += self.attempt("linear", run.nodes[-1].output, partial(self._folded, run))
         for chain, sign, target in _branches(self.walk):
-            found += self.attempt("residual", target, partial(_residual, chain, sign, target))
+            found += self.attempt("residual", target, partial(self._residual, chain, sign, target))
         return found
 
     def _folded(self, piece: Piece) -> Shortcut:
@@ -91,10 +95,15 @@ class Search:
         if self.pairs_wanted and target == self.walk.graph.output:
             with suppress(NotApplicable):
                 matrix, error = explicit(piece)
+                self.effort.spend(gram_work(matrix.shape))
                 upper = sum_up((matrix_norm(matrix, rtol=self.rtol).upper, error))
                 pairs = np.where(np.eye(len(matrix), dtype=bool), 0.0, (distances(matrix, 1.0) + 1.5 * error))  # sqrt 2
                 return Shortcut(source, target, upper, "linear", replaces, np.nextafter(pairs, np.inf) * (pairs > 0))
-        return Shortcut(source, target, folded_norm(piece, self.rtol), "linear", replaces)
+        return Shortcut(source, target, folded_norm(piece, self.rtol, self.effort), "linear", replaces)
+
+    def _residual(self, chain: Chain, sign: float, target: str) -> Shortcut:
+        upper, rule = residual_bound(chain, sign, self.effort)
+        return Shortcut(chain.source, target, upper, rule, chain.nodes | {target})
 
     def averaged(self) -> list[Shortcut]:
         """Combettes and Pesquet."""
@@ -196,11 +205,6 @@ def _runs(piece: Piece) -> list[Piece]:
     if len(ends) != 1 or any(norm.upper != 1.0 for norm in piece.norms[ends[0] :]):
         parts.append(piece)
     return [part for part in parts if sum(norm.upper != 1.0 for norm in part.norms) > 1]
-
-
-def _residual(chain: Chain, sign: float, target: str) -> Shortcut:
-    upper, rule = residual_bound(chain, sign)
-    return Shortcut(chain.source, target, upper, rule, chain.nodes | {target})
 
 
 def _branches(walk: Walk) -> list[tuple[Chain, float, str]]:

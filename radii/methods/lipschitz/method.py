@@ -31,7 +31,7 @@ class Lipschitz(Method):
         default=DEFAULT_BUDGET,
         ge=1,
         le=2**20,
-        description="What the rules that look at several layers at once may take, in units of 2^30 multiply-adds (some "
+        description="What norms of layers, and rules on several layers, may take in units of 2^30 multiply-adds (some "
         "hundredths of a second each); where it is met, a note of the report says which budget allows more.",
     )
     norm: Norm = Field(default="l2", description="Norm of the radii; linf: r / sqrt(d) for an l2 radius r, l1: r.")

@@ -1,6 +1,6 @@
 """Small networks as one tool writes them, into this folder: see make.sh, which names the versions.
 
-python make.py torch|sklearn|keras|jax|tensorflow|optimisers|paddle
+python make.py torch|sklearn|keras|jax|tensorflow|optimisers|quantisers|paddle
 """
 
 import os
@@ -23,7 +23,7 @@ def write(name, model):
     answer(HERE / f"{name}.onnx")
 
 
-def answer(file):
+def answer(file, level="DISABLE_ALL"):
     """``x`` and each output that is a tensor of floats, beside the file; nothing where onnxruntime can't run it.
 
     Of the file itself goes only what names the folders of the machine that wrote it.
@@ -34,7 +34,7 @@ def answer(file):
         node.ClearField("doc_string")
     file.write_bytes(model.SerializeToString())
     options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, f"ORT_{level}")
     options.log_severity_level = 4
     kinds = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
     try:
@@ -211,6 +211,35 @@ def by_optimisers():
             options.optimized_model_filepath = str(HERE / f"onnxruntime-{level.lower()}.onnx")
             onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
             answer(HERE / f"onnxruntime-{level.lower()}.onnx")
+
+
+def by_quantisers():
+    """Of the same network; what they write is run in integers, as onnxruntime does unless it is told not to."""
+    import torch
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_dynamic, quantize_static
+
+    class Rows(CalibrationDataReader):
+        def __init__(self):
+            self.left = iter(np.random.default_rng(1).random((32, 1, 1, 8, 8)).astype(np.float32))
+
+        def get_next(self):
+            row = next(self.left, None)
+            return None if row is None else {"x": row}
+
+    network = torch_network(torch).eval()
+    names = {"input_names": ["x"], "dynamic_axes": {"x": {0: "batch"}}}
+    with tempfile.TemporaryDirectory() as folder:
+        file = f"{folder}/source.onnx"
+        torch.onnx.export(network, (torch.zeros(1, 1, 8, 8),), file, dynamo=False, opset_version=17, **names)
+        for name, options in {
+            "quantised-qdq": {"quant_format": QuantFormat.QDQ},
+            "quantised-qdq-channel": {"quant_format": QuantFormat.QDQ, "per_channel": True},
+            "quantised-qoperator": {"quant_format": QuantFormat.QOperator},
+        }.items():
+            quantize_static(file, HERE / f"{name}.onnx", Rows(), **options)
+            answer(HERE / f"{name}.onnx", "ENABLE_ALL")
+        quantize_dynamic(file, HERE / "quantised-dynamic.onnx")
+        answer(HERE / "quantised-dynamic.onnx", "ENABLE_ALL")
 
 
 def by_paddle():

@@ -64,7 +64,12 @@ def einsum(draw: Draw) -> Case:
     letters = order(shared + "".join(letter for letter in summed if letter in read) + made)
     constant = draw.floats(*(sizes[letter] for letter in letters))
     output = f"b{order(''.join(letter for letter in read if letter not in summed) + made)}"
-    terms = [(f"b{read}", "x"), (letters, constant)][:: draw.one(1, -1)]
+    term, alike = f"b{read}", 0
+    while term[alike : alike + 1] == output[alike : alike + 1] != "" and term[alike] not in letters:
+        alike += 1
+    if alike and draw.one(True, False):
+        term, output = (f"...{part[alike:]}" for part in (term, output))
+    terms = [(term, "x"), (letters, constant)][:: draw.one(1, -1)]
     equation = f"{terms[0][0]},{spaced}{terms[1][0]}{spaced}->{output}"
     return draw.case(terms[0][1], terms[1][1], shape=shape, equation=equation)
 

@@ -15,6 +15,7 @@ from radii.lipschitz import network_bound
 from radii.lipschitz.network import descent, eclipse
 from radii.lipschitz.network.chain import Walk, chains
 from radii.lipschitz.network.descent import Recursion
+from radii.lipschitz.network.effort import Effort
 from radii.lipschitz.network.layers import Layer, layers_of
 from radii.lipschitz.network.norms import node_norms
 from tests.lipschitz.network.sharp import Made, Make, random_conv, random_mlp, random_pooled, relu_graph
@@ -34,7 +35,7 @@ def test_eclipse_fast_by_hand() -> None:
     matrices = [rng.standard_normal(shape) for shape in ((5, 4), (6, 5), (3, 6))]
     graph = relu_graph(matrices)
     layers = layers_in(graph)
-    found = eclipse.features(layers, descent.fast(layers)).upper(1e-9)
+    found = eclipse.features(layers, descent.fast(layers)[1]).upper(1e-9)
     x = np.eye(4)
     for w in matrices[:-1]:
         m = w @ np.linalg.inv(x) @ w.T
@@ -83,7 +84,7 @@ def test_slopes_are_those_of_finite_differences(kind: str, objective: descent.Ob
             slopes = [layer.slopes for layer in layers if layer.slopes is not None]
             if any(abs(a + b) <= 0.1 * max(abs(a), abs(b)) for a, b in slopes):
                 continue
-            flat = [np.array(p) for layer in layers if layer.slopes is not None for p in descent._parameter(layer)]
+            flat = [np.array(p) for parameter in descent._parameters(layers, 1.0) for p in parameter]
             flat = [part + rng.uniform(-0.3, 0.0, part.shape) for part in flat]
             value, final = value_at(layers, flat, objective)
             if not flat or not np.isfinite(value):
@@ -115,8 +116,9 @@ def test_descent_ends_where_it_gains_nothing() -> None:
             return value, slope
 
         layers = layers_in(relu_graph(weights))
+        given = descent.fast(layers)[1]
         found, start = (
-            eclipse.features(layers, m) for m in (descent.descended(layers, objective, 20), descent.fast(layers))
+            eclipse.features(layers, m) for m in (descent.descended(layers, objective, 20, given, 1.0), given)
         )
         assert found.upper(1e-6) <= start.upper(1e-6) * (1 + 1e-5)  # it begins a little below ECLipsE-Fast
         steps.append(len(values))
@@ -126,7 +128,21 @@ def test_descent_ends_where_it_gains_nothing() -> None:
 def test_descent_is_for_networks_that_can_afford_it() -> None:
     small, large = (layers_in(relu_graph([np.eye(n)] * 3)) for n in (8, 600))
     assert descent.affordable_steps(small, 2**33) == descent.STEPS
-    assert descent.affordable_steps(large, 2**33) < descent.PATIENCE  # ECLipsE-Fast alone, then
+    assert descent.affordable_steps(large, 2**33) < descent.LEAST_STEPS  # ECLipsE-Fast alone, then
+
+
+def test_larger_multipliers_are_tried_and_orthogonal_layers_keep_theirs() -> None:
+    rng = np.random.default_rng(21)
+    matrices = [rng.standard_normal(shape) for shape in ((60, 40), (60, 60), (10, 60))]
+    rotations = [np.linalg.qr(rng.standard_normal((40, 40)))[0] for _ in range(3)]
+    for weights, gains in ((matrices, True), (rotations, False)):
+        layers = layers_in(relu_graph(weights))
+        (wide, larger), (value, plain) = (descent.fast(layers, rest) for rest in (0.3, 1.0))
+        assert (wide < value) == gains
+        uppers = [eclipse.features(layers, m).upper(1e-6) for m in (larger, plain)]
+        assert (uppers[0] < 0.95 * uppers[1]) == gains
+        best = min(end.upper(1e-6) for end in eclipse.certified(layers, Effort(1), pairs=False))
+        assert best <= min(uppers) * (1 + 1e-5)
 
 
 def deep_mlp(seed: int) -> Made:
@@ -165,7 +181,7 @@ def test_a_wrong_proposal_is_refused_or_sound() -> None:
         for q in seconds
     )
     refused = 0
-    good = descent.fast(layers)
+    good = descent.fast(layers)[1]
     for _ in range(200):
         wrong = [m * np.exp(rng.normal(0, rng.choice([0.1, 1, 5]), len(m))) for m in good]
         try:

@@ -12,6 +12,7 @@ from torch import nn
 from radii.graph import Graph, Node, to_module
 from radii.graph.operator import Operator, Shape
 from radii.lipschitz import network_bound
+from radii.lipschitz.network.effort import Effort
 from radii.lipschitz.network.joins import Join, with_joins
 from tests import acceptance
 from tests.lipschitz.network.operators import new_operator
@@ -67,6 +68,11 @@ def chosen(x: torch.Tensor) -> torch.Tensor:
     return joined(torch.where(a - b > 0, a, b), torch.where(a <= b, a, b))
 
 
+def not_the_smaller(x: torch.Tensor) -> torch.Tensor:
+    a, b = halves(x)
+    return joined(torch.where(~(a < b), a, b), torch.where(~~(a < b), a, b))
+
+
 def stacked(x: torch.Tensor) -> torch.Tensor:
     pairs = x.reshape(-1, x.shape[1] // 2, 2, *x.shape[2:])
     return torch.stack([pairs.amax(2), pairs.amin(2)], 2).flatten(1, 2)
@@ -85,6 +91,7 @@ SPELLINGS: dict[str, tuple[Callable[[torch.Tensor], torch.Tensor], float]] = {
     "relu of differences": (relu_differences, 1),
     "absolute differences": (absolute_differences, 1),
     "chosen": (chosen, 1),
+    "not the smaller": (not_the_smaller, 1),
     "stacked": (stacked, 1),
     "sorting network": (sorted_four, 1),
     "larger twice": (lambda x: joined(torch.maximum(*halves(x)), torch.maximum(*halves(x))), SQRT2),
@@ -99,6 +106,8 @@ SPELLINGS: dict[str, tuple[Callable[[torch.Tensor], torch.Tensor], float]] = {
     "shifted apart": (lambda x: joined(torch.relu(x + 0.25), torch.relu(0.5 - x)), SQRT2),
     "less the mean": (lambda x: x - x.mean(1, keepdim=True), 1),
     "less the mean of pixels": (lambda x: x - x.mean((2, 3), keepdim=True), 1),
+    "less the pooled mean": (lambda x: x - nn.functional.adaptive_avg_pool2d(x, 1), 1),
+    "relu of less the pooled mean": (lambda x: torch.relu(x - nn.functional.adaptive_avg_pool2d(x, 1)), 1),
     "twice the mean more": (lambda x: x + 2 * x.mean(1, keepdim=True), 3),
     "less both means": (
         lambda x: x - x.mean(1, keepdim=True) - x.mean((2, 3), keepdim=True) + x.mean((1, 2, 3), keepdim=True),
@@ -256,7 +265,7 @@ def test_random_joins_against_their_exact_constants() -> None:
         truth = exact_constant(graph)
         bound = network_bound(graph, bound="product", task="regressor", rtol=1e-10)
         assert truth <= bound.upper * (1 + 1e-9) + 1e-12
-        joined = any(isinstance(node.operator, Join) for node in with_joins(graph, {}, 1e-10).nodes)
+        joined = any(isinstance(node.operator, Join) for node in with_joins(graph, {}, 1e-10, Effort()).nodes)
         looked_at += joined
         exact += joined and bound.upper <= truth * (1 + 1e-9)
     assert looked_at >= 8
@@ -268,7 +277,7 @@ def test_random_joins_are_joined() -> None:
     count = 0
     for seed in range(150):
         graph = random_join(np.random.default_rng(seed))
-        count += any(isinstance(node.operator, Join) for node in with_joins(graph, {}, 1e-6).nodes)
+        count += any(isinstance(node.operator, Join) for node in with_joins(graph, {}, 1e-6, Effort()).nodes)
     assert count >= 60
 
 
