@@ -63,7 +63,7 @@ def test_an_input_that_failed_counts_as_not_certified(client: Client, database: 
     for _ in range(2):
         with database.write() as session:
             bell = next(bell for bell in leases.unattended(session) if bell.noun == "shard")
-            claim = leases.claim(session, *bell, worker="w", seconds=60)
+            claim = leases.claim(session, bell.noun, bell.id, worker="w", seconds=60)
             assert claim is not None
             [index] = shards.begin(session, claim).indices
         if index == 0:
