@@ -13,7 +13,7 @@ from models.base import Base, now
 from models.blobs import Blobs
 from models.database import Database
 from models.housekeeping import foreseen, tidy
-from models.ids import CERTIFICATION, DATASET, MODEL, UPLOAD
+from models.ids import BATCH, CERTIFICATION, DATASET, MODEL, UPLOAD
 from models.principal import DEFAULT_TENANT, EVERYTHING, Principal
 from models.repositories import certifications, deletion, intake, leases, ledger, shards, uploads
 from models.repositories.leases import LostClaim
@@ -90,7 +90,8 @@ def test_what_needs_a_row_is_found_through_others(database: Database, job: str) 
             prefix: set(session.scalars(select(kind.table.id).where(*deletion.unneeded(prefix))))
             for prefix, kind in deletion.KINDS.items()
         }
-        assert free == {UPLOAD: set(), MODEL: set(), DATASET: set(), CERTIFICATION: {job, denoised.id}}
+        nothing: dict[str, set[str]] = {prefix: set() for prefix in (UPLOAD, MODEL, DATASET, BATCH)}
+        assert free == nothing | {CERTIFICATION: {job, denoised.id}}
 
 
 def test_a_deleted_upload_takes_all_with_it_but_what_was_counted(database: Database, job: str, blobs: Blobs) -> None:
@@ -109,7 +110,7 @@ def test_a_deleted_upload_takes_all_with_it_but_what_was_counted(database: Datab
         with pytest.raises(LostClaim), database.write() as session:
             write(session, claim)
     with database.write() as session:
-        assert deletion.remove(session, rows=10) == 10  # of 50 and more
+        assert 0 < deletion.remove(session, rows=10) <= 10  # of 50 and more
     done = tidy(database, blobs, None)
     assert done.removed > 40
     for part in (Certification, *OfCertification.__subclasses__()):
