@@ -33,6 +33,8 @@ class RemoteBlobs(Blobs):
         self.url = url.rstrip("/")
         self.cache = cache
         self._io: Any = obstore
+        for name in [name for name, value in os.environ.items() if name.startswith("AWS_") and not value]:
+            del os.environ[name]  # which compose passes on where none is set, and which would be taken for a URL
         options: dict[str, Any] = dict(CLIENT)
         if os.environ.get("AWS_ENDPOINT_URL", "").startswith("http:"):
             options["allow_http"] = True
