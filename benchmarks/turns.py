@@ -3,9 +3,9 @@ shard after the other. Of builds in turn, on SQLite and on one PostgreSQL server
 
     python -m benchmarks.turns OTHER/.venv/bin/python ... [--queued 2000] [--workers 8] [--seconds 5] [--rounds 3]
 
-Another build's Python imports its own ``models``. A claim is what a pool process does between a message and the look at
-its work order: of a build that looks for whose turn it is, that; of one before it, what it looked for before every bell, and the
-claim of the row that the bell names, of which some had to be cut first. Medians of the rounds.
+Another build's Python imports its own ``models``. A claim is what a pool process does between a message and the look
+at its work order: of a build that looks for whose turn it is, that; of one before it, what it looked for before every
+bell, and the claim of the row that the bell names, of which some had to be cut first. Medians of the rounds.
 """
 
 import argparse
