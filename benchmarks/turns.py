@@ -1,11 +1,11 @@
-"""Claims a second with many certifications queued, by workers that are simulated: they compute nothing, and take the
-next shard as soon as they have begun the last. Of builds in turn, on SQLite and on one PostgreSQL server::
+"""Claims a second with many certifications queued, by workers that are simulated: they compute nothing, and take one
+shard after the other. Of builds in turn, on SQLite and on one PostgreSQL server::
 
     python -m benchmarks.turns OTHER/.venv/bin/python ... [--queued 2000] [--workers 8] [--seconds 5] [--rounds 3]
 
-Another build's Python imports its own ``models``. A claim is what a pool process does between a message and its work
-order: of a build that looks for whose turn it is, that; of one before it, what it looked for before every bell, and the
-claim of the row that the bell names, of which some had to be cut first. Medians of the rounds.
+Another build's Python imports its own ``models``. A claim is what a pool process does between a message and the look
+at its work order: of a build that looks for whose turn it is, that; of one before it, what it looked for before every
+bell, and the claim of the row that the bell names, of which some had to be cut first. Medians of the rounds.
 """
 
 import argparse
@@ -60,19 +60,16 @@ def prepare(url: str, queued: int) -> None:
 def work(url: str, place: int, workers: int, seconds: float) -> None:
     """Take shards from the moment on that stdin names, once stdout has said so; prints how many, and the longest."""
     from models.database import Database
-    from models.repositories import shards
 
     database = Database(url)
     claims = _claims(database, place, workers)
-    claim = next(claims)
+    next(claims)
     print("ready", flush=True)
     begin = float(input())
     time.sleep(max(0.0, begin - time.time()))
     taken, longest, since = 0, 0.0, time.perf_counter()
     while time.time() < begin + seconds:
-        with database.write() as session:
-            shards.begin(session, claim)
-        claim = next(claims)
+        next(claims)
         longest, since = max(longest, time.perf_counter() - since), time.perf_counter()
         taken += 1
     print(taken, longest)

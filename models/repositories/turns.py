@@ -142,7 +142,7 @@ GIVEN_BACK = (
     select(SHARDS.c.id)
     .join_from(SHARDS, JOBS)
     .where(_open(SHARDS), _free(SHARDS), JOBS.c.rank == bindparam("rank"), JOBS.c.key_id == bindparam("key"))
-    .order_by(JOBS.c.id, SHARDS.c.start, SHARDS.c.first_chunk, SHARDS.c.id)
+    .order_by(JOBS.c.id, SHARDS.c.start, func.coalesce(SHARDS.c.first_chunk, NONE), SHARDS.c.id)
     .limit(1)
     .with_for_update(of=SHARDS, key_share=True, skip_locked=True)
 )
