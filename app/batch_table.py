@@ -23,7 +23,7 @@ from radii.norms import Norm
 
 CSV, PARQUET = "text/csv", "application/vnd.apache.parquet"
 MOST_RADII = 20
-FIGURES = ("inputs", "abstained", "accuracy", "clean_accuracy", "median_radius")
+FIGURES = ("inputs", "abstained", "failed", "accuracy", "clean_accuracy", "median_radius")
 
 
 class BatchRow(BaseModel):
@@ -42,6 +42,7 @@ class BatchRow(BaseModel):
     inputs_asked: int = Field(description=Summary.model_fields["inputs_asked"].description)
     inputs: int | None = Field(description=Summary.model_fields["inputs"].description)
     abstained: int | None = Field(description=Summary.model_fields["abstained"].description)
+    failed: int | None = Field(description=Summary.model_fields["failed"].description)
     accuracy: float | None = Field(description=Summary.model_fields["accuracy"].description)
     clean_accuracy: float | None = Field(description=Summary.model_fields["clean_accuracy"].description)
     norm: Norm | None = Field(description="Norm of the radii.")
@@ -105,9 +106,9 @@ def written(table: Sequence[BatchRow], radii: Sequence[float], kind: str) -> byt
         return BatchTable(items=list(table)).model_dump_json().encode()
     flat = [_flat(row, radii) for row in table]
     if kind == PARQUET:
-        return _parquet(flat)
+        return _parquet(flat, _columns(radii))
     text = io.StringIO()
-    writer = csv.DictWriter(text, flat[0])
+    writer = csv.DictWriter(text, _columns(radii))
     writer.writeheader()
     writer.writerows(flat)
     return text.getvalue().encode()
@@ -117,11 +118,20 @@ def _flat(row: BatchRow, radii: Sequence[float]) -> dict[str, Any]:
     """Text and numbers alone."""
     plain = row.model_dump(mode="json", exclude={"certified_accuracy", "problem"}) | {"method": json.dumps(row.method)}
     shares = {point.radius: point.certified_accuracy for point in row.certified_accuracy}
-    points = {f"certified_accuracy_at_{repr(radius).removesuffix('.0')}": shares.get(radius) for radius in radii}
+    points = {_column(radius): shares.get(radius) for radius in radii}
     return plain | points | {"problem": row.problem}
 
 
-def _parquet(flat: Sequence[dict[str, Any]]) -> bytes:
+def _columns(radii: Sequence[float]) -> list[str]:
+    own = [name for name in BatchRow.model_fields if name not in ("certified_accuracy", "problem")]
+    return [*own, *dict.fromkeys(map(_column, radii)), "problem"]
+
+
+def _column(radius: float) -> str:
+    return f"certified_accuracy_at_{repr(radius).removesuffix('.0')}"
+
+
+def _parquet(flat: Sequence[dict[str, Any]], columns: Sequence[str]) -> bytes:
     if find_spec("pyarrow") is None:
         raise Refusal(
             Problem.NOT_ACCEPTABLE,
@@ -132,13 +142,13 @@ def _parquet(flat: Sequence[dict[str, Any]]) -> bytes:
     from pyarrow import parquet
 
     types = dict.fromkeys(WHOLE, pyarrow.int32()) | dict.fromkeys(TEXTS, pyarrow.string())
-    schema = pyarrow.schema([(name, types.get(name, pyarrow.float64())) for name in flat[0]])
+    schema = pyarrow.schema([(name, types.get(name, pyarrow.float64())) for name in columns])
     stream = io.BytesIO()
     parquet.write_table(pyarrow.Table.from_pylist(list(flat), schema), stream)
     return stream.getvalue()
 
 
-WHOLE = ("index", "inputs_asked", "inputs", "abstained")
+WHOLE = ("index", "inputs_asked", "inputs", "abstained", "failed")
 TEXTS = [
     name for name, field in BatchRow.model_fields.items() if field.annotation not in (int, int | None, float | None)
 ]

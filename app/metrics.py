@@ -83,9 +83,8 @@ def _of_jobs(found: Figures) -> Iterator[Metric]:
     yield from (jobs, held, oldest)
     waiting = GaugeMetricFamily("radii_waiting", "Rows that a worker could take now.", labels=["queue"])
     for queue in (INTAKE, CERTIFY):
-        waiting.add_metric(
-            [queue], sum(one.rows - one.held for one in found.open if _takes(one.kind, one.state, queue))
-        )
+        rows = sum(one.rows - one.held for one in found.open if _takes(one.kind, one.state, queue))
+        waiting.add_metric([queue], rows + (found.uncut if queue == CERTIFY else 0))
     yield waiting
     failed = GaugeMetricFamily(
         "radii_failed", "Rejected uploads and failed certifications that are kept.", labels=["kind", "problem"]

@@ -9,6 +9,7 @@ announced before it is put into place.
 import asyncio
 import hashlib
 import os
+import re
 import secrets
 import shutil
 import time
@@ -20,6 +21,7 @@ from typing import NamedTuple
 from models import storage
 
 BLOCK = 1 << 20
+NAME = re.compile("[0-9a-f]{64}")
 
 
 class TooLarge(Exception):
@@ -198,8 +200,10 @@ class Blobs:
 
     def all(self) -> Iterator[Found]:
         """Every blob there is."""
-        for path in self.root.glob("[0-9a-f][0-9a-f]/" + "[0-9a-f]" * 8 + "*"):
+        for path in self.root.glob("[0-9a-f][0-9a-f]/*"):
             with suppress(FileNotFoundError):
+                if NAME.fullmatch(path.name) is None:  # somebody else's
+                    continue
                 state = path.stat()
                 yield Found(path.name, state.st_size, state.st_mtime)
 

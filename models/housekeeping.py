@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, make_url, select
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, exists, make_url, select
+from sqlalchemy.orm import Session, aliased
 
 from models import versions
 from models.base import now
@@ -111,7 +111,9 @@ def _ages(keep_days: int | None) -> dict[str, ColumnElement[bool]]:
     ages: dict[str, ColumnElement[bool]] = {}
     if keep_days is not None:
         before = now() - timedelta(days=keep_days)
-        ages[CERTIFICATION] = tables[CERTIFICATION].finished_at < before
+        job, member = tables[CERTIFICATION], aliased(tables[CERTIFICATION])
+        young = member.finished_at.is_(None) | (member.finished_at >= before)
+        ages[CERTIFICATION] = (job.finished_at < before) & ~exists().where(member.batch_id == job.batch_id, young)
         ages[BATCH] = tables[BATCH].created_at < before
         ages |= {prefix: tables[prefix].finished_at < before for prefix in (DATASET, MODEL)}
     return ages | {UPLOAD: tables[UPLOAD].created_at < now() - UNUSED}

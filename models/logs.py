@@ -90,7 +90,7 @@ def configure(level: str, form: str) -> None:
 
 def of_environment() -> str:
     """The form that a process without settings is to write in: that of the worker that started it."""
-    return os.environ.get("RADII_LOG_FORMAT", "text")
+    return os.environ.get("LOG_FORMAT", "text")
 
 
 @contextmanager

@@ -6,6 +6,7 @@ changed. Credentials, region and endpoint are the store's own variables (AWS_ACC
 
 import hashlib
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -14,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from models import storage
-from models.blobs import BLOCK, Announce, BlobDamaged, BlobMissing, Blobs, BlobsAway, Found, unannounced
+from models.blobs import BLOCK, NAME, Announce, BlobDamaged, BlobMissing, Blobs, BlobsAway, Found, unannounced
 
 IN_USE = 600.0  # seconds: a copy that was asked for so recently may be open, or is about to be
 TRIES = 2  # of fetching what arrived as other bytes
+USERINFO = re.compile(r"//[^/@\s]*@")
 CLIENT = {"timeout": "1d", "read_timeout": "20s", "connect_timeout": "5s"}  # a blob has gigabytes; silence is short
 RETRIES = {"max_retries": 3, "retry_timeout": timedelta(seconds=8)}  # less than a lease
 
@@ -83,7 +85,7 @@ class RemoteBlobs(Blobs):
             for page in self._io.list(self._store):
                 for item in page:
                     name = str(item["path"]).rpartition("/")[2]
-                    if len(name) == 64:
+                    if NAME.fullmatch(name):
                         yield Found(name, int(item["size"]), item["last_modified"].timestamp())
 
     def check(self) -> str:
@@ -146,8 +148,8 @@ class RemoteBlobs(Blobs):
             raise BlobMissing(sha256) from error
         except self._io.exceptions.BaseError as error:
             # The first line has neither credentials nor the answer's body.
-            said = str(error).partition("\n")[0][:200]
-            raise BlobsAway(f"the blob store {self.url} does not answer as it should: {said}") from error
+            said = USERINFO.sub("//", str(error).partition("\n")[0])[:200]
+            raise BlobsAway(f"the blob store {self.url} does not answer as it should: {said}") from None
 
 
 def _key(sha256: str) -> str:

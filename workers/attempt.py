@@ -34,7 +34,7 @@ def attempt(worker: Worker, claim: Claim, work: Callable[[Worker, Claim], Bell |
             worker.give_back(claim)
             log.info("given back")
         except ForOthers as error:
-            worker.give_back(claim)
+            worker.give_back(claim, rest=worker.settings.lease_seconds)  # else it would be next again, for ever
             log.warning("left to workers of a later version: %s", error)
         except SystemExit:  # SIGTERM to this very process
             worker.give_back(claim)

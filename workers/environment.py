@@ -29,7 +29,7 @@ def bare_environment() -> dict[str, str]:
         "OMP_NUM_THREADS": "1",
         "LC_ALL": "C.UTF-8",
         "ORT_DISABLE_TELEMETRY": "1",
-        "RADII_LOG_FORMAT": os.environ.get("RADII_LOG_FORMAT", "text"),
+        "LOG_FORMAT": os.environ.get("RADII_LOG_FORMAT", "text"),  # no setting of theirs: they have none
     }
 
 

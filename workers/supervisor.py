@@ -100,7 +100,9 @@ class Supervisor:
             return
         # Of a part that was settled before there were any: else samples might be in that sum, and counted beside it.
         if asked.streams is not None and order.part is None:
-            order.chunks.extend(self.worker.write(partial(shards.reuse, claim=claim, streams=asked.streams)))
+            reused = self.worker.write(partial(shards.reuse, claim=claim, streams=asked.streams))
+            there = {(chunk.index, chunk.stage, chunk.number) for chunk in order.chunks}
+            order.chunks.extend(one for one in reused if (one.index, one.stage, one.number) not in there)
         seconds = self.worker.settings.shard_seconds
         if order.pace is not None and len(order.indices) * order.cost / order.pace > LONGEST * seconds:
             order = self.worker.write(partial(shards.fit, claim=claim, order=order, seconds=seconds))

@@ -175,11 +175,11 @@ class Worker:
 
         return alive
 
-    def give_back(self, claim: Claim) -> None:
-        """Let anyone take the row at once, and the attempt not count; where that can't be written its lease will lapse
-        instead."""
+    def give_back(self, claim: Claim, *, rest: float | None = None) -> None:
+        """Let anyone take the row at once, or after ``rest`` seconds, and the attempt not count; where that can't be
+        written its lease will lapse instead."""
         with suppress(StorageFull, DBAPIError, LostClaim), self.database.write() as session:
-            leases.release(session, claim, blameless=True)
+            leases.release(session, claim, blameless=True, rest=rest)
 
     def wait_for_room(self, claim: Claim, folder: Path) -> None:
         """Keep the row until the disk of ``folder`` has more than its reserve. Raises ``LostClaim`` and ``LetGo``."""

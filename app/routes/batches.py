@@ -64,7 +64,7 @@ class Member(BaseModel):
 
 class BatchOut(BaseModel):
     """Certifications that were asked for together. A terminal state (`succeeded`, `failed`, `cancelled`) never
-    changes."""
+    changes, unless one of them is deleted."""
 
     id: str
     name: str | None

@@ -145,14 +145,14 @@ def _shards(session: TenantSession, row: Certification) -> Shards:
 
 def progress(row: Certification) -> Progress:
     """How far the work on ``row`` is."""
-    eta = None
-    if row.state is JobState.RUNNING and row.started_at and row.done:
-        eta = math.ceil((now() - row.started_at).total_seconds() * (row.total - row.done) / row.done)
+    eta, done = None, min(row.done, row.total)  # parts of an input may have counted what another was just told
+    if row.state is JobState.RUNNING and row.started_at and done:
+        eta = math.ceil((now() - row.started_at).total_seconds() * (row.total - done) / done)
     return Progress(
-        done=row.done,
+        done=done,
         total=row.total,
         unit=kind_of(row.method).unit,
-        fraction=row.done / row.total,
+        fraction=done / row.total,
         phase="ended" if row.state in TERMINAL else "certifying" if row.state is JobState.RUNNING else "waiting",
         eta_s=eta,
     )

@@ -79,6 +79,7 @@ def create(request: Request, body: DatasetInput, service: InService, principal: 
         refuse_other_datasets(head)
         row, new = intake.add_dataset(session, upload, name=body.name)
         out = shown(row)
+    out.waiting = service.database.waiting_reason(row)
     headers = {"Location": f"/v1/datasets/{out.id}"} | patience(out.state)
     return represented(request, out, status=202 if new else 200, headers=headers)
 

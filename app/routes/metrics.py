@@ -1,5 +1,6 @@
 """Figures for Prometheus. They are of the whole installation, and name no tenant's rows."""
 
+import re
 from ipaddress import ip_address
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -11,7 +12,8 @@ from app.service import InService
 
 router = APIRouter(tags=["service"])
 
-FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip", "via")  # a proxy says for whom it asks
+FORWARDED = ("forwarded", "x-real-ip", "via", "cf-connecting-ip")  # a proxy says for whom it asks
+LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")  # that a request from this machine calls it by
 
 
 def _may_look(request: Request, service: InService, credentials: Credentials) -> None:
@@ -22,7 +24,9 @@ def _may_look(request: Request, service: InService, credentials: Credentials) ->
 
 
 def _local(request: Request) -> bool:
-    if request.client is None or any(name in request.headers for name in FORWARDED):
+    if request.client is None or any(name in FORWARDED or name.startswith("x-forwarded-") for name in request.headers):
+        return False
+    if re.sub(r":\d+$", "", request.headers.get("host", "")).lower() not in LOCAL_NAMES:
         return False
     try:
         return ip_address(request.client.host).is_loopback

@@ -199,6 +199,7 @@ def create(request: Request, body: ModelInput, service: InService, principal: Ca
             settings["architecture"] = body.architecture.model_dump()
         row, new = intake.add_model(session, upload, name=body.name, settings=settings, external=external)
         out = shown(row)
+    out.waiting = service.database.waiting_reason(row)
     headers = {"Location": f"/v1/models/{out.id}"} | patience(out.state)
     return represented(request, out, status=202 if new else 200, headers=headers)
 

@@ -127,4 +127,6 @@ def _look(service: Service, principal: Principal, row_id: str) -> tuple[Certific
         out = shown(row, session)
         if out.ended:
             out = CertificationEnded(**dict(out), results=page(session, row, -1, PAGE))
-        return out, patience(row)
+        headers = patience(row)
+    out.waiting = service.database.waiting_reason(row)
+    return out, headers

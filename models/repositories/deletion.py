@@ -130,11 +130,14 @@ def needing(session: Session, prefix: str, ids: Ids, *, locked: bool = False) ->
     return {other: rows for other, rows in found.items() if rows}
 
 
-def unneeded(prefix: str) -> list[ColumnElement[bool]]:
-    """Conditions for rows of that kind that no row needs."""
+def unneeded(prefix: str, *, by_gone: bool = False) -> list[ColumnElement[bool]]:
+    """Conditions for rows of that kind that no row needs; with ``by_gone`` not even one that was deleted."""
     needy = [(kind.table, kind.needs[prefix]) for kind in KINDS.values() if prefix in kind.needs]
     own = [KINDS[prefix].table.id]
-    return [~exists(select(table.id).where(condition(own), table.tenant != GONE)) for table, condition in needy]
+    return [
+        ~exists(select(table.id).where(condition(own), *([] if by_gone else [table.tenant != GONE])))
+        for table, condition in needy
+    ]
 
 
 def bury(session: Session, prefix: str, ids: Ids) -> None:
@@ -148,8 +151,9 @@ def bury(session: Session, prefix: str, ids: Ids) -> None:
 
 def remove(session: Session, *, rows: int) -> int:
     """Take up to ``rows`` rows of what is nobody's out of the tables, what needs another before it; how many."""
-    for kind in reversed(KINDS.values()):
-        of_nobody = select(kind.table).where(kind.table.tenant == GONE).order_by(kind.table.id)
+    for prefix, kind in reversed(KINDS.items()):
+        of_nobody = select(kind.table).where(kind.table.tenant == GONE, *unneeded(prefix, by_gone=True))
+        of_nobody = of_nobody.order_by(kind.table.id)
         row = session.scalar(of_nobody.limit(1).with_for_update(of=kind.table, skip_locked=True))
         if row is None:
             continue

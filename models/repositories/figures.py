@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import case, func, select
+from sqlalchemy import case, func, literal_column, select
 from sqlalchemy.orm import Session
 
 from models.base import now
@@ -39,6 +39,7 @@ class Figures:
     """How it looks at a moment."""
 
     open: Sequence[Open]
+    uncut: int  # certifications under way of which another worker could take a part
     failed: dict[tuple[str, str], int]  # rows that are kept, by kind and the problem's name
     workers: Sequence[Presence]
 
@@ -52,7 +53,9 @@ def figures(session: Session) -> Figures:
         for kind, (table, state) in ENDED_BADLY.items()
         for problem, rows in _failed(session, table, state)
     }
-    return Figures(found, failed, presence.alive(session, at))
+    dividable = Certification.unsharded > literal_column("0"), Certification.state == JobState.RUNNING
+    uncut = session.scalar(select(func.count()).select_from(Certification).where(*dividable)) or 0
+    return Figures(found, uncut, failed, presence.alive(session, at))
 
 
 def _open(session: Session, name: str, at: datetime) -> list[Open]:

@@ -58,7 +58,7 @@ def add_dataset(session: Session, upload: Upload, *, name: str) -> tuple[Dataset
 def add_read_dataset(session: Session, tenant: str, *, sha256: str, size: int, name: str, summary: Json) -> Dataset:
     """The tenant's data set of these bytes, ready if it is new: whoever wrote them knows what is in them."""
     same = Dataset.fingerprint == _mark(tenant, sha256)
-    if (found := session.scalar(select(Dataset).where(same))) is not None:
+    if (found := session.scalar(select(Dataset).where(same).with_for_update(**uploads.SHARED, of=Dataset))) is not None:
         return found
     upload = uploads.add(session, tenant, sha256=sha256, size=size)
     read = {"state": IntakeState.READY, "summary": summary, "finished_at": now()}

@@ -123,12 +123,15 @@ def renew(session: Session, claim: Claim, *, seconds: float) -> None:
     _write(session, claim, lease_expires_at=now() + timedelta(seconds=seconds))
 
 
-def release(session: Session, claim: Claim, *, blameless: bool, cause: Json | None = None) -> None:
-    """Give the row back for anyone to take at once. ``blameless`` (a shutdown): the attempt does not count. ``cause``:
-    how it was lost."""
+def release(
+    session: Session, claim: Claim, *, blameless: bool, cause: Json | None = None, rest: float | None = None
+) -> None:
+    """Give the row back for anyone to take at once, or after ``rest`` seconds, in which others have their turns.
+    ``blameless`` (a shutdown): the attempt does not count. ``cause``: how it was lost."""
     table = NOUNS[claim.noun].table
     attempts = case((table.attempts > 0, table.attempts - 1), else_=0) if blameless else table.attempts
-    _write(session, claim, lease_expires_at=None, attempts=attempts, **({} if cause is None else {"cause": cause}))
+    again = None if rest is None else until(rest)
+    _write(session, claim, lease_expires_at=again, attempts=attempts, **({} if cause is None else {"cause": cause}))
 
 
 def attempts(session: Session, claim: Claim) -> tuple[int, Json | None]:

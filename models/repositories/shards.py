@@ -138,7 +138,7 @@ def leave(session: Session, claim: Claim) -> bool:
         return False
     if first is not None:
         splits.divide(session, shard, first)
-    _finish(session, certification, shard, results.totals_of(session, certification, shard.indices))
+    _finish(session, certification, shard, _totals(session, shard))
     return True
 
 
@@ -188,7 +188,8 @@ def settle(session: Session, claim: Claim, proposal: Json) -> Json:
 
 
 def reuse(session: Session, claim: Claim, streams: Streams) -> list[ChunkCounts]:
-    """Take over what the ledger knows of inputs that this certification has counted nothing of; it counts as done.
+    """Take over what the ledger knows of inputs that this certification has counted nothing of; it counts as done. And
+    what was taken over before.
 
     Raises ``LostClaim``.
     """
@@ -199,13 +200,14 @@ def reuse(session: Session, claim: Claim, streams: Streams) -> list[ChunkCounts]
         for stage, n in certification.plan.ledger.items()
         for index, known in ledger.beginnings(session, streams, stage, n).items()
     ]
-    begun = select(Chunk.index, Chunk.stage).where(
-        Chunk.certification_id == shard.certification_id, Chunk.index.between(shard.indices[0], shard.indices[-1])
-    )
-    there = {tuple(key) for key in session.execute(begun)}
+    of_these = Chunk.index.between(shard.indices[0], shard.indices[-1])
+    begun = select(Chunk).where(Chunk.certification_id == shard.certification_id, of_these)
+    rows = session.scalars(begun).all()
+    there = {(row.index, row.stage) for row in rows}
     new = [chunk for chunk in found if (chunk.index, chunk.stage) not in there]
     shard.done += add_chunks(session, shard.certification_id, new)
-    return new
+    before = [row for row in rows if row.number == REUSED]  # this may have been done, unheard of
+    return new + [ChunkCounts(row.index, row.stage, REUSED, row.counts, row.scores) for row in before]
 
 
 def _network(session: Session, model: Model) -> Network:

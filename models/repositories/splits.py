@@ -77,8 +77,9 @@ def samples_of(shard: Shard) -> list[int] | None:
 def fit(session: Session, shard: Shard, left: Sequence[int], pace: float | None, seconds: float) -> list[int]:
     """Leave a (locked) shard, of whose inputs ``left`` have no result, as much as takes about so many ``seconds``, if
     it would take twice that; others take the rest. Which of ``left`` it has now."""
+    left = [index for index in left if index in shard.indices]  # it may have been done, unheard of
     if pace is None or not left:
-        return list(left)
+        return left
     certification = shard.certification
     each = cost_of_input(certification) / pace
     if len(left) > 1 and len(left) * each > LONGEST * seconds:

@@ -19,6 +19,9 @@ def worker(queues: str, slots: int | None) -> None:
     if set(named) - set(QUEUES) or len(set(named)) < len(named):
         fail(f"--queues {queues!r}: name {' or '.join(QUEUES)}, or both with a comma between", code=2)
     chosen = settings.parse([] if slots is None else ["--workers", str(slots)])
+    for name, value in (("RADII_DATABASE_URL", chosen.database_url), ("RADII_BROKER_URL", chosen.broker_url)):
+        if not value:
+            fail(f"{name} is unset: name the service's database and broker (docs/operations.md)", code=2)
     os.umask(0o077)
     settings.private_folder(chosen.data_dir)
     with Supervisor(environment(chosen), say=_say, stopped=stop_signals()) as supervisor:

@@ -125,7 +125,7 @@ def test_the_database_is_asked_once_however_many_scrape() -> None:
 
     def look() -> Figures:
         asked.append(1)
-        return Figures([], {}, [])
+        return Figures([], 0, {}, [])
 
     collector = FromDatabase(look)
     for _ in range(5):

@@ -108,7 +108,7 @@ def test_methods_that_a_path_does_not_answer(client: Client) -> None:
         ("PUT", "/v1/models", "GET, HEAD, POST"),
         ("GET", "/v1/uploads", "POST"),
         ("HEAD", "/v1/uploads", "POST"),
-        ("DELETE", model, "GET, HEAD"),
+        ("PUT", model, "DELETE, GET, HEAD"),
         ("POST", "/livez", "GET, HEAD"),
         ("BREW", "/v1/certifications", "GET, HEAD, POST"),
     ):

@@ -68,7 +68,7 @@ def test_services_and_selectors_meet_their_pods() -> None:
 
 
 def test_workers_scale_by_what_there_is_to_compute(database: Database) -> None:
-    """The query, asked of a real database, counts shards that are open and certifications that are not cut yet."""
+    """The query, asked of a real database, counts shards that are open and certifications that are not wholly cut."""
     (scaled,) = of_kind("ScaledObject")
     target = scaled["spec"]["scaleTargetRef"]["name"]
     (worker,) = [one for one in of_kind("Deployment") if one["metadata"]["name"] == target]
@@ -77,5 +77,8 @@ def test_workers_scale_by_what_there_is_to_compute(database: Database) -> None:
     assert trigger["authenticationRef"]["name"] == of_kind("TriggerAuthentication")[0]["metadata"]["name"]
     with database.write() as session:
         assert session.scalar(text(trigger["metadata"]["query"])) == 0
-        factories.certification(session, inputs=6, shard_inputs=2)
+        job = factories.certification(session, inputs=6, shard_inputs=2)
+        assert session.scalar(text(trigger["metadata"]["query"])) == 3
+        job.unsharded = 100
+        session.flush()
         assert session.scalar(text(trigger["metadata"]["query"])) == 4

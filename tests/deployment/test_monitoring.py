@@ -44,7 +44,7 @@ def told() -> set[str]:
     """Names of all samples that /metrics may tell."""
     registry = CollectorRegistry()
     registry.register(api.HTTP)
-    registry.register(api.FromDatabase(lambda: Figures([], {}, [])))
+    registry.register(api.FromDatabase(lambda: Figures([], 0, {}, [])))
     found = set()
     for source in (registry, work.WORK):
         for family in source.collect():

@@ -19,7 +19,7 @@ STEPS, LEAST_STEPS = 30, 3
 PATIENCE = 5
 GAIN = 0.002  # in log L^2: a tenth of a percent of L
 LARGE = 256  # order from which a proposal's eigenvalue comes from power iteration
-POWER_STEPS, LEAST_STEPS = 40, 3
+POWER_STEPS = 40
 SQUARINGS = 6
 RESTS = (1.0, 0.3)  # of chains of random layers the best lay between 0.2 and 0.4, of orthogonal ones at 1
 

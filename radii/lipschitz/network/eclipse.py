@@ -48,7 +48,7 @@ from radii.lipschitz.network.pairs import distances
 from radii.lipschitz.rounding import UNIT, Upper, certified_arithmetic, gamma, ldexp_up, product_up, up
 
 SYMMETRIC = 1e-3  # activations with a + b this near 0 gain nothing
-SHARE, DESCENT_SHARE = 2, 256  # one part in so many of the budget: of a chain; of the descent on all chains
+SHARE, DESCENT_SHARE = 2, 128  # one part in so many of the budget: of a chain; of the descent on all chains
 
 
 class Failed(Exception):

@@ -54,7 +54,8 @@ def node_norms(
             norms.append(norm)
             seconds.append(time.perf_counter() - started)
     if obstacles or unbounded:
-        raise UnboundedModel((*obstacles, *obstacles_of(unbounded)))
+        found = (*obstacles, *obstacles_of(unbounded))
+        raise UnboundedModel(tuple(sorted(found, key=lambda one: -1 if one.node is None else one.node)))
     return norms, seconds
 
 
