@@ -52,7 +52,14 @@ def test_results_have_bounds_and_there_is_no_curve(client: Client, database: Dat
     job = client.get(path).json()
     assert (job["state"], job["progress"]["fraction"]) == ("succeeded", 1.0)
     summary = {key: value for key, value in job["summary"].items() if value is not None}
-    assert summary == {"inputs": 2, "inputs_asked": 2, "complete": True, "abstained": 1}
+    assert summary == {
+        "inputs": 2,
+        "inputs_asked": 2,
+        "complete": True,
+        "abstained": 1,
+        "failed": 0,
+        "failed_indices": [],
+    }
     page = client.get(f"{path}/results").json()
     assert page["norm"] == "l2"
     said = [(item["radius"], item["abstained"], item["prediction"]) for item in page["items"]]

@@ -201,7 +201,7 @@ def test_a_signal_at_any_moment_is_heard() -> None:
 from radii.cli import processes as supervisor, up
 
 class Loop(supervisor.Supervisor):
-    def __init__(self): self._stopped = up._stop_signals()
+    def __init__(self): self._stopped = up.stop_signals()
 
 loop, supervisor.PAUSE, heard = Loop(), 0, 0
 print("up", flush=True)

@@ -139,7 +139,7 @@ def test_a_runner_that_is_stopped_is_ended_and_its_shard_goes_on(service: Servic
     ours = [line for line in lines if re.search(r" (INFO|WARNING|ERROR) (workers|radii|models)\.", line)]
     assert all(re.search(r"\[cert_\w+(/shd_\w+)?/\d+\] ", line) for line in ours)  # the end of the last job's, too
     about = [line for line in ours if f"[{lost.cause['log']}] " in line]
-    assert "begun by" in about[0] and "made no progress" in about[-1]
+    assert "begun by" in about[0] and any("made no progress" in line for line in about)
 
 
 def test_short_of_memory_is_called_that(service: Service, digits: Digits, tmp_path: Path) -> None:
