@@ -36,8 +36,8 @@ demo: setup  ## Start the service, certify a real network on real data, show the
 up: setup  ## Start the service on 127.0.0.1:8000 (settings: RADII_* variables, see docs/settings.md)
 	@exec $(BIN)/radii up
 
-test: setup .venv/triton/ready  ## Run every test, in two processes; hold what they cover of radii and models
-	$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=
+test: setup .venv/triton/ready  ## Run every test, in three processes (much of it waits); hold what they cover of radii and models
+	$(BIN)/python -m pytest -n 3 --dist loadfile --cov --cov-report=
 	$(BIN)/coverage report --include='radii/*' --fail-under=96
 	$(BIN)/coverage report --include='models/*' --fail-under=96
 
