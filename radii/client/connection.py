@@ -103,5 +103,6 @@ def path_of(resource_id: str) -> str:
     """The path of a resource. Raises ``ValueError``."""
     collection = COLLECTIONS.get(resource_id.partition("_")[0])
     if collection is None or not resource_id.isascii() or not resource_id.replace("_", "").isalnum():
-        raise ValueError(f"{resource_id!r} is no id; ids look like mdl_..., dat_..., cert_..., bat_... and key_...")
+        known = ", ".join(f"{prefix}_..." for prefix in COLLECTIONS)
+        raise ValueError(f"{resource_id!r} is no id; ids look like {known}")
     return f"/v1/{collection}/{resource_id}"

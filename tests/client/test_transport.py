@@ -333,7 +333,7 @@ def test_a_list_goes_on_to_the_next_page(scripted: Scripted) -> None:
     assert [request.url.query for request in script.requests] == [b"", b"cursor=x"]
 
 
-@pytest.mark.parametrize("text", ["digits.onnx", "mdl_../../keys", "upl_1", ""])
+@pytest.mark.parametrize("text", ["digits.onnx", "mdl_../../keys", "run_1", ""])
 def test_what_is_no_id_is_never_a_path(scripted: Scripted, text: str) -> None:
     client, script = scripted()
     with pytest.raises(ValueError, match="is no id"):
