@@ -121,6 +121,8 @@ def own_database(server_url: str) -> Iterator[str]:
     name = f"radii_test_{secrets.token_hex(6)}"
     with server.connect() as connection:
         connection.execute(text(f"CREATE DATABASE {name}"))
+        # No test here takes the server's power away (tests/chaos has its own): nobody waits for its disk.
+        connection.execute(text(f"ALTER DATABASE {name} SET synchronous_commit = off"))
     try:
         yield server.url.set(database=name).render_as_string(hide_password=False)
     finally:

@@ -42,7 +42,7 @@ class Length:
     patience: float  # seconds for all jobs to end, faults and all
 
 
-SHORT = Length(jobs=10, faults=16, between=1.0, longest=2.0, patience=240)
+SHORT = Length(jobs=7, faults=12, between=1.0, longest=2.0, patience=240)
 LONG = Length(jobs=50, faults=200, between=2.0, longest=30.0, patience=3600)
 LENGTH = LONG if os.environ.get("RADII_TEST_CHAOS") == "long" else SHORT
 SEED = int(os.environ.get("RADII_TEST_CHAOS_SEED", "1"))

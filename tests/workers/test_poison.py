@@ -19,6 +19,9 @@ from tests.workers.harness import EXAMPLES, PATIENCE, ROOT, Service, installatio
 from workers.poison import OF_NO_INPUT, amid_inputs
 from workers.runner.heartbeat import STARTING
 
+# What is written is tried on both databases in tests/models; here processes are, which take their time.
+on_one_database = pytest.mark.parametrize("empty_database_url", ["postgresql"], indirect=True)
+
 CODE = ("app", "models", "radii", "workers")
 POISON = """
 
@@ -79,6 +82,7 @@ def with_inputs(service: Service, folder: Path, **poison: float) -> str:
     return service.known_dataset(folder / "poison.npz")
 
 
+@on_one_database
 def test_one_that_crashes_and_one_that_hangs_cost_their_own_results(
     service: Service, tmp_path: Path, code: Path
 ) -> None:
@@ -106,6 +110,7 @@ def test_one_that_crashes_and_one_that_hangs_cost_their_own_results(
     assert said(service, innocent) == truth(1, ASKED["n"])
 
 
+@on_one_database
 def test_a_job_of_poison_alone_has_failed(service: Service, tmp_path: Path, code: Path) -> None:
     model = service.known_model(EXAMPLES / "digits.onnx")
     data = with_inputs(service, tmp_path, input0=0.9, input1=0.95)

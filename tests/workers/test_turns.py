@@ -14,6 +14,9 @@ from models.tables import Certification, Pace, Shard
 from tests.workers.answers import done, results, said, shards, truth
 from tests.workers.harness import EXAMPLES, Service, installation, wait_for
 
+# What is written is tried on both databases in tests/models; here processes are, which take their time.
+pytestmark = pytest.mark.parametrize("empty_database_url", ["postgresql"], indirect=True)
+
 SMALL: dict[str, Any] = {"kind": "smoothing", "sigma": 0.25, "n": 2500}
 LONG: dict[str, Any] = {"kind": "smoothing", "sigma": 0.25, "n": 100_000}
 QUEUED = 1000
