@@ -133,3 +133,18 @@ def test_send_the_file_again(http: httpx.Client) -> None:
     cut = http.post("/v1/uploads", content=content[:-1], headers={"Content-Digest": digest})
     refused(cut, Problem.DIGEST_MISMATCH)
     assert http.post("/v1/uploads", content=content, headers={"Content-Digest": digest}).status_code == 201
+
+
+@obeys(Problem.STILL_NEEDED)
+def test_delete_what_needs_it_first_or_everything_together(http: httpx.Client, model_id: str) -> None:
+    for cascade in (False, True):
+        dataset_id = ready(http, "datasets", npz(x=inputs(2 + cascade)))
+        body = {"model_id": model_id, "method": SMOOTHING, "dataset_id": dataset_id}
+        assert http.post("/v1/certifications", json=body).status_code == 202
+        document = refused(http.delete(f"/v1/datasets/{dataset_id}"), Problem.STILL_NEEDED)
+        assert "cascade=true" in document["remedy"]
+        (needing,) = document["needed_by"]
+        for row_id in [] if cascade else needing["ids"]:
+            assert http.delete(f"/v1/certifications/{row_id}").status_code == 200
+        query = {"cascade": "true"} if cascade else {}
+        assert http.delete(f"/v1/datasets/{dataset_id}", params=query).status_code == 200
