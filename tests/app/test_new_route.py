@@ -22,7 +22,7 @@ ROUTE = PLACES["route.py"]
 CALLS = "tests/app/test_tenants.py"
 TABLES = (
     "tests/models/test_tenant_session.py::test_every_table_says_whose_its_rows_are",
-    "tests/models/test_bootstrap.py::test_migrations_make_exactly_the_tables",
+    "tests/models/test_migrations.py::test_migrations_make_exactly_the_tables",
 )
 LINES = {
     "models/tables/__init__.py": {

@@ -80,7 +80,7 @@ def submit(site: Site, asked_for: list[Json], over: float, prepared: threading.E
         prepared.set()
         for question in asked_for:
             asked(asker, question)
-            time.sleep(over / len(asked_for))
+            time.sleep(over / len(asked_for))  # faults are to meet them at every stage, so time itself is spread
 
 
 def differences(one: Any, other: Any, at: str = "") -> Iterator[str]:
