@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session, aliased
 from models import versions
 from models.base import now
 from models.blob_stores import stored
-from models.blobs import Blobs
+from models.blobs import Blobs, Found
 from models.database import Database, parts
 from models.ids import BATCH, CERTIFICATION, DATASET, MODEL, UPLOAD
 from models.repositories import deletion, loose_blobs
@@ -63,18 +63,33 @@ def tidy(database: Database, blobs: Blobs, keep_days: int | None, *, grace: time
     return Done(rows, removed, len(collected), sum(collected))
 
 
+class OtherStore(ValueError):
+    """The blob store and the database are not of one installation; nothing was removed."""
+
+
 def note_strays(database: Database, blobs: Blobs) -> None:
     """Have blobs that nothing knows of looked at, such as those that a restored database never heard of. It lists the
-    whole store."""
-    for some in parts(list(blobs.all()), SOME):
+    whole store. Raises ``OtherStore``."""
+    for some in parts(_strays(database, blobs), SOME):
+        with database.write() as session:
+            for blob in some:
+                loose_blobs.let_go(session, [blob.sha256], datetime.fromtimestamp(blob.written_at, UTC))
+
+
+def _strays(database: Database, blobs: Blobs) -> list[Found]:
+    """Blobs that nothing knows of. Raises ``OtherStore`` where that is each of them: they are somebody else's."""
+    found, strays = list(blobs.all()), list[Found]()
+    for some in parts(found, SOME):
         digests = [blob.sha256 for blob in some]
         with database.read() as session:
             known = loose_blobs.named(session, digests) | loose_blobs.known(session, digests)
-        strays = [blob for blob in some if blob.sha256 not in known]
-        if strays:
-            with database.write() as session:
-                for blob in strays:
-                    loose_blobs.let_go(session, [blob.sha256], datetime.fromtimestamp(blob.written_at, UTC))
+        strays += [blob for blob in some if blob.sha256 not in known]
+    if strays and len(strays) == len(found):
+        raise OtherStore(
+            f"this database knows none of the {len(found)} stored files: they are another installation's. Name one and "
+            "the same by RADII_DATABASE_URL, RADII_DATA_DIR and RADII_BLOB_URL. Nothing was removed."
+        )
+    return strays
 
 
 class _Undone(Exception):
@@ -178,7 +193,7 @@ def _collected(database: Database, blobs: Blobs, grace: timedelta) -> Iterator[i
 
 def once(settings: Settings, *, dry_run: bool) -> Done:
     """For `radii gc`: all of it, or what it would come to. Raises ``ValueError`` where there is no service of this
-    version."""
+    version, and ``OtherStore``."""
     url = make_url(settings.database)
     if url.drivername == "sqlite" and not Path(url.database or "").is_file():
         where = "name the service's (RADII_DATA_DIR, RADII_DATABASE_URL)"
@@ -188,6 +203,7 @@ def once(settings: Settings, *, dry_run: bool) -> Done:
         with database.read() as session:
             versions.check(session.connection())
         if dry_run:
+            _strays(database, blobs)
             return foreseen(database, blobs, settings.keep_days)
         note_strays(database, blobs)
         return tidy(database, blobs, settings.keep_days)

@@ -113,25 +113,6 @@ class Faults:
         self.site.set_clock(self.drawn.choice([-3600, -30, -5, 0, 5, 30, 3600]))
         self.happened["clock jumped"] += 1
 
-    def store_away(self) -> None:
-        """The blob store is not there, as a network file system that is not mounted."""
-        store, away = self.site.settings.blob_dir, self.site.data_dir / "blobs.away"
-        try:
-            store.rename(away)
-        except OSError:
-            return
-        self.pause(self._moment())
-        for file in [*store.rglob("*")] if store.exists() else []:  # written meanwhile, to the empty mount point
-            if file.is_file() and file.parent.name != "drafts":
-                target = away / file.relative_to(store)
-                target.parent.mkdir(exist_ok=True, mode=0o700)
-                with suppress(FileNotFoundError):
-                    file.replace(target)
-        if store.exists():
-            store.rename(self.site.data_dir / f"blobs.{sum(self.happened.values())}")
-        away.rename(store)
-        self.happened["blob store away"] += 1
-
     def disk_full(self) -> None:
         """The disk of blobs and logs is full."""
         assert self.disk is not None

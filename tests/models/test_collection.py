@@ -15,7 +15,7 @@ from sqlalchemy import delete, func, select, update
 from models.base import now
 from models.blobs import Blobs
 from models.database import Database
-from models.housekeeping import foreseen, note_strays, tidy
+from models.housekeeping import OtherStore, foreseen, note_strays, tidy
 from models.principal import DEFAULT_TENANT
 from models.repositories import loose_blobs, uploads
 from models.tables import LooseBlob, Upload
@@ -130,6 +130,16 @@ def test_blobs_that_nothing_knows_are_found(database: Database, blobs: Blobs) ->
     assert not blobs.path(stray).exists()
     with database.read() as session:
         assert blobs.path(session.get_one(Upload, kept).sha256).is_file()
+
+
+def test_the_files_of_another_installation_stay(database: Database, blobs: Blobs) -> None:
+    """A database that knows none of them, with the variables of two installations mixed."""
+    theirs = Blobs(blobs.root).keep(b"theirs")
+    os.utime(blobs.path(theirs), (AGES_AGO, AGES_AGO))
+    with pytest.raises(OtherStore, match="none of the 1 stored files"):
+        note_strays(database, blobs)
+    assert tidy(database, blobs, None).blobs == 0
+    assert blobs.path(theirs).is_file()
 
 
 @pytest.mark.parametrize("moment", ["before", "amid"])
