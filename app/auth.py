@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from starlette.concurrency import run_in_threadpool
 
 from app.errors import Refusal
 from app.service import InService
@@ -18,13 +19,14 @@ _bearer = HTTPBearer(
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 
 
-def authenticated(request: Request, service: InService, credentials: Credentials) -> Principal:
-    """Who is behind the request. Refuses one without a valid key. A revoked key ends at once: nothing is cached."""
+async def authenticated(request: Request, service: InService, credentials: Credentials) -> Principal:
+    """Who is behind the request. Refuses one without a valid key. A revoked key ends within ``KEY_SECONDS``."""
     if credentials is None:
         raise Refusal(
             Problem.UNAUTHENTICATED, "the request carries no bearer key", headers={"WWW-Authenticate": "Bearer"}
         )
-    principal = service.database.authenticate(credentials.credentials)
+    text = credentials.credentials
+    principal = service.database.known(text) or await run_in_threadpool(service.database.authenticate, text)
     if principal is None:
         raise Refusal(
             Problem.UNAUTHENTICATED,

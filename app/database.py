@@ -1,16 +1,22 @@
 """The only way from a request to the database: as somebody. No other module here makes sessions."""
 
+import time
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 
 from models.database import Database
 from models.principal import Principal
-from models.repositories import keys, loose_blobs, presence
+from models.repositories import keys, loose_blobs, marks, presence
 from models.repositories.figures import Figures, figures
+from models.repositories.marks import Mark, Shown, Waited
 from models.repositories.waiting_reason import waiting_reason
 from models.states import TERMINAL
 from models.tables import Certification, Dataset, Model, Presence
 from models.tenant_session import TenantSession
 from models.versions import compatible
+
+KEY_SECONDS = 1.0  # that a valid key stays so unasked: a revoked one ends within that time
+MOST_KEYS = 10_000
 
 
 class TenantDatabase:
@@ -18,6 +24,7 @@ class TenantDatabase:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._keys: dict[str, tuple[Principal, float]] = {}
 
     def read(self, principal: Principal) -> AbstractContextManager[TenantSession]:
         """A session for reading one consistent state of what is the principal's tenant's."""
@@ -27,10 +34,40 @@ class TenantDatabase:
         """The same for writing: it commits at the end of the block, or not at all; its bells ring after the commit."""
         return self._database.write_as(principal)
 
+    def known(self, text: str) -> Principal | None:
+        """Who was behind the key whose text this is, at most ``KEY_SECONDS`` ago."""
+        principal, until = self._keys.get(keys.digest(text), (None, 0.0))
+        return principal if time.monotonic() < until else None
+
     def authenticate(self, text: str) -> Principal | None:
         """Who is behind the valid key whose text this is."""
+        until = time.monotonic() + KEY_SECONDS
         with self._database.read() as session:
-            return keys.authenticate(session, text)
+            principal = keys.authenticate(session, text)
+        if principal is not None:
+            if len(self._keys) >= MOST_KEYS:
+                self._keys.clear()
+            self._keys[keys.digest(text)] = principal, until
+        return principal
+
+    def forget_keys(self) -> None:
+        """One was revoked: look at all anew."""
+        self._keys.clear()
+
+    def marks(self, asked: Sequence[tuple[Principal, Shown, str]]) -> list[Mark | None]:
+        """As ``marks.mark``, each of its principal's tenant."""
+        found: dict[tuple[str, Shown, str], Mark | None] = {}
+        with self._database.engine.connect() as connection:
+            for principal, table, row_id in asked:
+                key = (principal.tenant, table, row_id)
+                if key not in found:
+                    found[key] = marks.mark(connection, table, principal.tenant, row_id)
+        return [found[principal.tenant, table, row_id] for principal, table, row_id in asked]
+
+    def ended(self, waited: Mapping[Waited, Sequence[str]]) -> list[str]:
+        """Those of the rows that have ended, whose they may be: it says nothing else of them."""
+        with self._database.engine.connect() as connection:
+            return [row_id for table, ids in waited.items() for row_id in marks.ended(connection, table, ids)]
 
     def workers(self, principal: Principal) -> list[Presence]:
         """Who is there. Of what they do, the rows of other tenants are not named."""

@@ -1,5 +1,6 @@
 """The application: ``uvicorn app.main:create_app --factory``."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,11 +10,13 @@ from prometheus_client import CollectorRegistry
 
 from app import auth, errors
 from app.database import TenantDatabase
+from app.kept import Shelf
 from app.metrics import HTTP, FromDatabase
 from app.middleware import BodyLimit, HeadAsGet, PlainBody
 from app.negotiation import acceptable
 from app.observed import Observed, Routed, templates
 from app.parameters import known_only
+from app.polls import Polls
 from app.ringer import Ringer
 from app.routes import (
     batches,
@@ -33,10 +36,12 @@ from app.routes import (
     workers,
 )
 from app.service import Service
+from app.watch import Watch
 from models import logs, tracing
 from models.bell import celery_app, celery_ring
 from models.blob_stores import stored
 from models.database import Database
+from models.news import redis_url, teller
 from models.settings import Settings
 from radii import __version__
 
@@ -55,19 +60,26 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     tracing.configure("radii-api")
     logging.getLogger("alembic").setLevel(logging.WARNING)  # /readyz asks it each time
     celery = celery_app(settings)
-    ringer = Ringer(celery_ring(celery))
-    database = TenantDatabase(Database(settings.database, ring=ringer))
+    ringer = Ringer(celery_ring(celery), teller(settings))
+    database = TenantDatabase(Database(settings.database, ring=ringer, tell=ringer.tell))
+    watch = Watch(database.ended, redis_url(settings))
     service = Service(
         settings=settings,
         database=database,
         blobs=stored(settings, announce=database.announce),
         celery=celery,
+        shelf=Shelf(),
+        watch=watch,
         operators=capabilities.operators(),
     )
 
+    ringer.told = watch.wake
+
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        listening = asyncio.create_task(watch.listen())
         yield
+        listening.cancel()
         ringer.close()
         service.database.close()
         tracing.close()
@@ -87,6 +99,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.figures.register(FromDatabase(service.database.figures))
     errors.install(app)
     app.add_middleware(Routed)
+    app.add_middleware(Polls, service=service)
     app.add_middleware(BodyLimit, streamed=frozenset({"/v1/uploads"}))
     app.add_middleware(PlainBody)
     app.add_middleware(HeadAsGet)

@@ -12,7 +12,7 @@ JSON = "application/json"
 QUALITY = re.compile(r";\s*q\s*=\s*(0(?:\.\d{0,3})?|1(?:\.0{0,3})?)\s*(?:;|$)", re.IGNORECASE)
 
 
-def acceptable(request: Request) -> str:
+async def acceptable(request: Request) -> str:
     """The type to answer with: of those that the call has, the one that the client prefers. Refuses (406) if it
     excludes them all. One that it does not name is no exclusion: then the answer is JSON."""
     offered = (JSON, *request.scope["route"].responses.get(200, {}).get("content", ()))

@@ -28,7 +28,7 @@ BatchCursor = Annotated[str | None, _cursor(BATCH)]
 KeyCursor = Annotated[str | None, _cursor(KEY)]
 
 
-def known_only(request: Request) -> None:
+async def known_only(request: Request) -> None:
     """Refuse query parameters that the call does not have, and those that stand there more than once."""
     known = {field.alias for field in request.scope["route"].dependant.query_params}
     unknown = sorted(set(request.query_params) - known)

@@ -1,10 +1,11 @@
 """What the schemas of all nouns share."""
 
-from hashlib import sha256
 from typing import Annotated
 
 from fastapi import Request, Response
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from app.kept import Kept, kept
 
 # PostgreSQL keeps no NUL in text, and nobody means the other control characters.
 Text = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
@@ -26,10 +27,13 @@ def represented(
     request: Request, resource: BaseModel, *, status: int = 200, headers: dict[str, str] | None = None
 ) -> Response:
     """``resource`` as JSON with a strong ETag; 304 if the client has these bytes (RFC 9110, 13)."""
-    content = resource.model_dump_json().encode()
-    tag = f'"{sha256(content).hexdigest()[:32]}"'
-    headers = {"ETag": tag, **(headers or {})}
+    return answered(request, kept(resource, mark=None, ended=True, headers=headers or {}), status=status)
+
+
+def answered(request: Request, sent: Kept, *, status: int = 200) -> Response:
+    """That representation; 304 if the client has these bytes (RFC 9110, 13)."""
+    headers = {"ETag": sent.tag, **sent.headers}
     known = [one.strip().removeprefix("W/") for one in request.headers.get("if-none-match", "").split(",")]
-    if request.method == "GET" and (tag in known or "*" in known):
+    if request.method == "GET" and (sent.tag in known or "*" in known):
         return Response(status_code=304, headers=headers)
-    return Response(content, status, headers, media_type="application/json")
+    return Response(sent.content, status, headers, media_type="application/json")

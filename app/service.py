@@ -7,6 +7,8 @@ from celery import Celery
 from fastapi import Depends, Request
 
 from app.database import TenantDatabase
+from app.kept import Shelf
+from app.watch import Watch
 from models.blobs import Blobs
 from models.settings import Settings
 from models.storage import require
@@ -20,10 +22,12 @@ class Service:
     database: TenantDatabase
     blobs: Blobs
     celery: Celery
+    shelf: Shelf
+    watch: Watch
     operators: list[dict[str, Any]]  # the ONNX operators that are read, from radii/operators.json
 
 
-def _of(request: Request) -> Service:
+async def _of(request: Request) -> Service:
     service = request.app.state.service
     assert isinstance(service, Service)
     return service

@@ -5,17 +5,20 @@ import re
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Annotated, Protocol, TypeVar
+from typing import Annotated
 
 from fastapi import Depends, Header, Request
 from starlette.concurrency import run_in_threadpool
 
+from app.kept import Kept
+from app.watch import Watch
+from models.repositories.marks import Waited
+
 LONGEST_WAIT = 60  # seconds
-FIRST_PAUSE, LONGEST_PAUSE = 0.05, 0.5  # seconds between looks
 WAIT = re.compile(r'(?:^|[,;])\s*wait\s*=\s*"?(\d{1,9})"?\s*(?:$|[,;])', re.IGNORECASE)
 
 
-def _wanted(
+async def _wanted(
     request: Request,
     _prefer: Annotated[
         str | None,
@@ -34,25 +37,17 @@ def _wanted(
 Wait = Annotated[int | None, Depends(_wanted)]
 
 
-class Lasting(Protocol):
-    """The representation of what takes time."""
-
-    ended: bool
-
-
-Seen = TypeVar("Seen", bound=Lasting)
-Look = Callable[[], tuple[Seen, dict[str, str]]]  # the representation as it is now, and headers that go with it
-
-
-async def seen(request: Request, wait: int | None, look: Look[Seen]) -> tuple[Seen, dict[str, str]]:
-    """What ``look`` sees once that has ended, or after ``wait`` seconds (None: the client has no preference)."""
-    deadline, pause = time.monotonic() + (wait or 0), FIRST_PAUSE
-    out, headers = await run_in_threadpool(look)
-    with suppress(asyncio.CancelledError):  # the server ends: what is known so far is the answer
-        while not out.ended and (left := deadline - time.monotonic()) > 0:
-            if await request.is_disconnected():
-                break
-            await asyncio.sleep(min(pause, left))
-            pause = min(2 * pause, LONGEST_PAUSE)
-            out, headers = await run_in_threadpool(look)
-    return out, headers if wait is None else headers | {"Preference-Applied": f"wait={wait}"}
+async def seen(watch: Watch, table: Waited, row_id: str, wait: int | None, look: Callable[[], Kept]) -> Kept:
+    """What ``look`` sees once the row has ended, or after ``wait`` seconds (None: the client has no preference)."""
+    if wait is None:
+        return await run_in_threadpool(look)
+    deadline = time.monotonic() + wait
+    with watch.waiting(table, row_id) as woken:
+        found = await run_in_threadpool(look)
+        with suppress(asyncio.CancelledError):  # the server ends: what is known so far is the answer
+            while not found.ended and (left := deadline - time.monotonic()) > 0:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(woken.wait(), left)
+                woken.clear()
+                found = await run_in_threadpool(look)
+    return found._replace(headers=found.headers | {"Preference-Applied": f"wait={wait}"})

@@ -75,6 +75,15 @@ class Blobs:
             raise ValueError("a blob is named by 64 lower-case hex digits")
         return self.root / sha256[:2] / sha256
 
+    def known(self, sha256: str) -> bool:
+        """Whether ``verified`` has found the blob to be whole, and its file has not changed since."""
+        path = self.path(sha256)
+        try:
+            found = path.stat()
+        except OSError:
+            return False
+        return self._verified.get(path) == (found.st_ino, found.st_size, found.st_mtime_ns)
+
     def verified(self, sha256: str, *, alive: Callable[[], None] = lambda: None) -> Path:
         """Where the blob lies, found to be whole: once in this process, and again if the file changes.
 

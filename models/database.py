@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from models import storage
 from models.base import Base
 from models.bell import Bell, Ring, silent
+from models.news import Tell, untold
 from models.principal import Principal
 from models.tenant_session import TenantSession
 from models.tracing import traceparent
@@ -23,7 +24,7 @@ from models.tracing import traceparent
 S = TypeVar("S", bound=Session)
 V = TypeVar("V")
 
-BELLS = "bells"
+BELLS, NEWS = "bells", "news"
 SQLITE_AWAY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN}
 # Connections lost or refused, too many of them, shutting down or starting, and transactions that stood in one another's
 # way.
@@ -38,8 +39,8 @@ class Database:
     tenant, for requests, which have no others (``app.database``).
     """
 
-    def __init__(self, url: str, *, ring: Ring = silent) -> None:
-        self.ring = ring
+    def __init__(self, url: str, *, ring: Ring = silent, tell: Tell = untold) -> None:
+        self.ring, self.tell = ring, tell
         self.engine = create_engine(url, pool_pre_ping=True, json_serializer=json_text)
         if self.engine.dialect.name == "sqlite":
             _tame_sqlite(self.engine)
@@ -60,7 +61,8 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[Session]:
-        """A session that commits at the end of the block, or not at all; its bells ring after the commit.
+        """A session that commits at the end of the block, or not at all; its bells ring after the commit, and
+        its news are told then.
 
         Raises ``StorageFull``.
         """
@@ -78,9 +80,11 @@ class Database:
         with storage.reported(), opened as session:
             with session.begin():
                 yield session
-            bells = session.info.pop(BELLS, [])
+            bells, news = session.info.pop(BELLS, []), session.info.pop(NEWS, [])
         for bell in bells:
             self.ring(bell)
+        for row_id in news:
+            self.tell(row_id)
 
     def ping(self) -> None:
         """Raises if the database can't be reached."""
@@ -122,6 +126,11 @@ def parts(values: Sequence[V], size: int = 500) -> Iterator[Sequence[V]]:
 def ring_after_commit(session: Session, bell: Bell) -> None:
     """Ring ``bell`` once the transaction of ``session`` has committed; never if it rolls back."""
     session.info.setdefault(BELLS, []).append(bell._replace(traceparent=traceparent()))
+
+
+def tell_after_commit(session: Session, row_id: str) -> None:
+    """Tell whoever waits for it, once the transaction of ``session`` has committed, that a row has ended."""
+    session.info.setdefault(NEWS, []).append(row_id)
 
 
 def _tame_sqlite(engine: Engine) -> None:

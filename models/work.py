@@ -44,11 +44,20 @@ class Noun:
     in_turn: bool = False
     """Whether ``models.repositories.turns`` says which row is next: bells of such nouns say that there is work, and
     not which."""
+    together: str = ""
+    """``(worker, bell) -> bool``: works on the row whose turn it is and others like it, at once and to their ends, if
+    they are of a kind for which it can; whether it did."""
 
     @property
     def handle(self) -> Callable[..., Any]:
         """The handler."""
         found: Callable[..., Any] = pkgutil.resolve_name(self.handler)
+        return found
+
+    @property
+    def handle_together(self) -> Callable[..., bool] | None:
+        """What works on many, where there is one."""
+        found: Callable[..., bool] | None = pkgutil.resolve_name(self.together) if self.together else None
         return found
 
     @property
@@ -96,6 +105,7 @@ NOUNS: dict[str, Noun] = {
             ),
             sought=or_(Certification.unsharded > 0, Certification.due_at.is_not(None)),
             in_turn=True,
+            together="workers.tiny:together",
         ),
         Noun(
             "shard",

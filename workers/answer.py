@@ -20,7 +20,8 @@ Take = Callable[[], Claim | None]
 
 def answer(worker: Worker, bell: Bell) -> None:
     """Work on a row that a lost worker left, and on the one that the bell is about; or, where rows take turns, end a
-    certification that is due, and compute the shard whose turn it is."""
+    certification that is due, and compute the shard whose turn it is: many together, where they are tiny."""
+    together = NOUNS[bell.noun].handle_together
     takes: list[Take]
     if NOUNS[bell.noun].in_turn:
         takes = [partial(_due, worker), worker.take_turn]
@@ -28,6 +29,8 @@ def answer(worker: Worker, bell: Bell) -> None:
         takes = [partial(_abandoned, worker, bell), partial(worker.claim, bell.noun, bell.id)]
     for take in takes:
         try:
+            if take is takes[-1] and together is not None and together(worker):
+                return
             _work(worker, take, bell)
         except LetGo:
             return

@@ -7,6 +7,7 @@ spawned, not forked: the main process has threads and connections that a fork wo
 
 import functools
 import os
+import pkgutil
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -18,7 +19,7 @@ from models.bell import Bell, celery_app, celery_ring
 from models.bootstrap import WrongSecretError, check_secret
 from models.database import Database
 from models.settings import Settings
-from models.work import NOUNS
+from models.work import CERTIFY, INTAKE, NOUNS
 from workers.answer import answer
 from workers.presence import Presence
 from workers.sweeper import Sweeper
@@ -26,7 +27,10 @@ from workers.tidier import Tidier
 from workers.worker import Worker
 
 SETTINGS = Settings()
-QUEUES = "WORKER_QUEUES"  # variable that a main process sets for its pool processes
+QUEUES = "WORKER_QUEUES"
+"""Variable by which a main process tells its pool processes, which are spawned, what they are for."""
+WARM = {INTAKE: "workers.intake.take_in:warm", CERTIFY: "workers.supervisor:warm"}
+"""What has a pool process ready before the first bell: functions of its worker."""
 
 logs.configure(SETTINGS.log_level, SETTINGS.log_format)  # before Celery warns of anything
 
@@ -71,8 +75,7 @@ def _check_installation(**_: Any) -> None:
 
 
 def _tell_queues(instance: Any, **_: Any) -> None:
-    """Pool processes are spawned, and aren't told what their main process listens to. Until they have set up their log,
-    billiard would write lines of its own form."""
+    """Until pool processes have set up their log, billiard would write lines of its own form."""
     os.environ["_MP_FORK_LOGLEVEL_"] = ""
     os.environ[QUEUES] = " ".join(instance.app.amqp.queues.consume_from)
 
@@ -85,9 +88,11 @@ def presence() -> Presence:
 
 
 def _start_pool_process(**_: Any) -> None:
-    worker()  # from now on this process hears of a shutdown
+    mine = worker()  # from now on this process hears of a shutdown
     presence().start()
     tracing.configure("radii-worker")
+    for queue in os.environ.get(QUEUES, "").split():
+        pkgutil.resolve_name(WARM[queue])(mine)
 
 
 def _end_pool_process(**_: Any) -> None:

@@ -38,6 +38,7 @@ from workers.messages import (
     Settled,
     Stopped,
 )
+from workers.paces import Paces
 from workers.poison import amid_inputs, blamed
 from workers.questions import asked_of
 from workers.runner.heartbeat import STARTING
@@ -54,7 +55,7 @@ def certify(worker: Worker, claim: Claim) -> Bell:
     """Compute the claimed shard to its end, or until others are to have the rest; next is its certification, which may
     be due to end with it. Raises what stops it: ``LostClaim``, ``LetGo``, ``Failed``, ``Lost``, and what nobody
     foresaw."""
-    return _supervisor(worker).certify(claim)
+    return supervisor_of(worker).certify(claim)
 
 
 def _known(method: Json) -> None:
@@ -65,8 +66,15 @@ def _known(method: Json) -> None:
         raise ForOthers(f"{method.get('kind')}: {first_line(error)}") from error
 
 
+def warm(worker: Worker) -> None:
+    """Have a runner import, before the first shard comes. On a full disk it is started with that."""
+    with suppress(StorageFull), storage.reported():
+        supervisor_of(worker).runner = Runner()
+
+
 @cache
-def _supervisor(worker: Worker) -> "Supervisor":
+def supervisor_of(worker: Worker) -> "Supervisor":
+    """The worker's own."""
     return Supervisor(worker)
 
 
@@ -76,6 +84,7 @@ class Supervisor:
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
         self.runner: Runner | None = None
+        self.paces = Paces()
 
     def certify(self, claim: Claim) -> Bell:
         """As the function. Never leaves a runner busy behind."""
@@ -89,8 +98,6 @@ class Supervisor:
         return Bell("certification", claim.job)
 
     def _certify(self, claim: Claim, order: WorkOrder) -> None:
-        if self.runner is not None and self.runner.gone():
-            self.runner = None
         self.worker.activity.method(order.method["kind"])
         _known(order.method)
         self._check(order, claim)
@@ -106,11 +113,14 @@ class Supervisor:
         seconds = self.worker.settings.shard_seconds
         if order.pace is not None and len(order.indices) * order.cost / order.pace > LONGEST * seconds:
             order = self.worker.write(partial(shards.fit, claim=claim, order=order, seconds=seconds))
-        runner, self.runner = self.runner or self._start(claim), None
+        runner, started, inputs = self.lend(claim), time.monotonic(), len(order.indices)
         try:
-            runner.send(self._message(order, claim))
-            ShardProgress(self.worker, claim, runner, asked, Pacer(order, seconds)).follow()
-            self.runner = runner  # warm for the next
+            runner.send(self.message(order, claim))
+            progress = ShardProgress(self.worker, claim, runner, asked, Pacer(order, seconds))
+            progress.follow()
+            self.give_back(runner)
+            if not progress.stopped:
+                self.paces.learn(order, inputs, time.monotonic() - started)
         finally:
             if self.runner is None:
                 runner.kill()
@@ -124,14 +134,22 @@ class Supervisor:
         check_files(self.worker, claim, Problem.DATA_UNREADABLE, arrays)
         check_files(self.worker, claim, Problem.MODEL_UNREADABLE, networks)
 
-    def _start(self, claim: Claim) -> Runner:
-        """A runner, once there is space for its folder."""
+    def lend(self, claim: Claim) -> Runner:
+        """A runner, warm if there is one, else once there is space for its folder. Whoever has it gives it back, or
+        kills it."""
+        runner, self.runner = self.runner, None
+        if runner is not None and not runner.gone():
+            return runner
         while True:
             try:
                 with storage.reported():
                     return Runner()
             except StorageFull:
                 self.worker.wait_for_room(claim, TEMPORARY)
+
+    def give_back(self, runner: Runner) -> None:
+        """It has no order left, and is warm for the next."""
+        self.runner = runner
 
     def _recall(self, order: WorkOrder, claim: Claim, asked: Asked) -> bool:
         """Answer what is known of these very questions, without a runner; whether there is anything left to do. If not,
@@ -155,7 +173,7 @@ class Supervisor:
         known = recall(session, claim, part, asked, seconds=self.worker.settings.lease_seconds)
         return [index for index in part if index not in known]
 
-    def _message(self, order: WorkOrder, claim: Claim) -> Order:
+    def message(self, order: WorkOrder, claim: Claim) -> Order:
         """The order as the runner reads it: paths instead of digests, and the noise secret."""
         settings, path = self.worker.settings, self.worker.blobs.path
         return Order(

@@ -20,6 +20,7 @@ from models.bell import Bell, Ring
 from models.blob_stores import stored
 from models.blobs import BlobsAway
 from models.database import Database, away, ring_after_commit
+from models.news import teller
 from models.problems import Problem
 from models.repositories import leases, loose_blobs, turns
 from models.repositories.leases import Claim, LostClaim
@@ -53,7 +54,7 @@ class Worker:
 
     def __init__(self, settings: Settings, ring: Ring) -> None:
         self.settings = settings
-        self.database = Database(settings.database, ring=ring)
+        self.database = Database(settings.database, ring=ring, tell=teller(settings))
         self.blobs = stored(settings, announce=self._announce)
         self.name = f"{platform.node()}/{os.getpid()}"
         # The kind of device that its runner computes on, once that is known.

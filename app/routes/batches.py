@@ -12,10 +12,11 @@ from app.auth import Caller
 from app.batch_table import CSV, PARQUET, BatchTable, asked_radii, rows, written
 from app.combinations import BatchInput, certifications
 from app.errors import Refusal
+from app.kept import Kept, kept
 from app.negotiation import acceptable
 from app.parameters import PAGE, BatchCursor, Limit, checked_id, missing
 from app.routes.certifications import Progress, progress
-from app.schema import Ended, represented
+from app.schema import Ended, answered, represented
 from app.service import NEEDS_ROOM, InService, Service
 from app.waiting import Wait, seen
 from models.base import now
@@ -139,9 +140,8 @@ async def create(request: Request, body: BatchInput, service: InService, princip
     """All of them, or none: what can't be is refused together, each named. Follow `Location` until `ended` is true. The
     same certifications are the same batch, unless that failed or was cancelled: then they are begun anew."""
     row_id, new = await run_in_threadpool(_start, service, principal, body)
-    out, headers = await seen(request, wait, lambda: _look(service, principal, row_id))
-    status = 202 if new and not out.ended else 200
-    return represented(request, out, status=status, headers=headers | {"Location": f"/v1/batches/{row_id}"})
+    found = await seen(service.watch, Batch, row_id, wait, lambda: _look(service, principal, row_id))
+    return answered(request, found, status=202 if new and not found.ended else 200)
 
 
 def _start(service: Service, principal: Principal, body: BatchInput) -> tuple[str, bool]:
@@ -162,15 +162,17 @@ def index(service: InService, principal: Caller, cursor: BatchCursor = None, lim
 @router.get("/batches/{batch_id}", response_model=BatchOut, summary="A batch")
 async def show(request: Request, batch_id: str, service: InService, principal: Caller, wait: Wait) -> Response:
     """State and progress. Send `If-None-Match` to get 304 while nothing changes."""
-    out, headers = await seen(request, wait, lambda: _look(service, principal, batch_id))
-    return represented(request, out, headers=headers)
+    return answered(
+        request, await seen(service.watch, Batch, batch_id, wait, lambda: _look(service, principal, batch_id))
+    )
 
 
-def _look(service: Service, principal: Principal, batch_id: str) -> tuple[BatchOut, dict[str, str]]:
+def _look(service: Service, principal: Principal, batch_id: str) -> Kept:
     with service.database.read(principal) as session:
         row = _found(session, batch_id)
         out = shown(row, batches.tally(session, [row.id])[row.id], session)
-        return out, _patience(out)
+        headers = _patience(out) | {"Location": f"/v1/batches/{batch_id}"}
+        return kept(out, mark=None, ended=out.ended, headers=headers)
 
 
 @router.post("/batches/{batch_id}/cancel", status_code=202, response_model=BatchOut, summary="Cancel a batch")

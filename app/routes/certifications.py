@@ -2,6 +2,7 @@
 
 import math
 from datetime import datetime
+from functools import partial
 from typing import Any, Literal
 
 from fastapi import APIRouter, Request, Response
@@ -11,9 +12,10 @@ from app.auth import Caller
 from app.errors import Refusal
 from app.figures import Summary
 from app.parameters import PAGE, CertificationCursor, Limit, checked_id, missing
+from app.polls import polled
 from app.schema import Ended, Input, represented
 from app.service import InService, Service
-from app.waiting import Wait, seen
+from app.waiting import Wait
 from models.base import now
 from models.principal import Principal
 from models.problems import Problem
@@ -170,16 +172,18 @@ def index(
 @router.get("/certifications/{certification_id}", response_model=CertificationOut, summary="A certification")
 async def show(request: Request, certification_id: str, service: InService, principal: Caller, wait: Wait) -> Response:
     """State and progress. Send `If-None-Match` to get 304 while nothing changes."""
-    out, headers = await seen(request, wait, lambda: _look(service, principal, certification_id))
-    return represented(request, out, headers=headers)
+    look = partial(_look, service, principal, certification_id)
+    return await polled(request, service, principal, Certification, certification_id, wait, look)
 
 
-def _look(service: Service, principal: Principal, certification_id: str) -> tuple[CertificationOut, dict[str, str]]:
+def _look(
+    service: Service, principal: Principal, certification_id: str
+) -> tuple[CertificationOut, bool, dict[str, str]]:
     with service.database.read(principal) as session:
         row = found(session, certification_id)
         out, headers = shown(row, session), patience(row)
     out.waiting = service.database.waiting_reason(row)
-    return out, headers
+    return out, row.state in TERMINAL, headers
 
 
 @router.post(

@@ -1,6 +1,7 @@
 """Data sets: inputs x and, where given, labels y."""
 
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -9,10 +10,11 @@ from pydantic import BaseModel, Field
 from app.auth import Caller
 from app.formats import refuse_other_datasets
 from app.parameters import PAGE, DatasetCursor, Limit, checked_id, missing
+from app.polls import polled
 from app.routes.models import named_upload, patience
 from app.schema import Ended, Id, Input, Text, represented
 from app.service import NEEDS_ROOM, InService, Service
-from app.waiting import Wait, seen
+from app.waiting import Wait
 from models.principal import Principal
 from models.repositories import intake, pages
 from models.states import TERMINAL, IntakeState
@@ -93,15 +95,15 @@ def index(service: InService, principal: Caller, cursor: DatasetCursor = None, l
 
 @router.get("/datasets/{dataset_id}", response_model=DatasetOut, summary="A data set")
 async def show(request: Request, dataset_id: str, service: InService, principal: Caller, wait: Wait) -> Response:
-    out, headers = await seen(request, wait, lambda: _look(service, principal, dataset_id))
-    return represented(request, out, headers=headers)
+    look = partial(_look, service, principal, dataset_id)
+    return await polled(request, service, principal, Dataset, dataset_id, wait, look)
 
 
-def _look(service: Service, principal: Principal, dataset_id: str) -> tuple[DatasetOut, dict[str, str]]:
+def _look(service: Service, principal: Principal, dataset_id: str) -> tuple[DatasetOut, bool, dict[str, str]]:
     with service.database.read(principal) as session:
         row = intake.get(session, Dataset, checked_id("data set", dataset_id))
         if row is None:
             raise missing("data set", dataset_id)
         out = shown(row)
     out.waiting = service.database.waiting_reason(row)
-    return out, patience(row.state)
+    return out, row.state in TERMINAL, patience(row.state)

@@ -71,7 +71,7 @@ def index(service: InService, principal: Caller, cursor: KeyCursor = None, limit
 
 @router.delete("/keys/{key_id}", summary="Revoke an API key")
 def revoke(key_id: str, service: InService, principal: Caller) -> KeyOut:
-    """It is refused from now on; again is no error. The last valid key stays: create another first."""
+    """It is refused within a second; again is no error. The last valid key stays: create another first."""
     with service.database.write(principal) as session:
         try:
             row = keys.revoke(session, principal.tenant, checked_id("key", key_id))
@@ -79,4 +79,6 @@ def revoke(key_id: str, service: InService, principal: Caller) -> KeyOut:
             raise Refusal(Problem.LAST_KEY, f"without {key_id} nobody could get in any more") from None
         if row is None:
             raise missing("key", key_id)
-        return shown(row, principal)
+        out = shown(row, principal)
+    service.database.forget_keys()
+    return out

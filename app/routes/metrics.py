@@ -16,11 +16,11 @@ FORWARDED = ("forwarded", "x-real-ip", "via", "cf-connecting-ip")  # a proxy say
 LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")  # that a request from this machine calls it by
 
 
-def _may_look(request: Request, service: InService, credentials: Credentials) -> None:
+async def _may_look(request: Request, service: InService, credentials: Credentials) -> None:
     """Refuse who is on another machine, or behind a proxy, and has no key (unless RADII_METRICS_OPEN)."""
     if service.settings.metrics_open or (_local(request) and credentials is None):
         return
-    authenticated(request, service, credentials)
+    await authenticated(request, service, credentials)
 
 
 def _local(request: Request) -> bool:

@@ -2,6 +2,7 @@
 
 import math
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request, Response
@@ -12,9 +13,10 @@ from app.auth import Caller
 from app.errors import Refusal, invalid
 from app.formats import CANONICAL, CANONICAL_WEIGHTS, HEAD, ONNX, SAFETENSORS, model_format
 from app.parameters import PAGE, Limit, ModelCursor, checked_id, missing
+from app.polls import polled
 from app.schema import Ended, Id, Input, Text, represented
 from app.service import NEEDS_ROOM, InService, Service
-from app.waiting import Wait, seen
+from app.waiting import Wait
 from models.blobs import BlobMissing, Blobs
 from models.principal import Principal
 from models.problems import Problem
@@ -213,18 +215,18 @@ def index(service: InService, principal: Caller, cursor: ModelCursor = None, lim
 
 @router.get("/models/{model_id}", response_model=ModelOut, summary="A model")
 async def show(request: Request, model_id: str, service: InService, principal: Caller, wait: Wait) -> Response:
-    out, headers = await seen(request, wait, lambda: _look(service, principal, model_id))
-    return represented(request, out, headers=headers)
+    look = partial(_look, service, principal, model_id)
+    return await polled(request, service, principal, Model, model_id, wait, look)
 
 
-def _look(service: Service, principal: Principal, model_id: str) -> tuple[ModelOut, dict[str, str]]:
+def _look(service: Service, principal: Principal, model_id: str) -> tuple[ModelOut, bool, dict[str, str]]:
     with service.database.read(principal) as session:
         row = intake.get(session, Model, checked_id("model", model_id))
         if row is None:
             raise missing("model", model_id)
         out = shown(row)
     out.waiting = service.database.waiting_reason(row)
-    return out, patience(row.state)
+    return out, row.state in TERMINAL, patience(row.state)
 
 
 def _refuse_unfit(body: ModelInput, kind: str) -> None:

@@ -11,17 +11,18 @@ from app.auth import Caller
 from app.checks import refuse_unready
 from app.errors import invalid
 from app.fitting import EXAMPLES, METHOD, Asked, fitted
+from app.kept import Kept, kept
 from app.parameters import PAGE
 from app.routes.certifications import INT32, CertificationOut, found, patience, shown
 from app.routes.results import page
-from app.schema import Id, represented
+from app.schema import Id, answered
 from app.service import NEEDS_ROOM, InService, Service
 from app.waiting import Wait, seen
 from models.base import Json
 from models.principal import Principal
 from models.repositories import certifications, intake
 from models.repositories.intake import Intaken
-from models.tables import Dataset, Model
+from models.tables import Certification, Dataset, Model
 from models.tenant_session import TenantSession
 from radii.methods import AnyMethod
 
@@ -81,9 +82,8 @@ async def create(
     """Model and data set must be `ready`. Follow `Location` until `ended` is true, or let the request wait: with
     `inputs` a small question is one call."""
     row_id = await run_in_threadpool(_start, service, principal, body, waited=bool(wait))
-    out, headers = await seen(request, wait, lambda: _look(service, principal, row_id))
-    status = 200 if isinstance(out, CertificationEnded) else 202
-    return represented(request, out, status=status, headers=headers | {"Location": f"/v1/certifications/{row_id}"})
+    found = await seen(service.watch, Certification, row_id, wait, lambda: _look(service, principal, row_id))
+    return answered(request, found, status=200 if found.ended else 202)
 
 
 def _start(service: Service, principal: Principal, body: CertificationInput, *, waited: bool) -> str:
@@ -120,13 +120,13 @@ def _named(session: TenantSession, table: type[Intaken], row_id: str, field: str
     return row
 
 
-def _look(service: Service, principal: Principal, row_id: str) -> tuple[CertificationOut, dict[str, str]]:
-    """The certification as it is now, and when to ask again."""
+def _look(service: Service, principal: Principal, row_id: str) -> Kept:
+    """The certification as it is now, where it is, and when to ask again."""
     with service.database.read(principal) as session:
         row = found(session, row_id)
         out = shown(row, session)
         if out.ended:
             out = CertificationEnded(**dict(out), results=page(session, row, -1, PAGE))
-        headers = patience(row)
+        headers = patience(row) | {"Location": f"/v1/certifications/{row_id}"}
     out.waiting = service.database.waiting_reason(row)
-    return out, headers
+    return kept(out, mark=None, ended=out.ended, headers=headers)

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from models import cross_check, precedence
 from models.base import Json, now
 from models.bell import Bell
-from models.database import ring_after_commit
+from models.database import ring_after_commit, tell_after_commit
 from models.ids import CERTIFICATION, new_id
 from models.plan import Plan
 from models.problems import Problem
@@ -116,11 +116,18 @@ def end(session: Session, claim: Claim, concluded: Json) -> None:
     certification = _claimed(session, claim)
     if certification.unsharded or _has_open_shards(session, certification):
         raise LostClaim(f"{certification.id} is not due to end")
+    certification.lease_expires_at = None
+    close(session, certification, concluded)
+    _forget_chunks(session, certification)
+
+
+def close(session: Session, certification: Certification, concluded: Json) -> None:
+    """End a (locked) certification, whose shards have ended and left no chunks, with the figures of ``conclusion``.
+    Raises ``CountsMismatch``."""
     if concluded["inputs"] != len(certification.indices):
         raise CountsMismatch(
             f"{certification.id} has {concluded['inputs']} results, and {len(certification.indices)} inputs"
         )
-    certification.lease_expires_at = None
     checked = concluded.get("cross_check")
     why = checked and cross_check.damning(checked)
     if why:
@@ -129,9 +136,8 @@ def end(session: Session, claim: Claim, concluded: Json) -> None:
         certification.problem, why = results.failure(session, certification.id), "none has a result"
     if why:
         concluded |= dict.fromkeys(CLAIMS)
-    _move(certification, JobState.FAILED if why else JobState.SUCCEEDED)
+    _move(session, certification, JobState.FAILED if why else JobState.SUCCEEDED)
     certification.summary = concluded | {"complete": not why}
-    _forget_chunks(session, certification)
 
 
 def cancel(session: Session, certification: Certification) -> None:
@@ -148,9 +154,9 @@ def cancel_all(session: Session, rows: Sequence[Certification]) -> None:
     session.execute(update(Shard).where(*of_them).values(state=JobState.CANCELLED))
     for row in rows:
         if row.state is JobState.QUEUED:
-            _move(row, JobState.CANCELLED)
+            _move(session, row, JobState.CANCELLED)
             row.unsharded = 0
-            row.summary = _concluded(row, Totals(), None, None)
+            row.summary = figures(row, Totals(), None, None)
         else:
             cancel(session, row)
     session.flush()
@@ -173,10 +179,11 @@ def conclusion(session: Session, certification: Certification) -> Json:
     if total.inputs != inputs:  # a worker of an earlier version ended some of its shards
         total = results.totals_of(session, certification, certification.indices)
     median_radius = results.median_radius(session, certification.id, inputs)
-    return _concluded(certification, total, median_radius, reports.get(session, certification.id))
+    return figures(certification, total, median_radius, reports.get(session, certification.id))
 
 
-def _concluded(certification: Certification, total: Totals, median_radius: float | None, report: Json | None) -> Json:
+def figures(certification: Certification, total: Totals, median_radius: float | None, report: Json | None) -> Json:
+    """The summary of a certification of those results."""
     said = summary(certification.plan, total, median_radius)
     said |= {"inputs_asked": len(certification.indices), "complete": False}
     said |= reports.summary(certification.plan, report)
@@ -208,7 +215,7 @@ def add_shard(certification: Certification, totals: Totals, done: int) -> None:
 
 
 def _cut_short(session: Session, certification: Certification, state: JobState) -> None:
-    _move(certification, state)
+    _move(session, certification, state)
     session.flush()
     # First the shards: this waits for whoever is writing to one, so that the summary is of all that will ever be there.
     of_this, is_open = Shard.certification_id == certification.id, Shard.state.in_(OPEN)
@@ -233,11 +240,12 @@ def _cut_short(session: Session, certification: Certification, state: JobState) 
     _forget_chunks(session, certification)
 
 
-def _move(certification: Certification, state: JobState) -> None:
+def _move(session: Session, certification: Certification, state: JobState) -> None:
     if certification.state in TERMINAL:
         raise IllegalMove(f"{certification.state} -> {state}")
     certification.state = JobState(guard(certification.state, state))
     certification.finished_at, certification.due_at = now(), None
+    tell_after_commit(session, certification.id)
 
 
 def _forget_chunks(session: Session, certification: Certification) -> None:

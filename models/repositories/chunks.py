@@ -53,6 +53,9 @@ class InputResult:
     detail: Json
 
 
+Counted = Sequence[Chunk | ChunkCounts]
+
+
 class CountsMismatch(Exception):
     """What a shard says does not add up with its chunks: no certificate may be given. This is a bug in radii."""
 
@@ -103,24 +106,36 @@ def add_result(
     if session.get(Result, (job.id, result.index)) is not None:
         return 0
     if job.plan.stages:
-        taken = _take(session, job, result)
+        of_input = (Chunk.certification_id == job.id, Chunk.index == result.index)
+        taken = session.scalars(select(Chunk).where(*of_input)).all()
+        check_sums(job, result, taken)
+        session.execute(delete(Chunk).where(*of_input))
         if streams is not None:
-            result.detail["reused"] = sum(sum(chunk.counts) for chunk in taken if chunk.number == REUSED)
             others = ledger.other_noises(session, streams, [result.index], job.plan)
-            if result.index in others:
-                result.detail["other_noises"] = others[result.index]
-            for stage, beginnings in _known(job.plan, taken, result).items():
-                entries += [ledger.row(streams, result.index, stage, known) for known in beginnings if known.samples]
+            entries += told(job.plan, result, taken, streams, others.get(result.index))
     session.add(Result(certification_id=job.id, **asdict(result)))
     if job.plan.stages:
         return int(result.detail.get("unspent", 0))
     return job.total // len(job.indices)
 
 
-def _take(session: Session, job: Certification, result: InputResult) -> Sequence[Chunk]:
-    """Drop the input's chunks, whose sums the result must hold (docs/numerics.md 7.3)."""
-    of_input = (Chunk.certification_id == job.id, Chunk.index == result.index)
-    taken = session.scalars(select(Chunk).where(*of_input)).all()
+def told(
+    plan: Plan, result: InputResult, taken: Counted, streams: Streams, other_noises: list[Json] | None
+) -> list[Json]:
+    """What the ledger is to know of a result; to which it is added what it reused, and what else was asked before."""
+    result.detail["reused"] = sum(sum(chunk.counts) for chunk in taken if chunk.number == REUSED)
+    if other_noises is not None:
+        result.detail["other_noises"] = other_noises
+    return [
+        ledger.row(streams, result.index, stage, known)
+        for stage, beginnings in _known(plan, taken, result).items()
+        for known in beginnings
+        if known.samples
+    ]
+
+
+def check_sums(job: Certification, result: InputResult, taken: Counted) -> None:
+    """The result must hold the sums of its input's chunks (docs/numerics.md 7.3). Raises ``CountsMismatch``."""
     where = f"input {result.index} of {job.id}"
     sums = _sums(taken)
     said = {stage.name: result.detail[stage.counts] for stage in job.plan.stages}
@@ -133,11 +148,9 @@ def _take(session: Session, job: Certification, result: InputResult) -> Sequence
             total = math.fsum(n * means[j] for n, means in fresh) / result.detail["n"]
             if not abs(total - mean) <= MEAN_ROUNDING:
                 raise CountsMismatch(f"{where}: the mean of its chunks is {total}, not {mean}")
-    session.execute(delete(Chunk).where(*of_input))
-    return taken
 
 
-def _known(plan: Plan, taken: Sequence[Chunk], result: InputResult) -> dict[str, list[Beginning]]:
+def _known(plan: Plan, taken: Counted, result: InputResult) -> dict[str, list[Beginning]]:
     """What the ledger is to know of each stage: of all samples, and of chunks that more samples would not change."""
     sums, detail = _sums(taken), result.detail
     if "scores" in detail:
@@ -158,7 +171,7 @@ def _known(plan: Plan, taken: Sequence[Chunk], result: InputResult) -> dict[str,
     return known
 
 
-def _sums(taken: Sequence[Chunk]) -> dict[str, Counts]:
+def _sums(taken: Counted) -> dict[str, Counts]:
     """The counts of all chunks of a stage, by stage."""
     stages: dict[str, list[Counts]] = {}
     for chunk in taken:

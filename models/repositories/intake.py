@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from models.base import Json, now
 from models.bell import Bell
-from models.database import ring_after_commit
+from models.database import ring_after_commit, tell_after_commit
 from models.ids import DATASET, MODEL, new_id
 from models.repositories import uploads
 from models.repositories.leases import Claim, held
@@ -120,6 +120,7 @@ def _end(
         raise TypeError(f"{claim.noun} has no intake")
     row.state = IntakeState(guard(row.state, state))
     row.summary, row.problem, row.finished_at, row.lease_expires_at = summary, problem, now(), None
+    tell_after_commit(session, row.id)
     if state is IntakeState.REJECTED:  # the same bytes may be fine tomorrow: a limit raised, an operator learnt
         distrust(row)
 

@@ -18,16 +18,17 @@ class LastKey(Exception):
     them, whatever keys others have. Nothing was revoked."""
 
 
-def _digest(text: str) -> str:
+def digest(text: str) -> str:
+    """What is kept of a key."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def add(session: Session, tenant: str, name: str, text: str) -> Key:
     """Make ``text`` a valid key of ``tenant`` called ``name``, good for everything; the same text twice is one key."""
-    found = session.scalar(select(Key).where(Key.sha256 == _digest(text)))
+    found = session.scalar(select(Key).where(Key.sha256 == digest(text)))
     if found:
         return found
-    key = Key(id=new_id(KEY), tenant=tenant, name=name, sha256=_digest(text))
+    key = Key(id=new_id(KEY), tenant=tenant, name=name, sha256=digest(text))
     session.add(key)
     return key
 
@@ -39,7 +40,7 @@ def fresh_text() -> str:
 
 def authenticate(session: Session, text: str) -> Principal | None:
     """Who is behind the valid key whose text this is."""
-    key = session.scalar(select(Key).where(Key.sha256 == _digest(text), Key.revoked_at.is_(None)))
+    key = session.scalar(select(Key).where(Key.sha256 == digest(text), Key.revoked_at.is_(None)))
     return None if key is None else Principal(key.tenant, key.id, key.scopes, key.name)
 
 

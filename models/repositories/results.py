@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from models.base import Json
 from models.curve import Outcome
+from models.repositories.chunks import InputResult
 from models.tables import Certification, Result
 from models.totals import Totals, totals
 
@@ -73,6 +74,21 @@ def median_radius(session: Session, certification_id: str, inputs: int) -> float
     low, *high = session.scalars(middle)
     # Halfway between the two: their sum may overflow, since a radius is the largest float where nothing limits it.
     return low + (high[0] - low) / 2 if high else low
+
+
+def median(radii: Sequence[float]) -> float | None:
+    """What ``median_radius`` is of these, which are all."""
+    if not radii:
+        return None
+    ordered, middle = sorted(radii), (len(radii) - 1) // 2
+    low, high = ordered[middle], ordered[len(radii) // 2]
+    return low + (high - low) / 2
+
+
+def outcome_of(result: InputResult) -> Outcome:
+    """What ``outcomes`` has of it."""
+    said = result.detail.get("decision"), result.detail.get("clean_prediction")
+    return Outcome(result.label, result.prediction, result.radius, *said)
 
 
 def outcomes(session: Session, *which: ColumnElement[bool]) -> list[Outcome]:

@@ -94,15 +94,15 @@ def begin(session: Session, claim: Claim, *, device: str | None = None) -> WorkO
         certification_id=certification.id,
         tenant=certification.tenant,
         method=certification.method,
-        model=_network(session, model),
-        denoiser=None if certification.denoiser is None else _network(session, certification.denoiser),
+        model=network_of(session, model),
+        denoiser=None if certification.denoiser is None else network_of(session, certification.denoiser),
         x_blob=dataset.summary["x_blob"],
         y_blob=dataset.summary["y_blob"],
         inputs=len(certification.indices),
         grid=dataset.summary.get("grid"),
         indices=[index for index in shard.indices if index not in finished],
         execution=certification.execution,
-        executions=_executions(session, certification) if certification.execution is None else [],
+        executions=executions_of(session, certification) if certification.execution is None else [],
         cross_check=cross_check.drawn(certification.method, model.summary["digest"], certification.indices),
         cost=splits.cost_of_input(certification),
         pace=paces.known(session, certification, device),
@@ -163,7 +163,7 @@ def _of_part(shard: Shard) -> list[ColumnElement[bool]]:
     return [Chunk.stage == shard.certification.apart, own]
 
 
-def _executions(session: Session, certification: Certification) -> list[Json]:
+def executions_of(session: Session, certification: Certification) -> list[Json]:
     """Of its tenant's certifications: no other has any of these models' rows."""
     found = (
         select(Certification.method, Certification.execution)
@@ -210,7 +210,7 @@ def reuse(session: Session, claim: Claim, streams: Streams) -> list[ChunkCounts]
     return new + [ChunkCounts(row.index, row.stage, REUSED, row.counts, row.scores) for row in before]
 
 
-def _network(session: Session, model: Model) -> Network:
+def network_of(session: Session, model: Model) -> Network:
     if model.summary is None:
         raise RuntimeError(f"intake has not accepted {model.id}")
     return Network(model.upload.sha256, model.settings, external_blobs(session, model), model.summary["digest"])
@@ -332,7 +332,11 @@ def _start(session: Session, claim: Claim) -> None:
     waits = (Certification.id == claim.job, Certification.state == JobState.QUEUED)
     if session.scalar(select(Certification.id).where(*waits)) is not None:
         running = JobState(guard(JobState.QUEUED, JobState.RUNNING))
-        session.execute(update(Certification).where(*waits).values(state=running, started_at=now()))
+        session.execute(
+            update(Certification)
+            .where(*waits)
+            .values(state=running, started_at=now(), version=Certification.version + 1)
+        )
 
 
 def _held(session: Session, claim: Claim) -> Shard:

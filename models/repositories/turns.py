@@ -50,6 +50,16 @@ def take(session: Session, *, worker: str, device: str | None, seconds: float, s
     return None
 
 
+def uncut(session: Session) -> Certification | None:
+    """The certification of which the next shard would be cut, locked; None where a shard that was given back is next,
+    or nothing waits."""
+    turn = session.connection().execute(WHOSE, {"now": now()}).one_or_none()
+    if turn is None or turn.free:
+        return None
+    found: Certification | None = session.scalar(OLDEST_UNLOCKED, {"rank": turn.rank, "key": turn.key_id})
+    return found
+
+
 def due(session: Session) -> str | None:
     """The certification that has been due to end for longest, while nobody ends it."""
     row_id: str | None = session.connection().scalar(DUE, {"now": now()})

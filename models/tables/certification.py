@@ -11,6 +11,7 @@ from models.tables.dataset import Dataset
 from models.tables.leased import Leased
 from models.tables.model import Model
 from models.tables.owned import Owned
+from models.tables.versioned import Versioned
 from models.totals import Totals, TotalsColumn
 
 OPEN_ROWS = "state IN ('queued', 'running')"
@@ -19,7 +20,7 @@ UNCUT, DUE = text(f"unsharded > 0 AND {OPEN_ROWS}"), text(f"due_at IS NOT NULL A
 SHARDS = table("shards", *(column(name) for name in ("certification_id", "state", "done")))
 
 
-class Certification(Leased, Owned, Base):
+class Certification(Leased, Versioned, Owned, Base):
     """A job: one method, one model, a range of the inputs of one data set. The row is the truth, messages are bells.
 
     Who computes takes a shard, which is cut from what is left of it at that moment. A worker takes the certification

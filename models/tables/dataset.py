@@ -8,9 +8,10 @@ from models.states import IntakeState
 from models.tables.leased import Leased
 from models.tables.owned import Owned
 from models.tables.upload import Upload
+from models.tables.versioned import Versioned
 
 
-class Dataset(Leased, Owned, Base):
+class Dataset(Leased, Versioned, Owned, Base):
     """Inputs x and, where given, labels y."""
 
     __tablename__ = "datasets"

@@ -8,9 +8,10 @@ from models.states import IntakeState
 from models.tables.leased import Leased
 from models.tables.owned import Owned
 from models.tables.upload import Upload
+from models.tables.versioned import Versioned
 
 
-class Model(Leased, Owned, Base):
+class Model(Leased, Versioned, Owned, Base):
     """A neural network that a user uploaded."""
 
     __tablename__ = "models"

@@ -53,6 +53,8 @@ def _run(supervisor: Supervisor, chosen: Any) -> NoReturn:
     if path:
         settings.private_folder(path.parent)
         supervisor.start(Child("redis", redis.command(path), logs / "redis.log", last=True))
+    api, *workers = _parts(chosen, logs)
+    supervisor.start(api)  # importing takes it longer than bootstrap takes; until it is asked it opens no database
     bootstrap = Child("bootstrap", [sys.executable, "-m", "models.bootstrap"], logs / "bootstrap.log")
     ended = supervisor.run(bootstrap)
     if ended == os.EX_TEMPFAIL:
@@ -64,7 +66,7 @@ def _run(supervisor: Supervisor, chosen: Any) -> NoReturn:
             _say(line.removeprefix("radii: "))
     if path:
         supervisor.wait_for(lambda: redis.answers(path), "Redis", PATIENCE)
-    for child in _parts(chosen, logs):
+    for child in workers:
         supervisor.start(child)
     supervisor.wait_for(lambda: _ready(_url(chosen)), "the service", PATIENCE)
     _banner(chosen, time.monotonic() - started)

@@ -158,12 +158,28 @@ def test_a_device_that_is_lost_ends_the_runner(tmp_path: Path, plant: Plant) -> 
         assert process.wait() == 1
 
 
-def test_a_runner_that_nobody_needs_ends_in_order() -> None:
-    code = "from workers.runner import __main__ as it\nit.IDLE_SECONDS = 0.1\nit.main()"
-    with subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=bare_environment()
-    ) as process:
-        assert process.stdout is not None and process.stdout.read() == b""
+IDLE = """
+import sys
+from workers.runner import __main__ as it
+from workers.runner.compute import ShardComputer
+def rest(self):
+    print("rests", file=sys.stderr, flush=True)
+    return {stays}
+ShardComputer.rest = rest
+it.IDLE_SECONDS = 0.1
+it.main()
+"""
+
+
+@pytest.mark.parametrize("stays", [True, False], ids=["on a CPU", "on a GPU"])
+def test_a_runner_that_nobody_needs_rests_and_lets_a_gpu_go(stays: bool) -> None:
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    command = [sys.executable, "-c", IDLE.format(stays=stays)]
+    with subprocess.Popen(command, env=bare_environment(), **pipes) as process:  # type: ignore[call-overload]
+        assert [process.stderr.readline() for _ in range(1 + stays)] == [b"rests\n"] * (1 + stays)
+        if stays:  # until its supervisor is gone
+            process.stdin.close()
+        assert process.stdout.read() == b""
         assert process.wait() == 0
 
 

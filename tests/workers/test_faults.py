@@ -17,7 +17,7 @@ from tests.workers.answers import done, reports, results, said, shards, truth
 from tests.workers.harness import EXAMPLES, Service, wait_for
 
 LONG: dict[str, Any] = {"kind": "smoothing", "sigma": 0.25, "n": 300_000}  # an input is a shard of about a second
-RUNNER, READER = "workers.runner", "workers.intake.read_upload"
+RUNNER, READER = "workers.runner", "workers.intake.fork_server"
 
 
 def test_kill_9_of_a_worker_and_the_loss_of_all_messages_change_no_count(

@@ -1,1 +1,1 @@
-"""Reading what strangers upload: a sandbox (``python -m workers.intake.read_upload``) does; its answer is kept."""
+"""Reading what strangers upload: a sandbox does; its answer is kept."""

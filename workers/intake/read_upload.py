@@ -1,20 +1,18 @@
-"""The sandboxed child: ``python -m workers.intake.read_upload``. Reads one upload, writes ``answer.json``, ends.
+"""Reads one upload, in a process that is confined (``workers.intake.fork_server``), and writes ``answer.json``.
 
-The order comes on stdin. The answer is ``{"summary": ...}`` or ``{"problem": ...}``; for a data set the folder then
+The answer is ``{"summary": ...}`` or ``{"problem": ...}``; for a data set the folder then
 holds ``x.npy`` (float32) and, with labels, ``y.npy`` (int64). A crash leaves no answer; nor does a full disk, which the
 exit status EX_TEMPFAIL stands for.
 """
 
 import json
 import os
-import sys
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
 
 from models import storage
 from models.problems import Problem
-from workers.confine import confine, die_with_parent, inherited
 from workers.intake.limits import exceeded, met
 from workers.intake.rejected import Json, Rejected
 
@@ -48,17 +46,11 @@ def _summary(order: Json) -> Json:
     return read_dataset(Path(order["file"]), Path.cwd(), max_bytes=order["max_dataset_bytes"])
 
 
-def main() -> None:
-    die_with_parent()
-    order = json.load(sys.stdin)
-    lower = inherited(order["limits"])
-    confine(**order["limits"])
+def read_order(order: Json, lower: Mapping[str, int]) -> int:
+    """Leave the answer in this folder; the exit status that the process is to end with."""
     try:
         with storage.reported():
             Path("answer.json").write_text(json.dumps(read(order, lower), allow_nan=False))
     except storage.StorageFull:
-        sys.exit(os.EX_TEMPFAIL)
-
-
-if __name__ == "__main__":
-    main()
+        return os.EX_TEMPFAIL
+    return 0

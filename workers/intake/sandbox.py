@@ -1,21 +1,17 @@
-"""Runs ``read_upload`` on a stranger's bytes: a process without credentials, with limits, in an empty folder.
+"""Has ``read_upload`` read a stranger's bytes: a process without credentials, with limits, in an empty folder.
 
-It gets paths, never the database, the broker or the noise secret. It confines itself before it opens the first file,
-and no limit can be raised again; where the worker itself runs under a lower one, that one holds. What it leaves behind
-is read as data of bounded size.
+It is forked for the file by a parent that is confined already and has seen none (``workers.intake.fork_server``). It
+gets paths, never the database, the broker or the noise secret. It confines itself before it opens the first file, and
+no limit can be raised again; where the worker itself runs under a lower one, that one holds. What it leaves behind is
+read as data of bounded size.
 """
 
 import json
 import logging
 import os
 import signal
-import subprocess
-import sys
-import threading
 import time
-from contextlib import suppress
 from pathlib import Path
-from queue import SimpleQueue
 
 from models.base import Json
 from models.problems import Problem
@@ -23,10 +19,8 @@ from models.settings import Settings
 from models.storage import StorageFull
 from workers.causes import End, lost
 from workers.confine import inherited
-from workers.environment import bare_environment
 from workers.intake.limits import exceeded, limits_of
-from workers.runner.process import Ended
-from workers.worker import Inbox
+from workers.intake.process import Fork
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +30,7 @@ IMPORT_SECONDS = 60  # on a busy machine
 
 
 class Sandbox:
-    """A running ``python -m workers.intake.read_upload`` in ``folder``, which must be empty."""
+    """A running ``workers.intake.read_upload`` in ``folder``, which must be empty."""
 
     def __init__(self, folder: Path, order: Json, settings: Settings) -> None:
         self.folder = folder
@@ -45,32 +39,17 @@ class Sandbox:
         self.inherited = inherited(self.limits)
         if self.inherited:
             log.warning("intake runs under limits that this worker was started with: %s", self.inherited)
-        self._order, self._log = folder / "order.json", folder / "log"
-        self._order.write_text(json.dumps({**order, "limits": self.limits}))
-        with self._order.open() as stdin, self._log.open("wb") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "workers.intake.read_upload"],
-                stdin=stdin,
-                stdout=output,
-                stderr=output,
-                cwd=folder,
-                env=bare_environment(),
-                start_new_session=True,
-            )
+        self._log = folder / "log"
+        self._log.touch()
+        (folder / "order.json").write_text(json.dumps({**order, "limits": self.limits}))
+        self.process = Fork(folder, self.limits)
+        self.inbox = self.process.inbox
         # Waiting for the disk takes no CPU time: twice as long by the clock is still honest work.
         self.deadline = time.monotonic() + 2 * settings.intake_seconds + IMPORT_SECONDS
-        self.inbox: Inbox = SimpleQueue()
-        threading.Thread(target=self._wait, daemon=True).start()
-
-    def _wait(self) -> None:
-        self.process.wait()
-        self.inbox.put(Ended)
 
     def kill(self) -> None:
         """End it, and whatever it started."""
-        with suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+        self.process.kill()
 
     def answer(self, *, late: bool) -> Json:
         """What it found, ``{"summary": ...}`` or ``{"problem": ...}``. ``late``: it was killed at its deadline. Raises

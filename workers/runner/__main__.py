@@ -1,7 +1,7 @@
 """The child that computes: ``python -m workers.runner``.
 
 Orders come on stdin, events leave on what was stdout (``workers.messages``). Whatever native code prints goes to
-stderr. It stays warm for the next order, leaves when none comes for a while, and dies with its supervisor.
+stderr. It stays warm for the next order, gives memory back when none comes for a while, and dies with its supervisor.
 """
 
 import logging
@@ -35,7 +35,7 @@ from workers.runner.heartbeat import HEART, Say, phase_of, step
 
 log = logging.getLogger(__name__)
 
-IDLE_SECONDS = 120.0  # then memory, and that of a GPU, goes back; starting again takes some three seconds
+IDLE_SECONDS = 120.0  # then memory goes back; that of a GPU with the process, which takes some three seconds to start
 
 ENOUGH = threading.Event()
 
@@ -44,8 +44,9 @@ class EnoughIsDone(BaseException):
     """What is being computed is left to others: no error, so nobody who handles errors is to see it."""
 
 
-def read_orders(orders: SimpleQueue[Message]) -> None:
-    """Take orders until stdin ends: then the supervisor is gone, and with it the reason to go on."""
+def read_orders(orders: SimpleQueue[Message], answers: SimpleQueue[Message]) -> None:
+    """Take orders, and answers to what is asked about the one that is worked on, until stdin ends: then the supervisor
+    is gone, and with it the reason to go on."""
     for line in sys.stdin.buffer:
         message = decoded(line)
         if isinstance(message, Enough):
@@ -54,7 +55,7 @@ def read_orders(orders: SimpleQueue[Message]) -> None:
         if isinstance(message, Order):
             ENOUGH.clear()
         HEART.working = True
-        orders.put(message)
+        (answers if isinstance(message, Settled) else orders).put(message)
     os._exit(0)
 
 
@@ -70,8 +71,8 @@ def sayer(events: IO[str]) -> Say:
     return say
 
 
-def serve(orders: SimpleQueue[Message], say: Say) -> None:
-    """Work on orders until none comes."""
+def serve(orders: SimpleQueue[Message], answers: SimpleQueue[Message], say: Say) -> None:
+    """Work on orders until none comes, and a GPU is in use for nothing."""
     from workers.runner.compute import ShardComputer  # torch: seconds, in which orders are already read
 
     def emit(event: Event) -> None:
@@ -82,7 +83,7 @@ def serve(orders: SimpleQueue[Message], say: Say) -> None:
 
     def ask(execution: Json) -> Json:
         emit(Proposal(execution))
-        settled = orders.get()
+        settled = answers.get()
         assert isinstance(settled, Settled)
         return settled.execution
 
@@ -91,6 +92,8 @@ def serve(orders: SimpleQueue[Message], say: Say) -> None:
         try:
             order = orders.get(timeout=IDLE_SECONDS)
         except Empty:
+            if computer.rest():
+                continue
             return
         assert isinstance(order, Order)
         logging.getLogger().setLevel(order.log_level)
@@ -101,6 +104,7 @@ def serve(orders: SimpleQueue[Message], say: Say) -> None:
             except EnoughIsDone:
                 last = Stopped()
         HEART.rest()
+        HEART.working = not orders.empty()
         emit(last)
 
 
@@ -112,9 +116,10 @@ def main() -> None:
     say = sayer(events)
     HEART.start(say)
     orders: SimpleQueue[Message] = SimpleQueue()
-    threading.Thread(target=read_orders, args=(orders,), daemon=True).start()
+    answers: SimpleQueue[Message] = SimpleQueue()
+    threading.Thread(target=read_orders, args=(orders, answers), daemon=True).start()
     try:
-        serve(orders, say)
+        serve(orders, answers, say)
         logging.shutdown()
         os._exit(0)  # an orderly end waits for the thread that reads orders, and aborts
     except Exception as error:

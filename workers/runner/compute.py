@@ -3,13 +3,14 @@
 import logging
 import os
 import traceback
+from collections import OrderedDict
 from collections.abc import Sequence
 
 import torch
 
 from models.base import Json
 from models.problems import Problem
-from radii.graph import Obstacle, UnsupportedModel
+from radii.graph import Graph, Obstacle, UnsupportedModel
 from radii.graph.ir import Node
 from radii.graph.module import GraphModule
 from radii.lipschitz import UnboundedModel
@@ -27,10 +28,14 @@ from workers.runner.loaded_model import Emit, LoadedModel, described, device, re
 log = logging.getLogger(__name__)
 
 LOADING = "loading the model"
+MOST = 8  # models that are kept prepared
+SMALL = 2**22  # bytes of one that is kept beside others
+
+Key = tuple[str | None, str | None, str]
 
 
 class ShardComputer:
-    """Works on orders, and keeps what the last model cost to prepare."""
+    """Works on orders, and keeps what the last models cost to prepare: small ones, on a CPU, and the last one."""
 
     def __init__(self, inputs_per_batch: int | None = None) -> None:
         """``inputs_per_batch``: how many inputs share batches at most; by default as suits the device."""
@@ -42,7 +47,7 @@ class ShardComputer:
         torch.use_deterministic_algorithms(True, warn_only=True)
         # It also fills every new tensor, for the sake of those who read one before they write to it.
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-        self._prepared: LoadedModel | None = None
+        self._prepared: OrderedDict[Key, LoadedModel] = OrderedDict()
         self._tested: set[tuple[str, float, torch.device]] = set()
 
     def work(self, order: Order, emit: Emit, ask: Ask) -> Json | None:
@@ -80,12 +85,26 @@ class ShardComputer:
 
     def _prepare(self, order: Order) -> LoadedModel:
         key = (order.model.digest, None if order.denoiser is None else order.denoiser.digest, order.device)
-        if self._prepared is None or self._prepared.key != key:
-            self._prepared = None  # the former model's memory, before the next one's
-            chosen = device(order.device)
-            self._prepared = LoadedModel(key, read_model(order.model, order.denoiser), chosen)
-            HEART.gauge = gauge(chosen)
-        return self._prepared
+        if (known := self._prepared.get(key)) is not None:
+            self._prepared.move_to_end(key)
+            return known
+        where = device(order.device)
+        large = [old for old, model in self._prepared.items() if where.type != "cpu" or _bytes(model.graph) > SMALL]
+        for old in (*large, *list(self._prepared)[: 1 - MOST]):
+            self._prepared.pop(old, None)  # a former model's memory, before the next one's
+        self._prepared[key] = LoadedModel(key, read_model(order.model, order.denoiser), where)
+        HEART.gauge = gauge(where)
+        return self._prepared[key]
+
+    def rest(self) -> bool:
+        """There is nothing to do: give memory back; whether that is possible without ending the process."""
+        self._prepared.clear()
+        return not torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+
+
+def _bytes(graph: Graph) -> int:
+    """What its arrays take."""
+    return sum(array.nbytes for node in graph.nodes for array in node.operator.arrays().values())
 
 
 def _unforeseen(error: Exception, order: Order) -> Json:
