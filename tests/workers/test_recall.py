@@ -1,8 +1,10 @@
-"""Asked again, the very same questions are answered by a cold service, in which nothing that computes ever starts."""
+"""Asked again, the very same questions are answered by a fresh service, in which nothing that computes is awake."""
 
 import os
 import signal
 from typing import Any
+
+import psutil
 
 from models.tables import Certification
 from tests.workers.answers import done, reports, results
@@ -28,7 +30,7 @@ def said(service: Service, job: str) -> list[tuple[Any, ...]]:
     ]
 
 
-def test_what_is_known_starts_no_runner(service: Service, digits: tuple[str, str]) -> None:
+def test_what_is_known_needs_no_runner(service: Service, digits: tuple[str, str]) -> None:
     worker = service.start()
     first = {name: service.certify(*digits, 3, shard_inputs=2, **asked) for name, asked in QUESTIONS.items()}
     for job in first.values():
@@ -39,6 +41,10 @@ def test_what_is_known_starts_no_runner(service: Service, digits: tuple[str, str
     worker.wait()
 
     service.start()
+    wait_for(lambda: service.child(RUNNER) is not None)  # warm, before there is any work
+    idle = service.child(RUNNER)
+    assert idle is not None
+    idle.suspend()
     again = {name: service.certify(*digits, 3, shard_inputs=2, **asked) for name, asked in QUESTIONS.items()}
     for name, job in again.items():
         done(service, job)
@@ -50,7 +56,9 @@ def test_what_is_known_starts_no_runner(service: Service, digits: tuple[str, str
         assert reports(service, job) == reports(service, first[name])
         summary = service.get(Certification, job).summary
         assert summary.get("cross_check") == service.get(Certification, first[name]).summary.get("cross_check")
-    assert service.child(RUNNER) is None  # had it started, it would be warm
+    assert service.child(RUNNER) == idle  # which could have computed nothing
+    assert idle.status() == psutil.STATUS_STOPPED
+    idle.resume()
 
     # Others were drawn: one that was never attacked is, and only then something computes.
     checked = service.certify(*digits, 3, **QUESTIONS["radius"] | {"cross_check": 3})
