@@ -177,7 +177,7 @@ class _Reader(NodeReader):
         self.check_result(name, result)
         for file, count in self.missing.items():
             self.obstacle(
-                f"the weights of {count} tensors lie in the file {quoted(file)}, which is not here",
+                f"weights lie in the file {quoted(file)}, which is not here (tensors: {count})",
                 "Give that file too. Commands: put it beside the model. HTTP: upload it, and register the model with "
                 f'"external_data": {{"{quoted(file)[1:-1]}": "upl_..."}}, the id of that upload. '
                 f"Python: external_data={{{quoted(file)}: ...}}. "
