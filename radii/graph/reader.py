@@ -249,7 +249,8 @@ class _Reader(NodeReader):
         self.values[value.name] = None
         tensor = value.type.tensor_type
         if tensor.elem_type not in FLOATS:
-            self.obstacle("the input is not a float32 tensor", "Export with a float32 input")
+            remedy = "Export with a float32 input; of a network that takes indices, what follows its embedding"
+            self.obstacle("the input is not a float32 tensor", remedy)
             return None
         # converters write open sizes as -1 or 0
         sizes = [dim.dim_value if dim.dim_value > 0 else None for dim in tensor.shape.dim]
