@@ -59,9 +59,11 @@ def is_table(value: Any) -> TypeGuard[list[dict[str, Any]]]:
 
 
 def table_of(rows: list[dict[str, Any]]) -> Table:
-    """A table of documents that have much the same fields."""
+    """A table of documents that have much the same fields. A word too long for a line goes on in the next one."""
     columns = list(dict.fromkeys(column for row in rows for column in row))
-    table = Table(*columns, header_style="bold")
+    table = Table(header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*(plain(text_of(row.get(column))) for column in columns))
     return table

@@ -32,11 +32,11 @@ def read(
 
     Ends with exit code 2 if the command line does not say enough.
     """
-    from radii.graph import read_network
+    from radii.graph import Obstacle, UnsupportedModel, read_network
 
     if architecture and not shape:
         fail("weights alone do not say the shape of the input: give --shape", code=2)
-    return read_network(
+    graph = read_network(
         file.read_bytes(),
         external_data={path.name: path.read_bytes() for path in (*beside(file), *external_data)},
         output=output,
@@ -44,6 +44,10 @@ def read(
         input_shape=tuple(shape) if shape else None,
         task=task,
     )
+    if shape and tuple(shape) != graph.input_shape:
+        words = f"the model takes inputs of shape {list(graph.input_shape)}, declared was {shape}"
+        raise UnsupportedModel([Obstacle(None, "", words, "Leave --shape out: the file says it")])
+    return graph
 
 
 @contextmanager

@@ -177,7 +177,7 @@ class _Reader(NodeReader):
         self.check_result(name, result)
         for file, count in self.missing.items():
             self.obstacle(
-                f"the weights of {count} tensors lie in the file {quoted(file)}, which is not here",
+                f"weights lie in the file {quoted(file)}, which is not here (tensors: {count})",
                 "Give that file too. Commands: put it beside the model. HTTP: upload it, and register the model with "
                 f'"external_data": {{"{quoted(file)[1:-1]}": "upl_..."}}, the id of that upload. '
                 f"Python: external_data={{{quoted(file)}: ...}}. "
@@ -249,7 +249,8 @@ class _Reader(NodeReader):
         self.values[value.name] = None
         tensor = value.type.tensor_type
         if tensor.elem_type not in FLOATS:
-            self.obstacle("the input is not a float32 tensor", "Export with a float32 input")
+            remedy = "Export with a float32 input; of a network that takes indices, what follows its embedding"
+            self.obstacle("the input is not a float32 tensor", remedy)
             return None
         # converters write open sizes as -1 or 0
         sizes = [dim.dim_value if dim.dim_value > 0 else None for dim in tensor.shape.dim]

@@ -4,7 +4,7 @@ BLACK_OP = 'Export by plain operators: skl2onnx.to_onnx(..., black_op={"LinearCl
 ZIPMAP = 'Export the probabilities as a tensor: skl2onnx.to_onnx(..., options={"zipmap": False})'
 CUT = "Where they are no output yet: onnx.utils.extract_model(FILE, NEW, [INPUT], [LOGITS])"
 BASIC = "(onnxruntime: ORT_ENABLE_BASIC at most)"
-SUPPORTED = "Express the layer by supported operators (GET /v1/capabilities lists them)"
+SUPPORTED = "Express the layer by supported operators (docs/operators.md lists them, as does GET /v1/capabilities)"
 
 _MAGIC = (
     (b"PK\x03\x04", "a zip archive, as torch.save, TorchScript and Keras write"),

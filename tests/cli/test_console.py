@@ -13,3 +13,12 @@ def test_a_problem_shows_its_parts_and_nothing_steers_the_terminal(capsys: pytes
     assert "[red]Evil\ufffd[2J" in shown
     assert "a\ufffdb" in shown
     assert "\x1b" not in shown
+
+
+def test_what_a_remedy_says_is_shown_whole(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    call = "onnx.utils.extract_model(FILE,NEW,[INPUT],[LOGITS])external_data=False"
+    obstacles = [{"node": 1, "operator": "ArgMax", "reason": "it makes indices", "remedy": call}]
+    print_problem(ProblemError({"title": "T", "obstacles": obstacles}))
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("│")]
+    assert "".join(line.split("│")[4].strip() for line in lines) == call

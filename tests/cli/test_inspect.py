@@ -139,3 +139,19 @@ main()
     assert answer.returncode == 1
     assert "pip install 'radii[torch]'" in answer.stderr
     assert "Traceback" not in answer.stderr
+
+
+def test_a_shape_that_is_not_the_file_s_is_refused_and_the_remedy_works() -> None:
+    answer = inspect(str(DIGITS), "--shape", "64")
+    words = " ".join(answer.stderr.split())
+    assert answer.returncode == 1 and "takes inputs of shape [1, 8, 8], declared was [64]" in words
+    assert "Leave --shape out" in words and inspect(str(DIGITS)).returncode == 0
+    assert inspect(str(DIGITS), "--shape", "1,8,8").returncode == 0
+
+
+def test_a_network_of_indices_is_told_where_to_begin(tmp_path: Path) -> None:
+    file = tmp_path / "tokens.onnx"
+    made = onnx.load_from_string(model([node("Gather", ["w", "x"])], (6,), {"w": np.ones((4, 3), np.float32)}))
+    made.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.INT64
+    onnx.save(made, file)
+    assert "what follows its embedding" in " ".join(inspect(str(file)).stderr.split())

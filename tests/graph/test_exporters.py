@@ -47,7 +47,7 @@ def test_weights_beside_the_file_as_torch_writes_them(tmp_path: Path) -> None:
     network, shape = trained("vgg"), NETWORKS["vgg"][1]
     file = tmp_path / "vgg.onnx"
     inside = export(network, shape, dynamo=True, opset=20, dynamic=False, file=file)
-    with pytest.raises(UnsupportedModel, match=r"weights of \d+ tensors lie in the file 'vgg.onnx.data'"):
+    with pytest.raises(UnsupportedModel, match=r"weights lie in the file 'vgg.onnx.data'"):
         read_onnx(file.read_bytes())
     weights = (tmp_path / "vgg.onnx.data").read_bytes()
     graph = read_onnx(file.read_bytes(), external_data={"vgg.onnx.data": weights})

@@ -43,7 +43,7 @@ def test_a_constant_node_may_lie_elsewhere_too() -> None:
     value.data_location = TensorProto.EXTERNAL
     value.external_data.add(key="location", value="big.bin")
     data = model([node("Constant", [], "w", value=value), GEMM], (6,))
-    assert "weights of 1 tensors lie in the file 'big.bin'" in reasons(data)
+    assert "weights lie in the file 'big.bin', which is not here (tensors: 1)" in reasons(data)
     assert read_onnx(data, external_data={"big.bin": WEIGHT.tobytes()}).num_classes == 3
 
 

@@ -15,6 +15,7 @@ from radii.graph.bounds import averaging_norm, sqrt_up, up
 from radii.graph.call import Call
 from radii.graph.errors import Refusal, hold
 from radii.graph.operator import Operator, Shape
+from radii.graph.ops.reduce import ReduceMean
 from radii.graph.ops.registry import onnx_operator
 from radii.graph.ops.windows import ATTRIBUTES, Windows, read_windows
 from radii.graph.pen import Pen, Unwritable
@@ -115,7 +116,28 @@ class AveragePool(Pool):
 
     @classmethod
     def read(cls, call: Call) -> Operator:
-        return cls(cls.windows_of(call), bool(call.get("count_include_pad", 0)))
+        pool = cls(cls.windows_of(call), bool(call.get("count_include_pad", 0)))
+        return pool.as_mean(call.activation().shape) or pool
+
+    def as_mean(self, x: Shape) -> Operator | None:
+        """The mean over axes that it is of a sample of shape ``x``; None: no such mean.
+
+        Along such an axis there is one window, which holds all entries and divides by their number; along the others
+        there is nothing to add.
+        """
+        windows, sizes = self.windows, x[1:]
+        if any(d != 1 for d in windows.dilations):
+            return None
+        axes = zip(sizes, self.divisors(sizes), windows.kernel, windows.strides, windows.pads, strict=True)
+        whole, idle = [], True
+        for axis, (size, divisors, k, stride, pads) in enumerate(axes, 1):
+            if divisors == [size] and k - pads[0] >= size:
+                whole.append(axis)
+            elif (k, stride, pads) != (1, 1, (0, 0)):
+                idle = False
+        if not idle or not whole:
+            return None
+        return GlobalAveragePool() if len(whole) == len(sizes) else ReduceMean(tuple(whole), keepdims=True)
 
     def check(self, *inputs: Shape) -> None:
         super().check(*inputs)

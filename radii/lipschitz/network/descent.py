@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from radii.lipschitz.blocks import Blocks, adjoint, diagonal_of, is_complex, solved
+from radii.lipschitz.blocks import Array, Blocks, adjoint, diagonal_of, is_complex, solved
 from radii.lipschitz.network.aliases import Aliases
 from radii.lipschitz.network.layers import Layer
 
@@ -181,10 +181,10 @@ class Step:
         made, t = self.made, self.multiplier
         weight = ((a + b) / 2) ** 2
         # of T in T - weight T M T, then of M
-        own = (diagonal_of(given).real - 2 * weight * ((made * t) @ given).diagonal(axis1=1, axis2=2).real).sum(axis=0)
+        own = (diagonal_of(given).real - 2 * weight * _diagonal_of_product(made * t, given)).sum(axis=0)
         inner = -weight * t[:, None] * given * t
         if self.passed is not None:
-            own = own - a * b * (made @ inner @ made).diagonal(axis1=1, axis2=2).real.sum(axis=0)
+            own = own - a * b * _diagonal_of_product(made @ inner, made).sum(axis=0)
             inner = adjoint(self.passed) @ inner @ self.passed
         total = float(own @ t)
         share = 1 / (1 + math.exp(-self.logit))
@@ -257,6 +257,11 @@ def _walked(
     return gram, exponent, steps
 
 
+def _diagonal_of_product(left: Blocks, right: Blocks) -> Array:
+    """(B, n): the real parts of the diagonals of ``left @ right``, without the rest of it."""
+    return (left * right.swapaxes(1, 2)).real.sum(axis=2)
+
+
 def power_of(multiplier: Multiplier) -> int:
     """X lies below T: taken times ``4**-power`` it is of order 1."""
     return math.frexp(float(multiplier.max()))[1] // 2
@@ -271,7 +276,7 @@ def _smooth(gram: Blocks) -> tuple[float, Blocks]:
     scale = float(np.abs(diagonal_of(gram)).max())
     power, logarithm = gram / scale, 0.0
     for _ in range(SQUARINGS):
-        power = power @ power
+        power = power @ adjoint(power)  # itself: of a real matrix times its transpose BLAS computes one triangle
         size = float(np.abs(diagonal_of(power)).max())
         power, logarithm = power / size, 2 * logarithm + math.log(size)
     total = float((power * gram.conj()).real.sum()) / scale

@@ -108,6 +108,12 @@ SPELLINGS: dict[str, tuple[Callable[[torch.Tensor], torch.Tensor], float]] = {
     "less the mean of pixels": (lambda x: x - x.mean((2, 3), keepdim=True), 1),
     "less the pooled mean": (lambda x: x - nn.functional.adaptive_avg_pool2d(x, 1), 1),
     "relu of less the pooled mean": (lambda x: torch.relu(x - nn.functional.adaptive_avg_pool2d(x, 1)), 1),
+    "less the mean of one window": (lambda x: x - nn.functional.avg_pool2d(x, 3), 1),
+    "less the mean of one padded window": (
+        lambda x: x - nn.functional.avg_pool2d(x, 5, padding=1, count_include_pad=False),
+        1,
+    ),
+    "less the mean of windows of one row": (lambda x: x - nn.functional.avg_pool2d(x, (1, 3)), 1),
     "twice the mean more": (lambda x: x + 2 * x.mean(1, keepdim=True), 3),
     "less both means": (
         lambda x: x - x.mean(1, keepdim=True) - x.mean((2, 3), keepdim=True) + x.mean((1, 2, 3), keepdim=True),
