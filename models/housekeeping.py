@@ -18,6 +18,7 @@ from models.blob_stores import stored
 from models.blobs import Blobs, Found
 from models.database import Database, parts
 from models.ids import BATCH, CERTIFICATION, DATASET, MODEL, UPLOAD
+from models.reachable import await_database
 from models.repositories import deletion, loose_blobs
 from models.repositories.deletion import KINDS
 from models.settings import Settings
@@ -193,11 +194,12 @@ def _collected(database: Database, blobs: Blobs, grace: timedelta) -> Iterator[i
 
 def once(settings: Settings, *, dry_run: bool) -> Done:
     """For `radii gc`: all of it, or what it would come to. Raises ``ValueError`` where there is no service of this
-    version, and ``OtherStore``."""
+    version, ``OtherStore``, and ``Unreachable``."""
     url = make_url(settings.database)
     if url.drivername == "sqlite" and not Path(url.database or "").is_file():
         where = "name the service's (RADII_DATA_DIR, RADII_DATABASE_URL)"
         raise ValueError(f"there is no database {url.database}: {where}")
+    await_database(settings, say=print, patience=0)
     database, blobs = Database(settings.database), stored(settings)
     try:
         with database.read() as session:
