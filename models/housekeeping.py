@@ -122,15 +122,17 @@ def foreseen(database: Database, blobs: Blobs, keep_days: int | None) -> Done:
 
 
 def _ages(keep_days: int | None) -> dict[str, ColumnElement[bool]]:
-    """Which rows are old enough to go once nothing needs them, by kind; what needs another stands before it."""
+    """Which rows are old enough to go once nothing needs them, by kind; what needs another stands before it, and a
+    batch before its certifications, so that nobody sees one without some of them."""
     tables: dict[str, Any] = {prefix: kind.table for prefix, kind in KINDS.items()}
     ages: dict[str, ColumnElement[bool]] = {}
     if keep_days is not None:
         before = now() - timedelta(days=keep_days)
         job, member = tables[CERTIFICATION], aliased(tables[CERTIFICATION])
         young = member.finished_at.is_(None) | (member.finished_at >= before)
+        of_batch = member.batch_id == tables[BATCH].id
+        ages[BATCH] = (tables[BATCH].created_at < before) & ~exists().where(of_batch, young)
         ages[CERTIFICATION] = (job.finished_at < before) & ~exists().where(member.batch_id == job.batch_id, young)
-        ages[BATCH] = tables[BATCH].created_at < before
         ages |= {prefix: tables[prefix].finished_at < before for prefix in (DATASET, MODEL)}
     return ages | {UPLOAD: tables[UPLOAD].created_at < now() - UNUSED}
 
@@ -154,7 +156,8 @@ def _bury_old(session: Session, prefix: str, old: ColumnElement[bool]) -> int:
 
 def _unneeded(session: Session, prefix: str, which: ColumnElement[bool]) -> list[str]:
     table = KINDS[prefix].table
-    query = select(table.id).where(table.tenant != GONE, which, *deletion.unneeded(prefix)).order_by(table.id)
+    free = [] if prefix == BATCH else deletion.unneeded(prefix)  # its certifications are as old, and go next
+    query = select(table.id).where(table.tenant != GONE, which, *free).order_by(table.id)
     return list(session.scalars(query.limit(SOME)))
 
 
