@@ -15,11 +15,12 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, select, text
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.orm import Session
 
 from models.blob_stores import stored
+from models.blobs import BlobsAway
 from models.database import Database
 from models.housekeeping import DRAFT_SECONDS
 from models.principal import DEFAULT_TENANT
@@ -27,13 +28,15 @@ from models.reachable import Say, Unreachable, await_database, one_line
 from models.repositories import keys
 from models.settings import NotPrivate, Settings, from_environment, keep, private_folder
 from models.storage import StorageFull, reported
-from models.tables import Fact
+from models.tables import Fact, Upload
+from models.tables.owned import GONE
 from models.versions import FACT, OLDEST, OtherVersion, check, later
 
 ROOT = Path(__file__).parent.parent
 FIRST, NEXT = "first", "next"  # names of the keys that are made here
 KEY_TEXT = re.compile(r"[A-Za-z0-9_-]{32,200}")
 INSUFFICIENT_PRIVILEGE = "42501"
+LOOKED_FOR = 5  # stored files, of which a store that is the right one has at least one
 LOCK = 0x7261646969  # "radii": PostgreSQL's advisory lock, so that two starts at once migrate one after the other
 
 
@@ -81,6 +84,36 @@ def join(settings: Settings, say: Say) -> None:
             check_secret(session, settings)
     finally:
         database.close()
+
+
+class OtherStore(ValueError):
+    """The blob store is not the one of this database's installation; the message says what to do."""
+
+
+def check_store(settings: Settings, say: Say) -> None:
+    """For a worker on another machine: see to it that the store has what the database names, for without it each job
+    that the worker takes would fail. Raises ``OtherStore``."""
+    database = Database(settings.database)
+    try:
+        with database.read() as session:
+            newest = select(Upload.sha256).where(Upload.tenant != GONE).order_by(Upload.id.desc())
+            named = session.scalars(newest.limit(LOOKED_FOR)).all()
+    finally:
+        database.close()
+    store, where = stored(settings), settings.blob_url or f"the folder {settings.blob_dir}"
+    try:
+        there = [sha256 for sha256 in named if store.written_at(sha256) is not None]
+    except BlobsAway as error:
+        say(f"{error}; it is waited for")
+        return
+    if named and not there:
+        raise OtherStore(
+            f"{where} has none of the newest files that the database names, and every job would fail here. Name the "
+            "service's store in RADII_BLOB_URL, for the API and all workers; or share its folder blobs, and name the "
+            "one that it is in by RADII_DATA_DIR"
+        )
+    if not settings.blob_url:
+        say(f"stored files are looked for in {where}, which has to be the service's own; or set RADII_BLOB_URL")
 
 
 @contextmanager
