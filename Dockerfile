@@ -38,7 +38,7 @@ RUN pip install "$TORCH_SPEC"
 COPY --from=worker-files /srv/radii /srv/radii
 USER radii
 VOLUME /var/lib/radii
-CMD ["python", "-m", "celery", "--quiet", "-A", "workers.main", "worker", "--queues", "certify", "--concurrency", "1"]
+CMD ["python", "-m", "celery", "--quiet", "-A", "workers.main", "worker", "--queues", "certify", "--concurrency", "1", "--without-gossip", "--without-mingle"]
 
 # Triton, which comes with torch for CUDA, makes the kernels that draw noise when they are first used: that takes a C
 # compiler with the C library's headers.

@@ -42,7 +42,7 @@ from models.bell import celery_app, celery_ring
 from models.blob_stores import stored
 from models.database import Database
 from models.news import redis_url, teller
-from models.settings import Settings
+from models.settings import Settings, from_environment
 from radii import __version__
 
 DESCRIPTION = """
@@ -55,19 +55,17 @@ Every error is a problem document (RFC 9457) whose `type` is [a page](/problems)
 
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The API on ``settings`` (default: ``RADII_*`` variables). The database must be bootstrapped."""
-    settings = settings or Settings()
+    settings = settings or from_environment()
     logs.configure(settings.log_level, settings.log_format)
     tracing.configure("radii-api")
     logging.getLogger("alembic").setLevel(logging.WARNING)  # /readyz asks it each time
-    celery = celery_app(settings)
-    ringer = Ringer(celery_ring(celery), teller(settings))
+    ringer = Ringer(celery_ring(celery_app(settings)), teller(settings))
     database = TenantDatabase(Database(settings.database, ring=ringer, tell=ringer.tell))
     watch = Watch(database.ended, redis_url(settings))
     service = Service(
         settings=settings,
         database=database,
         blobs=stored(settings, announce=database.announce),
-        celery=celery,
         shelf=Shelf(),
         watch=watch,
         operators=capabilities.operators(),

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from celery import Celery
 from fastapi import Depends, Request
 
 from app.database import TenantDatabase
@@ -16,12 +15,11 @@ from models.storage import require
 
 @dataclass(frozen=True)
 class Service:
-    """Settings, database, blobs and broker of this process."""
+    """Settings, database and blobs of this process."""
 
     settings: Settings
     database: TenantDatabase
     blobs: Blobs
-    celery: Celery
     shelf: Shelf
     watch: Watch
     operators: list[dict[str, Any]]  # the ONNX operators that are read, from radii/operators.json

@@ -15,27 +15,32 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
-from pydantic import ValidationError
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, select, text
+from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.orm import Session
 
 from models.blob_stores import stored
+from models.blobs import BlobsAway
 from models.database import Database
 from models.housekeeping import DRAFT_SECONDS
 from models.principal import DEFAULT_TENANT
+from models.reachable import Say, Unreachable, await_database, one_line
 from models.repositories import keys
-from models.settings import NotPrivate, Settings, keep, private_folder
+from models.settings import NotPrivate, Settings, from_environment, keep, private_folder
 from models.storage import StorageFull, reported
-from models.tables import Fact
+from models.tables import Fact, Upload
+from models.tables.owned import GONE
 from models.versions import FACT, OLDEST, OtherVersion, check, later
 
 ROOT = Path(__file__).parent.parent
 FIRST, NEXT = "first", "next"  # names of the keys that are made here
 KEY_TEXT = re.compile(r"[A-Za-z0-9_-]{32,200}")
+INSUFFICIENT_PRIVILEGE = "42501"
+LOOKED_FOR = 5  # stored files, of which a store that is the right one has at least one
 LOCK = 0x7261646969  # "radii": PostgreSQL's advisory lock, so that two starts at once migrate one after the other
 
 
-class WrongSecretError(Exception):
+class WrongSecretError(ValueError):
     """The noise secret is not the one this database's certificates were made with: the same question would get
     another answer. Set RADII_NOISE_SECRET to the former one (DATA_DIR/noise-secret of the first installation)."""
 
@@ -45,8 +50,10 @@ class BadKeyFile(Exception):
 
 
 def bootstrap(settings: Settings) -> None:
-    """Make it so. Raises ``WrongSecretError``, ``NotPrivate``, ``BadKeyFile`` and ``OtherVersion``."""
+    """Make it so, once the database answers. Raises ``WrongSecretError``, ``NotPrivate``, ``BadKeyFile``,
+    ``OtherVersion`` and ``Unreachable``."""
     private_folder(settings.data_dir)
+    await_database(settings, say)
     database = Database(settings.database)
     try:
         # The file lock is for SQLite, whose switch to WAL on the first connection ever does not wait for others.
@@ -56,13 +63,71 @@ def bootstrap(settings: Settings) -> None:
             if later(session.connection()):  # another version was here, which has migrated it
                 check(session.connection())
             else:
-                migrate(session.connection())
+                with _may_make_tables():
+                    migrate(session.connection())
             keep_oldest(session)
             check_secret(session, settings)
             keep_key(session, settings)
         stored(settings).forget_drafts(older_than=DRAFT_SECONDS)
     finally:
         database.close()
+
+
+def join(settings: Settings, say: Say) -> None:
+    """For workers, which change nothing: once the database answers, see to it that this code and this noise secret are
+    its own. Raises ``Unreachable``, ``OtherVersion`` and ``WrongSecretError``."""
+    await_database(settings, say)
+    database = Database(settings.database)
+    try:
+        with database.write() as session:
+            check(session.connection())
+            check_secret(session, settings)
+    finally:
+        database.close()
+
+
+class OtherStore(ValueError):
+    """The blob store is not the one of this database's installation; the message says what to do."""
+
+
+def check_store(settings: Settings, say: Say) -> None:
+    """For a worker on another machine: see to it that the store has what the database names, for without it each job
+    that the worker takes would fail. Raises ``OtherStore``."""
+    database = Database(settings.database)
+    try:
+        with database.read() as session:
+            newest = select(Upload.sha256).where(Upload.tenant != GONE).order_by(Upload.id.desc())
+            named = session.scalars(newest.limit(LOOKED_FOR)).all()
+    finally:
+        database.close()
+    store, where = stored(settings), settings.blob_url or f"the folder {settings.blob_dir}"
+    try:
+        there = [sha256 for sha256 in named if store.written_at(sha256) is not None]
+    except BlobsAway as error:
+        say(f"{error}; it is waited for")
+        return
+    if named and not there:
+        raise OtherStore(
+            f"{where} has none of the newest files that the database names, and every job would fail here. Name the "
+            "service's store in RADII_BLOB_URL, for the API and all workers; or share its folder blobs, and name the "
+            "one that it is in by RADII_DATA_DIR"
+        )
+    if not settings.blob_url:
+        say(f"stored files are looked for in {where}, which has to be the service's own; or set RADII_BLOB_URL")
+
+
+@contextmanager
+def _may_make_tables() -> Iterator[None]:
+    try:
+        yield
+    except ProgrammingError as error:
+        if getattr(error.orig, "sqlstate", None) != INSUFFICIENT_PRIVILEGE:
+            raise
+        said = one_line(error.orig or error)
+        remedy = "Give the database to that user (ALTER DATABASE name OWNER TO user), or name one that may"
+        raise Unreachable(
+            f"the database lets its user make no tables: {said}. {remedy} in RADII_DATABASE_URL"
+        ) from None
 
 
 @contextmanager
@@ -149,13 +214,8 @@ if __name__ == "__main__":
     os.umask(0o077)
     try:
         with reported():
-            bootstrap(Settings())
-    except ValidationError as error:
-        for one in error.errors():
-            where = "".join(f"RADII_{part}: ".upper() for part in one["loc"][:1])
-            print(f"radii: {where}{one['msg'].removeprefix('Value error, ')}", file=sys.stderr)
-        sys.exit(2)
-    except (WrongSecretError, NotPrivate, BadKeyFile, OtherVersion) as error:
+            bootstrap(from_environment())
+    except (WrongSecretError, NotPrivate, BadKeyFile, OtherVersion, Unreachable) as error:
         sys.exit(f"radii: {error}")
     except StorageFull as error:
         with suppress(OSError):  # the log may lie on the same disk: the exit status says it too

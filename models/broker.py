@@ -7,6 +7,12 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 import kombu.entity as kombu_entity
+from amqp.exceptions import AMQPError
+from kombu import Connection
+from kombu.exceptions import OperationalError
+from redis.backoff import NoBackoff
+from redis.exceptions import AuthenticationError, ResponseError
+from redis.retry import Retry
 
 from models.work import NOUNS
 
@@ -17,6 +23,37 @@ MASTER = "mymaster"  # as Sentinel's own examples call it
 # that waits in a worker for a slot is; each is acknowledged when its work begins. (Known from RabbitMQ 3.12 on; before,
 # consumer_timeout in rabbitmq.conf.)
 CONSUMER_TIMEOUT = 7 * 24 * 3600 * 1000  # milliseconds
+
+ASK_SECONDS = 1.0  # in which a broker that is there answers
+
+
+class Away(Exception):
+    """The broker does not answer."""
+
+
+class Refused(Exception):
+    """The broker answers, and refuses: a password, a virtual host, messages while its disk is full."""
+
+
+def ask(url: str) -> None:
+    """Return if the broker at ``url`` lets us in and takes messages. Raises ``Away`` and ``Refused``, after about
+    ``ASK_SECONDS`` at most, though a host that is frozen still takes connections."""
+    known = transport(url)
+    bounds = {"socket_connect_timeout": ASK_SECONDS, "socket_timeout": ASK_SECONDS}
+    options = known["broker_transport_options"]
+    if not url.startswith("amqp"):
+        options |= bounds
+    if url.startswith("sentinel:"):  # each of which would be asked again and again
+        options["sentinel_kwargs"] = options.get("sentinel_kwargs", {}) | bounds | {"retry": Retry(NoBackoff(), 0)}
+    try:
+        with Connection(known["broker_url"], transport_options=options, connect_timeout=ASK_SECONDS) as connection:
+            connection.ensure_connection(max_retries=0, timeout=1)
+    except AMQPError as error:
+        raise Refused(error.reply_text or error) from error
+    except OperationalError as error:
+        refused = isinstance(error.__cause__, AuthenticationError | ResponseError)
+        said = str(error).partition(" : <")[0]  # of Sentinels; behind it is the client's own state
+        raise (Refused if refused else Away)(said) from error
 
 
 def transport(url: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.orm import Session
@@ -24,6 +24,7 @@ from models.tracing import traceparent
 S = TypeVar("S", bound=Session)
 V = TypeVar("V")
 
+CONNECT_SECONDS = 5  # that a server may take to let us in; one behind a firewall that drops packets would take minutes
 BELLS, NEWS = "bells", "news"
 SQLITE_AWAY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN}
 # Connections lost or refused, too many of them, shutting down or starting, and transactions that stood in one another's
@@ -41,7 +42,10 @@ class Database:
 
     def __init__(self, url: str, *, ring: Ring = silent, tell: Tell = untold) -> None:
         self.ring, self.tell = ring, tell
-        self.engine = create_engine(url, pool_pre_ping=True, json_serializer=json_text)
+        where = make_url(url)
+        bound = where.get_backend_name() == "postgresql" and "connect_timeout" not in where.query
+        options = {"connect_timeout": CONNECT_SECONDS} if bound else {}
+        self.engine = create_engine(where, pool_pre_ping=True, json_serializer=json_text, connect_args=options)
         if self.engine.dialect.name == "sqlite":
             _tame_sqlite(self.engine)
         # SQLite takes its write lock at BEGIN: one that upgrades from a read later may fail instead of waiting.

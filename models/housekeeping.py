@@ -18,6 +18,7 @@ from models.blob_stores import stored
 from models.blobs import Blobs, Found
 from models.database import Database, parts
 from models.ids import BATCH, CERTIFICATION, DATASET, MODEL, UPLOAD
+from models.reachable import await_database
 from models.repositories import deletion, loose_blobs
 from models.repositories.deletion import KINDS
 from models.settings import Settings
@@ -121,15 +122,17 @@ def foreseen(database: Database, blobs: Blobs, keep_days: int | None) -> Done:
 
 
 def _ages(keep_days: int | None) -> dict[str, ColumnElement[bool]]:
-    """Which rows are old enough to go once nothing needs them, by kind; what needs another stands before it."""
+    """Which rows are old enough to go once nothing needs them, by kind; what needs another stands before it, and a
+    batch before its certifications, so that nobody sees one without some of them."""
     tables: dict[str, Any] = {prefix: kind.table for prefix, kind in KINDS.items()}
     ages: dict[str, ColumnElement[bool]] = {}
     if keep_days is not None:
         before = now() - timedelta(days=keep_days)
         job, member = tables[CERTIFICATION], aliased(tables[CERTIFICATION])
         young = member.finished_at.is_(None) | (member.finished_at >= before)
+        of_batch = member.batch_id == tables[BATCH].id
+        ages[BATCH] = (tables[BATCH].created_at < before) & ~exists().where(of_batch, young)
         ages[CERTIFICATION] = (job.finished_at < before) & ~exists().where(member.batch_id == job.batch_id, young)
-        ages[BATCH] = tables[BATCH].created_at < before
         ages |= {prefix: tables[prefix].finished_at < before for prefix in (DATASET, MODEL)}
     return ages | {UPLOAD: tables[UPLOAD].created_at < now() - UNUSED}
 
@@ -153,7 +156,8 @@ def _bury_old(session: Session, prefix: str, old: ColumnElement[bool]) -> int:
 
 def _unneeded(session: Session, prefix: str, which: ColumnElement[bool]) -> list[str]:
     table = KINDS[prefix].table
-    query = select(table.id).where(table.tenant != GONE, which, *deletion.unneeded(prefix)).order_by(table.id)
+    free = [] if prefix == BATCH else deletion.unneeded(prefix)  # its certifications are as old, and go next
+    query = select(table.id).where(table.tenant != GONE, which, *free).order_by(table.id)
     return list(session.scalars(query.limit(SOME)))
 
 
@@ -193,11 +197,12 @@ def _collected(database: Database, blobs: Blobs, grace: timedelta) -> Iterator[i
 
 def once(settings: Settings, *, dry_run: bool) -> Done:
     """For `radii gc`: all of it, or what it would come to. Raises ``ValueError`` where there is no service of this
-    version, and ``OtherStore``."""
+    version, ``OtherStore``, and ``Unreachable``."""
     url = make_url(settings.database)
     if url.drivername == "sqlite" and not Path(url.database or "").is_file():
         where = "name the service's (RADII_DATA_DIR, RADII_DATABASE_URL)"
         raise ValueError(f"there is no database {url.database}: {where}")
+    await_database(settings, say=print, patience=0)
     database, blobs = Database(settings.database), stored(settings)
     try:
         with database.read() as session:

@@ -7,13 +7,15 @@ import re
 import secrets
 import shlex
 import stat
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 GIB = 2**30
@@ -23,6 +25,9 @@ CLIENT = ("RADII_URL", "RADII_API_KEY", "RADII_PATIENCE")  # variables of the cl
 LINKS = re.compile(r"_SERVICE_(HOST|PORT)|_PORT_\d+_(TCP|UDP|SCTP)|=(tcp|udp|sctp)://")
 MOST_LINKS = 40  # that lead on to one another, as the system follows
 BROKERS = ("redis:", "rediss:", "redis+socket:", "sentinel:", "amqp:", "amqps:")
+ESCAPE = "In a password write @ as %40, : as %3A, / as %2F, ? as %3F, # as %23, and % as %25"
+MOST_PORT = 65535
+NUMBERED = ("redis", "rediss", "sentinel")
 LONGEST_SOCKET = 100  # bytes of a Unix socket's path: systems allow 104 to 108 with the closing NUL
 
 
@@ -135,6 +140,20 @@ class Settings(BaseSettings):
     def _known_database(cls, value: str) -> str:
         if value and not value.startswith(("sqlite:", "postgresql+psycopg:")):
             raise ValueError("use sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST/NAME")
+        if value:
+            from sqlalchemy import make_url  # late: most commands need no database
+            from sqlalchemy.exc import ArgumentError
+
+            try:
+                url = make_url(value)
+            except (ArgumentError, ValueError):  # whose message may hold a part of the password
+                raise ValueError(f"the port is no number. {ESCAPE}") from None
+            if not 0 < (url.port or 1) <= MOST_PORT:
+                raise ValueError(f"there is no port {url.port}")
+            if "@" in (url.host or ""):
+                raise ValueError(f"there are two @ in it. {ESCAPE}")
+            if not url.database:
+                raise ValueError("it names no database: postgresql+psycopg://USER:PASSWORD@HOST/NAME, sqlite:///FILE")
         return value
 
     @field_validator("broker_url")
@@ -146,6 +165,20 @@ class Settings(BaseSettings):
                 "sentinel://HOST:PORT;sentinel://HOST:PORT/DB?master_name=NAME, or amqp://USER:PASSWORD@HOST/VHOST "
                 "(amqps://)"
             )
+        sentinels = value.split(";") if value.startswith("sentinel:") else []
+        for server in sentinels or filter(None, [value]):
+            try:
+                parts = urlsplit(server)
+                _ = parts.port
+            except ValueError:  # whose message may hold a part of the password
+                raise ValueError(f"the port is no number. {ESCAPE}") from None
+            if not (parts.hostname or parts.scheme == "redis+socket") or (sentinels and parts.scheme != "sentinel"):
+                raise ValueError(
+                    "it names no host, or not of each server: redis://HOST:PORT/DB, "
+                    "sentinel://HOST:PORT;sentinel://HOST:PORT/DB, amqp://USER:PASSWORD@HOST/VHOST"
+                )
+            if parts.scheme in NUMBERED and not parts.path.strip("/").isdecimal() and parts.path.strip("/"):
+                raise ValueError("behind the host of a Redis stands the number of a database: redis://HOST:PORT/0")
         return value
 
     @field_validator("blob_url")
@@ -212,6 +245,17 @@ class Settings(BaseSettings):
             for name, value in values.items()
             if value not in (None, "")
         }
+
+
+def from_environment() -> Settings:
+    """The settings that the variables make. Ends the process (exit code 2) with a line for each that can't be right."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        for one in error.errors():
+            where = "".join(f"{PREFIX}{part}: ".upper() for part in one["loc"][:1])
+            print(f"radii: {where}{one['msg'].removeprefix('Value error, ')}", file=sys.stderr)
+    sys.exit(2)
 
 
 def keep(path: Path, fresh: str) -> str:

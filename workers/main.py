@@ -14,11 +14,12 @@ from typing import Any
 
 from celery import Task, signals
 
-from models import logs, tracing, versions
+from models import logs, tracing
 from models.bell import Bell, celery_app, celery_ring
-from models.bootstrap import WrongSecretError, check_secret
-from models.database import Database
-from models.settings import Settings
+from models.bootstrap import WrongSecretError, join, say
+from models.reachable import Unreachable
+from models.settings import from_environment
+from models.versions import OtherVersion
 from models.work import CERTIFY, INTAKE, NOUNS
 from workers.answer import answer
 from workers.presence import Presence
@@ -26,7 +27,7 @@ from workers.sweeper import Sweeper
 from workers.tidier import Tidier
 from workers.worker import Worker
 
-SETTINGS = Settings()
+SETTINGS = from_environment()
 QUEUES = "WORKER_QUEUES"
 """Variable by which a main process tells its pool processes, which are spawned, what they are for."""
 WARM = {INTAKE: "workers.intake.take_in:warm", CERTIFY: "workers.supervisor:warm"}
@@ -62,16 +63,11 @@ def _log(**_: Any) -> None:
 
 def _check_installation(**_: Any) -> None:
     """A worker whose noise secret is another one would give another answer to the same question; one of a version that
-    the database does not bear would fail at each."""
-    database = Database(SETTINGS.database)
+    the database does not bear would fail at each. (Celery goes on after what it calls raises, but for an exit.)"""
     try:
-        with database.write() as session:
-            versions.check(session.connection())
-            check_secret(session, SETTINGS)
-    except (WrongSecretError, versions.OtherVersion) as error:
+        join(SETTINGS, say)
+    except (WrongSecretError, OtherVersion, Unreachable) as error:
         sys.exit(f"radii: {error}")
-    finally:
-        database.close()
 
 
 def _tell_queues(instance: Any, **_: Any) -> None:

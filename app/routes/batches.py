@@ -65,7 +65,7 @@ class Member(BaseModel):
 
 class BatchOut(BaseModel):
     """Certifications that were asked for together. A terminal state (`succeeded`, `failed`, `cancelled`) never
-    changes, unless one of them is deleted."""
+    changes: none of them can be deleted without the batch."""
 
     id: str
     name: str | None

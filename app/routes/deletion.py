@@ -49,13 +49,15 @@ def delete_upload(upload_id: str, service: InService, principal: Caller, cascade
 
 @router.delete("/models/{model_id}", tags=["models"], summary="Delete a model")
 def delete_model(model_id: str, service: InService, principal: Caller, cascade: Cascade = False) -> Deleted:
-    """Certifications need their models. The upload stays; one of which nothing is made goes after a day."""
+    """Certifications need their models, and batches their certifications. The upload stays; one of which nothing is
+    made goes after a day."""
     return _deleted(service, principal, MODEL, model_id, cascade)
 
 
 @router.delete("/datasets/{dataset_id}", tags=["data sets"], summary="Delete a data set")
 def delete_dataset(dataset_id: str, service: InService, principal: Caller, cascade: Cascade = False) -> Deleted:
-    """Certifications need their data sets. The upload stays; one of which nothing is made goes after a day."""
+    """Certifications need their data sets, and batches their certifications. The upload stays; one of which nothing is
+    made goes after a day."""
     return _deleted(service, principal, DATASET, dataset_id, cascade)
 
 
@@ -63,14 +65,14 @@ def delete_dataset(dataset_id: str, service: InService, principal: Caller, casca
 def delete_certification(
     certification_id: str, service: InService, principal: Caller, cascade: Cascade = False
 ) -> Deleted:
-    """With its results. One that has not ended is cancelled first. What was counted is remembered: the same question
-    has the same answer."""
+    """With its results. One that has not ended is cancelled first. A batch needs its certifications. What was counted
+    is remembered: the same question has the same answer."""
     return _deleted(service, principal, CERTIFICATION, certification_id, cascade)
 
 
 @router.delete("/batches/{batch_id}", tags=["batches"], summary="Delete a batch")
 def delete_batch(batch_id: str, service: InService, principal: Caller, cascade: Cascade = False) -> Deleted:
-    """A batch needs nothing, and its certifications belong to it: with `cascade` they are deleted too."""
+    """Its certifications stay, each for itself; with `cascade` they are deleted too."""
     return _deleted(service, principal, BATCH, batch_id, cascade)
 
 
@@ -80,7 +82,8 @@ def _deleted(service: Service, principal: Principal, prefix: str, row_id: str, c
     with service.database.write(principal) as session:
         if not deletion.lock(session, prefix, [row_id]):
             raise missing(noun, row_id)
-        needing = deletion.needing(session, prefix, [row_id], locked=cascade)
+        alone = prefix == BATCH and not cascade
+        needing = {} if alone else deletion.needing(session, prefix, [row_id], locked=cascade)
         if needing and not cascade:
             listed = [_listed(other, ids) for other, ids in needing.items()]
             need = " and ".join(

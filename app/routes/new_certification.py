@@ -3,13 +3,14 @@
 from typing import Annotated, Any, Self
 
 from fastapi import APIRouter, Request, Response
-from pydantic import Field, model_validator
+from pydantic import Field, SerializeAsAny, model_validator
 from starlette.concurrency import run_in_threadpool
 
 from app import inline
 from app.auth import Caller
 from app.checks import refuse_unready
 from app.errors import invalid
+from app.figures import ResultPage
 from app.fitting import EXAMPLES, METHOD, Asked, fitted
 from app.kept import Kept, kept
 from app.parameters import PAGE
@@ -65,7 +66,9 @@ class CertificationInput(Asked):
 class CertificationEnded(CertificationOut):
     """A certification that ended while the request waited for it."""
 
-    results: dict[str, Any] = Field(description="The first page of its results, as `GET .../results` gives it.")
+    results: SerializeAsAny[ResultPage] = Field(
+        description="The first page of its results, as `GET .../results` gives it."
+    )
 
 
 @router.post(
@@ -126,7 +129,8 @@ def _look(service: Service, principal: Principal, row_id: str) -> Kept:
         row = found(session, row_id)
         out = shown(row, session)
         if out.ended:
-            out = CertificationEnded(**dict(out), results=page(session, row, -1, PAGE))
+            # Not validated: sent as `page` made it, be it of an earlier version.
+            out = CertificationEnded.model_construct(**dict(out), results=page(session, row, -1, PAGE))
         headers = patience(row) | {"Location": f"/v1/certifications/{row_id}"}
     out.waiting = service.database.waiting_reason(row)
     return kept(out, mark=None, ended=out.ended, headers=headers)

@@ -5,8 +5,11 @@ out of the tables in short transactions. What was counted stays in ledger and an
 same question asked again has the same noise and the same votes, so nobody can ask until the draw is lucky, and choosing
 the best of several questions still leaves its trace.
 
-Locks: a row before the rows that need it, and a certification before its shards. Whoever makes a row that needs
-another locks that one first (``lock=True`` of ``uploads.get`` and ``intake.get``): either sees what the other did.
+A batch needs its certifications, whose state is its own; they go with it, where it is what is deleted.
+
+Locks: a row before the rows that need it, a batch before its certifications, and one of those before its shards.
+Whoever makes a row that needs another locks that one first (``lock=True`` of ``uploads.get`` and ``intake.get``):
+either sees what the other did.
 """
 
 from collections.abc import Callable, Sequence
@@ -96,7 +99,7 @@ KINDS: dict[str, Kind] = {
         needs={
             MODEL: lambda ids: or_(Certification.model_id.in_(ids), Certification.denoiser_model_id.in_(ids)),
             DATASET: Certification.dataset_id.in_,
-            BATCH: Certification.batch_id.in_,  # it is nothing but them
+            BATCH: Certification.batch_id.in_,  # which goes before them, and is nothing without them
         },
         end=_end_certifications,
     ),
@@ -108,6 +111,8 @@ def lock(session: Session, prefix: str, ids: Ids, *, wait: bool = True) -> list[
     """Those of the rows that are there, kept from changing, and from being needed by anything new, until the
     transaction ends; ``wait`` false: without those that others have locked."""
     table, found = KINDS[prefix].table, list[str]()
+    if prefix == CERTIFICATION and wait and (batches := _batches(session, ids)):
+        lock(session, BATCH, batches)
     # A worker holds a shard and its key to the certification at once. It needs no keeping off: who deletes ends both.
     shared = {"key_share": prefix == CERTIFICATION, "skip_locked": not wait, "of": table}
     for some in parts(sorted(ids)):
@@ -126,8 +131,19 @@ def needing(session: Session, prefix: str, ids: Ids, *, locked: bool = False) ->
                 own |= set(session.scalars(select(kind.table.id).where(condition(some), kind.table.tenant != GONE)))
         if own:
             found[other] = lock(session, other, list(own)) if locked else sorted(own)
+    if prefix != BATCH and (batches := _batches(session, found.get(CERTIFICATION, ()))):
+        found[BATCH] = batches  # locked with them
     del found[prefix]
     return {other: rows for other, rows in found.items() if rows}
+
+
+def _batches(session: Session, ids: Ids) -> list[str]:
+    """The batches that those certifications are part of."""
+    found: set[str] = set()
+    for some in parts(ids):
+        query = select(Batch.id).join(Certification, Certification.batch_id == Batch.id)
+        found |= set(session.scalars(query.where(Certification.id.in_(some), Batch.tenant != GONE)))
+    return sorted(found)
 
 
 def unneeded(prefix: str, *, by_gone: bool = False) -> list[ColumnElement[bool]]:

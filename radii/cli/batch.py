@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from radii.cli import arguments
-from radii.cli.options import AsJson, Limit, Url
+from radii.cli.options import AsJson, Limit, Priority, Url
 
 
 def batch(
@@ -27,6 +27,7 @@ def batch(
             show_default=False,
         ),
     ] = None,
+    priority: Priority = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="File for the table: .csv, .json or .parquet.")
     ] = None,
@@ -39,8 +40,10 @@ def batch(
     from radii.cli import batch_run, show
 
     if what is None:
-        if cancel or output:
+        if cancel or output or priority is not None:
             raise typer.BadParameter("name the batch: radii batch bat_...")
         show.resources("batches", None, limit=limit, url=url, as_json=as_json)
     else:
-        batch_run.command(what, cancel=cancel, radii=radii or [], output=output, url=url, as_json=as_json)
+        batch_run.command(
+            what, cancel=cancel, radii=radii or [], priority=priority, output=output, url=url, as_json=as_json
+        )

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from radii.cli.console import err, plain
-from radii.cli.report import in_words
+from radii.cli.report import in_brief
 
 Json = dict[str, Any]
 Show = Callable[[Json], None]
@@ -19,8 +19,12 @@ def bars() -> Iterator[Show]:
         return
     from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
     from rich.progress import TimeRemainingColumn as Remaining
+    from rich.table import Column
 
-    with Progress(TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), Remaining(), console=err) as bar:
+    # The words stand last, where a narrow terminal cuts them.
+    words = TextColumn("{task.description}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis"))
+    columns = BarColumn(bar_width=20), TaskProgressColumn(), Remaining(), words
+    with Progress(*columns, console=err, expand=True) as bar:
         whole = bar.add_task("certifying", total=1.0)
         jobs: dict[str, TaskID] = {}
 
@@ -31,7 +35,7 @@ def bars() -> Iterator[Show]:
                 bar.remove_task(jobs.pop(gone))
             for job_id, job in running.items():
                 if job_id not in jobs:
-                    jobs[job_id] = bar.add_task(f"  {named(job)}", total=job["progress"]["total"])
+                    jobs[job_id] = bar.add_task(named(job), total=job["progress"]["total"])
                 bar.update(jobs[job_id], completed=job["progress"]["done"])
 
         yield show
@@ -39,7 +43,7 @@ def bars() -> Iterator[Show]:
 
 def named(job: Json) -> str:
     """A certification of a batch in words."""
-    return plain(f"{job['model']} on {job['dataset']}: {in_words(job['method'])}")
+    return plain(f"{in_brief(job['method'])}: {job['model']} on {job['dataset']}")
 
 
 def _lines() -> Show:

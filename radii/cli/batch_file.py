@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -47,6 +47,7 @@ class Subset(Entry):
 
 
 Network = str | ModelFile  # a path, an id, or a path with settings
+Priority = Annotated[int, Field(ge=0, le=9)]
 
 
 class Item(Entry):
@@ -57,6 +58,7 @@ class Item(Entry):
     method: AnyMethod
     denoiser: Network | None = None
     subset: Subset | None = None
+    priority: Priority | None = None
 
 
 class BatchFile(Entry):
@@ -68,12 +70,13 @@ class BatchFile(Entry):
     methods: list[AnyMethod] | None = Field(default=None, min_length=1)
     denoiser: Network | None = None
     subset: Subset | None = None
+    priority: Priority | None = None
     items: list[Item] | None = Field(default=None, min_length=1)
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
         combined = {name: getattr(self, name) for name in ("models", "datasets", "methods")}
-        for_all = {name: getattr(self, name) for name in ("denoiser", "subset")}
+        for_all = {name: getattr(self, name) for name in ("denoiser", "subset", "priority")}
         if self.items is None and None in combined.values():
             raise ValueError("give models, datasets and methods, which are combined; or items")
         if self.items is not None and any(value is not None for value in (combined | for_all).values()):

@@ -35,8 +35,8 @@ class Folder:
         return [str(place) for place in places if not place.is_file()]
 
 
-def start(client: Client, asked: BatchFile, folder: Folder) -> Json:
-    """The batch that a file in ``folder`` asks for, started."""
+def start(client: Client, asked: BatchFile, folder: Folder, *, priority: int | None = None) -> Json:
+    """The batch that a file in ``folder`` asks for, started; ``priority`` is of all, whatever the file says."""
     datasets = {name: send_dataset(client, folder.place(name)) for name in asked.data()}
     models: dict[str, Json] = {}
     for network, name in asked.pairs():
@@ -69,12 +69,14 @@ def start(client: Client, asked: BatchFile, folder: Folder) -> Json:
                 "method": item.method,
                 **({} if item.denoiser is None else {"denoiser_model_id": ids[_key(item.denoiser)]}),
                 **({} if item.subset is None else {"subset": item.subset.model_dump(exclude_none=True)}),
+                **_given(item.priority if priority is None else priority),
             }
             for item in asked.items or ()
         ],
         name=asked.name,
         subset=_slice(asked.subset),
         denoiser_model_id=None if asked.denoiser is None else ids[_key(asked.denoiser)],
+        **({} if asked.items else _given(asked.priority if priority is None else priority)),
     )
 
 
@@ -96,6 +98,10 @@ def _settings(network: Network) -> Json:
 def _key(network: Network) -> str:
     """The same network with the same settings is sent once."""
     return network.model_dump_json(exclude_none=True) if isinstance(network, ModelFile) else network
+
+
+def _given(priority: int | None) -> dict[str, int]:
+    return {} if priority is None else {"priority": priority}
 
 
 def _slice(subset: Subset | None) -> slice | None:

@@ -17,8 +17,12 @@ def delete(ids: list[str], *, cascade: bool, url: str | None, as_json: bool) -> 
                 print_json(document)
                 continue
             also = [rows for rows in document["deleted"] if rows["ids"] != [row_id]]
-            words = [f"{rows['count']} {rows['noun']}{'s' * (rows['count'] > 1)}" for rows in also]
+            words = [f"{rows['count']} {_counted(rows['noun'], rows['count'])}" for rows in also]
             out.print(plain(f"{row_id} is deleted{', and with it ' * bool(words)}{', '.join(words)}"), soft_wrap=True)
+
+
+def _counted(noun: str, count: int) -> str:
+    return noun if count == 1 else f"{noun}es" if noun.endswith("ch") else f"{noun}s"
 
 
 def collect(*, dry_run: bool) -> None:

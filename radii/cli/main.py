@@ -28,6 +28,7 @@ from radii.cli.options import (
     OutputName,
     OutputNamed,
     Precision,
+    Priority,
     RadiusKind,
     Range,
     Shape,
@@ -168,9 +169,7 @@ def certify(
     task: OfClasses = ClassifierName.CLASSIFIER,
     output_name: OutputNamed = None,
     subset: Subset = None,
-    priority: Annotated[
-        int | None, typer.Option(min=0, max=9, help="0 to 9: higher goes first.", show_default="5")
-    ] = None,
+    priority: Priority = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="File for the results: one line of JSON an input.")
     ] = RESULTS,

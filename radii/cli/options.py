@@ -47,6 +47,7 @@ Url = Annotated[
     str | None, typer.Option("--url", envvar="RADII_URL", help="The service.", show_default="this machine's port 8000")
 ]
 Id = Annotated[str | None, typer.Argument(metavar="[ID]", help="Show this one.", show_default=False)]
+Priority = Annotated[int | None, typer.Option(min=0, max=9, help="0 to 9: higher goes first.", show_default="5")]
 Limit = Annotated[int, typer.Option(min=1, help="How many to list, newest first.")]
 ArchitectureOption = Annotated[
     Any,

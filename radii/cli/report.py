@@ -137,6 +137,13 @@ def in_words(method: Json) -> str:
     return " ".join([method["kind"], *(f"{key} {_number(value)}" for key, value in parameters.items())])
 
 
+def in_brief(method: Json) -> str:
+    """A method and those of its parameters that are not the usual ones."""
+    fields = kind_of(method).model_fields
+    usual = {"kind", *(name for name, value in method.items() if name in fields and value == fields[name].default)}
+    return " ".join([method["kind"], *(f"{key} {_number(v)}" for key, v in method.items() if key not in usual)])
+
+
 def percent(share: float) -> str:
     """A share in print, rounded toward zero."""
     return f"{(Decimal(repr(share)) * 100).quantize(Decimal('0.1'), ROUND_DOWN)}%"

@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -53,6 +54,23 @@ def private_folder(folder: Path) -> None:
         fail(str(error))
 
 
+def reach(chosen: Any, say: Callable[[str], None]) -> None:
+    """Wait for the servers that others start. Raises ``ConnectionError`` if they don't answer, or refuse us."""
+    reachable: Any = importlib.import_module("models.reachable")
+    if chosen.database_url:
+        reachable.await_database(chosen, say)
+    if chosen.broker_url:
+        reachable.await_broker(chosen, say)
+
+
+def join(chosen: Any, say: Callable[[str], None]) -> None:
+    """The same, and see to it that database, code, noise secret and blobs belong together: ``ValueError`` if not."""
+    reach(chosen, say)
+    bootstrap: Any = importlib.import_module("models.bootstrap")
+    bootstrap.join(chosen, say)
+    bootstrap.check_store(chosen, say)
+
+
 def print_help(command: str) -> None:
     """What `radii up --help` prints."""
     out.print(f"\n [bold]Usage:[/] {command} [dim]\\[SETTINGS][/]\n")
@@ -98,7 +116,7 @@ What the commands that talk to a service read, and `radii.client.Client`.
 
 def _in_words(error: Any) -> str:
     """What pydantic found wrong: with a setting, or with all of them together."""
-    where = "".join(f"{_flag(str(part))}: " for part in error["loc"][:1])
+    where = "".join(f"{_flag(str(part))} ({_variable(str(part))}): " for part in error["loc"][:1])
     return where + str(error["msg"]).removeprefix("Value error, ")
 
 

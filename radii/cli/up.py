@@ -36,6 +36,8 @@ def up(arguments: list[str]) -> None:
         settings.private_folder(chosen.data_dir)
     with _full_disk_said(chosen.data_dir), _lock(chosen.data_dir, _url(chosen)) as lock:
         _check_port(chosen.host, chosen.port)
+        if chosen.database_url or chosen.broker_url:
+            settings.reach(chosen, _say)
         with Supervisor(environment(chosen), say=_say, stopped=stop_signals(), keep_open=[lock]) as supervisor:
             try:
                 _run(supervisor, chosen)

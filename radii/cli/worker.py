@@ -24,6 +24,7 @@ def worker(queues: str, slots: int | None) -> None:
             fail(f"{name} is unset: name the service's database and broker (docs/operations.md)", code=2)
     os.umask(0o077)
     settings.private_folder(chosen.data_dir)
+    settings.join(chosen, _say)
     with Supervisor(environment(chosen), say=_say, stopped=stop_signals()) as supervisor:
         try:
             for child in _children(named, chosen, chosen.data_dir / "logs"):

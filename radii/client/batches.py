@@ -26,11 +26,12 @@ class Batches(Connection):
         name: str | None = None,
         subset: slice | None = None,
         denoiser_model_id: str | None = None,
+        priority: int | None = None,
         wait: int = 0,
     ) -> Json:
         """Start all combinations of models, data sets and methods, or ``items``: documents with ``model_id``,
-        ``dataset_id`` and ``method``, and maybe ``subset`` and ``denoiser_model_id``. 1,000 at most; all of them, or
-        none.
+        ``dataset_id`` and ``method``, and maybe ``subset``, ``denoiser_model_id`` and ``priority``. 1,000 at most; all
+        of them, or none.
 
         The same certifications are the same batch, so this may be called again. ``ProblemError`` (unfit-batch) lists
         under ``misfits`` all that can't be. Other arguments as of :meth:`Client.create_certification`.
@@ -45,6 +46,7 @@ class Batches(Connection):
             "denoiser_model_id": denoiser_model_id,
         }
         given = {key: value for key, value in question.items() if value}
+        given |= {} if priority is None else {"priority": priority}
         return self._object("POST", "/v1/batches", json=given, again=True, **preferring(wait))
 
     def batch_table(self, batch_id: str, *, radii: Sequence[float] = ()) -> list[Json]:

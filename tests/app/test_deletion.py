@@ -85,6 +85,48 @@ def test_with_cascade_goes_what_runs_too(client: Client, database: Database, app
     assert client.get(f"/v1/datasets/{dataset['id']}").json() == dataset
 
 
+def test_a_batch_needs_its_certifications(client: Client, database: Database, app: FastAPI) -> None:
+    """Without one of them it would say something else of how it ended."""
+    models = [calls.ready_model(client, database, calls.ONNX + bytes([number])) for number in range(2)]
+    dataset = calls.ready_dataset(client, database)
+    question: dict[str, Any] = {"model_ids": models, "dataset_ids": [dataset], "methods": [{"kind": "lipschitz"}]}
+    question |= {"subset": {"stop": 1}}
+    batch = client.post("/v1/batches", json=question).json()["id"]
+    (first, second) = [row["certification_id"] for row in client.get(f"/v1/batches/{batch}/table").json()["items"]]
+    client.post(f"/v1/certifications/{first}/cancel")
+    claim = rows.begin(database, second)
+    rows.record(database, claim, [rows.bounded(0, 3, 3, 0.5)], rows.report())
+    rows.finish(database, claim)
+    before = client.get(f"/v1/batches/{batch}").json()
+    assert (before["state"], before["states"]) == ("cancelled", {"cancelled": 1, "succeeded": 1})
+    needed_by = [{"noun": "batch", "count": 1, "ids": [batch]}]
+    document = problem(client.delete(f"/v1/certifications/{first}"), 409, "still-needed")
+    assert (document["detail"], document["needed_by"]) == (f"1 batch needs {first}", needed_by)
+    document = problem(client.delete(f"/v1/models/{models[0]}"), 409, "still-needed")
+    assert document["detail"].startswith("1 certification and 1 batch need mdl_")
+    assert document["needed_by"][1:] == needed_by
+    assert client.get(f"/v1/batches/{batch}").json() == before
+
+    def deleted(path: str, **query: bool) -> dict[str, list[str]]:
+        answer = client.delete(f"/v1/{path}", params=query)
+        assert answer.status_code == 200, answer.text
+        return {one["noun"]: one["ids"] for one in answer.json()["deleted"]}
+
+    both = {"certification": [first], "batch": [batch]}
+    assert deleted(f"models/{models[0]}", cascade=True) == both | {"model": [models[0]]}
+    problem(client.get(f"/v1/batches/{batch}"), 404, "not-found")
+    assert client.get(f"/v1/certifications/{second}").json()["state"] == "succeeded"  # it stands for itself
+    assert tidy(database, app.state.service.blobs, None).removed > 0
+    again = client.post("/v1/batches", json=question | {"model_ids": models[1:]}).json()["id"]
+    assert deleted(f"batches/{again}") == {"batch": [again]}  # the remedy
+    assert again not in client.get("/v1/batches").text
+    assert len(client.get("/v1/certifications").json()["items"]) == 2
+    last = client.post("/v1/batches", json=question | {"model_ids": models[1:]}).json()["id"]
+    assert last != again
+    assert deleted(f"batches/{last}", cascade=True).keys() == {"batch", "certification"}
+    assert deleted(f"certifications/{second}") == {"certification": [second]}
+
+
 def test_what_was_deleted_is_taken_anew(client: Client, database: Database) -> None:
     first = calls.ready_model(client, database)
     assert client.delete(f"/v1/models/{first}").status_code == 200

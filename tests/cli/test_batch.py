@@ -73,7 +73,8 @@ def test_from_a_file_to_a_table(radii: Radii, service: Service, sweep: str, fold
     at = "certified_accuracy_at_0.25"
     assert [float(row[at]) for row in kept] == [row["certified_accuracy"][1]["certified_accuracy"] for row in rows]
     assert [json.loads(row["method"]) for row in kept] == [row["method"] for row in rows]
-    assert len(re.findall(r"succeeded", done.stdout)) == 5 and "certified at 0.25" in done.stdout
+    assert re.search(r"^data digits   state succeeded *$", done.stdout, re.MULTILINE)
+    assert len(re.findall(r"^(?:digits|bounded) ", done.stdout, re.MULTILINE)) == 4 and "at 0.25" in done.stdout
 
     again = radii("batch", sweep, "--radii", "0.25", "-o", "table.parquet", "--json")
     assert again.returncode == 0, again.stderr
@@ -96,14 +97,45 @@ def test_items_in_json_with_a_denoiser_and_ids(radii: Radii, service: Service, f
     (folder / "sweep" / "same.onnx").write_bytes(model([node("Identity", ["x"])], (1, 8, 8), {}))
     items = [
         {"model": known, "dataset": data, "method": METHODS[0], "denoiser": "same.onnx", "subset": {"stop": 2}},
-        {"model": "nets/digits.onnx", "dataset": data, "method": METHODS[1], "subset": {"start": 1, "stop": 4}},
+        {
+            "model": "nets/digits.onnx",
+            "dataset": data,
+            "method": METHODS[1],
+            "subset": {"start": 1, "stop": 4},
+            "priority": 2,
+        },
     ]
     (folder / "sweep" / "items.json").write_text(json.dumps({"items": items}))
     done = radii("batch", "sweep/items.json", "--json")
     assert done.returncode == 0, done.stderr
     rows = json.loads(done.stdout)["table"]
+    with service.client() as client:
+        assert [client.get(row["certification_id"])["priority"] for row in rows] == [5, 2]
     assert [(row["model_id"], row["inputs"]) for row in rows] == [(known, 2), (known, 3)]
     assert rows[0]["denoiser_model_id"] and rows[0]["denoiser_model_id"] != known
+
+
+def test_a_batch_has_the_priority_of_its_file_or_of_the_command(
+    radii: Radii, service: Service, folder: Path, sweep: str
+) -> None:
+    """The command's goes before; the batch is another one each time, for the subset differs."""
+    for stop, priority, flags, expected in (
+        (1, 7, [], 7),
+        (2, 7, ["--priority", "0"], 0),
+        (3, None, ["--priority", "9"], 9),
+    ):
+        told = "" if priority is None else f"priority: {priority}\n"
+        (folder / "sweep" / "urgent.yaml").write_text(SWEEP.replace("stop: 4", f"stop: {stop}") + told)
+        done = radii("batch", "sweep/urgent.yaml", "--json", *flags)
+        assert done.returncode == 0, done.stderr
+        with service.client() as client:
+            jobs = [client.get(row["certification_id"]) for row in json.loads(done.stdout)["table"]]
+        assert [job["priority"] for job in jobs] == [expected] * 4
+    (folder / "sweep" / "urgent.yaml").write_text(SWEEP + "priority: 10\n")
+    wrong = radii("batch", "sweep/urgent.yaml")
+    assert wrong.returncode == 2 and "priority: Input should be less than or equal to 9" in wrong.stderr
+    late = radii("batch", json.loads(done.stdout)["id"], "--priority", "3")
+    assert late.returncode == 2 and "a batch has its priority from its start" in late.stderr
 
 
 def test_what_does_not_fit_is_named_together(radii: Radii, folder: Path, sweep: str) -> None:
@@ -224,5 +256,44 @@ def test_a_bar_for_each_running_job(monkeypatch: pytest.MonkeyPatch) -> None:
         terminal.file.flush()
         show(seen(1, ("second", 8)))
     last = stream.getvalue().rpartition("certifying, 1 of 3 ended")[2]
-    assert "second on digits: lipschitz" in last and "80%" in last
+    assert "lipschitz: second on digits" in last and "80%" in last
     assert "first on digits" in stream.getvalue() and "first on digits" not in last
+
+
+NAMES = ("cifar10-resnet20-v2-advtrained", "mobilenetv3-small-075-imagenet1k")
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_table_and_the_bars_fit_a_terminal(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With names as networks have them: no figure and no heading is cut, and names are whole, if on several lines."""
+    import io
+
+    from rich.console import Console
+
+    from radii.cli import batch_bars
+    from radii.cli.batch_run import _table
+    from radii.methods.smoothing.method import Smoothing
+
+    jobs = [
+        {"id": name, "model": name, "dataset": "cifar10-test-10000", "method": Smoothing(sigma=sigma).model_dump(),
+         "state": "running", "progress": {"done": 1, "total": 8}, "accuracy": 0.8312, "norm": "l2", "problem": None,
+         "median_radius": 0.41234, "certified_accuracy": [{"certified_accuracy": share} for share in (0.6512, 0.412)]}
+        for name in NAMES
+        for sigma in (0.25, 0.5)
+    ]  # fmt: skip
+    shown = Console(file=io.StringIO(), width=width)
+    shown.print(_table([*jobs[:3], {**jobs[3], "state": "failed", "median_radius": None}], [0.25, 0.5]))
+    lines = shown.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert lines[0].split() == ["data", "cifar10-test-10000"]  # once
+    assert "…" not in "".join(lines) and len(lines) <= (16 if width == 80 else 8)
+    words = "".join(lines).split()
+    for figure in ("0.4123", "83.1%", "65.1%", "41.2%", "running", "failed", "(l2)", "accuracy", "certified"):
+        assert figure in words
+    model = "".join(line[: lines[3].index("method")].strip() for line in lines[4:])
+    assert model == "".join(name for name in NAMES for _ in "ab")
+    stream = io.StringIO()
+    monkeypatch.setattr(batch_bars, "err", Console(file=stream, force_terminal=True, width=width, color_system=None))
+    with bars() as show:
+        show({"ended": False, "progress": {"done": 0, "total": 4, "fraction": 0.1}, "certifications": jobs[:1]})
+    last = stream.getvalue().rpartition("certifying, 0 of 4 ended")[2]
+    assert "12%" in last and "smoothing sigma 0.25: cifar10-resnet20" in last

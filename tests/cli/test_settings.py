@@ -30,8 +30,8 @@ def test_flags_win_over_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--port", "70000"], "--port: Input should be less than or equal to 65535"),
-        (["--database-url", "mysql://x"], "--database-url: use sqlite:///FILE or postgresql"),
+        (["--port", "70000"], "--port (RADII_PORT): Input should be less than or equal to 65535"),
+        (["--database-url", "mysql://x"], "--database-url (RADII_DATABASE_URL): use sqlite:///FILE or postgresql"),
         (["--prot", "1"], "unrecognized arguments: --prot 1. `radii up --help` lists the settings."),
         (["--workers"], "argument --workers: expected one argument"),
         (["5"], "unrecognized arguments: 5"),

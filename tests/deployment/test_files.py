@@ -13,6 +13,7 @@ import yaml
 
 from models.settings import Settings
 from models.work import NOUNS
+from radii.cli.up import worker_command
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
@@ -123,6 +124,15 @@ def test_the_api_factory_exists() -> None:
 def test_workers_listen_to_every_queue_there_is() -> None:
     queues = {command[command.index("--queues") + 1] for command in commands() if "--queues" in command}
     assert queues == {noun.queue for noun in NOUNS.values()}
+
+
+def test_workers_are_started_as_radii_worker_starts_them() -> None:
+    """But for their names, which are those of containers, the log level, which is the log's own, and their logs."""
+    of_command = [part for part in worker_command("certify", 1, "INFO")[1:] if part not in ("--loglevel", "INFO")]
+    named = of_command.index("-n")
+    for command in commands():
+        if "certify" in command:
+            assert command[1:] == of_command[:named] + of_command[named + 2 :]
 
 
 def test_the_api_image_holds_no_torch_and_the_code_that_runs_in_it() -> None:

@@ -9,9 +9,12 @@ import pytest
 import yaml
 from sqlalchemy import text
 
+from models.blob_stores import stored
 from models.database import Database
-from models.settings import Settings
+from models.remote_blobs import RemoteBlobs
+from models.settings import Settings, private_folder
 from tests import factories
+from tests.s3 import Bucket
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy" / "kubernetes"
@@ -23,6 +26,11 @@ PODS = [
 ]
 OTHERS = {"keda.sh/v1alpha1"}  # of no schema here
 SETTINGS = {f"RADII_{name.upper()}" for name in Settings.model_fields}
+
+
+AWS = {
+    name for name in yaml.safe_load((ROOT / "docker-compose.yml").read_text())["x-environment"] if name[:4] == "AWS_"
+}
 
 
 def of_kind(kind: str) -> list[Any]:
@@ -41,7 +49,7 @@ def test_what_pods_refer_to_is_there() -> None:
     for name, pod in PODS:
         (container,) = pod["containers"]
         for variable in container["env"]:
-            assert variable["name"] in SETTINGS
+            assert variable["name"] in SETTINGS | AWS
             if "valueFrom" in variable:
                 reference = variable["valueFrom"]["secretKeyRef"]
                 assert reference["name"] == secret["metadata"]["name"] and reference["key"] in secret["stringData"], (
@@ -56,6 +64,35 @@ def test_what_pods_refer_to_is_there() -> None:
         assert importlib.util.find_spec(module)
     assert {name for name in config["data"] if name.startswith("RADII_")} <= SETTINGS
     assert len(PODS) == 4
+
+
+def test_every_pod_may_use_a_store_and_credentials_are_secret() -> None:
+    (secret,), (config,) = of_kind("Secret"), of_kind("ConfigMap")
+    for name, pod in PODS:
+        (container,) = pod["containers"]
+        secretly = {one["name"] for one in container["env"] if "secretKeyRef" in one.get("valueFrom", {})}
+        assert secretly >= {"RADII_DATABASE_URL", "RADII_BROKER_URL", "RADII_NOISE_SECRET"}, name
+        assert secretly & AWS == {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}, name
+        assert secretly & AWS | set(config["data"]) & AWS == AWS
+    assert "RADII_BLOB_URL" in config["data"]
+    assert all(secret["stringData"][key] == "" for key in ("noise-secret", "first-key", "aws-secret-access-key"))
+
+
+@pytest.mark.parametrize("filled", [True, False])
+def test_pods_find_the_store_that_the_example_names(
+    filled: bool, monkeypatch: pytest.MonkeyPatch, bucket: Bucket, tmp_path: Path
+) -> None:
+    """What the pods are told opens a real store, with the credentials that it wants; left empty it means a folder."""
+    (secret,), (config,) = of_kind("Secret"), of_kind("ConfigMap")
+    (container,) = PODS[0][1]["containers"]
+    told = {**config["data"], "RADII_DATA_DIR": str(tmp_path / "data")}
+    told |= {one["name"]: secret["stringData"][one["valueFrom"]["secretKeyRef"]["key"]] for one in container["env"]}
+    for name, value in (told | (bucket.variables | {"RADII_BLOB_URL": bucket.url} if filled else {})).items():
+        monkeypatch.setenv(name, value)
+    private_folder(tmp_path / "data")
+    store = stored(Settings())
+    assert isinstance(store, RemoteBlobs) is filled
+    assert store.check() == "ok"
 
 
 def test_services_and_selectors_meet_their_pods() -> None:

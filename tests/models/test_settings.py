@@ -54,6 +54,36 @@ def test_bad_settings_are_refused_by_name(name: str, value: Any) -> None:
         Settings(**{name: value})
 
 
+@pytest.mark.parametrize(
+    ("name", "url", "cause"),
+    [
+        ("database_url", "postgresql+psycopg://u:ge@heim@h:1/x", "there are two @ in it. In a password write @ as %40"),
+        ("database_url", "postgresql+psycopg://u:geheim@h:port/x", "the port is no number"),
+        ("database_url", "postgresql+psycopg://u:geheim@h:65536/x", "there is no port 65536"),
+        ("database_url", "postgresql+psycopg://u:geheim@h", "it names no database"),
+        ("broker_url", "redis://:geheim/1@h:1/0", "the port is no number"),
+        ("broker_url", "amqp://u:geheim#1@h:1/0", "the port is no number"),
+        ("broker_url", "redis://:geheim@h:65536/0", "the port is no number"),
+        ("broker_url", "redis://", "it names no host"),
+        ("broker_url", "redis://:geheim@h/x", "the number of a database"),
+        ("broker_url", "sentinel://:geheim@h:1;h:2/0", "or not of each server"),
+        ("broker_url", "sentinel://:geheim@h:1;sentinel://h:port/0", "the port is no number"),
+    ],
+)
+def test_a_url_that_can_not_be_right_is_refused_without_the_password(name: str, url: str, cause: str) -> None:
+    with pytest.raises(ValidationError) as error:
+        Settings(**{name: url})
+    assert name in str(error.value) and cause in str(error.value)
+    assert "heim" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql+psycopg://u:p%40w@[::1]:1/x", "postgresql+psycopg:///x?host=/run", "sqlite:////x", ""]
+)
+def test_databases_that_can_be_right(url: str) -> None:
+    assert Settings(database_url=url).database_url == url
+
+
 def test_a_secret_never_shows(tmp_path: Path) -> None:
     assert "abab" not in repr(Settings(data_dir=tmp_path, noise_secret="ab" * 32))
 
