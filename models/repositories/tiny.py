@@ -99,7 +99,7 @@ def begin(session: Session, ask: Ask, many: Many, *, units: int, worker: str, se
 
 
 def _is_tiny(row: Certification, units: int) -> bool:
-    """Whether it is of one shard, and nobody has taken it. (``unsharded`` is what counts, whoever cut a shard of it.)"""
+    """Whether it is of one shard, and nobody has taken it; of which all is uncut, whoever may have cut some."""
     untouched = row.state is JobState.QUEUED and row.fence == 0 and row.served_at is None
     return untouched and len(row.indices) == row.unsharded <= row.shard_inputs and row.total <= units
 

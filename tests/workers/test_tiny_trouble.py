@@ -10,7 +10,6 @@ from models.database import Database
 from models.settings import Settings
 from models.states import JobState
 from models.tables import Certification, Dataset, Result, Shard
-from tests import factories
 from tests.models.test_tiny import begun, computed, job, pair  # noqa: F401 (the last is a fixture)
 from workers import tiny
 from workers.answer import answer
@@ -48,13 +47,13 @@ def test_one_whose_inputs_can_not_be_read_fails_and_is_not_next_for_ever(
     ill: str,
 ) -> None:
     one = job(database, pair, range(1))
-    (tmp_path / "x").write_bytes(b"no array")
-    blobs = [worker.blobs.adopt(tmp_path / "x")] * 2
+    for name in ("x", "model"):
+        (tmp_path / name).write_bytes(b"no array")
+    x, network = (worker.blobs.adopt(tmp_path / name) for name in ("x", "model"))
     with database.write() as session:
         dataset, row = session.get_one(Dataset, pair[1]), session.get_one(Certification, one)
-        dataset.summary = (dataset.summary or {}) | dict(zip(("x_blob", "y_blob"), blobs, strict=True))
-        (tmp_path / "model").write_bytes(b"model")
-        row.model.upload.sha256 = worker.blobs.adopt(tmp_path / "model")
+        dataset.summary = (dataset.summary or {}) | {"x_blob": x, "y_blob": None}
+        row.model.upload.sha256 = network
         if ill == "intake never accepted it":
             dataset.summary = None
     answer(worker, Bell("certification", one))
