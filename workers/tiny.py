@@ -13,15 +13,16 @@ from functools import partial
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from models.base import Json
 from models.bell import Bell
+from models.counts import ChunkCounts, InputResult
 from models.logs import about
 from models.repositories import leases, tiny
-from models.repositories.chunks import ChunkCounts, CountsMismatch, InputResult
+from models.repositories.chunks import CountsMismatch
 from models.repositories.leases import LostClaim
 from models.repositories.recall import Asked
 from models.repositories.shards import WorkOrder
 from models.repositories.tiny import Done, Tiny
+from models.types import Json
 from workers import messages
 from workers.attempt import attempt
 from workers.causes import Failed, first_line, lost, stalled

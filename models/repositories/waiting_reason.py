@@ -27,7 +27,7 @@ def waiting_reason(session: Session, row: Model | Dataset | Certification) -> st
         return None
     if not isinstance(row, Certification) and row.lease_expires_at is not None and row.lease_expires_at > now():
         return None  # it is being read
-    asked = {"now": now(), "created": row.created_at}
+    asked: dict[str, Any] = {"now": now(), "created": row.created_at}
     if isinstance(row, Certification):
         asked["rank"] = row.rank
     there, before = session.connection().execute(AHEAD[type(row)], asked).one()

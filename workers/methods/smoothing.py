@@ -2,7 +2,7 @@
 
 import torch
 
-from models.repositories.chunks import ChunkCounts
+from models.counts import ChunkCounts
 from models.tables.chunk import REUSED
 from radii.methods import Smoothing
 from radii.norms import converted, in_l2

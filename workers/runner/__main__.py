@@ -12,8 +12,8 @@ from queue import Empty, SimpleQueue
 from typing import IO
 
 from models import logs
-from models.base import Json
-from models.repositories.chunks import ChunkCounts, InputResult
+from models.counts import ChunkCounts, InputResult
+from models.types import Json
 from workers.causes import first_line
 from workers.confine import die_with_parent
 from workers.messages import (

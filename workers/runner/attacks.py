@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from models.base import Json
 from models.cross_check import FAILED
+from models.types import Json
 from radii.attacks import Attack, NotAttackable
 from radii.smoothing import input_digest
 from workers.runner.heartbeat import phase
