@@ -1,10 +1,15 @@
-"""What counting comes to, as runners say it: chunks of samples, and results of inputs (no database: ``models.types``)."""
+"""What counting comes to, as runners say it: chunks of samples, and results of inputs. Needs no database."""
 
 from dataclasses import dataclass
 
 from models.types import Json
 
 Counts = list[int]
+
+ATTACK_FAILED = "the attack failed; the worker's log says why"
+"""Why a result's ``attack`` has not checked it, where that is no property of the input."""
+REUSED = -1
+"""The number of a chunk that is the sum over the first samples of its stream, from the ledger."""
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,12 @@ import sys
 
 import pytest
 
+from radii.methods import KINDS
 from tests.workers.harness import ROOT
 
 CHILDREN = {
-    "runner": "workers.runner.__main__, workers.runner.compute",
+    "runner": "workers.runner.__main__, workers.runner.compute, "
+    + ", ".join(f"workers.methods.{kind}" for kind in KINDS),
     "fork server": "workers.intake.fork_server, workers.intake.read_model, workers.intake.read_dataset",
 }
 

@@ -9,7 +9,7 @@ from dataclasses import asdict
 
 import numpy as np
 
-from models.tables.chunk import REUSED
+from models.counts import REUSED
 from models.types import Json
 from radii.methods import Median
 from radii.smoothing import CHUNK, chunk_size, chunks, median_bounds

@@ -10,8 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from models.counts import ChunkCounts
-from models.tables.chunk import REUSED
+from models.counts import REUSED, ChunkCounts
 from models.types import Json
 from radii.attacks import SmoothedAttack
 from radii.execution.executors import START
