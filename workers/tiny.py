@@ -68,7 +68,7 @@ def together(worker: Worker) -> bool:
         supervisor.paces.learn(jobs[0].order, sum(len(job.order.indices) for job in jobs), time.monotonic() - started)
     except Failed as failed:
         trouble = failed
-    except (LetGo, SystemExit):
+    except BaseException:  # a shutdown, or what nobody foresaw, which is met again by each of them alone
         worker.activity.end("given_back")
         _give_back(worker, jobs[len(done) :])
         _end(worker, done)
