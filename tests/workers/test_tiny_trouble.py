@@ -2,17 +2,21 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from models.bell import Bell
 from models.database import Database
+from models.repositories import leases
 from models.settings import Settings
 from models.states import JobState
 from models.tables import Certification, Dataset, Result, Shard
 from tests.models.test_tiny import begun, computed, job, pair  # noqa: F401 (the last is a fixture)
 from workers import tiny
 from workers.answer import answer
+from workers.supervisor import supervisor_of
 from workers.worker import Worker
 
 
@@ -60,3 +64,33 @@ def test_one_whose_inputs_can_not_be_read_fails_and_is_not_next_for_ever(
     with database.read() as session:
         row = session.get_one(Certification, one)
         assert row.state is JobState.FAILED and row.problem is not None
+
+
+def test_what_nobody_foresaw_amid_them_leaves_the_rest_to_anyone_at_once(
+    worker: Worker,
+    database: Database,
+    pair: tuple[str, str],  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for index in range(3):
+        job(database, pair, range(index, index + 1))
+    jobs = begun(database)
+    killed: list[bool] = []
+
+    def breaks(*given: Any) -> None:
+        given[-1].append(computed(jobs[0]))
+        raise KeyError("nobody foresaw it")
+
+    monkeypatch.setattr(tiny, "_begun", lambda *_: jobs)
+    monkeypatch.setattr(tiny, "_compute", breaks)
+    runner = SimpleNamespace(kill=lambda: killed.append(True))
+    monkeypatch.setattr(supervisor_of(worker), "lend", lambda _claim: runner)
+    with pytest.raises(KeyError):
+        tiny.together(worker)
+    assert killed == [True] and worker.activity.working is None
+    with database.write() as session:
+        states = [session.get_one(Certification, one.claim.job).state for one in jobs]
+        assert states == [JobState.SUCCEEDED, JobState.RUNNING, JobState.RUNNING]
+        for one in jobs[1:]:
+            taken = leases.claim(session, "shard", one.claim.id, worker="other", seconds=60)
+            assert taken is not None and taken.attempts == 1  # what broke costs them nothing
