@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from models.repositories.marks import Mark
 
 MOST_BYTES = 32 * 2**20
+ENTRY_BYTES = 2000  # at most, that a representation takes besides its content
 FRESH_SECONDS = 10.0  # that what has not ended is shown unchanged: some of it is a matter of time, as the time left
 
 Key = tuple[str, str, str]
@@ -62,6 +63,11 @@ class Shelf:
         with self._lock:
             old = self._kept.pop(key, None)
             self._kept[key] = new
-            self._bytes += len(new.content) - (len(old.content) if old else 0)
+            self._bytes += _bytes(new) - (_bytes(old) if old else 0)
             while self._bytes > MOST_BYTES:
-                self._bytes -= len(self._kept.popitem(last=False)[1].content)
+                self._bytes -= _bytes(self._kept.popitem(last=False)[1])
+
+
+def _bytes(kept: Kept) -> int:
+    """What it takes, about."""
+    return len(kept.content) + ENTRY_BYTES

@@ -8,7 +8,6 @@ from contextlib import suppress
 from typing import Annotated
 
 from fastapi import Depends, Header, Request
-from starlette.concurrency import run_in_threadpool
 
 from app.kept import Kept
 from app.watch import Watch
@@ -40,14 +39,14 @@ Wait = Annotated[int | None, Depends(_wanted)]
 async def seen(watch: Watch, table: Waited, row_id: str, wait: int | None, look: Callable[[], Kept]) -> Kept:
     """What ``look`` sees once the row has ended, or after ``wait`` seconds (None: the client has no preference)."""
     if wait is None:
-        return await run_in_threadpool(look)
+        return await watch.look(look)
     deadline = time.monotonic() + wait
     with watch.waiting(table, row_id) as woken:
-        found = await run_in_threadpool(look)
+        found = await watch.look(look)
         with suppress(asyncio.CancelledError):  # the server ends: what is known so far is the answer
             while not found.ended and (left := deadline - time.monotonic()) > 0:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(woken.wait(), left)
                 woken.clear()
-                found = await run_in_threadpool(look)
+                found = await watch.look(look)
     return found._replace(headers=found.headers | {"Preference-Applied": f"wait={wait}"})

@@ -4,8 +4,10 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from typing import TypeVar
 
 import redis.asyncio
+from anyio import CapacityLimiter, to_thread
 from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
@@ -19,7 +21,9 @@ log = logging.getLogger(__name__)
 PAUSE = 0.1  # seconds between looks where no news come
 RARE_PAUSE = 0.5  # where they do, for those that are lost
 AGAIN_SECONDS = 1.0  # between two tries to hear news
+MOST_LOOKS = 4  # at a time: each takes this process's time, which polls that find nothing new have little need of
 
+T = TypeVar("T")
 Ended = Callable[[Mapping[Waited, Sequence[str]]], list[str]]
 
 
@@ -32,6 +36,11 @@ class Watch:
         self._looking: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._hears = False
+        self._looks = CapacityLimiter(MOST_LOOKS)
+
+    async def look(self, look: Callable[[], T]) -> T:
+        """What ``look`` returns, on a thread; few at a time."""
+        return await to_thread.run_sync(look, limiter=self._looks)
 
     @contextmanager
     def waiting(self, table: Waited, row_id: str) -> Iterator[asyncio.Event]:

@@ -13,7 +13,6 @@ from models.base import Json
 from models.plan import Plan
 
 MOST, ONE_IN = 10, 50  # inputs, where nothing was asked
-FAILED = "the attack failed; the worker's log says why"
 SURPRISE = 1e-6  # less likely than this, it is no chance
 
 

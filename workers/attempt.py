@@ -5,13 +5,13 @@ from collections.abc import Callable
 
 from sqlalchemy.exc import DBAPIError
 
-from models.base import Json
 from models.bell import Bell
 from models.logs import about
 from models.problems import Problem
 from models.repositories.chunks import CountsMismatch
 from models.repositories.leases import Claim, LostClaim
 from models.tracing import span
+from models.types import Json
 from workers.causes import Failed, ForOthers, Lost, first_line, problem_of
 from workers.worker import LetGo, Worker
 

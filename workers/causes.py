@@ -8,9 +8,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from models.base import Json
 from models.problems import Problem
 from models.storage import StorageFull
+from models.types import Json
 from workers.intake.limits import met
 
 GIB = 2**30

@@ -4,10 +4,10 @@ from functools import partial
 
 from sqlalchemy.orm import Session
 
-from models.base import Json
 from models.repositories import certifications
 from models.repositories.leases import Claim
 from models.tables import Certification
+from models.types import Json
 from workers.worker import Worker
 
 

@@ -9,8 +9,8 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from models.base import Json
-from models.repositories.chunks import ChunkCounts, InputResult
+from models.counts import ChunkCounts, InputResult
+from models.types import Json
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,11 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from models import metrics
-from models.base import Json, now
+from models.base import now
 from models.database import Database
 from models.repositories import presence
 from models.repositories.leases import Claim
+from models.types import Json
 from radii import __version__
 from workers.alive import touch
 from workers.messages import Alive

@@ -2,7 +2,7 @@
 
 import time
 
-from models.repositories.chunks import ChunkCounts, InputResult
+from models.counts import ChunkCounts, InputResult
 from models.repositories.shards import WorkOrder
 from models.repositories.splits import CHUNK, LONGEST
 from workers.poison import amid_inputs

@@ -9,16 +9,16 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from models import storage
-from models.base import Json
 from models.bell import Bell
+from models.counts import ChunkCounts, InputResult
 from models.problems import Problem
 from models.repositories import leases, shards
-from models.repositories.chunks import ChunkCounts, InputResult
 from models.repositories.leases import Claim
 from models.repositories.recall import Asked, finish_known, recall, untouched
 from models.repositories.shards import Network, WorkOrder
 from models.repositories.splits import LONGEST
 from models.storage import StorageFull
+from models.types import Json
 from radii.methods import parse_method
 from workers.blob_checks import check_files, files_of
 from workers.causes import Failed, ForOthers, Lost, first_line, lost, stalled

@@ -13,20 +13,20 @@ from functools import partial
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from models.base import Json
 from models.bell import Bell
-from models.blobs import BlobDamaged, BlobMissing
+from models.counts import ChunkCounts, InputResult
 from models.logs import about
 from models.repositories import leases, tiny
-from models.repositories.chunks import ChunkCounts, CountsMismatch, InputResult
+from models.repositories.chunks import CountsMismatch
 from models.repositories.leases import LostClaim
 from models.repositories.recall import Asked
 from models.repositories.shards import WorkOrder
 from models.repositories.tiny import Done, Tiny
+from models.types import Json
 from workers import messages
 from workers.attempt import attempt
-from workers.causes import Failed, lost, stalled
-from workers.messages import Crash, Failure, Phase, Proposal, Settled
+from workers.causes import Failed, first_line, lost, stalled
+from workers.messages import Alive, Crash, Failure, Phase, Proposal, Settled
 from workers.questions import asked_of
 from workers.runner.heartbeat import STARTING
 from workers.runner.process import Ended, Runner
@@ -68,7 +68,8 @@ def together(worker: Worker) -> bool:
         supervisor.paces.learn(jobs[0].order, sum(len(job.order.indices) for job in jobs), time.monotonic() - started)
     except Failed as failed:
         trouble = failed
-    except (LetGo, SystemExit):
+    except BaseException:  # a shutdown, or what nobody foresaw, which is met again by each of them alone
+        worker.activity.end("given_back")
         _give_back(worker, jobs[len(done) :])
         _end(worker, done)
         raise
@@ -102,7 +103,10 @@ def _begun(worker: Worker, supervisor: Supervisor) -> list[Tiny]:
             for sha256 in unread.digests:
                 worker.blobs.verified(sha256)
             return worker.write(begin)
-    except (_Unread, BlobMissing, BlobDamaged, ValueError):  # whoever works on it alone says what is wrong
+    except LetGo:
+        raise
+    except Exception as error:  # whoever works on it alone says what is wrong, or waits until it is over
+        log.info("begins none together: %s", first_line(error))
         return []
 
 
@@ -122,6 +126,8 @@ def _compute(worker: Worker, supervisor: Supervisor, runner: Runner, jobs: Seque
     for job in jobs:
         runner.send(supervisor.message(job.order, job.claim))
     for job in jobs:
+        worker.activity.begin(job.claim)
+        worker.activity.method(job.order.method["kind"])
         execution: Json | None = job.order.execution
         chunks, results = list[ChunkCounts](), list[InputResult]()
         while not isinstance(thing := heard.next(), messages.Done):
@@ -134,6 +140,8 @@ def _compute(worker: Worker, supervisor: Supervisor, runner: Runner, jobs: Seque
                     execution = proposed
                     runner.send(Settled(execution))
         done.append(Done(job, execution, chunks, results))
+        worker.activity.count(sum(sum(chunk.counts) for chunk in chunks))
+        worker.activity.end("done")
 
 
 class _Heard:
@@ -160,6 +168,9 @@ class _Heard:
             match thing:
                 case Phase(name):
                     self.phase = name
+                    self.worker.activity.doing(name)
+                case Alive():
+                    self.worker.activity.device = thing
                 case Crash(words):
                     self.words = words
                 case Failure(problem):

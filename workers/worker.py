@@ -15,7 +15,6 @@ from typing import Any, TypeVar
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from models.base import Json
 from models.bell import Bell, Ring
 from models.blob_stores import stored
 from models.blobs import BlobsAway
@@ -26,6 +25,7 @@ from models.repositories import leases, loose_blobs, turns
 from models.repositories.leases import Claim, LostClaim
 from models.settings import Settings
 from models.storage import StorageFull, room
+from models.types import Json
 from models.work import NOUNS
 from workers.causes import first_line, given_up
 from workers.presence import Activity

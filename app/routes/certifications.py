@@ -130,6 +130,8 @@ def shown(row: Certification, session: TenantSession | None = None) -> Certifica
 
 
 def _shards(session: TenantSession, row: Certification) -> Shards:
+    if row.unsharded == len(row.indices):  # it has none: the most that wait need not be asked
+        return Shards(states={}, items=[])
     states, telling = shards.told(session, row.id, most=MOST_SHARDS)
     own = [name for name in ShardOut.model_fields if hasattr(Shard, name)]
     items = [

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from sqlalchemy import and_, select
 from sqlalchemy.orm import Session
 
-from models import cross_check
 from models.base import Json
+from models.counts import ATTACK_FAILED
 from models.database import insert
 from models.repositories.chunks import InputResult
 from models.tables import Answer, Certification
@@ -60,7 +60,7 @@ def row(question: Question, certification: Certification, result: InputResult) -
         "radius": result.radius,
         "abstained": result.abstained,
         "detail": {key: value for key, value in result.detail.items() if key not in own},
-        "attack": None if attack is None or attack.get("not_checked") == cross_check.FAILED else attack,
+        "attack": None if attack is None or attack.get("not_checked") == ATTACK_FAILED else attack,
     }
 
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import ColumnElement, String, bindparam, column, delete, exists, func, select
@@ -10,47 +10,18 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from models.base import JSON_COLUMN, Json
+from models.counts import ChunkCounts as ChunkCounts
+from models.counts import Counts
+from models.counts import InputResult as InputResult
 from models.plan import Plan
 from models.repositories import ledger
 from models.repositories.ledger import Beginning, Streams
 from models.tables import Certification, Chunk, Result
 from models.tables.chunk import REUSED
 
-Counts = list[int]
-
 CHUNKS, RESULTS = (row.metadata.tables[row.__tablename__] for row in (Chunk, Result))
 COLUMNS = ("index", "stage", "number", "counts", "scores")  # of a chunk
 MEAN_ROUNDING = 1e-9  # a million chunks merged one after the other, each to 2^-53
-
-
-@dataclass(frozen=True)
-class ChunkCounts:
-    """The counts per class of one finished chunk."""
-
-    index: int
-    stage: str
-    number: int
-    counts: Counts
-    scores: Json | None = None
-
-    @property
-    def kept(self) -> Json:
-        """The scores. Raises ``ValueError`` where there are none, as of votes."""
-        if self.scores is None:
-            raise ValueError(f"chunk {self.number} of {self.stage} has no scores")
-        return self.scores
-
-
-@dataclass(frozen=True)
-class InputResult:
-    """What was certified for one input."""
-
-    index: int
-    label: int | None
-    prediction: int | None
-    radius: float | None
-    abstained: bool
-    detail: Json
 
 
 Counted = Sequence[Chunk | ChunkCounts]

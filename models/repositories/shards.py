@@ -22,7 +22,7 @@ from models.repositories.answers import Question
 from models.repositories.chunks import ChunkCounts, CountsMismatch, InputResult, add_chunks, add_result
 from models.repositories.leases import Claim, LostClaim, held
 from models.repositories.ledger import Streams
-from models.states import OPEN, JobState, guard
+from models.states import OPEN, TERMINAL, JobState, guard
 from models.tables import Certification, Chunk, Dataset, Model, Result, Shard, Upload
 from models.tables.chunk import REUSED
 from models.totals import Totals
@@ -290,12 +290,14 @@ def _totals(session: Session, shard: Shard) -> Totals:
 
 
 def fail(session: Session, claim: Claim, problem: Json) -> None:
-    """End the claimed shard's certification as failed. Whose stored files can't be read is read anew when it is sent
-    again. Raises ``LostClaim``."""
+    """End the claimed shard's certification as failed; where that has ended, the shard alone. Whose stored files can't
+    be read is read anew when it is sent again. Raises ``LostClaim``."""
     certification, shard = locked(session, claim)
     if shard.state is JobState.QUEUED:
         shard.state = JobState(guard(shard.state, JobState.RUNNING))
     _end(shard, JobState.FAILED)
+    if certification.state in TERMINAL:  # else whoever takes the shard next would fail to end it, for ever
+        return
     certifications.add_shard(certification, _totals(session, shard), shard.done)
     certifications.fail(session, certification, problem)
     for row in _unreadable(certification, problem):

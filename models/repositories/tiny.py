@@ -99,13 +99,13 @@ def begin(session: Session, ask: Ask, many: Many, *, units: int, worker: str, se
 
 
 def _is_tiny(row: Certification, units: int) -> bool:
-    """Whether it is of one shard, and nobody has taken it."""
+    """Whether it is of one shard, and nobody has taken it; of which all is uncut, whoever may have cut some."""
     untouched = row.state is JobState.QUEUED and row.fence == 0 and row.served_at is None
-    return untouched and 1 <= row.unsharded <= row.shard_inputs and row.total <= units
+    return untouched and len(row.indices) == row.unsharded <= row.shard_inputs and row.total <= units
 
 
 def _untouched(units: int) -> Select[Certification]:
-    """Those of which ``_is_tiny`` holds, and that nobody takes now; to be locked."""
+    """Those of which ``_is_tiny`` may hold, and that nobody takes now; to be locked."""
     query = select(Certification).where(
         Certification.state == JobState.QUEUED,
         Certification.fence == 0,
@@ -128,7 +128,7 @@ def _alike(session: Session, first: Certification, units: int, most: int) -> lis
         Certification.denoiser_model_id.is_not_distinct_from(first.denoiser_model_id),
     )
     rows = session.scalars(_untouched(units).where(*same).order_by(Certification.id).limit(most))
-    return [row for row in rows if row.method == first.method]
+    return [row for row in rows if row.method == first.method and _is_tiny(row, units)]
 
 
 def _order(session: Session, row: Certification, models: dict[str, Network]) -> WorkOrder:

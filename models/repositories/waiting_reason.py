@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, exists, func, literal, or_, select
+from sqlalchemy import ColumnElement, Select, and_, bindparam, exists, func, literal, or_, select
 from sqlalchemy.orm import Session
 
-from models.base import now
+from models.base import UtcDateTime, now
 from models.states import OPEN, IntakeState, JobState
 from models.tables import Certification, Dataset, Model, Presence
 from models.work import CERTIFY, INTAKE
@@ -27,9 +27,10 @@ def waiting_reason(session: Session, row: Model | Dataset | Certification) -> st
         return None
     if not isinstance(row, Certification) and row.lease_expires_at is not None and row.lease_expires_at > now():
         return None  # it is being read
-    queue = QUEUES[type(row)]
-    ahead = [_ahead(table, row) for table, its in QUEUES.items() if its == queue]
-    there, before = session.execute(select(_served(queue), sum(ahead[1:], ahead[0]))).one()
+    asked: dict[str, Any] = {"now": now(), "created": row.created_at}
+    if isinstance(row, Certification):
+        asked["rank"] = row.rank
+    there, before = session.connection().execute(AHEAD[type(row)], asked).one()
     if not there:
         return NO_WORKER
     if not before:
@@ -42,14 +43,24 @@ def waiting_reason(session: Session, row: Model | Dataset | Certification) -> st
 def _served(queue: str) -> ColumnElement[bool]:
     """Whether a worker is there that takes from ``queue``."""
     padded = literal(" ") + Presence.queues + literal(" ")
-    return exists().where(Presence.expires_at > now(), padded.contains(f" {queue} "))
+    return exists().where(Presence.expires_at > bindparam("now", type_=UtcDateTime()), padded.contains(f" {queue} "))
 
 
-def _ahead(table: type[Any], row: Model | Dataset | Certification) -> ColumnElement[int]:
-    """How many rows of ``table`` came before ``row`` and have not ended; ``COUNTED + 1`` stands for more."""
-    open_ = table.state.in_(STATES[QUEUES[table]])
-    earlier: ColumnElement[bool] = table.created_at < row.created_at
-    if isinstance(row, Certification):  # as they take turns (models.repositories.turns), but for that of the keys
-        earlier = or_(table.rank < row.rank, and_(table.rank == row.rank, earlier))
-    before = select(table.id).where(open_, earlier).limit(COUNTED + 1).subquery()
+def _ahead(table: type[Any]) -> ColumnElement[int]:
+    """How many rows of ``table`` came before and have not ended; ``COUNTED + 1`` stands for more."""
+    earlier: ColumnElement[bool] = table.created_at < bindparam("created", type_=UtcDateTime())
+    if table is Certification:  # as they take turns (models.repositories.turns), but for that of the keys
+        rank: Any = bindparam("rank")
+        earlier = or_(table.rank < rank, and_(table.rank == rank, earlier))
+    states = STATES[QUEUES[table]]
+    before = select(table.id).where(table.state.in_(states), earlier).limit(COUNTED + 1).subquery()
     return select(func.count()).select_from(before).scalar_subquery()
+
+
+def _statement(queue: str) -> Select[bool, int]:
+    ahead = [_ahead(table) for table, its in QUEUES.items() if its == queue]
+    return select(_served(queue), sum(ahead[1:], ahead[0]))
+
+
+# Built once, which takes longer than to execute them.
+AHEAD = {table: _statement(queue) for table, queue in QUEUES.items()}

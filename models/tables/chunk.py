@@ -1,10 +1,8 @@
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.base import JSON_COLUMN, Base, Json
+from models.counts import REUSED as REUSED
 from models.tables.owned import OfCertification
-
-REUSED = -1
-"""The number of a chunk that is the sum over the first samples of its stream, from the ledger."""
 
 
 class Chunk(OfCertification, Base):

@@ -15,4 +15,4 @@ class Versioned:
 
 @event.listens_for(Versioned, "before_update", propagate=True)
 def _count_up(_mapper: Mapper[Any], _connection: object, row: Versioned) -> None:
-    row.version += 1
+    row.version = type(row).version + 1  # in the database: whoever changes it at the same time counts, too

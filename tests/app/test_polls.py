@@ -7,7 +7,7 @@ from threading import Event
 import pytest
 from fastapi import FastAPI
 from httpx import Client
-from sqlalchemy import event, select
+from sqlalchemy import event, select, update
 from sqlalchemy.orm import Session
 
 from models.database import Database
@@ -98,6 +98,18 @@ def test_changes_of_models_and_data_sets_count(client: Client, database: Databas
         rows.accept(database, row_id)
         assert client.get(path).json()["state"] == "ready"
         assert version(database, tables[noun], row_id) > before
+
+
+def test_a_change_counts_that_was_made_of_an_older_row(client: Client, database: Database) -> None:
+    """Two processes change a row at the same time, each of which has read it before: whoever polls sees both."""
+    row_id = post_model(client).json()["id"]
+    before = version(database, Model, row_id)
+    with database.write() as session:
+        row = session.get_one(Model, row_id)
+        columns = Model.metadata.tables["models"]
+        session.connection().execute(update(columns).values(name="theirs", version=columns.c.version + 1))
+        row.cause = {"type": "/problems/stalled"}
+    assert version(database, Model, row_id) == before + 2
 
 
 def version(database: Database, table: type[Model] | type[Dataset], row_id: str) -> int:

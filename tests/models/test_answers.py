@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from models import cross_check
 from models.base import Json
+from models.counts import ATTACK_FAILED
 from models.database import Database
 from models.plan import Plan
 from models.principal import DEFAULT_TENANT
@@ -156,9 +156,9 @@ def test_an_input_that_is_drawn_needs_an_attack(database: Database) -> None:
     drawn = asked(database, attacked=3)
     assert recalled(database, drawn) == set()
     crashed = {
-        0: {"not_checked": cross_check.FAILED},
+        0: {"not_checked": ATTACK_FAILED},
         1: {"not_checked": "flat"},
-        2: {"not_checked": cross_check.FAILED},
+        2: {"not_checked": ATTACK_FAILED},
     }
     computed(database, drawn, attacks=crashed)
     again = asked(database, attacked=3)

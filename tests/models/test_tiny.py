@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from models.base import Json
+from models.base import Json, now
 from models.database import Database
-from models.repositories import certifications, leases, tiny
+from models.repositories import certifications, leases, shards, tiny
 from models.repositories.answers import Question
 from models.repositories.chunks import ChunkCounts, CountsMismatch, InputResult
 from models.repositories.leases import LostClaim
@@ -157,3 +157,37 @@ def test_a_worker_that_went_silent_loses_them(database: Database, pair: tuple[st
         assert taken is not None and taken.fence == 2
     with pytest.raises(LostClaim):
         end(database, computed(one))
+
+
+@pytest.mark.parametrize("served", [False, True])
+def test_one_of_which_somebody_has_cut_a_shard_is_left(database: Database, pair: tuple[str, str], served: bool) -> None:
+    """Nobody has begun that shard, and of the inputs that are left fewer than a shard holds: it would be of both."""
+    first, cut = job(database, pair, range(1)), job(database, pair, range(1, 6))
+    with database.write() as session:
+        factories.cut(session, cut, shards=1)
+        row = session.get_one(Certification, cut)
+        row.served_at = now() if served else None  # a worker that did not say so
+        assert (row.state, row.fence, row.unsharded) == (JobState.QUEUED, 0, 1)
+    assert [one.claim.job for one in begun(database, first)] == [first]
+    with database.write() as session:  # its shard is nobody's, and is not to be next
+        [shard] = session.query(Shard).filter(Shard.certification_id == cut)
+        assert leases.claim(session, "shard", shard.id, worker="other", seconds=60) is not None
+    assert begun(database, cut) == []
+
+
+def test_a_shard_that_fails_after_its_certification_has_ended_ends_alone(
+    database: Database, pair: tuple[str, str]
+) -> None:
+    """Else it would be open for ever, and each worker that takes it would fail at ending it."""
+    job(database, pair, range(1))
+    [one] = begun(database)
+    with database.write() as session:
+        row = session.get_one(Certification, one.claim.job)
+        row.state, row.summary = JobState.SUCCEEDED, {"complete": True}
+    with database.write() as session:
+        shards.fail(session, one.claim, {"type": "/problems/internal-error"})
+    with database.read() as session:
+        row = session.get_one(Certification, one.claim.job)
+        assert (row.state, row.problem, row.summary) == (JobState.SUCCEEDED, None, {"complete": True})
+        assert session.get_one(Shard, one.claim.id).state is JobState.FAILED
+        assert not list(leases.unattended(session))

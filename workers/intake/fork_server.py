@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, NoReturn
 
-from models.base import Json
+from models.types import Json
 from workers.confine import confine, die_with_parent, inherited
 from workers.intake.read_upload import read_order
 

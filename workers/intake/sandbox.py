@@ -13,10 +13,10 @@ import signal
 import time
 from pathlib import Path
 
-from models.base import Json
 from models.problems import Problem
 from models.settings import Settings
 from models.storage import StorageFull
+from models.types import Json
 from workers.causes import End, lost
 from workers.confine import inherited
 from workers.intake.limits import exceeded, limits_of

@@ -8,7 +8,6 @@ from pathlib import Path
 from sqlalchemy.orm import Session
 
 from models import storage
-from models.base import Json
 from models.blobs import Blobs
 from models.problems import Problem
 from models.repositories import intake, loose_blobs
@@ -16,6 +15,7 @@ from models.repositories.leases import Claim, held
 from models.repositories.shards import external_blobs
 from models.storage import StorageFull
 from models.tables import Dataset, Model
+from models.types import Json
 from workers.blob_checks import check_files
 from workers.causes import Lost
 from workers.intake.limits import limits_of

@@ -7,7 +7,7 @@ from functools import partial
 
 import torch
 
-from models.base import Json
+from models.types import Json
 from radii.attacks import attack_network
 from radii.execution.executors import START
 from radii.lipschitz import margin_radius

@@ -9,8 +9,8 @@ from dataclasses import asdict
 
 import numpy as np
 
-from models.base import Json
-from models.tables.chunk import REUSED
+from models.counts import REUSED
+from models.types import Json
 from radii.methods import Median
 from radii.smoothing import CHUNK, chunk_size, chunks, median_bounds
 from radii.smoothing.procedure import Procedure

@@ -2,8 +2,7 @@
 
 import torch
 
-from models.repositories.chunks import ChunkCounts
-from models.tables.chunk import REUSED
+from models.counts import REUSED, ChunkCounts
 from radii.methods import Smoothing
 from radii.norms import converted, in_l2
 from radii.smoothing.prediction import winner

@@ -7,8 +7,8 @@ from functools import partial
 import numpy as np
 import torch
 
-from models.base import Json
-from models.repositories.chunks import ChunkCounts
+from models.counts import ChunkCounts
+from models.types import Json
 from radii import methods
 from radii.attacks import attack_splitting
 from radii.execution.executors import START, TORCH, Execution

@@ -12,8 +12,8 @@ from queue import Empty, SimpleQueue
 from typing import IO
 
 from models import logs
-from models.base import Json
-from models.repositories.chunks import ChunkCounts, InputResult
+from models.counts import ChunkCounts, InputResult
+from models.types import Json
 from workers.causes import first_line
 from workers.confine import die_with_parent
 from workers.messages import (
@@ -73,6 +73,7 @@ def sayer(events: IO[str]) -> Say:
 
 def serve(orders: SimpleQueue[Message], answers: SimpleQueue[Message], say: Say) -> None:
     """Work on orders until none comes, and a GPU is in use for nothing."""
+    import workers.methods.smoothing  # noqa: F401 (what most ask for, so that the first need not wait for it)
     from workers.runner.compute import ShardComputer  # torch: seconds, in which orders are already read
 
     def emit(event: Event) -> None:

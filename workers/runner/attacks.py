@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from models.base import Json
-from models.cross_check import FAILED
+from models.counts import ATTACK_FAILED
+from models.types import Json
 from radii.attacks import Attack, NotAttackable
 from radii.smoothing import input_digest
 from workers.runner.heartbeat import phase
@@ -26,7 +26,7 @@ def attacked(x: npt.NDArray[np.generic], attack: Callable[[], Attack]) -> Json:
         return {"not_checked": str(error)}
     except Exception:
         log.exception("an attack failed")
-        return {"not_checked": FAILED}
+        return {"not_checked": ATTACK_FAILED}
     detail: Json = {
         "distance": found.distance,
         "prediction": found.prediction,

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from models.base import Json
+from models.types import Json
 from radii.smoothing import CHUNK, count_chunk
 from radii.smoothing.prediction import Counts
 from radii.smoothing.procedure import Procedure, Request, Votes

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 import torch
 
-from models.base import Json
 from models.problems import Problem
+from models.types import Json
 from radii.graph import Graph, Obstacle, UnsupportedModel
 from radii.graph.ir import Node
 from radii.graph.module import GraphModule

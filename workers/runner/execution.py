@@ -8,7 +8,7 @@ from functools import cached_property, partial
 import numpy as np
 import torch
 
-from models.base import Json
+from models.types import Json
 from radii.execution import executors, search
 from radii.execution.executors import START, TORCH, Execution
 from radii.execution.row_invariance import row_invariant

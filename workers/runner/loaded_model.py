@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from models.base import Json
-from models.repositories.chunks import InputResult
+from models.counts import InputResult
+from models.types import Json
 from radii.bounds import DEFAULT_BUDGET, BoundName
 from radii.execution import executors
 from radii.execution.executors import START, Execution

@@ -6,8 +6,8 @@ from dataclasses import asdict
 import numpy as np
 import numpy.typing as npt
 
-from models.base import Json
-from models.tables.chunk import REUSED
+from models.counts import REUSED
+from models.types import Json
 from radii.lipschitz import UnboundedModel
 from radii.methods import Smoothed, Smoothing
 from radii.norms import converted

@@ -10,9 +10,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from models.base import Json
-from models.repositories.chunks import ChunkCounts
-from models.tables.chunk import REUSED
+from models.counts import REUSED, ChunkCounts
+from models.types import Json
 from radii.attacks import SmoothedAttack
 from radii.execution.executors import START
 from radii.methods import Smoothed
