@@ -31,7 +31,7 @@ CUT_FARTHER = 1.1
 FINEST = 2.0**-32
 FEW = 64  # hinges: of so few the exact radius is looked for
 BUDGET = 20000
-MOST_ENTRIES = 2**24  # of one activation of a batch: 128 MiB
+MOST_ENTRIES = 2**20  # of one activation of a batch: 8 MiB, of which a deep network keeps hundreds
 
 
 def certify(

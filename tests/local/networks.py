@@ -8,12 +8,14 @@ import torch
 
 from radii.graph import Graph, Node, to_module
 from radii.graph.operator import Operator
-from radii.graph.ops.activation import Relu
+from radii.graph.ops.activation import Relu, Sigmoid
 from radii.graph.ops.conv import Conv
-from radii.graph.ops.elementwise import Add
-from radii.graph.ops.layout import Reshape
-from radii.graph.ops.linear import Linear
+from radii.graph.ops.elementwise import Add, Mul
+from radii.graph.ops.layout import Reshape, Transpose
+from radii.graph.ops.linear import Linear, Product
+from radii.graph.ops.normalization import LayerNormalization, Softmax
 from radii.graph.ops.pool import AveragePool, MaxPool
+from radii.graph.ops.reduce import ReduceMean
 from radii.graph.ops.select import Concat
 from radii.graph.ops.windows import Windows
 
@@ -82,3 +84,28 @@ def settled(graph: Graph, rng: np.random.Generator, count: int) -> tuple[np.ndar
     z = np.sort(logits(graph, x), axis=1)
     best = np.argsort(z[:, -2] - z[:, -1])[:count]
     return x[best], logits(graph, x[best]).argmax(1)
+
+
+def attention(rng: np.random.Generator) -> Graph:
+    """One head of attention over three tokens, a residual sum, a layer norm and a gated feed-forward layer."""
+    n, d = 3, 4
+    scale = np.ones(d, np.float32)
+    return graph_of(
+        (n, d),
+        [
+            (linear(rng, d, d), ("x",), "q"),
+            (linear(rng, d, d), ("x",), "k"),
+            (linear(rng, d, d), ("x",), "v"),
+            (Transpose((1, 0)), ("k",), "t"),
+            (Product(), ("q", "t"), "s"),
+            (Softmax(1, False), ("s",), "p"),
+            (Product(), ("p", "v"), "o"),
+            (Add(), ("x", "o"), "r"),
+            (LayerNormalization(scale, None, 1, 0.1), ("r",), "n"),
+            (linear(rng, d, d), ("n",), "f"),
+            (Sigmoid(), ("f",), "g"),
+            (Mul(), ("n", "g"), "h"),
+            (ReduceMean((0,), False), ("h",), "m"),
+            (linear(rng, d, 3, 2.0), ("m",), "y"),
+        ],
+    )

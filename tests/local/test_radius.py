@@ -16,7 +16,7 @@ from radii.graph.ops.parametric import LeakyRelu
 from radii.graph.ops.threshold import Sign
 from radii.local import NotRelaxable, certify, margins, margins_in_box, slack
 from radii.norms import Norm
-from tests.local.networks import chain, graph_of, image, linear, logits, settled
+from tests.local.networks import attention, chain, graph_of, image, linear, logits, settled
 
 NORMS: list[Norm] = ["l2", "linf", "l1"]
 DUAL = {"l2": 2, "linf": 1, "l1": np.inf}
@@ -50,6 +50,12 @@ def test_no_attack_inside(function: type[Relu], effort: str, norm: Norm) -> None
 def test_no_attack_inside_of_images(norm: Norm) -> None:
     rng = np.random.default_rng(2)
     _attacked(image(rng), norm, "quick", rng)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_no_attack_inside_of_attention(norm: Norm) -> None:
+    rng = np.random.default_rng(12)
+    _attacked(attention(rng), norm, "quick", rng)
 
 
 def _attacked(graph: Graph, norm: Norm, effort: str, rng: np.random.Generator) -> None:
