@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 Shape = tuple[int, ...]
 
 
+def absolute(arrays: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Constants without their signs; integers, which are places, as they are."""
+    return {name: array.abs() if array.is_floating_point() else array for name, array in arrays.items()}
+
+
 @dataclass(frozen=True, eq=False)
 class Operator:
     """One ONNX operator: how it is read, run, what shape it makes, and its Lipschitz rule.
@@ -51,6 +56,7 @@ class Operator:
     diagonal: ClassVar[bool] = False  # and each entry is a multiple of the input's entry there, where shapes agree
     averages: ClassVar[bool] = False  # and each entry is a mean of some of the input's
     adds: ClassVar[str | None] = None  # it is 0 at 0 but for this array, each of whose entries is added equally often
+    picks: ClassVar[int] = 0  # 1: each entry is the largest of the `choices` there; -1: the smallest
     is_probability: ClassVar[bool] = False  # it is a logit's probability: 1/2 at 0, and rising
     zero_at_zero: ClassVar[bool] = False  # where all inputs are 0 the output is
     takes_decisions: ClassVar[bool] = False  # whether `on_cells` tells truth values from the numbers 0 and 1
@@ -153,6 +159,15 @@ class Operator:
         only thing that it does; None: it is no such function, or not known to be."""
         return None
 
+    def sides(self, arrays: Mapping[str, Tensor]) -> tuple[Tensor | float, Tensor | float] | None:
+        """The same where entries differ in their slopes: numbers, or tensors to be broadcast with a sample."""
+        return self.hinge()
+
+    def choices(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor], absent: float) -> Tensor:
+        """(batch, *output shape, K) entries of the inputs and the constants, of which each of the output picks one;
+        ``absent`` where there are fewer."""
+        raise NotImplementedError
+
     def convolution(self, *inputs: Shape) -> Convolution | None:
         """The convolution that it is, its weights rounded once; None: it is none, or its rule says so."""
         return None
@@ -160,6 +175,26 @@ class Operator:
     def linear_part(self, x: np.ndarray) -> np.ndarray | None:
         """What a linear operator makes of float64 inputs (batch, *shape) without its offset; None: `run` tells."""
         return x.reshape(len(x), *self.shape(x.shape[1:])) if self.keeps_order else None
+
+    def magnitude(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor | None:
+        """Of an operator ``sum W_i x_i + b``: ``sum |W_i| m_i + |b|``, for inputs m_i >= 0; None: it is no such one.
+
+        As `run` rounds it, of sums of as many addends.
+        """
+        if self.copies or (len(inputs) == 1 and (self.linear or self.adds is not None)):
+            return self.run(inputs, absolute(arrays))
+        return None
+
+    def transposed(self, form: Tensor, arrays: Mapping[str, Tensor], *inputs: Shape) -> tuple[Tensor | None, ...]:
+        """``W_i^T a`` for each input of such an operator, given a (batch, *output shape); None: it does not read it."""
+        import torch
+
+        with torch.enable_grad():
+            zeros = [form.new_zeros((len(form), *shape), requires_grad=True) for shape in inputs]
+            made = self.run(zeros, arrays)
+            if not made.requires_grad:
+                return (None,) * len(inputs)
+            return torch.autograd.grad(made, zeros, form, create_graph=form.requires_grad, allow_unused=True)
 
     def write(self, pen: Pen, inputs: list[str], output: str, shapes: Sequence[Shape]) -> None:
         """Write it as nodes of ONNX that make ``output`` of ``inputs``, of these shapes. Raises `Unwritable`."""

@@ -188,6 +188,9 @@ class Neg(Univariate):
     def on_cells(self, u: Jet) -> Jet:
         return -u
 
+    def magnitude(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
+        return inputs[0]
+
     def order(self, *inputs: Given) -> Known | None:
         (given,) = inputs
         return negated(given.value)

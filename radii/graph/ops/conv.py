@@ -89,6 +89,18 @@ class Conv(Operator):
             return self.run([x.float()], {name: array.float() for name, array in arrays.items()}).to(x.dtype)
         return convolved(x, arrays["weight"], arrays.get("bias"), windows, self.groups)
 
+    def transposed(self, form: Tensor, arrays: Mapping[str, Tensor], *inputs: Shape) -> tuple[Tensor | None, ...]:
+        windows, weight = self.windows, arrays["weight"]
+        if not symmetric(windows):
+            return super().transposed(form, arrays, *inputs)
+        x = form.new_empty(1).expand(len(form), *inputs[0])  # of which it needs the shape alone
+        axes, padding = len(windows.kernel), [low for low, _ in windows.pads]
+        made: Tensor = torch.ops.aten.convolution_backward(
+            form, x, weight, None, windows.strides, padding, windows.dilations, False, [0] * axes, self.groups,
+            [True, False, False],
+        )[0]  # fmt: skip
+        return (made,)
+
     def shape(self, *inputs: Shape) -> Shape:
         (shape,) = inputs
         return (self.weight.shape[0], *self.windows.outputs(shape[1:]))

@@ -13,7 +13,7 @@ from radii.graph.affine import Affine
 from radii.graph.bounds import sqrt_up
 from radii.graph.call import Activation, Call
 from radii.graph.errors import Refusal, hold
-from radii.graph.operator import Operator, Shape
+from radii.graph.operator import Operator, Shape, absolute
 from radii.graph.ops.layout import KEEP_BATCH, Identity
 from radii.graph.ops.registry import graph_operator, onnx_operator
 from radii.graph.order import Given, Known, Shared
@@ -39,6 +39,9 @@ class Parameter(Operator):
 
     def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
         return arrays["value"].expand(inputs[0].shape[0], *arrays["value"].shape)
+
+    def magnitude(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
+        return self.run(inputs, absolute(arrays))
 
     def shape(self, *inputs: Shape) -> Shape:
         return self.value.shape

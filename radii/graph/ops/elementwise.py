@@ -19,7 +19,7 @@ from radii.graph.call import Activation, Call
 from radii.graph.cone import jet
 from radii.graph.cone.jet import Jet
 from radii.graph.errors import Refusal, hold
-from radii.graph.operator import Operator, Shape
+from radii.graph.operator import Operator, Shape, absolute
 from radii.graph.ops.broadcast import broadcast, by_channel_of, check_constant, choice_rule, per_sample, sum_rule
 from radii.graph.ops.layout import Identity
 from radii.graph.ops.registry import MANY, onnx_operator
@@ -105,6 +105,15 @@ class Additive(Binary):
         if self.constant is None:
             return sum_rule(self.coefficients(), inputs, output)
         return sum_rule(self.coefficients()[int(self.constant_first) :][:1], inputs, output)
+
+    def magnitude(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
+        return torch.add(*self.operands(inputs, absolute(arrays)))
+
+    def transposed(self, form: Tensor, arrays: Mapping[str, Tensor], *inputs: Shape) -> tuple[Tensor | None, ...]:
+        if {self.shape(*inputs)} != set(inputs):
+            return super().transposed(form, arrays, *inputs)
+        factors = self.coefficients()[int(self.constant_first) :][: len(inputs)]
+        return tuple(form if factor == 1 else -form for factor in factors)
 
     def factors(self, shape: Shape) -> np.ndarray | None:
         return np.full(shape[0], self.coefficients()[int(self.constant_first)])
@@ -223,6 +232,9 @@ class Div(Binary):
             return Ordered(UNIT, value.rising, probabilities=True) if value.range.sign > 0 else None
         return times(value, reciprocal(divisor))
 
+    def magnitude(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor | None:
+        return None if self.constant is None or self.constant_first else inputs[0] / arrays["constant"].abs()
+
     def factors(self, shape: Shape) -> np.ndarray | None:
         divisors = None if self.constant is None or self.constant_first else by_channel_of(self.constant, shape)
         return None if divisors is None else 1 / divisors
@@ -288,6 +300,9 @@ class Sum(Operator):
     def viewed(cls, call: Call) -> View | None:
         return broadcast_shifted(call)
 
+    def magnitude(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
+        return self.run(inputs, absolute(arrays))
+
     def factors(self, shape: Shape) -> np.ndarray | None:
         return np.ones(shape[0])
 
@@ -350,6 +365,9 @@ class Extreme(Operator):
         only = constant(self.constant) if self.constant is not None and len(inputs) == 1 else None
         return None if only is None else only.range.low
 
+    def choices(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor], absent: float) -> Tensor:
+        return torch.stack(torch.broadcast_tensors(*inputs, *arrays.values()), dim=-1)
+
     @classmethod
     def viewed(cls, call: Call) -> View | None:
         return broadcast_shifted(call)
@@ -361,6 +379,8 @@ class Extreme(Operator):
 @onnx_operator(inputs=MANY)
 @dataclass(frozen=True, eq=False)
 class Max(Extreme):
+    picks = 1
+
     @staticmethod
     def of_arrays(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         return np.asarray(np.maximum(a, b))
@@ -380,6 +400,8 @@ class Max(Extreme):
 @onnx_operator(inputs=MANY)
 @dataclass(frozen=True, eq=False)
 class Min(Extreme):
+    picks = -1
+
     @staticmethod
     def of_arrays(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         return np.asarray(np.minimum(a, b))

@@ -54,6 +54,9 @@ class Linear(Operator):
     def lipschitz(self, *inputs: Shape) -> Rule:
         return Dense(self.weight)
 
+    def transposed(self, form: Tensor, arrays: Mapping[str, Tensor], *inputs: Shape) -> tuple[Tensor]:
+        return (form @ arrays["weight"],)
+
     def multiply_adds(self, *inputs: Shape) -> int:
         return prod(inputs[0][:-1]) * self.weight.size
 

@@ -294,6 +294,9 @@ class PRelu(Operator):
         (x,) = inputs
         return torch.where(x < 0, arrays["slope"] * x, x)
 
+    def sides(self, arrays: Mapping[str, Tensor]) -> tuple[Tensor, float]:
+        return arrays["slope"], 1.0
+
     def shape(self, *inputs: Shape) -> Shape:
         return inputs[0]
 

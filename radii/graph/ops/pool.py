@@ -81,6 +81,14 @@ def _within(windows: Windows, sizes: Shape) -> tuple[int, ...]:
 class MaxPool(Pool):
     behaviour = "square root of the most windows that cover one pixel"
     exact = zero_at_zero = True
+    picks = 1
+
+    def choices(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor], absent: float) -> Tensor:
+        x = self.windows.padded(inputs[0], absent)
+        axes = zip(self.windows.kernel, self.windows.strides, self.windows.dilations, strict=True)
+        for axis, (k, s, d) in enumerate(axes, start=2):
+            x = x.unfold(axis, d * (k - 1) + 1, s)[..., ::d]
+        return x.flatten(2 + len(self.windows.kernel))
 
     @classmethod
     def read(cls, call: Call) -> Operator:

@@ -52,6 +52,12 @@ class Reduction(Operator):
     def run(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
         return self.reduced(inputs[0], tuple(axis + 1 for axis in self.axes))
 
+    def choices(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor], absent: float) -> Tensor:
+        (x,) = inputs
+        kept = [axis for axis in range(x.ndim) if axis - 1 not in self.axes]
+        groups = x.permute(*kept, *(axis + 1 for axis in self.axes)).flatten(len(kept))
+        return groups.reshape(len(x), *self.shape(tuple(x.shape[1:])), -1)
+
     def reduced(self, x: Tensor, axes: tuple[int, ...]) -> Tensor:
         """The reduction of a batch over ``axes``."""
         raise NotImplementedError
@@ -127,6 +133,7 @@ class ReduceSum(Reduction):
 class ReduceMax(Reduction):
     behaviour = "1"
     exact = True
+    picks = 1
 
     def reduced(self, x: Tensor, axes: tuple[int, ...]) -> Tensor:
         return x.amax(dim=axes, keepdim=self.keepdims)
@@ -140,6 +147,7 @@ class ReduceMax(Reduction):
 class ReduceMin(Reduction):
     behaviour = "1"
     exact = True
+    picks = -1
 
     def reduced(self, x: Tensor, axes: tuple[int, ...]) -> Tensor:
         return x.amin(dim=axes, keepdim=self.keepdims)

@@ -153,6 +153,9 @@ class Resize(Operator):
             x = torch.stack(parts).sum(dim=0)
         return x
 
+    def magnitude(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor | None:
+        return None if self.mode == "cubic" else self.run(inputs, arrays)  # other weights are not negative
+
     def shape(self, *inputs: Shape) -> Shape:
         sizes = list(inputs[0])
         for axis in self.resized():

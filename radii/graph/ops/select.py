@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -226,6 +226,9 @@ class Pad(Operator):
             if len(index) != size:
                 x = x.index_select(axis + 1, torch.from_numpy(index).to(x.device))
         return x
+
+    def magnitude(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor]) -> Tensor:
+        return replace(self, value=abs(self.value)).run(inputs, arrays)
 
     def sources(self, sizes: Shape) -> list[np.ndarray]:
         """Per axis, the entry that each entry of the output copies (for all modes but constant)."""
