@@ -66,7 +66,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     service = Service(
         settings=settings,
         database=database,
-        blobs=stored(settings, announce=database.announce),
+        blobs=stored(settings, announce=database.announce, confirm=database.confirm),
         celery=celery,
         shelf=Shelf(),
         watch=watch,

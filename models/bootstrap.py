@@ -1,7 +1,7 @@
 """What must be true before the service starts: ``python -m models.bootstrap``. Safe to run again, and at the same time.
 
 The database is at the newest migration, there is an API key (in DATA_DIR/api-key, mode 0600), and the noise secret is
-the one that this database's certificates were made with.
+the one that this database's certificates were made with; the blob store is the database's, and marked so.
 """
 
 import fcntl
@@ -20,8 +20,10 @@ from sqlalchemy import Connection, text
 from sqlalchemy.orm import Session
 
 from models.blob_stores import stored
+from models.blobs import BlobsAway
 from models.database import Database
 from models.housekeeping import DRAFT_SECONDS
+from models.installation import OtherStore, confirm
 from models.principal import DEFAULT_TENANT
 from models.repositories import keys
 from models.settings import NotPrivate, Settings, keep, private_folder
@@ -45,7 +47,7 @@ class BadKeyFile(Exception):
 
 
 def bootstrap(settings: Settings) -> None:
-    """Make it so. Raises ``WrongSecretError``, ``NotPrivate``, ``BadKeyFile`` and ``OtherVersion``."""
+    """Make it so. Raises ``WrongSecretError``, ``NotPrivate``, ``BadKeyFile``, ``OtherVersion`` and ``OtherStore``."""
     private_folder(settings.data_dir)
     database = Database(settings.database)
     try:
@@ -60,7 +62,14 @@ def bootstrap(settings: Settings) -> None:
             keep_oldest(session)
             check_secret(session, settings)
             keep_key(session, settings)
-        stored(settings).forget_drafts(older_than=DRAFT_SECONDS)
+        blobs = stored(settings)
+        blobs.forget_drafts(older_than=DRAFT_SECONDS)
+        try:
+            confirm(database, blobs)
+        except OtherStore:
+            raise
+        except BlobsAway as away:
+            say(f"{away}; whose it is will be looked at once it does")
     finally:
         database.close()
 
@@ -155,7 +164,7 @@ if __name__ == "__main__":
             where = "".join(f"RADII_{part}: ".upper() for part in one["loc"][:1])
             print(f"radii: {where}{one['msg'].removeprefix('Value error, ')}", file=sys.stderr)
         sys.exit(2)
-    except (WrongSecretError, NotPrivate, BadKeyFile, OtherVersion) as error:
+    except (WrongSecretError, NotPrivate, BadKeyFile, OtherVersion, OtherStore) as error:
         sys.exit(f"radii: {error}")
     except StorageFull as error:
         with suppress(OSError):  # the log may lie on the same disk: the exit status says it too

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from models.base import Json
+from models.bell import Bell
 from models.problems import Problem
 from models.storage import StorageFull
 from workers.intake.limits import met
@@ -33,6 +34,14 @@ class Lost(Failed):
     def __init__(self, document: Json, phase: str) -> None:
         super().__init__(document)
         self.phase = phase
+
+
+class Blamed(Lost):
+    """Lost amid its inputs, which the row knows already; ``then`` is what is next."""
+
+    def __init__(self, lost: Lost, then: Bell) -> None:
+        super().__init__(lost.document, lost.phase)
+        self.then = then
 
 
 class ForOthers(Exception):

@@ -10,14 +10,18 @@ import os
 import pkgutil
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from celery import Task, signals
 
 from models import logs, tracing, versions
 from models.bell import Bell, celery_app, celery_ring
+from models.blob_stores import stored
+from models.blobs import BlobsAway
 from models.bootstrap import WrongSecretError, check_secret
 from models.database import Database
+from models.installation import OtherStore, confirm
 from models.settings import Settings
 from models.work import CERTIFY, INTAKE, NOUNS
 from workers.answer import answer
@@ -62,12 +66,17 @@ def _log(**_: Any) -> None:
 
 def _check_installation(**_: Any) -> None:
     """A worker whose noise secret is another one would give another answer to the same question; one of a version that
-    the database does not bear would fail at each."""
+    the database does not bear would fail at each, and one with another blob store would find nothing there."""
     database = Database(SETTINGS.database)
     try:
         with database.write() as session:
             versions.check(session.connection())
             check_secret(session, SETTINGS)
+        with suppress(BlobsAway):  # which its work waits for
+            try:
+                confirm(database, stored(SETTINGS))
+            except OtherStore as error:
+                sys.exit(f"radii: {error}")
     except (WrongSecretError, versions.OtherVersion) as error:
         sys.exit(f"radii: {error}")
     finally:

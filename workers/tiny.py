@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from models.base import Json
 from models.bell import Bell
-from models.blobs import BlobDamaged, BlobMissing
+from models.blobs import BlobDamaged, BlobMissing, BlobsAway
 from models.logs import about
 from models.repositories import leases, tiny
 from models.repositories.chunks import ChunkCounts, CountsMismatch, InputResult
@@ -102,7 +102,8 @@ def _begun(worker: Worker, supervisor: Supervisor) -> list[Tiny]:
             for sha256 in unread.digests:
                 worker.blobs.verified(sha256)
             return worker.write(begin)
-    except (_Unread, BlobMissing, BlobDamaged, ValueError):  # whoever works on it alone says what is wrong
+    except (_Unread, BlobMissing, BlobDamaged, BlobsAway, ValueError):
+        # Whoever works on it alone waits for the store, or says what is wrong.
         return []
 
 

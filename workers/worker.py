@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
+from models import installation
 from models.base import Json
 from models.bell import Bell, Ring
 from models.blob_stores import stored
@@ -55,7 +56,8 @@ class Worker:
     def __init__(self, settings: Settings, ring: Ring) -> None:
         self.settings = settings
         self.database = Database(settings.database, ring=ring, tell=teller(settings))
-        self.blobs = stored(settings, announce=self._announce)
+        confirm = partial(installation.confirm, self.database)
+        self.blobs = stored(settings, announce=self._announce, confirm=confirm)
         self.name = f"{platform.node()}/{os.getpid()}"
         # The kind of device that its runner computes on, once that is known.
         self.device = None if settings.device == "cuda" or (settings.device == "auto" and GPU.exists()) else "cpu"
