@@ -78,6 +78,7 @@ class Blobs:
         self.root = root
         self.announce = announce
         self.confirm = confirm
+        self.own_mark: str | None = None  # once ``confirm`` has seen it
         self.drafts = root / "drafts"
         self.drafts.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._verified: dict[Path, tuple[int, int, int]] = {}

@@ -69,7 +69,7 @@ def bootstrap(settings: Settings) -> None:
         except OtherStore:
             raise
         except BlobsAway as away:
-            say(f"{away}; whose it is will be looked at once it does")
+            say(f"{away}; whose it is will be looked at later")
     finally:
         database.close()
 

@@ -27,8 +27,11 @@ class OtherStore(BlobsAway, ValueError):
 def confirm(database: Database, blobs: Blobs) -> None:
     """See to it that the store is that of the database. One without a mark is marked if it evidently is: a blob that a
     row names lies there, or both are empty. Raises ``OtherStore``, and ``BlobsAway`` if it can't be told now."""
+    mark = blobs.mark()
+    if mark is not None and mark == blobs.own_mark:
+        return
     try:
-        own, mark = _identity(database), blobs.mark()
+        own = _identity(database)
         if mark is None:
             with database.read() as session:
                 _known(session, blobs, own)
@@ -47,6 +50,7 @@ def confirm(database: Database, blobs: Blobs) -> None:
             f"{blobs.place} is another installation's: its mark, `{MARK}`, says {mark}, and this database {own}. Name "
             "one and the same by RADII_DATABASE_URL, RADII_DATA_DIR and RADII_BLOB_URL. Nothing was removed."
         )
+    blobs.own_mark = mark
 
 
 def _identity(database: Database) -> str | None:

@@ -204,7 +204,7 @@ class Worker:
                 self.wait_for_room(claim, self.blobs.root)
             except BlobsAway as away:
                 if not said:
-                    log.warning("%s; waiting until it does", away)
+                    log.warning("%s; waiting until that is over", away)
                 said = True
             self.renew(claim)
             self.wait(SimpleQueue(), time.monotonic() + AGAIN_SECONDS)
