@@ -4,6 +4,8 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 
+from models import installation
+from models.blobs import Blobs
 from models.database import Database
 from models.principal import Principal
 from models.repositories import keys, loose_blobs, marks, presence
@@ -92,6 +94,10 @@ class TenantDatabase:
         """How much there is to do and who does it, of all tenants together."""
         with self._database.read() as session:
             return figures(session)
+
+    def confirm(self, blobs: Blobs) -> None:
+        """As ``installation.confirm``."""
+        installation.confirm(self._database, blobs)
 
     def announce(self, sha256: str) -> None:
         """A blob is about to be written, whoever sent it."""

@@ -65,7 +65,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     service = Service(
         settings=settings,
         database=database,
-        blobs=stored(settings, announce=database.announce),
+        blobs=stored(settings, announce=database.announce, confirm=database.confirm),
         shelf=Shelf(),
         watch=watch,
         operators=capabilities.operators(),

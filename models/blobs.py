@@ -19,9 +19,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from models import storage
+from models.settings import keep
 
 BLOCK = 1 << 20
 NAME = re.compile("[0-9a-f]{64}")
+MARK = "installation"  # the name of what says whose the store is
+LONGEST_MARK = 100  # bytes
 
 
 class TooLarge(Exception):
@@ -41,7 +44,8 @@ class BlobDamaged(Exception):
 
 
 class BlobsAway(Exception):
-    """The store does not answer; nothing was kept. The same call may succeed later."""
+    """The store does not answer, or another one does in its place (``models.installation``); nothing was kept. The same
+    call may succeed later."""
 
 
 class Found(NamedTuple):
@@ -59,12 +63,22 @@ def unannounced(sha256: str) -> None:
     """Says nothing, for a store whose blobs nobody collects."""
 
 
+Confirm = Callable[["Blobs"], None]
+"""Raises ``BlobsAway`` unless the store is there, and the right one (``models.installation.confirm``)."""
+
+
+def unconfirmed(blobs: "Blobs") -> None:
+    """Takes any store for the right one."""
+
+
 class Blobs:
     """A folder of blobs. Writers fill a draft and link it into place, so a reader never sees half a blob."""
 
-    def __init__(self, root: Path, *, announce: Announce = unannounced) -> None:
+    def __init__(self, root: Path, *, announce: Announce = unannounced, confirm: Confirm = unconfirmed) -> None:
         self.root = root
         self.announce = announce
+        self.confirm = confirm
+        self.own_mark: str | None = None  # once ``confirm`` has seen it
         self.drafts = root / "drafts"
         self.drafts.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._verified: dict[Path, tuple[int, int, int]] = {}
@@ -87,9 +101,23 @@ class Blobs:
     def verified(self, sha256: str, *, alive: Callable[[], None] = lambda: None) -> Path:
         """Where the blob lies, found to be whole: once in this process, and again if the file changes.
 
-        Hashing takes a second or more a gigabyte; ``alive`` is called meanwhile. Raises ``BlobMissing`` and
-        ``BlobDamaged``.
+        Hashing takes a second or more a gigabyte; ``alive`` is called meanwhile. Raises ``BlobMissing``,
+        ``BlobDamaged`` and ``BlobsAway``.
         """
+        with self._confirmed():
+            return self._whole(sha256, alive)
+
+    @contextmanager
+    def _confirmed(self) -> Iterator[None]:
+        """Nothing is missing or damaged where the store itself is away, as a disk that is not mounted."""
+        try:
+            yield
+        except (BlobMissing, BlobDamaged, FileNotFoundError):
+            self.confirm(self)
+            raise
+
+    def _whole(self, sha256: str, alive: Callable[[], None]) -> Path:
+        """As ``verified``, in whichever store."""
         path = self.path(sha256)
         try:
             with path.open("rb") as file:
@@ -114,8 +142,8 @@ class Blobs:
     ) -> tuple[str, int]:
         """Keep what ``stream`` yields; its (sha256, size in bytes).
 
-        Raises ``TooLarge`` past ``limit`` bytes, ``DigestMismatch`` if the sha256 is not ``expected``, and
-        ``StorageFull``; nothing is kept then.
+        Raises ``TooLarge`` past ``limit`` bytes, ``DigestMismatch`` if the sha256 is not ``expected``, ``StorageFull``
+        and ``BlobsAway``; nothing is kept then.
         """
         digest, size = hashlib.sha256(), 0
         with self._drafted() as draft:
@@ -140,10 +168,11 @@ class Blobs:
 
     @contextmanager
     def _drafted(self) -> Iterator[Path]:
-        """A fresh path, whose file is gone after the block unless it was placed. Raises ``StorageFull``."""
+        """A fresh path, whose file is gone after the block unless it was placed. Raises ``StorageFull``, and
+        ``BlobsAway`` where the folder is gone."""
         draft = self.draft()
         try:
-            with storage.reported():
+            with self._confirmed(), storage.reported():
                 yield draft
         finally:
             draft.unlink(missing_ok=True)
@@ -156,7 +185,7 @@ class Blobs:
                     shutil.rmtree(draft) if draft.is_dir() else draft.unlink()
 
     def adopt(self, file: Path) -> str:
-        """Move ``file`` (in the same file system) into the store; its sha256."""
+        """Move ``file`` (a draft) into the store; its sha256. Raises ``BlobsAway``."""
         with file.open("rb") as stream:
             sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
         self._place(file, sha256)
@@ -166,8 +195,8 @@ class Blobs:
     def keep(self, content: bytes) -> str:
         """Keep a few bytes; their sha256. Raises ``StorageFull``."""
         sha256 = hashlib.sha256(content).hexdigest()
-        storage.require(self.root, len(content))
         with self._drafted() as draft:
+            storage.require(self.root, len(content))
             with draft.open("xb") as file:
                 file.write(content)
                 file.flush()
@@ -179,20 +208,48 @@ class Blobs:
         """Where a person finds the blob."""
         return f"blobs/{sha256[:2]}/{sha256} in DATA_DIR"
 
-    def beginning(self, sha256: str, size: int) -> bytes:
-        """The first ``size`` bytes. Raises ``BlobMissing``."""
+    @property
+    def place(self) -> str:
+        """What a person calls the store."""
+        return f"the folder {self.root}"
+
+    def mark(self) -> str | None:
+        """What the store says of whose it is; None if it says nothing. Raises ``BlobsAway``."""
         try:
-            with self.path(sha256).open("rb") as file:
-                return file.read(size)
+            with (self.root / MARK).open("rb") as file:
+                return file.read(LONGEST_MARK).decode(errors="replace").strip()
         except FileNotFoundError:
-            raise BlobMissing(sha256) from None
+            return None
+        except OSError as error:
+            raise BlobsAway(f"{self.place} can't be read: {error.strerror}") from error
+
+    def set_mark(self, mark: str) -> str:
+        """Have the store say whose it is, unless it does; what it says."""
+        with storage.reported():
+            return keep(self.root / MARK, mark)
+
+    def beginning(self, sha256: str, size: int) -> bytes:
+        """The first ``size`` bytes. Raises ``BlobMissing`` and ``BlobsAway``."""
+        with self._confirmed():
+            try:
+                with self.path(sha256).open("rb") as file:
+                    return file.read(size)
+            except FileNotFoundError:
+                raise BlobMissing(sha256) from None
 
     def check(self) -> str:
         """ "ok", or why nothing can be written. Raises ``BlobsAway``."""
+        self.confirm(self)
         return "ok" if os.access(self.drafts, os.W_OK | os.X_OK) else "the folder can't be written"
 
     def written_at(self, sha256: str) -> float | None:
-        """When the blob was put into place, in seconds since 1970; None if it is not there."""
+        """When the blob was put into place, in seconds since 1970; None if it is not there. Raises ``BlobsAway``."""
+        if (moment := self.look(sha256)) is None:
+            self.confirm(self)
+        return moment
+
+    def look(self, sha256: str) -> float | None:
+        """As ``written_at``, whosever the store is."""
         try:
             return self.path(sha256).stat().st_mtime
         except FileNotFoundError:
@@ -217,6 +274,7 @@ class Blobs:
                 yield Found(path.name, state.st_size, state.st_mtime)
 
     def _place(self, draft: Path, sha256: str) -> None:
+        self.confirm(self)  # the draft may lie on another disk, where this one's is not mounted
         self.announce(sha256)
         target = self.path(sha256)
         target.parent.mkdir(exist_ok=True, mode=0o700)

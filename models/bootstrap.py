@@ -1,7 +1,7 @@
 """What must be true before the service starts: ``python -m models.bootstrap``. Safe to run again, and at the same time.
 
 The database is at the newest migration, there is an API key (in DATA_DIR/api-key, mode 0600), and the noise secret is
-the one that this database's certificates were made with.
+the one that this database's certificates were made with; the blob store is the database's, and marked so.
 """
 
 import fcntl
@@ -15,28 +15,27 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, select, text
+from sqlalchemy import Connection, text
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.orm import Session
 
 from models.blob_stores import stored
-from models.blobs import BlobsAway
+from models.blobs import Blobs, BlobsAway
 from models.database import Database
 from models.housekeeping import DRAFT_SECONDS
+from models.installation import OtherStore, confirm
 from models.principal import DEFAULT_TENANT
 from models.reachable import Say, Unreachable, await_database, one_line
 from models.repositories import keys
 from models.settings import NotPrivate, Settings, from_environment, keep, private_folder
 from models.storage import StorageFull, reported
-from models.tables import Fact, Upload
-from models.tables.owned import GONE
+from models.tables import Fact
 from models.versions import FACT, OLDEST, OtherVersion, check, later
 
 ROOT = Path(__file__).parent.parent
 FIRST, NEXT = "first", "next"  # names of the keys that are made here
 KEY_TEXT = re.compile(r"[A-Za-z0-9_-]{32,200}")
 INSUFFICIENT_PRIVILEGE = "42501"
-LOOKED_FOR = 5  # stored files, of which a store that is the right one has at least one
 LOCK = 0x7261646969  # "radii": PostgreSQL's advisory lock, so that two starts at once migrate one after the other
 
 
@@ -51,7 +50,7 @@ class BadKeyFile(Exception):
 
 def bootstrap(settings: Settings) -> None:
     """Make it so, once the database answers. Raises ``WrongSecretError``, ``NotPrivate``, ``BadKeyFile``,
-    ``OtherVersion`` and ``Unreachable``."""
+    ``OtherVersion``, ``OtherStore`` and ``Unreachable``."""
     private_folder(settings.data_dir)
     await_database(settings, say)
     database = Database(settings.database)
@@ -68,52 +67,34 @@ def bootstrap(settings: Settings) -> None:
             keep_oldest(session)
             check_secret(session, settings)
             keep_key(session, settings)
-        stored(settings).forget_drafts(older_than=DRAFT_SECONDS)
+        blobs = stored(settings)
+        blobs.forget_drafts(older_than=DRAFT_SECONDS)
+        _confirm(database, blobs, say, first=True)
     finally:
         database.close()
 
 
 def join(settings: Settings, say: Say) -> None:
-    """For workers, which change nothing: once the database answers, see to it that this code and this noise secret are
-    its own. Raises ``Unreachable``, ``OtherVersion`` and ``WrongSecretError``."""
+    """For workers, which change nothing: once the database answers, see to it that this code, this noise secret and
+    this blob store are its own. Raises ``Unreachable``, ``OtherVersion``, ``WrongSecretError`` and ``OtherStore``."""
     await_database(settings, say)
     database = Database(settings.database)
     try:
         with database.write() as session:
             check(session.connection())
             check_secret(session, settings)
+        _confirm(database, stored(settings), say)
     finally:
         database.close()
 
 
-class OtherStore(ValueError):
-    """The blob store is not the one of this database's installation; the message says what to do."""
-
-
-def check_store(settings: Settings, say: Say) -> None:
-    """For a worker on another machine: see to it that the store has what the database names, for without it each job
-    that the worker takes would fail. Raises ``OtherStore``."""
-    database = Database(settings.database)
+def _confirm(database: Database, blobs: Blobs, say: Say, *, first: bool = False) -> None:
     try:
-        with database.read() as session:
-            newest = select(Upload.sha256).where(Upload.tenant != GONE).order_by(Upload.id.desc())
-            named = session.scalars(newest.limit(LOOKED_FOR)).all()
-    finally:
-        database.close()
-    store, where = stored(settings), settings.blob_url or f"the folder {settings.blob_dir}"
-    try:
-        there = [sha256 for sha256 in named if store.written_at(sha256) is not None]
-    except BlobsAway as error:
-        say(f"{error}; it is waited for")
-        return
-    if named and not there:
-        raise OtherStore(
-            f"{where} has none of the newest files that the database names, and every job would fail here. Name the "
-            "service's store in RADII_BLOB_URL, for the API and all workers; or share its folder blobs, and name the "
-            "one that it is in by RADII_DATA_DIR"
-        )
-    if not settings.blob_url:
-        say(f"stored files are looked for in {where}, which has to be the service's own; or set RADII_BLOB_URL")
+        confirm(database, blobs, first=first)
+    except OtherStore:
+        raise
+    except BlobsAway as away:
+        say(f"{away}; whose it is will be looked at later")
 
 
 @contextmanager
@@ -215,7 +196,7 @@ if __name__ == "__main__":
     try:
         with reported():
             bootstrap(from_environment())
-    except (WrongSecretError, NotPrivate, BadKeyFile, OtherVersion, Unreachable) as error:
+    except (WrongSecretError, NotPrivate, BadKeyFile, OtherVersion, OtherStore, Unreachable) as error:
         sys.exit(f"radii: {error}")
     except StorageFull as error:
         with suppress(OSError):  # the log may lie on the same disk: the exit status says it too

@@ -18,6 +18,7 @@ from models.blob_stores import stored
 from models.blobs import Blobs, Found
 from models.database import Database, parts
 from models.ids import BATCH, CERTIFICATION, DATASET, MODEL, UPLOAD
+from models.installation import confirm
 from models.reachable import await_database
 from models.repositories import deletion, loose_blobs
 from models.repositories.deletion import KINDS
@@ -64,10 +65,6 @@ def tidy(database: Database, blobs: Blobs, keep_days: int | None, *, grace: time
     return Done(rows, removed, len(collected), sum(collected))
 
 
-class OtherStore(ValueError):
-    """The blob store and the database are not of one installation; nothing was removed."""
-
-
 def note_strays(database: Database, blobs: Blobs) -> None:
     """Have blobs that nothing knows of looked at, such as those that a restored database never heard of. It lists the
     whole store. Raises ``OtherStore``."""
@@ -78,18 +75,14 @@ def note_strays(database: Database, blobs: Blobs) -> None:
 
 
 def _strays(database: Database, blobs: Blobs) -> list[Found]:
-    """Blobs that nothing knows of. Raises ``OtherStore`` where that is each of them: they are somebody else's."""
-    found, strays = list(blobs.all()), list[Found]()
-    for some in parts(found, SOME):
+    """Blobs that nothing knows of. Raises ``OtherStore`` where they are somebody else's."""
+    confirm(database, blobs)
+    strays = list[Found]()
+    for some in parts(list(blobs.all()), SOME):
         digests = [blob.sha256 for blob in some]
         with database.read() as session:
             known = loose_blobs.named(session, digests) | loose_blobs.known(session, digests)
         strays += [blob for blob in some if blob.sha256 not in known]
-    if strays and len(strays) == len(found):
-        raise OtherStore(
-            f"this database knows none of the {len(found)} stored files: they are another installation's. Name one and "
-            "the same by RADII_DATABASE_URL, RADII_DATA_DIR and RADII_BLOB_URL. Nothing was removed."
-        )
     return strays
 
 
@@ -170,12 +163,13 @@ def _removed(database: Database) -> int:
 
 
 def _collected(database: Database, blobs: Blobs, grace: timedelta) -> Iterator[int]:
-    """Remove blobs that no row names; the size in bytes of each."""
+    """Remove blobs that no row names; the size in bytes of each. Raises ``OtherStore``."""
     before = now() - grace
     while True:
         with database.read() as session:
             if session.scalar(select(LooseBlob.sha256).where(LooseBlob.since < before).limit(1)) is None:
                 return
+        confirm(database, blobs)
         with database.write() as session:
             digests = loose_blobs.due(session, before=before, limit=SOME)
             named = loose_blobs.named(session, digests)

@@ -15,7 +15,21 @@ from pathlib import Path
 from typing import Any
 
 from models import storage
-from models.blobs import BLOCK, NAME, Announce, BlobDamaged, BlobMissing, Blobs, BlobsAway, Found, unannounced
+from models.blobs import (
+    BLOCK,
+    LONGEST_MARK,
+    MARK,
+    NAME,
+    Announce,
+    BlobDamaged,
+    BlobMissing,
+    Blobs,
+    BlobsAway,
+    Confirm,
+    Found,
+    unannounced,
+    unconfirmed,
+)
 
 IN_USE = 600.0  # seconds: a copy that was asked for so recently may be open, or is about to be
 TRIES = 2  # of fetching what arrived as other bytes
@@ -28,8 +42,16 @@ class RemoteBlobs(Blobs):
     """Blobs under an URL such as s3://bucket/prefix. ``root`` holds drafts, and copies of at most ``cache`` bytes: what
     was asked for longest ago makes room for others, unless it is in use."""
 
-    def __init__(self, url: str, root: Path, *, cache: int, announce: Announce = unannounced) -> None:
-        super().__init__(root, announce=announce)
+    def __init__(
+        self,
+        url: str,
+        root: Path,
+        *,
+        cache: int,
+        announce: Announce = unannounced,
+        confirm: Confirm = unconfirmed,
+    ) -> None:
+        super().__init__(root, announce=announce, confirm=confirm)
         import obstore
 
         self.url = url.rstrip("/")
@@ -42,11 +64,11 @@ class RemoteBlobs(Blobs):
             options["allow_http"] = True
         self._store = obstore.store.from_url(url, client_options=options, retry_config=RETRIES)  # type: ignore[call-overload]
 
-    def verified(self, sha256: str, *, alive: Callable[[], None] = lambda: None) -> Path:
+    def _whole(self, sha256: str, alive: Callable[[], None]) -> Path:
         """Where a copy of the blob lies, whose bytes have this digest; fetched if there is none, and anew if it is
         damaged. Raises ``BlobMissing``, ``BlobDamaged``, ``BlobsAway`` and ``StorageFull``."""
         try:
-            path = super().verified(sha256, alive=alive)
+            path = super()._whole(sha256, alive)
         except BlobMissing:
             path = self._fetched(sha256, alive)
         except BlobDamaged:
@@ -59,11 +81,30 @@ class RemoteBlobs(Blobs):
     def where(self, sha256: str) -> str:
         return f"{self.url}/{_key(sha256)}"
 
+    @property
+    def place(self) -> str:
+        return f"the store {self.url}"
+
+    def mark(self) -> str | None:
+        try:
+            with self._asked():
+                found = self._io.get(self._store, MARK)
+                if int(found.meta["size"]) > LONGEST_MARK:
+                    raise BlobsAway(f"`{MARK}` in {self.place} is no mark of radii: it has {found.meta['size']} bytes")
+                return bytes(found.bytes()).decode(errors="replace").strip()
+        except BlobMissing:
+            return None
+
+    def set_mark(self, mark: str) -> str:
+        with self._asked():
+            self._io.put(self._store, MARK, f"{mark}\n".encode())
+        return self.mark() or mark
+
     def beginning(self, sha256: str, size: int) -> bytes:
-        with self._asked(sha256):
+        with self._confirmed(), self._asked(sha256):
             return bytes(self._io.get_range(self._store, _key(sha256), start=0, length=size))
 
-    def written_at(self, sha256: str) -> float | None:
+    def look(self, sha256: str) -> float | None:
         try:
             with self._asked(sha256):
                 return float(self._io.head(self._store, _key(sha256))["last_modified"].timestamp())
@@ -89,7 +130,7 @@ class RemoteBlobs(Blobs):
                         yield Found(name, int(item["size"]), item["last_modified"].timestamp())
 
     def check(self) -> str:
-        self.written_at("0" * 64)
+        self.mark()  # whatever ``confirm`` asks
         return super().check()
 
     def _place(self, draft: Path, sha256: str) -> None:
@@ -109,7 +150,7 @@ class RemoteBlobs(Blobs):
                     target.parent.mkdir(exist_ok=True, mode=0o700)
                     draft.replace(target)
                     self._make_room(target)
-                    return super().verified(sha256, alive=alive)
+                    return super()._whole(sha256, alive)
             if last:
                 raise BlobDamaged(f"{TRIES} times its {size} bytes arrived with the SHA-256 {digest}")
         raise AssertionError("unreachable")

@@ -2,17 +2,19 @@
 
 import logging
 from collections.abc import Callable
+from pathlib import Path
 
 from sqlalchemy.exc import DBAPIError
 
 from models.bell import Bell
+from models.blobs import BlobMissing, BlobsAway
 from models.logs import about
 from models.problems import Problem
 from models.repositories.chunks import CountsMismatch
 from models.repositories.leases import Claim, LostClaim
 from models.tracing import span
 from models.types import Json
-from workers.causes import Failed, ForOthers, Lost, first_line, problem_of
+from workers.causes import Blamed, Failed, ForOthers, Lost, first_line, problem_of
 from workers.worker import LetGo, Worker
 
 log = logging.getLogger(__name__)
@@ -53,6 +55,9 @@ def _settled(worker: Worker, claim: Claim, work: Callable[[Worker, Claim], Bell 
         return "done", bell
     except (LostClaim, LetGo, ForOthers):
         raise
+    except Blamed as lost:
+        log.error("%s", lost)
+        return "lost", lost.then
     except Lost as lost:
         log.error("%s", lost)
         worker.lost(claim, lost.document)
@@ -61,9 +66,20 @@ def _settled(worker: Worker, claim: Claim, work: Callable[[Worker, Claim], Bell 
         log.error("%s", failed)
         worker.fail(claim, failed.document)
     except Exception as error:
+        if _vanished(worker, error):  # the next attempt waits for the store, or finds out that only that file is gone
+            log.error("a stored file vanished amid the work: %s", first_line(error))
+            worker.lost(claim, Problem.FILE_MISSING.document(f"It vanished amid the work: {first_line(error)}."))
+            return "lost", None
         log.exception("failed")
         worker.fail(claim, _problem(error))
     return "failed", None
+
+
+def _vanished(worker: Worker, error: Exception) -> bool:
+    """Whether the blob store went away, or a file of it, after it was found to be whole."""
+    if isinstance(error, FileNotFoundError):
+        return Path(str(error.filename)).is_relative_to(worker.blobs.root)
+    return isinstance(error, BlobsAway | BlobMissing)
 
 
 def _problem(error: Exception) -> Json:

@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from models.bell import Bell
 from models.problems import Problem
 from models.storage import StorageFull
 from models.types import Json
@@ -33,6 +34,14 @@ class Lost(Failed):
     def __init__(self, document: Json, phase: str) -> None:
         super().__init__(document)
         self.phase = phase
+
+
+class Blamed(Lost):
+    """Lost amid its inputs, which the row knows already; ``then`` is what is next."""
+
+    def __init__(self, lost: Lost, then: Bell) -> None:
+        super().__init__(lost.document, lost.phase)
+        self.then = then
 
 
 class ForOthers(Exception):

@@ -17,6 +17,7 @@ from celery import Task, signals
 from models import logs, tracing
 from models.bell import Bell, celery_app, celery_ring
 from models.bootstrap import WrongSecretError, join, say
+from models.installation import OtherStore
 from models.reachable import Unreachable
 from models.settings import from_environment
 from models.versions import OtherVersion
@@ -63,10 +64,11 @@ def _log(**_: Any) -> None:
 
 def _check_installation(**_: Any) -> None:
     """A worker whose noise secret is another one would give another answer to the same question; one of a version that
-    the database does not bear would fail at each. (Celery goes on after what it calls raises, but for an exit.)"""
+    the database does not bear would fail at each, and one with another blob store would find nothing there. (Celery
+    goes on after what it calls raises, but for an exit.)"""
     try:
         join(SETTINGS, say)
-    except (WrongSecretError, OtherVersion, Unreachable) as error:
+    except (WrongSecretError, OtherVersion, OtherStore, Unreachable) as error:
         sys.exit(f"radii: {error}")
 
 

@@ -9,7 +9,7 @@ from models.bell import Bell
 from models.repositories import failing
 from models.repositories.leases import Claim
 from models.repositories.shards import WorkOrder
-from workers.causes import Lost, given_up
+from workers.causes import Blamed, Lost, given_up
 from workers.worker import Worker
 
 log = logging.getLogger(__name__)
@@ -29,9 +29,8 @@ def amid_inputs(phase: str) -> bool:
     return not phase.startswith(OF_NO_INPUT)
 
 
-def blamed(worker: Worker, claim: Claim, order: WorkOrder, lost: Lost) -> Bell:
+def blamed(worker: Worker, claim: Claim, order: WorkOrder, lost: Lost) -> Blamed:
     """The shard again, or its halves, or without the one input that it is about. What is next is its certification."""
-    log.error("%s", lost)
     most = worker.settings.max_attempts
     cause = worker.signed(claim, lost.document)
     index = worker.write(
@@ -46,7 +45,7 @@ def blamed(worker: Worker, claim: Claim, order: WorkOrder, lost: Lost) -> Bell:
     )
     if index is not None:
         log.error("input %d has failed", index)
-    return Bell("certification", claim.job)
+    return Blamed(lost, Bell("certification", claim.job))
 
 
 def _labels(worker: Worker, order: WorkOrder) -> dict[int, int]:

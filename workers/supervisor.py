@@ -94,7 +94,7 @@ class Supervisor:
         except Lost as lost:
             if not amid_inputs(lost.phase):
                 raise
-            return blamed(self.worker, claim, order, lost)
+            raise blamed(self.worker, claim, order, lost) from None
         return Bell("certification", claim.job)
 
     def _certify(self, claim: Claim, order: WorkOrder) -> None:

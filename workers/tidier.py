@@ -3,8 +3,9 @@
 import logging
 import threading
 import time
+from functools import partial
 
-from models import housekeeping
+from models import housekeeping, installation
 from models.blob_stores import stored
 from models.database import Database
 from models.settings import Settings
@@ -25,7 +26,8 @@ class Tidier(threading.Thread):
         self.stopping = threading.Event()
 
     def run(self) -> None:
-        database, blobs = Database(self.settings.database), stored(self.settings)
+        database = Database(self.settings.database)
+        blobs = stored(self.settings, confirm=partial(installation.confirm, database))
         listed = time.monotonic()  # not at each start: it takes long where there is much
         while not self.stopping.wait(TIDY_SECONDS):
             try:

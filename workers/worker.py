@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
+from models import installation
 from models.bell import Bell, Ring
 from models.blob_stores import stored
 from models.blobs import BlobsAway
@@ -55,7 +56,8 @@ class Worker:
     def __init__(self, settings: Settings, ring: Ring) -> None:
         self.settings = settings
         self.database = Database(settings.database, ring=ring, tell=teller(settings))
-        self.blobs = stored(settings, announce=self._announce)
+        confirm = partial(installation.confirm, self.database)
+        self.blobs = stored(settings, announce=self._announce, confirm=confirm)
         self.name = f"{platform.node()}/{os.getpid()}"
         # The kind of device that its runner computes on, once that is known.
         self.device = None if settings.device == "cuda" or (settings.device == "auto" and GPU.exists()) else "cpu"
@@ -202,7 +204,7 @@ class Worker:
                 self.wait_for_room(claim, self.blobs.root)
             except BlobsAway as away:
                 if not said:
-                    log.warning("%s; waiting until it does", away)
+                    log.warning("%s; waiting until that is over", away)
                 said = True
             self.renew(claim)
             self.wait(SimpleQueue(), time.monotonic() + AGAIN_SECONDS)

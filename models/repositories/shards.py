@@ -292,6 +292,7 @@ def _totals(session: Session, shard: Shard) -> Totals:
 def fail(session: Session, claim: Claim, problem: Json) -> None:
     """End the claimed shard's certification as failed; where that has ended, the shard alone. Whose stored files can't
     be read is read anew when it is sent again. Raises ``LostClaim``."""
+    unreadable = _unreadable(session, claim, problem)
     certification, shard = locked(session, claim)
     if shard.state is JobState.QUEUED:
         shard.state = JobState(guard(shard.state, JobState.RUNNING))
@@ -300,19 +301,27 @@ def fail(session: Session, claim: Claim, problem: Json) -> None:
         return
     certifications.add_shard(certification, _totals(session, shard), shard.done)
     certifications.fail(session, certification, problem)
-    for row in _unreadable(certification, problem):
+    for row in unreadable:
         intake.distrust(row)
 
 
-def _unreadable(certification: Certification, problem: Json) -> list[Model | Dataset]:
-    """Whose stored files it may be that could not be read."""
-    networks = [row for row in (certification.model, certification.denoiser) if row is not None]
-    whose: dict[Problem, list[Model | Dataset]] = {
-        Problem.DATA_UNREADABLE: [certification.dataset],
-        Problem.MODEL_UNREADABLE: [*networks],
-        Problem.FILE_MISSING: [*networks, certification.dataset],
+def _unreadable(session: Session, claim: Claim, problem: Json) -> list[Model | Dataset]:
+    """Whose stored files it may be that could not be read, locked: before the certification that needs them, as who
+    deletes them does (``deletion``)."""
+    whose: dict[str, tuple[type[Model] | type[Dataset], ...]] = {
+        Problem.DATA_UNREADABLE.slug: (Dataset,),
+        Problem.MODEL_UNREADABLE.slug: (Model,),
+        Problem.FILE_MISSING.slug: (Model, Dataset),
     }
-    return next((rows for kind, rows in whose.items() if problem.get("type") == f"/problems/{kind.slug}"), [])
+    job = session.get(Certification, claim.job)
+    if job is None:
+        return []
+    ids = {Model: (job.model_id, job.denoiser_model_id), Dataset: (job.dataset_id,)}
+    found: list[Model | Dataset] = []
+    for table in whose.get(str(problem.get("type")).removeprefix("/problems/"), ()):
+        query = select(table).where(table.id.in_([row_id for row_id in ids[table] if row_id])).order_by(table.id)
+        found += session.scalars(query.with_for_update(of=table).execution_options(populate_existing=True))
+    return found
 
 
 def _end(shard: Shard, state: JobState) -> None:

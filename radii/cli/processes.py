@@ -56,15 +56,8 @@ class Supervisor:
         self._environment = environment
         self._say = say
         self._stopped = stopped
-        reading, self._pipe = os.pipe()
-        self._watchdog = subprocess.Popen(
-            [sys.executable, "-I", watchdog.__file__],
-            stdin=reading,
-            stdout=subprocess.DEVNULL,
-            pass_fds=keep_open,
-            start_new_session=True,
-        )
-        os.close(reading)
+        self._keep_open = keep_open
+        self._watchdog = self._watched()
 
     def __enter__(self) -> "Supervisor":
         return self
@@ -73,6 +66,22 @@ class Supervisor:
         self.stop()
         os.close(self._pipe)
         self._watchdog.wait()
+
+    def _watched(self) -> subprocess.Popen[bytes]:
+        """A new watchdog, which finds in its pipe what runs already."""
+        reading, self._pipe = os.pipe()
+        for child in self.children:
+            if child.process is not None:
+                self._tell(f"+{child.process.pid}")
+        process = subprocess.Popen(
+            [sys.executable, "-I", watchdog.__file__],
+            stdin=reading,
+            stdout=subprocess.DEVNULL,
+            pass_fds=self._keep_open,
+            start_new_session=True,
+        )
+        os.close(reading)
+        return process
 
     def start(self, child: Child) -> None:
         """Start ``child`` and keep it running from now on."""
@@ -110,6 +119,9 @@ class Supervisor:
     def tend(self) -> None:
         """Restart, after a growing pause, what has ended. Raises ``GaveUp``."""
         now = time.monotonic()
+        if self._watchdog.poll() is not None:  # somebody killed it
+            os.close(self._pipe)
+            self._watchdog = self._watched()
         for child in self.children:
             if child.process is None:
                 if now >= child.restart_at:
@@ -171,7 +183,8 @@ class Supervisor:
         child.process = None
 
     def _tell(self, line: str) -> None:
-        os.write(self._pipe, f"{line}\n".encode())
+        with suppress(BrokenPipeError):  # without a watchdog, which ``tend`` sees
+            os.write(self._pipe, f"{line}\n".encode())
 
 
 def tail(log: Path, lines: int = 15) -> str:

@@ -66,9 +66,7 @@ def reach(chosen: Any, say: Callable[[str], None]) -> None:
 def join(chosen: Any, say: Callable[[str], None]) -> None:
     """The same, and see to it that database, code, noise secret and blobs belong together: ``ValueError`` if not."""
     reach(chosen, say)
-    bootstrap: Any = importlib.import_module("models.bootstrap")
-    bootstrap.join(chosen, say)
-    bootstrap.check_store(chosen, say)
+    importlib.import_module("models.bootstrap").join(chosen, say)
 
 
 def print_help(command: str) -> None:

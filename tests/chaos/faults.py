@@ -3,11 +3,10 @@
 import random
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 import psutil
-import redis
 from sqlalchemy import select
 
 from models.bell import Bell, celery_app, celery_ring
@@ -17,15 +16,34 @@ from tests.chaos.site import Site
 from tests.disk import Disk
 
 Pause = Callable[[float], object]
+WEIGHTS = {
+    "process": 12,
+    "broker_killed": 2,
+    "postgresql_killed": 2,
+    "broker_flushed": 1,
+    "broker_away": 1,
+    "duplicates": 2,
+    "clock": 1,
+    "disk_full": 1,
+    "store_away": 1,
+}
+"""How often each fault happens, by its method here."""
 
 
 class Faults:
-    """Draws faults and lets them happen, until it is told to stop or has done ``count``."""
+    """Lets ``count`` faults happen, about: of each of ``kinds`` its share, but one at least, in an order that is
+    drawn."""
 
-    def __init__(self, site: Site, *, seed: int, count: int, between: float, longest: float, disk: Disk | None) -> None:
+    def __init__(
+        self, site: Site, disk: Disk, *, seed: int, kinds: Iterable[str], count: int, between: float, longest: float
+    ) -> None:
         self.site, self.disk = site, disk
         self.drawn = random.Random(seed)
-        self.count, self.between, self.longest = count, between, longest  # seconds, on average and at most
+        self.between, self.longest = between, longest  # seconds, on average and at most
+        weights = {kind: WEIGHTS[kind] for kind in kinds}
+        share = count / sum(weights.values())
+        self.due = [kind for kind, weight in weights.items() for _ in range(max(1, round(weight * share)))]
+        self.drawn.shuffle(self.due)
         self.happened: Counter[str] = Counter()
         self.stopping = threading.Event()
         # Random moments are what this is about, so here time itself is waited for.
@@ -33,21 +51,10 @@ class Faults:
 
     def run(self) -> None:
         """Faults at random moments; then everything is as it should be."""
-        kinds: list[tuple[int, Callable[[], None]]] = [
-            (12, self.process),
-            (2, self.redis_killed),
-            (2, self.postgresql_killed),
-            (1, self.redis_flushed),
-            (1, self.redis_away),
-            (2, self.duplicates),
-            (1, self.clock),
-            *([(1, self.disk_full)] if self.disk else []),
-        ]
-        weights = [weight for weight, _ in kinds]
-        while sum(self.happened.values()) < self.count and not self.stopping.is_set():
-            self.pause(self.drawn.expovariate(1 / self.between))
-            [(_, fault)] = self.drawn.choices(kinds, weights)
-            fault()
+        for kind in self.due:
+            if self.stopping.wait(self.drawn.expovariate(1 / self.between)):
+                break
+            getattr(self, kind)()
             self.site.tend()
         self.site.set_clock(0)
 
@@ -64,24 +71,23 @@ class Faults:
             process.kill()
             self.happened[f"{role} killed"] += 1
 
-    def redis_killed(self) -> None:
-        """kill -9 of Redis, and all messages with it."""
+    def broker_killed(self) -> None:
+        """kill -9 of the broker; of Redis, all messages with it."""
         self.site.broker.kill()
         self.site.broker.start()
-        self.happened["Redis killed"] += 1
+        self.happened[f"{self.site.broker.name} killed"] += 1
 
-    def redis_away(self) -> None:
-        """Redis is away for a while."""
+    def broker_away(self) -> None:
+        """The broker is away for a while."""
         self.site.broker.kill()
         self.pause(2 * self._moment())
         self.site.broker.start()
-        self.happened["Redis away"] += 1
+        self.happened[f"{self.site.broker.name} away"] += 1
 
-    def redis_flushed(self) -> None:
-        """Redis forgets everything."""
-        with self.site.broker.client() as client, suppress(redis.RedisError):
-            client.flushall()
-            self.happened["Redis flushed"] += 1
+    def broker_flushed(self) -> None:
+        """The broker forgets everything."""
+        self.site.broker.flush()
+        self.happened[f"{self.site.broker.name} flushed"] += 1
 
     def postgresql_killed(self) -> None:
         """kill -9 of PostgreSQL, all its processes."""
@@ -115,8 +121,13 @@ class Faults:
 
     def disk_full(self) -> None:
         """The disk of blobs and logs is full."""
-        assert self.disk is not None
         self.disk.fill()
         self.pause(self._moment())
         self.disk.empty()
         self.happened["disk full"] += 1
+
+    def store_away(self) -> None:
+        """The disk of the blobs is not mounted for a while, or the store does not answer."""
+        with self.site.store.away():
+            self.pause(self._moment())
+        self.happened["blob store away"] += 1

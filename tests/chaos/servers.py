@@ -1,22 +1,28 @@
-"""A PostgreSQL and a Redis of a test's own, to be killed at any moment and started again."""
+"""A PostgreSQL, a Redis and a RabbitMQ of a test's own, to be killed at any moment and started again."""
 
 import os
 import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import TypeVar
 
 import psutil
 import psycopg
 import pytest
 import redis
+from kombu.exceptions import OperationalError
 
+from tests import rabbitmq
 from tests.conftest import missing
 from tests.service import until
+from tests.workers.harness import wait_for
+
+Server = TypeVar("Server", "Postgres", "Redis", "RabbitMQ")
 
 
 def free_port() -> int:
@@ -107,6 +113,8 @@ class Postgres:
 class Redis:
     """A Redis that keeps nothing, as that of `radii up`."""
 
+    name = "Redis"
+
     def __init__(self, folder: Path) -> None:
         self.folder, self.port = folder, free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
@@ -135,26 +143,95 @@ class Redis:
         """A connection to it."""
         return redis.Redis(port=self.port, socket_timeout=2)
 
+    def flush(self) -> None:
+        """Forget all messages."""
+        with self.client() as client, suppress(redis.RedisError):
+            client.flushall()
+
     def kill(self) -> None:
         """kill -9: its messages are gone."""
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
 
 
+class RabbitMQ:
+    """A RabbitMQ node, whose durable queues are there again after it was killed."""
+
+    name = "RabbitMQ"
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.port = folder, free_port()
+        self.url = f"amqp://guest:guest@127.0.0.1:{self.port}//"
+        self.start()
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        settings = {
+            "NODENAME": f"radii-{self.port}@localhost",
+            "NODE_IP_ADDRESS": "127.0.0.1",
+            "NODE_PORT": str(self.port),
+            "DIST_PORT": str(free_port()),
+            "MNESIA_BASE": str(self.folder),
+            "LOG_BASE": str(self.folder),
+            "ENABLED_PLUGINS_FILE": str(self.folder / "plugins"),
+            "CONFIG_FILE": str(self.folder / "none"),
+            "CONF_ENV_FILE": str(self.folder / "none"),
+        }
+        environment = {f"RABBITMQ_{name}": value for name, value in settings.items()} | {"HOME": str(self.folder)}
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [_rabbitmq_server()],
+                env=os.environ | environment,
+                cwd=self.folder,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        wait_for(self.answers, seconds=240)  # some five seconds where the machine is idle
+
+    def answers(self) -> bool:
+        """Whether it takes a connection."""
+        assert self.process.poll() is None, (self.folder / "log").read_text()
+        with rabbitmq.connected(self.url) as connection:
+            try:
+                connection.ensure_connection(max_retries=0)
+            except (OSError, OperationalError):
+                return False
+            return True
+
+    def flush(self) -> None:
+        """Forget all messages."""
+        rabbitmq.empty(self.url)
+
+    def kill(self) -> None:
+        """kill -9 to all of its processes."""
+        kill_all(family(self.process.pid))
+        self.process.wait()
+
+
+Broker = Redis | RabbitMQ
+
+
 @contextmanager
-def servers() -> Iterator[tuple[Postgres, Redis]]:
-    """Both, ended and their files removed afterwards."""
+def server(kind: Callable[[Path], Server]) -> Iterator[Server]:
+    """One of them, ended and its files removed afterwards."""
     folder = Path(mkdtemp(prefix="radii-chaos-"))  # not below pytest's, which other users may not enter
     folder.chmod(0o711)
-    for name in ("postgresql", "redis"):
-        (folder / name).mkdir()
-    postgres, broker = Postgres(folder / "postgresql"), Redis(folder / "redis")
+    (folder / "its").mkdir()
+    started = kind(folder / "its")
     try:
-        yield postgres, broker
+        yield started
     finally:
-        postgres.kill()
-        broker.kill()
+        started.kill()
         shutil.rmtree(folder)
+
+
+def _rabbitmq_server() -> str:
+    """The program itself: what Debian has on the path would run it as another user, in a folder of its own."""
+    found = next(Path("/").glob("usr/lib/rabbitmq/bin/rabbitmq-server"), None) or shutil.which("rabbitmq-server")
+    if found is None:
+        missing("the program rabbitmq-server")
+    return str(found)
 
 
 def _program(name: str) -> str:

@@ -11,7 +11,8 @@ import psutil
 
 from models.settings import Settings
 from radii.client import Client
-from tests.chaos.servers import Postgres, Redis, family, free_port, kill_all
+from tests.chaos.servers import Broker, Postgres, family, free_port, kill_all
+from tests.chaos.stores import Folder, Store
 from tests.service import clean_environment, command_line, until
 from tests.workers.harness import SECRET
 
@@ -64,13 +65,24 @@ class Host:
 class Site:
     """`radii up` on one host, a worker with a clock of its own on the other."""
 
-    def __init__(self, data_dir: Path, database_url: str, broker: Redis, postgres: Postgres, *, clock: bool) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        database_url: str,
+        broker: Broker,
+        postgres: Postgres,
+        *,
+        clock: bool,
+        store: Store | None = None,
+    ) -> None:
         self.data_dir, self.broker, self.postgres = data_dir, broker, postgres
+        self.store = store or Folder(data_dir / "blobs")
         self.port = free_port()
         self.settings = Settings(
             data_dir=data_dir,
             database_url=database_url,
             broker_url=broker.url,
+            blob_url=self.store.url,
             port=self.port,
             noise_secret=SECRET,
             lease_seconds=2.0,

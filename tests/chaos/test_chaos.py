@@ -13,24 +13,25 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from operator import eq
-from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import func, select
 
-from models.blobs import Blobs
+from models.blob_stores import stored
 from models.database import Database
 from models.housekeeping import tidy
 from models.states import JobState
 from models.tables import Certification, Chunk, Dataset, Model, Result, Upload
 from radii.client import ClientError, ProblemError
-from tests.chaos.faults import Faults
+from tests.chaos.faults import WEIGHTS, Faults
 from tests.chaos.questions import Asker, Json, questions
-from tests.chaos.servers import servers
+from tests.chaos.servers import Broker, Postgres, RabbitMQ, Redis, server
 from tests.chaos.site import Site
+from tests.chaos.stores import Remote, Store
 from tests.disk import Disk
 from tests.reports import nearly
+from tests.s3 import Bucket
 
 
 @dataclass(frozen=True)
@@ -42,11 +43,23 @@ class Length:
     between: float  # seconds between two faults, on average
     longest: float  # seconds that something is away, at most
     patience: float  # seconds for all jobs to end, faults and all
+    kinds: tuple[str, ...] = tuple(WEIGHTS)  # of faults
 
 
 SHORT = Length(jobs=7, faults=12, between=1.0, longest=2.0, patience=240)
-LONG = Length(jobs=50, faults=200, between=2.0, longest=30.0, patience=3600)
-LENGTH = LONG if os.environ.get("RADII_TEST_CHAOS") == "long" else SHORT
+LONG = Length(jobs=50, faults=210, between=2.0, longest=30.0, patience=3600)
+LENGTHS = {
+    "redis": LONG if os.environ.get("RADII_TEST_CHAOS") == "long" else SHORT,
+    # It takes seconds to start, each time.
+    "rabbitmq": Length(
+        jobs=7,
+        faults=8,
+        between=1.0,
+        longest=2.0,
+        patience=240,
+        kinds=("process", "broker_killed", "broker_flushed", "duplicates", "store_away"),
+    ),
+}
 SEED = int(os.environ.get("RADII_TEST_CHAOS_SEED", "1"))
 
 
@@ -103,44 +116,90 @@ def key(document: Json) -> tuple[Any, ...]:
     return tuple(sorted(map(str, method.items()))), document["subset"]["start"], document["subset"]["stop"]
 
 
-@pytest.mark.parametrize("broker", ["redis"])
-def test_chaos_changes_no_answer_and_leaves_nothing_over(broker: str, disk: Disk, tmp_path: Path, capsys: Any) -> None:
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Postgres]:
+    with server(Postgres) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def redis() -> Iterator[Redis]:
+    with server(Redis) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def truth(postgres: Postgres, redis: Redis, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Json]:
+    """The answers of an installation that nothing befalls."""
+    calm = Site(tmp_path_factory.mktemp("calm") / "data", postgres.database("calm"), redis, postgres, clock=False)
+    asked_for = questions(LENGTHS["redis"].jobs, SEED)
+    try:
+        answers = {repr(q): answer for q, answer in zip(asked_for, undisturbed(calm, asked_for), strict=True)}
+    finally:
+        calm.stop()
+    assert all(answer["state"] == "succeeded" for answer in answers.values())
+    return answers
+
+
+def test_chaos_changes_no_answer_and_leaves_nothing_over(
+    truth: dict[str, Json], redis: Redis, postgres: Postgres, disk: Disk, capsys: Any
+) -> None:
+    _survives(disk, redis, postgres, truth, LENGTHS["redis"], capsys)
+
+
+def test_nor_does_it_on_rabbitmq_with_a_store_elsewhere(
+    truth: dict[str, Json], postgres: Postgres, disk: Disk, bucket: Bucket, capsys: Any
+) -> None:
+    with server(RabbitMQ) as rabbitmq:
+        _survives(disk, rabbitmq, postgres, truth, LENGTHS["rabbitmq"], capsys, Remote(bucket))
+
+
+def _survives(
+    disk: Disk,
+    broker: Broker,
+    postgres: Postgres,
+    truth: dict[str, Json],
+    length: Length,
+    capsys: Any,
+    store: Store | None = None,
+) -> None:
+    """Whatever happens, its answers are the truth, and nothing is left over."""
     disk.grow(200)
-    asked_for = questions(LENGTH.jobs, SEED)
+    asked_for = questions(length.jobs, SEED)
     begun = time.monotonic()
-    with servers() as (postgres, redis):
-        calm = Site(tmp_path / "calm", postgres.database("calm"), redis, postgres, clock=False)
-        try:
-            truth = {repr(q): answer for q, answer in zip(asked_for, undisturbed(calm, asked_for), strict=True)}
-        finally:
-            calm.stop()
-        quiet_seconds = time.monotonic() - begun
-        assert all(answer["state"] == "succeeded" for answer in truth.values())
-
-        (disk.folder / "radii").mkdir(mode=0o700)
-        site = Site(disk.folder / "radii", postgres.database("chaos"), redis, postgres, clock=True)
-        try:
-            faults = _disturbed(site, disk, asked_for)
-            left = _checked(site, asked_for, truth)
-        finally:
-            site.stop()
-        assert site.strays() == []
+    (disk.folder / "radii").mkdir(mode=0o700)
+    url = postgres.database(f"chaos_{broker.name.lower()}")
+    site = Site(disk.folder / "radii", url, broker, postgres, clock=True, store=store)
+    try:
+        faults = _disturbed(site, disk, asked_for, length)
+        left = _checked(site, asked_for, truth)
+    finally:
+        site.stop()
+    assert site.strays() == []
     with capsys.disabled():
-        print(f"\n{LENGTH.jobs} jobs, {sum(faults.values())} faults, seed {SEED}: {dict(sorted(faults.items()))}")
-        print(f"undisturbed {quiet_seconds:.0f} s, all {time.monotonic() - begun:.0f} s; {left}")
+        print(f"\n{length.jobs} jobs, {sum(faults.values())} faults, seed {SEED}: {dict(sorted(faults.items()))}")
+        print(f"on {broker.name} in {time.monotonic() - begun:.0f} s; {left}")
 
 
-def _disturbed(site: Site, disk: Disk, asked_for: list[Json]) -> Counter[str]:
+def _disturbed(site: Site, disk: Disk, asked_for: list[Json], length: Length) -> Counter[str]:
     """Ask everything while faults happen, and go on until all has ended."""
     prepared = threading.Event()
-    over = LENGTH.faults * LENGTH.between / 2
+    over = length.faults * length.between / 2
     asking = threading.Thread(target=submit, args=(site, asked_for, over, prepared), daemon=True)
     asking.start()
     while not prepared.wait(0.2):
         site.tend()
-    faults = Faults(site, seed=SEED, count=LENGTH.faults, between=LENGTH.between, longest=LENGTH.longest, disk=disk)
+    faults = Faults(
+        site,
+        disk,
+        seed=SEED,
+        kinds=length.kinds,
+        count=length.faults,
+        between=length.between,
+        longest=length.longest,
+    )
     faults.run()
-    deadline = time.monotonic() + LENGTH.patience
+    deadline = time.monotonic() + length.patience
     database = Database(site.settings.database)
     try:
         while asking.is_alive() or _open(database):
@@ -191,7 +250,7 @@ def _checked(site: Site, asked_for: list[Json], truth: dict[str, Json]) -> str:
 
 def _left_over(site: Site) -> str:
     """No chunk whose input has its result, no model in between, no draft, no blob that no row names."""
-    database, blobs = Database(site.settings.database), Blobs(site.settings.blob_dir)
+    database, blobs = Database(site.settings.database), stored(site.settings)
     try:
         tidy(database, blobs, None, grace=timedelta(0))  # what would be collected in ten minutes
         with database.read() as session:

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 
 from radii.cli import processes as module
 from radii.cli.processes import Child, GaveUp, Stopped, Supervisor
+from tests.service import command_line
 
 WAIT = 20.0  # seconds; far above what a condition takes, so that a busy machine is no failure
 
@@ -127,7 +129,8 @@ def test_a_long_log_of_an_earlier_run_is_set_aside(
     assert (tmp_path / "log.1").read_text() == "long\n"
 
 
-def test_when_the_supervisor_is_killed_its_children_are(tmp_path: Path) -> None:
+@pytest.mark.parametrize("watchdog_too", [False, True])
+def test_when_the_supervisor_is_killed_its_children_are(tmp_path: Path, watchdog_too: bool) -> None:
     program = """
 import os, sys
 from pathlib import Path
@@ -141,6 +144,17 @@ supervisor.serve()
     process = subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert process.stdout
     assert process.stdout.readline() == "up\n"
+
+    def watchdogs() -> list[psutil.Process]:
+        found = psutil.Process(process.pid).children()
+        return [child for child in found if "watchdog.py" in command_line(child)]
+
+    if watchdog_too:
+        (first,) = watchdogs()
+        first.kill()
+        deadline = time.monotonic() + WAIT
+        while not (there := watchdogs()) or there == [first]:
+            assert time.monotonic() < deadline
     family = psutil.Process(process.pid).children(recursive=True)
     assert len(family) >= 3  # the watchdog and two children, each perhaps with its sleep
     process.kill()

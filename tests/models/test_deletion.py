@@ -15,6 +15,7 @@ from models.database import Database
 from models.housekeeping import foreseen, tidy
 from models.ids import BATCH, CERTIFICATION, DATASET, MODEL, UPLOAD
 from models.principal import DEFAULT_TENANT, EVERYTHING, Principal
+from models.problems import Problem
 from models.repositories import certifications, deletion, intake, leases, ledger, shards, uploads
 from models.repositories.leases import LostClaim
 from models.states import JobState
@@ -230,12 +231,56 @@ def test_a_row_is_not_deleted_while_another_comes_to_need_it(database: Database,
     with database.write_as(OWN) as session:
         assert acts[0](session)
         thread.start()
-        of_locks = "FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-        with database.engine.connect() as look:
-            while not look.exec_driver_sql(f"SELECT count(*) {of_locks}").scalar_one():
-                look.rollback()
+        wait_for_a_lock(database)
     thread.join(30)
     assert said == [False]
+
+
+def wait_for_a_lock(database: Database) -> None:
+    """Until a transaction waits for another."""
+    of_locks = "FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    with database.engine.connect() as look:
+        while not look.exec_driver_sql(f"SELECT count(*) {of_locks}").scalar_one():
+            look.rollback()
+
+
+@pytest.mark.parametrize("empty_database_url", ["postgresql"], indirect=True)
+@pytest.mark.parametrize(
+    ("prefix", "problem"),
+    [(MODEL, Problem.MODEL_UNREADABLE), (DATASET, Problem.DATA_UNREADABLE), (MODEL, Problem.FILE_MISSING)],
+)
+def test_who_deletes_and_who_distrusts_a_row_do_not_wait_for_each_other(
+    database: Database, job: str, prefix: str, problem: Problem
+) -> None:
+    """Both lock it, and a certification that needs it. Whoever comes second finds its claim lost."""
+    with database.write() as session:
+        row = session.get_one(Certification, job)
+        row_id = {MODEL: row.model_id, DATASET: row.dataset_id}[prefix]
+        shard = session.scalars(select(Shard).order_by(Shard.start)).first()
+        assert shard is not None
+        claim = leases.claim(session, "shard", shard.id, worker="w", seconds=60)
+    assert claim is not None
+    said: list[str] = []
+
+    def fail() -> None:
+        try:
+            with database.write() as session:
+                shards.fail(session, claim, problem.document("It is gone."))
+            said.append("failed")
+        except LostClaim:
+            said.append("lost")
+
+    thread = threading.Thread(target=fail)
+    with database.write_as(OWN) as session:
+        assert deletion.lock(session, prefix, [row_id]) == [row_id]
+        thread.start()
+        wait_for_a_lock(database)
+        needing = deletion.needing(session, prefix, [row_id], locked=True)
+        assert needing == {CERTIFICATION: [job]}
+        for other, ids in (needing | {prefix: [row_id]}).items():
+            deletion.bury(session, other, ids)
+    thread.join(30)
+    assert said == ["lost"]
 
 
 def test_the_ledger_answers_for_a_deleted_certification(database: Database, job: str, blobs: Blobs) -> None:

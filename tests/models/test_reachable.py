@@ -1,6 +1,7 @@
 """Servers that are away, that come later, and that refuse: on real ones."""
 
 import secrets
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,16 +9,14 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, make_url, text
 
-from models.blobs import Blobs
-from models.bootstrap import OtherStore, bootstrap, check_store, join
+from models.blobs import MARK
+from models.bootstrap import bootstrap, join
 from models.broker import Away, ask
-from models.database import Database
+from models.installation import OtherStore
 from models.reachable import Unreachable, await_broker, await_database
 from models.settings import Settings
 from models.versions import OtherVersion
-from tests import factories
-from tests.chaos.servers import Postgres, Redis, servers
-from tests.s3 import KEYS
+from tests.chaos.servers import Postgres, Redis, server
 
 PASSWORD = "geheim"
 
@@ -25,7 +24,7 @@ PASSWORD = "geheim"
 @pytest.fixture(scope="module")
 def own() -> Iterator[tuple[Postgres, Redis]]:
     """A PostgreSQL and a Redis that may be killed."""
-    with servers() as (postgres, redis):
+    with server(Postgres) as postgres, server(Redis) as redis:
         yield postgres, redis
 
 
@@ -108,36 +107,13 @@ def test_a_worker_joins_only_what_fits(own: tuple[Postgres, Redis], tmp_path: Pa
         join(settings, print)
     bootstrap(settings)
     join(settings, print)
+    other = Settings(data_dir=tmp_path / "other", database_url=settings.database_url)
     with pytest.raises(ValueError, match="noise secret is not the one"):
-        join(Settings(data_dir=tmp_path / "other", database_url=settings.database_url), print)
-
-
-def test_a_worker_elsewhere_is_told_of_blobs_that_are_not_the_services(
-    database: Database, blobs: Blobs, settings: Settings, tmp_path: Path
-) -> None:
-    said: list[str] = []
-    other = settings.model_copy(update={"data_dir": tmp_path / "other"})
-    check_store(other, said.append)  # nothing is known yet
-    with database.write() as session:
-        upload = factories.upload(session, b"content")
-    with pytest.raises(OtherStore, match=r"/other/blobs has none .* RADII_BLOB_URL, for the API and all workers"):
-        check_store(other, said.append)
-    blobs.path(upload.sha256).parent.mkdir(parents=True)
-    blobs.path(upload.sha256).write_bytes(b"content")
-    check_store(settings, said.append)
-    away = settings.model_copy(update={"blob_url": "s3://nowhere/at-all"})
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in {**KEYS, "AWS_ENDPOINT_URL": "http://127.0.0.1:1"}.items():
-            patch.setenv(name, value)
-        check_store(away, said.append)
-    folders = [
-        f"the folder {where}/blobs, which has to be the service's own"
-        for where in (tmp_path / "other", settings.data_dir)
-    ]
-    assert [
-        part in line for part, line in zip((*folders, "the blob store s3://nowhere/at-all"), said, strict=True)
-    ] == [True] * 3
-    assert said[-1].endswith("; it is waited for")
+        join(other, print)
+    shutil.copy(settings.data_dir / "noise-secret", other.data_dir)
+    with pytest.raises(OtherStore, match=r"/other/blobs has no mark, .* RADII_BLOB_URL"):
+        join(other, print)  # though there is no file yet
+    assert not (other.blob_dir / MARK).exists()
 
 
 def test_a_user_who_may_make_no_tables_is_told(postgresql_server: str, empty_database_url: str, tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """A real Redis, and installations that use it."""
 
-import os
 import shutil
 import subprocess
 import tempfile
@@ -32,10 +31,10 @@ def redis_socket() -> Iterator[Path]:
             process.wait()
 
 
-@pytest.fixture
+@pytest.fixture(params=["redis"])
 def broker_url(request: pytest.FixtureRequest) -> str | None:
-    """Another broker than the private Redis; RADII_TEST_BROKER=rabbitmq has the tests run on that."""
-    return request.getfixturevalue("rabbitmq") if os.environ.get("RADII_TEST_BROKER") == "rabbitmq" else None
+    """Another broker than the private Redis: ``on_both_brokers`` has tests run on RabbitMQ, too."""
+    return None if request.param == "redis" else str(request.getfixturevalue(request.param))
 
 
 @pytest.fixture
@@ -43,13 +42,6 @@ def service(tmp_path: Path, database_url: str, redis_socket: Path, broker_url: s
     """An installation with short leases and no worker yet."""
     with installation(tmp_path / "data", database_url, redis_socket, broker_url) as service:
         yield service
-
-
-@pytest.fixture
-def redis_alone(broker_url: str | None) -> None:
-    """The test is about Redis."""
-    if broker_url is not None:
-        pytest.skip("it is about Redis")
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 import redis
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
@@ -33,6 +34,12 @@ from workers.intake.read_model import read_model
 ROOT = Path(__file__).parent.parent.parent
 EXAMPLES = ROOT / "examples" / "digits"
 SECRET = "5e" * 32
+on_both_brokers = pytest.mark.parametrize(
+    ("empty_database_url", "broker_url"),
+    [("sqlite", "redis"), ("postgresql", "redis"), ("postgresql", "rabbitmq")],
+    indirect=True,
+)
+"""For tests in which much hangs on how a broker delivers; the others run on Redis."""
 PATIENCE = 90.0  # seconds; a busy machine is slow, a broken service never arrives
 
 

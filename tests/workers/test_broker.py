@@ -38,7 +38,6 @@ def refused(broker: redis.Redis) -> int:
     return int(broker.info("errorstats").get("errorstat_MISCONF", {}).get("count", 0))
 
 
-@pytest.mark.usefixtures("redis_alone")
 @pytest.mark.parametrize("empty_database_url", ["sqlite"], indirect=True)  # the same on both
 def test_a_redis_that_refuses_writes_ends_no_worker_and_loses_no_job(service: Service, digits: tuple[str, str]) -> None:
     with refusing(service.broker):

@@ -1,4 +1,4 @@
-"""Real workers on a real Redis, killed, cancelled and shut down: what comes out is what the library computes."""
+"""Real workers on real brokers, killed, cancelled and shut down: what comes out is what the library computes."""
 
 import json
 import os
@@ -14,7 +14,9 @@ from models.tables import Certification, Model
 from radii.lipschitz import network_bound
 from tests.reports import nearly, timeless
 from tests.workers.answers import done, reports, results, said, shards, truth
-from tests.workers.harness import EXAMPLES, Service, wait_for
+from tests.workers.harness import EXAMPLES, Service, on_both_brokers, wait_for
+
+pytestmark = on_both_brokers
 
 LONG: dict[str, Any] = {"kind": "smoothing", "sigma": 0.25, "n": 300_000}  # an input is a shard of about a second
 RUNNER, READER = "workers.runner", "workers.intake.fork_server"

@@ -87,7 +87,8 @@ def test_one_that_crashes_and_one_that_hangs_cost_their_own_results(
     service: Service, tmp_path: Path, code: Path
 ) -> None:
     model, data = service.known_model(EXAMPLES / "digits.onnx"), with_inputs(service, tmp_path, input1=0.9, input3=0.0)
-    service.start(code=code)
+    log = tmp_path / "log"
+    service.start(log, code=code)
     job = service.certify(model, data, 4, shard_inputs=4, **ASKED)
     done(service, job)
     row = service.get(Certification, job)
@@ -98,6 +99,9 @@ def test_one_that_crashes_and_one_that_hangs_cost_their_own_results(
     assert crashed["type"] == "/problems/worker-lost" and "was killed by SIGABRT while " in crashed["detail"]
     assert hung["type"] == "/problems/stalled" and "made no progress" in hung["detail"]
     assert crashed["shard"] in {shard.id for shard in shards(service, job)}
+    for problem, how in ((crashed, "was killed by SIGABRT"), (hung, "made no progress")):
+        of_it = [line for line in log.read_text().splitlines() if problem["log"] in line]
+        assert any(how in line for line in of_it) and not any(line.endswith(" done") for line in of_it)
     assert [r.label for r in found] == DIGITS["y"][:4].tolist()
     whole = truth(3, ASKED["n"])
     assert [(r.prediction, r.radius, r.detail["pilot_counts"], r.detail["counts"]) for r in (found[0], found[2])] == [

@@ -1,4 +1,4 @@
-"""Real workers on a real Redis: what comes out is what the library computes."""
+"""Real workers on real brokers: what comes out is what the library computes."""
 
 import io
 from typing import Any
@@ -17,7 +17,9 @@ from radii.smoothing.sequential import TEST
 from tests import factories
 from tests.graph.build import model, node
 from tests.workers.answers import DIGITS, done, results, said, shards, truth
-from tests.workers.harness import EXAMPLES, SECRET, Service
+from tests.workers.harness import EXAMPLES, SECRET, Service, on_both_brokers
+
+pytestmark = on_both_brokers
 
 
 def test_from_bytes_to_radii(service: Service) -> None:

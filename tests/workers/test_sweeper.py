@@ -2,8 +2,10 @@
 
 from models.bell import celery_app
 from tests import factories
-from tests.workers.harness import Service
+from tests.workers.harness import Service, on_both_brokers
 from workers.sweeper import sweep, waiting
+
+pytestmark = on_both_brokers
 
 
 def test_an_empty_queue_is_rung_full_and_a_waiting_one_left_alone(service: Service, digits: tuple[str, str]) -> None:

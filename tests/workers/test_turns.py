@@ -23,9 +23,9 @@ QUEUED = 1000
 
 
 @pytest.fixture
-def service(tmp_path: Path, database_url: str, redis_socket: Path) -> Iterator[Service]:
+def service(tmp_path: Path, database_url: str, redis_socket: Path, broker_url: str | None) -> Iterator[Service]:
     """An installation with short shards."""
-    with installation(tmp_path / "data", database_url, redis_socket, shard_seconds=0.3) as service:
+    with installation(tmp_path / "data", database_url, redis_socket, broker_url, shard_seconds=0.3) as service:
         yield service
 
 
@@ -34,6 +34,7 @@ def digits(service: Service) -> tuple[str, str]:
     return service.known_model(EXAMPLES / "digits.onnx"), service.known_dataset(EXAMPLES / "digits.npz")
 
 
+@pytest.mark.parametrize("broker_url", ["redis", "rabbitmq"], indirect=True)
 def test_a_small_job_passes_a_thousand_queued_ones(service: Service, digits: tuple[str, str]) -> None:
     queued = [service.certify(*digits, 1, key="flood", **LONG) for _ in range(QUEUED)]
     service.start()

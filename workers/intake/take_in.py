@@ -8,7 +8,7 @@ from pathlib import Path
 from sqlalchemy.orm import Session
 
 from models import storage
-from models.blobs import Blobs
+from models.blobs import Blobs, BlobsAway
 from models.problems import Problem
 from models.repositories import intake, loose_blobs
 from models.repositories.leases import Claim, held
@@ -37,7 +37,19 @@ def take_in(worker: Worker, claim: Claim) -> None:
     ``LetGo``, ``Failed``, ``Lost``, and what nobody foresaw."""
     files, order = worker.write(partial(_order, claim=claim, worker=worker))
     check_files(worker, claim, Problem.MODEL_UNREADABLE if claim.noun == "model" else Problem.DATA_UNREADABLE, files)
-    worker.write(partial(_end, blobs=worker.blobs, claim=claim, answer=_answer(worker, claim, order)))
+    answer = _answer(worker, claim, order)
+    if "problem" in answer:
+        _there(worker)
+    worker.write(partial(_end, blobs=worker.blobs, claim=claim, answer=answer))
+
+
+def _there(worker: Worker) -> None:
+    """Raises ``Lost`` where what seems wrong with an upload may be that the blob store went away while it was read: the
+    next attempt waits for that."""
+    try:
+        worker.blobs.confirm(worker.blobs)
+    except BlobsAway as away:
+        raise Lost(Problem.FILE_MISSING.document(f"While it was read: {away}."), "reading the upload") from away
 
 
 def _end(session: Session, blobs: Blobs, claim: Claim, answer: Json) -> None:

@@ -53,7 +53,8 @@ class ShardComputer:
     def work(self, order: Order, emit: Emit, ask: Ask) -> Json | None:
         """Emit all of the order's chunks and results; the problem document if that can't be done.
 
-        Raises ``torch.AcceleratorError`` where the device is lost to this process.
+        Raises ``torch.AcceleratorError`` where the device is lost to this process, and ``FileNotFoundError`` where a
+        file of the order is gone.
         """
         try:
             method = parse_method(order.method)
@@ -72,6 +73,8 @@ class ShardComputer:
         except torch.AcceleratorError:
             raise  # no order can be worked on here any more; another runner may
         except Exception as error:
+            if isinstance(error, FileNotFoundError) and error.filename in _files(order):
+                raise  # it was there when the order was made: the blob store is away, for which others wait
             log.exception("failed")
             return _unforeseen(error, order)
         return None
@@ -105,6 +108,12 @@ class ShardComputer:
 def _bytes(graph: Graph) -> int:
     """What its arrays take."""
     return sum(array.nbytes for node in graph.nodes for array in node.operator.arrays().values())
+
+
+def _files(order: Order) -> set[str]:
+    networks = [network for network in (order.model, order.denoiser) if network is not None]
+    models = {path for network in networks for path in (network.file, *network.external_data.values())}
+    return models | {path for path in (order.x, order.y) if path is not None}
 
 
 def _unforeseen(error: Exception, order: Order) -> Json:
