@@ -259,7 +259,8 @@ def _walked(
 
 def _diagonal_of_product(left: Blocks, right: Blocks) -> Array:
     """(B, n): the real parts of the diagonals of ``left @ right``, without the rest of it."""
-    return (left * right.swapaxes(1, 2)).real.sum(axis=2)
+    made: Array = (left * right.swapaxes(1, 2)).real.sum(axis=2)
+    return made
 
 
 def power_of(multiplier: Multiplier) -> int:
