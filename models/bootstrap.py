@@ -142,7 +142,7 @@ def check_secret(session: Session, settings: Settings) -> None:
     if known is None:
         session.add(Fact(name="noise-secret", value=fingerprint))
     elif known.value != fingerprint:
-        raise WrongSecretError(WrongSecretError.__doc__)
+        raise WrongSecretError(" ".join(str(WrongSecretError.__doc__).split()))
 
 
 def keep_key(session: Session, settings: Settings) -> None:

@@ -6,9 +6,9 @@ A message is a bell (``models.bell``), so nothing here has to keep one from bein
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
+import kombu.connection as kombu_connection
 import kombu.entity as kombu_entity
-from amqp.exceptions import AMQPError
-from kombu import Connection
+from amqp.exceptions import AMQPError  # type: ignore[import-untyped]
 from kombu.exceptions import OperationalError
 from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, ResponseError
@@ -17,6 +17,7 @@ from redis.retry import Retry
 from models.work import NOUNS
 
 entity: Any = kombu_entity  # which has no types
+Connection: Any = kombu_connection.Connection
 
 MASTER = "mymaster"  # as Sentinel's own examples call it
 # RabbitMQ closes the channel of a consumer that leaves a message unacknowledged for longer, 30 minutes by default. One

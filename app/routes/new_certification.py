@@ -130,7 +130,8 @@ def _look(service: Service, principal: Principal, row_id: str) -> Kept:
         out = shown(row, session)
         if out.ended:
             # Not validated: sent as `page` made it, be it of an earlier version.
-            out = CertificationEnded.model_construct(**dict(out), results=page(session, row, -1, PAGE))
+            first: Any = page(session, row, -1, PAGE)
+            out = CertificationEnded.model_construct(**dict(out), results=first)
         headers = patience(row) | {"Location": f"/v1/certifications/{row_id}"}
     out.waiting = service.database.waiting_reason(row)
     return kept(out, mark=None, ended=out.ended, headers=headers)

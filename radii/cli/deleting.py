@@ -6,13 +6,19 @@ from typing import Any
 from radii.cli import settings
 from radii.cli.connection import connected
 from radii.cli.console import out, plain, print_json
+from radii.client.errors import ProblemError
 
 
 def delete(ids: list[str], *, cascade: bool, url: str | None, as_json: bool) -> None:
     """Delete each of them, and with ``cascade`` what needs it."""
     with connected(url) as client:
         for row_id in ids:
-            document = client.delete(row_id, cascade=cascade)
+            try:
+                document = client.delete(row_id, cascade=cascade)
+            except ProblemError as error:
+                if error.slug == "still-needed":
+                    error.add_note(f"All together: radii delete --cascade {row_id}")
+                raise
             if as_json:
                 print_json(document)
                 continue

@@ -114,7 +114,7 @@ def up(context: typer.Context) -> None:
 def worker(
     queues: Annotated[str, typer.Option(help="What it works on: intake, certify, or both.")] = "intake,certify",
     slots: Annotated[
-        int | None, typer.Option(help="Shards computed at the same time.", show_default="RADII_WORKERS")
+        int | None, typer.Option(min=1, max=256, help="Shards computed at the same time.", show_default="RADII_WORKERS")
     ] = None,
 ) -> None:
     """Join a service that is up elsewhere: RADII_DATABASE_URL, RADII_BROKER_URL, RADII_NOISE_SECRET and RADII_BLOB_URL

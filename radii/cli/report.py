@@ -140,8 +140,9 @@ def in_words(method: Json) -> str:
 def in_brief(method: Json) -> str:
     """A method and those of its parameters that are not the usual ones."""
     fields = kind_of(method).model_fields
-    usual = {"kind", *(name for name, value in method.items() if name in fields and value == fields[name].default)}
-    return " ".join([method["kind"], *(f"{key} {_number(v)}" for key, v in method.items() if key not in usual)])
+    ordered = [*(name for name in fields if name in method), *(name for name in method if name not in fields)]
+    told = [name for name in ordered if name not in fields or method[name] != fields[name].default]
+    return " ".join([method["kind"], *(f"{name} {_number(method[name])}" for name in told if name != "kind")])
 
 
 def percent(share: float) -> str:

@@ -12,7 +12,7 @@ from rich.table import Column, Table
 from radii.cli.certify import follow
 from radii.cli.connection import connected, outliving_us
 from radii.cli.console import is_table, out, plain, print_json, print_problem, table_of, text_of
-from radii.cli.report import in_words, print_report, print_results, save_results
+from radii.cli.report import in_brief, print_report, print_results, save_results
 from radii.client import ProblemError
 
 Json = dict[str, Any]
@@ -132,7 +132,7 @@ def _what(document: Json) -> str:
         task = document.get("task", "classifier")  # a data set has none
         return str(document["name"]) + ("" if task == "classifier" else f"  ({task})")
     progress = document["progress"]
-    return f"{in_words(document['method'])}  {progress['done'] / max(progress['total'], 1):.0%}"
+    return f"{in_brief(document['method'])}  {progress['done'] / max(progress['total'], 1):.0%}"
 
 
 def _state(document: Json) -> str:

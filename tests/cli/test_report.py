@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from radii.cli.report import cross_check_in_words, failed_in_words, in_words, percent, print_results
+from radii.cli.report import cross_check_in_words, failed_in_words, in_brief, in_words, percent, print_results
 from radii.methods import Lipschitz, Prediction, Smoothing
 from radii.methods.lines import down
 
@@ -62,6 +62,14 @@ def test_who_abstains_has_no_prediction_in_print_but_the_pilots_class() -> None:
     assert shown(nothing | {"pilot_class": None}) == ("-", "abstained")
     assert shown(nothing | {"decision": "not certified"}) == ("-", "not certified (pilot: 3)")
     assert shown({key: value for key, value in nothing.items() if key != "pilot_class"}) == ("-", "abstained")
+
+
+def test_methods_in_brief() -> None:
+    """What differs from the usual, in the order of the method: a database gives fields back in its own."""
+    method = Smoothing(sigma=0.25, n=2000).model_dump()
+    assert in_brief(dict(sorted(method.items()))) == "smoothing sigma 0.25 n 2,000"
+    assert in_brief(Lipschitz(norm="linf").model_dump()) == "lipschitz norm linf"
+    assert in_brief({"kind": "later", "depth": 3}) == "later depth 3"
 
 
 def test_a_cross_check_in_words() -> None:

@@ -71,8 +71,9 @@ def test_bad_settings_are_refused_by_name(name: str, value: Any) -> None:
     ],
 )
 def test_a_url_that_can_not_be_right_is_refused_without_the_password(name: str, url: str, cause: str) -> None:
+    given: dict[str, Any] = {name: url}
     with pytest.raises(ValidationError) as error:
-        Settings(**{name: url})
+        Settings(**given)
     assert name in str(error.value) and cause in str(error.value)
     assert "heim" not in str(error.value)
 
