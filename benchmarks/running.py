@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,20 @@ PATIENCE = 300.0
 LONG = 3600.0  # of what computes for minutes where nobody else does
 
 
-def network(seed: int) -> bytes:
-    """16 inputs, 10 classes, about 1 kB."""
-    weight = np.random.default_rng(seed).standard_normal((10, SIZE)).astype(np.float32)
-    node = helper.make_node("Gemm", ["x", "w"], ["y"], transB=1)
-    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", n]) for name, n in (("x", SIZE), ("y", 10)))
-    graph = helper.make_graph([node], "g", [x], [y], [numpy_helper.from_array(weight, "w")])
+def network(seed: int, hidden: int = 0) -> bytes:
+    """16 inputs, 10 classes: about 1 kB; or with two layers of so many ``hidden`` units between, which take longer."""
+    rng, widths = np.random.default_rng(seed), (SIZE, *((hidden, hidden) if hidden else ()), 10)
+    nodes, weights, last = list[Any](), list[Any](), "x"
+    for layer, (before, after) in enumerate(pairwise(widths)):
+        weight = rng.standard_normal((after, before)) / np.sqrt(before if hidden else 1)
+        weights.append(numpy_helper.from_array(weight.astype(np.float32), f"w{layer}"))
+        if layer:
+            nodes.append(helper.make_node("Relu", [last], [f"r{layer}"]))
+            last = f"r{layer}"
+        nodes.append(helper.make_node("Gemm", [last, f"w{layer}"], [f"y{layer}"], transB=1))
+        last = f"y{layer}"
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", n]) for name, n in (("x", SIZE), (last, 10)))
+    graph = helper.make_graph(nodes, "g", [x], [y], weights)
     opset = helper.make_opsetid("", 18)
     return bytes(helper.make_model(graph, opset_imports=[opset], ir_version=10).SerializeToString())
 
@@ -131,10 +140,10 @@ class Service:
     def upload(self, content: bytes) -> str:
         return str(self.client.post("/v1/uploads", content=content).json()["id"])
 
-    def model(self, seed: int) -> str:
-        """Of the model of that seed, ready."""
+    def model(self, seed: int, hidden: int = 0) -> str:
+        """The id of `network` of these, ready."""
         given = {"shape": [SIZE], "range": [0, 1], "mean": 0, "std": 1}
-        row = self.post("/v1/models", upload_id=self.upload(network(seed)), name="m", input=given)
+        row = self.post("/v1/models", upload_id=self.upload(network(seed, hidden)), name="m", input=given)
         return self.ended(f"/v1/models/{row['id']}", "ready")
 
     def dataset(self, count: int = 300) -> str:
