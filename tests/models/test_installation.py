@@ -2,13 +2,13 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import select
 
-from models import installation
 from models.blob_stores import stored
-from models.blobs import BlobMissing, Blobs, BlobsAway
+from models.blobs import MARK, BlobMissing, Blobs, BlobsAway
 from models.bootstrap import bootstrap
 from models.database import Database
 from models.housekeeping import note_strays, tidy
@@ -36,9 +36,9 @@ def lose_all(blobs: Blobs) -> None:
     for blob in list(blobs.all()):
         blobs.remove(blob.sha256)
     if hasattr(blobs, "url"):
-        blobs._io.delete(blobs._store, installation.MARK)  # type: ignore[attr-defined]
+        blobs._io.delete(blobs._store, MARK)  # type: ignore[attr-defined]
     else:
-        (blobs.root / installation.MARK).unlink()
+        (blobs.root / MARK).unlink()
 
 
 def send(database: Database, blobs: Blobs, content: bytes = b"content") -> str:
@@ -70,7 +70,7 @@ def test_a_file_is_missing_only_where_the_store_is_the_right_one(database: Datab
     confirm(database, blobs)
     sha256 = send(database, blobs)
     blobs.remove(sha256)
-    looks = blobs.verified, blobs.written_at, lambda sha256: blobs.beginning(sha256, 3)
+    looks: list[Any] = [blobs.verified, blobs.written_at, lambda sha256: blobs.beginning(sha256, 3)]
     for look in looks[::2]:
         with pytest.raises(BlobMissing):
             look(sha256)
@@ -92,7 +92,7 @@ def test_an_installation_from_before_there_were_marks_has_its_own(database: Data
     sha256 = send(database, Blobs(blobs.root) if not hasattr(blobs, "url") else blobs)
     lost_mark = blobs.mark() is not None
     if lost_mark:
-        blobs._io.delete(blobs._store, installation.MARK)  # type: ignore[attr-defined]
+        blobs._io.delete(blobs._store, MARK)  # type: ignore[attr-defined]
     confirm(database, blobs)
     assert blobs.mark() == identity(database) is not None
     assert blobs.verified(sha256).read_bytes() == b"content"
