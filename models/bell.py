@@ -40,6 +40,7 @@ def celery_app(settings: Settings) -> Celery:
         task_ignore_result=True,
         task_reject_on_worker_lost=False,  # the row's lease brings the work back; rejecting loops for ever on poison
         worker_prefetch_multiplier=1,
+        worker_proc_alive_timeout=60.0,  # a pool process imports all it needs first, which takes a busy machine a while
         worker_soft_shutdown_timeout=10.0,
         worker_enable_soft_shutdown_on_idle=False,
         worker_hijack_root_logger=False,

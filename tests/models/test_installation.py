@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import select
@@ -13,6 +14,7 @@ from models.database import Database
 from models.housekeeping import note_strays, tidy
 from models.installation import FACT, OtherStore, confirm
 from models.principal import DEFAULT_TENANT
+from models.remote_blobs import RemoteBlobs
 from models.repositories import loose_blobs, uploads
 from models.settings import Settings
 from models.tables import Fact, Upload
@@ -34,8 +36,13 @@ def lose_all(blobs: Blobs) -> None:
     """Everything is gone, the mark too: as if another disk, or bucket, stood in its place."""
     for blob in list(blobs.all()):
         blobs.remove(blob.sha256)
-    if hasattr(blobs, "url"):
-        blobs._io.delete(blobs._store, MARK)  # type: ignore[attr-defined]
+    unmark(blobs)
+
+
+def unmark(blobs: Blobs) -> None:
+    """Remove the mark."""
+    if isinstance(blobs, RemoteBlobs):
+        blobs._io.delete(blobs._store, MARK)
     else:
         (blobs.root / MARK).unlink()
 
@@ -69,7 +76,7 @@ def test_a_file_is_missing_only_where_the_store_is_the_right_one(database: Datab
     confirm(database, blobs)
     sha256 = send(database, blobs)
     blobs.remove(sha256)
-    looks = blobs.verified, blobs.written_at, lambda sha256: blobs.beginning(sha256, 3)
+    looks: list[Any] = [blobs.verified, blobs.written_at, lambda sha256: blobs.beginning(sha256, 3)]
     for look in looks[::2]:
         with pytest.raises(BlobMissing):
             look(sha256)
@@ -88,12 +95,14 @@ def test_a_file_is_missing_only_where_the_store_is_the_right_one(database: Datab
 
 def test_an_installation_from_before_there_were_marks_has_its_own(database: Database, blobs: Blobs) -> None:
     """And a backup from then, or one whose copy left the mark out."""
-    sha256 = send(database, Blobs(blobs.root) if not hasattr(blobs, "url") else blobs)
-    lost_mark = blobs.mark() is not None
-    if lost_mark:
-        blobs._io.delete(blobs._store, MARK)  # type: ignore[attr-defined]
+    sha256 = send(database, blobs if isinstance(blobs, RemoteBlobs) else Blobs(blobs.root))
+    assert (identity(database), blobs.mark()) == (None, None)
     confirm(database, blobs)
-    assert blobs.mark() == identity(database) is not None
+    mark = identity(database)
+    assert mark is not None and blobs.mark() == mark
+    unmark(blobs)
+    confirm(database, blobs)
+    assert identity(database) == blobs.mark() == mark
     assert blobs.verified(sha256).read_bytes() == b"content"
 
 
