@@ -7,6 +7,7 @@ cuts come from a linear or least distance program, which only proposes; their fo
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -37,6 +38,7 @@ class Branching:
     budget: int  # parts that may be looked at
     looked_at: int = 0
     open: list[Part] = field(default_factory=list)
+    hint: float = math.nan  # about how near a part comes in which the label's logit is not the largest
 
     def proved(self) -> bool:
         """Whether the label's logit is the largest throughout."""
@@ -114,6 +116,7 @@ class Branching:
         proposed = _weights(np.array(rows), -np.array(constants), norm)
         if proposed is None:
             return False
+        self.hint = _distance(np.array(rows), -np.array(constants), proposed, norm)
         one.weights = {
             name: torch.zeros((1, *cut.shape), dtype=torch.float64, device=self.network.device)
             for name, cut in cuts.items()
@@ -147,6 +150,12 @@ def _weights(G: np.ndarray, h: np.ndarray, norm: str) -> np.ndarray | None:
         return None
     w = np.maximum(w, 0.0) / size
     return w / w.max()
+
+
+def _distance(G: np.ndarray, h: np.ndarray, w: np.ndarray, norm: str) -> float:
+    """What weights say of the distance of ``G u >= h`` from 0; an estimate."""
+    dual = np.linalg.norm(w @ G, {"l2": 2, "linf": 1, "l1": np.inf}[norm])
+    return float(w @ h / dual) if dual else math.nan
 
 
 def _empty(bounds: Bounds) -> Tensor:
