@@ -189,7 +189,7 @@ class _Batch:
                     growth=CUT_FARTHER,
                     hints=self.hints,
                 )
-        return [self._result(i, search, float(floors[i]), float(at_zero[i])) for i in everyone]
+        return [self._result(i, search, float(floors[i]), float(at_zero[i])) for i in everyone.tolist()]
 
     def _guess(self, at_zero: Floats) -> Floats:
         """Some radius of the right size: half of what the logits' gradient says."""

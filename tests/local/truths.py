@@ -58,7 +58,8 @@ class Chain:
 
     def onnx(self) -> bytes:
         """The same as a file, for a slope from 0 to 1, or -1."""
-        nodes, constants, last = [], {}, "x"
+        nodes, last = [], "x"
+        constants: dict[str, np.ndarray] = {}
         for i, (weight, bias) in enumerate(self.layers):
             if i:
                 kind = {0.0: "Relu", -1.0: "Abs"}.get(self.slope, "LeakyRelu")
