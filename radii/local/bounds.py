@@ -109,7 +109,7 @@ class Bounds:
         width = max([size, *(math.prod(step.shape) for step in self.network.steps[: self.network.position[name] + 1])])
         width = max(width, math.prod(self.network.relaxed.input_shape))
         rows = max(1, MEMORY // (2 * n * width))
-        for part in index.split(rows, dim=1):
+        for part in torch.split(index, rows, dim=1):
             forms = lo.new_zeros((n, 2, part.shape[1], size))
             forms[:, 0].scatter_(2, part[:, :, None], 1.0)
             forms[:, 1].scatter_(2, part[:, :, None], -1.0)
@@ -254,11 +254,10 @@ def affine_reach(network: Network, name: str, norm: Norm) -> Tensor | None:
             bounds.affine()
             eye = torch.eye(size, dtype=torch.float64, device=network.device).reshape(1, size, *shape)
             with torch.no_grad():
-                parts = [bounds.least(name, part, constants=False)[0] for part in eye.split(CHUNK, dim=1)]
+                parts = [bounds.least(name, part, constants=False)[0] for part in torch.split(eye, CHUNK, dim=1)]
             found = -torch.cat(parts).reshape(shape)
         network.reaches[name, norm] = found
-    made: Tensor | None = network.reaches[name, norm]
-    return made
+    return network.reaches[name, norm]
 
 
 def _open(interval: Interval) -> Tensor:

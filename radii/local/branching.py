@@ -7,6 +7,7 @@ cuts come from a linear or least distance program, which only proposes; their fo
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,9 +20,11 @@ from radii.local.bounds import Bounds, margin_forms
 from radii.local.network import Network
 from radii.local.region import Region
 from radii.local.relaxation import Interval
+from radii.local.search import Floats
 
 TOGETHER = 32  # parts in one batch
 STEPS = 12  # of ascent, a batch
+MOST = 1e4  # weight that a linear program may propose: of a part that holds no input no weight is large enough
 SMALL = 4096  # entries of an input, times hinges, up to which a program is solved
 
 Part = dict[str, Tensor]  # by a hinge's input: 1 above 0, -1 below, 0 both; (*shape)
@@ -37,6 +40,7 @@ class Branching:
     budget: int  # parts that may be looked at
     looked_at: int = 0
     open: list[Part] = field(default_factory=list)
+    hint: float = math.nan  # about how near a part comes in which the label's logit is not the largest
 
     def proved(self) -> bool:
         """Whether the label's logit is the largest throughout."""
@@ -114,6 +118,7 @@ class Branching:
         proposed = _weights(np.array(rows), -np.array(constants), norm)
         if proposed is None:
             return False
+        self.hint = _distance(np.array(rows), -np.array(constants), proposed, norm)
         one.weights = {
             name: torch.zeros((1, *cut.shape), dtype=torch.float64, device=self.network.device)
             for name, cut in cuts.items()
@@ -125,7 +130,7 @@ class Branching:
         return bool((one.least(output, scaled) > 0).all())
 
 
-def _weights(G: np.ndarray, h: np.ndarray, norm: str) -> np.ndarray | None:
+def _weights(G: np.ndarray, h: np.ndarray, norm: str) -> Floats | None:
     """Nonnegative w with ``w h / ||w G||_*`` about as large as can be: the distance of ``G u >= h`` from 0."""
     size = np.abs(G).max(1)
     size[size == 0] = 1.0
@@ -136,17 +141,25 @@ def _weights(G: np.ndarray, h: np.ndarray, norm: str) -> np.ndarray | None:
             w = nnls(np.vstack([G.T, h[None]]), np.append(np.zeros(d), 1.0), maxiter=100 * k)[0]
         elif norm == "linf":  # sum |w G| <= 1
             a = np.block([[G.T, -np.eye(d)], [-G.T, -np.eye(d)], [np.zeros((1, k)), np.ones((1, d))]])
-            made = linprog(np.append(-h, np.zeros(d)), a, np.append(np.zeros(2 * d), 1.0), method="highs")
+            made = linprog(
+                np.append(-h, np.zeros(d)), a, np.append(np.zeros(2 * d), 1.0), bounds=(0, MOST), method="highs"
+            )
             w = None if made.x is None else made.x[:k]
         else:  # max |w G| <= 1
-            made = linprog(-h, np.vstack([G.T, -G.T]), np.ones(2 * d), method="highs")
+            made = linprog(-h, np.vstack([G.T, -G.T]), np.ones(2 * d), bounds=(0, MOST), method="highs")
             w = None if made.x is None else made.x
     except (RuntimeError, ValueError):
         return None
     if w is None or not np.isfinite(w).all() or not w.max(initial=0.0) > 0:
         return None
-    w = np.maximum(w, 0.0) / size
-    return w / w.max()
+    weights: Floats = np.maximum(w, 0.0) / size
+    return weights / float(weights.max())
+
+
+def _distance(G: np.ndarray, h: np.ndarray, w: np.ndarray, norm: str) -> float:
+    """What weights say of the distance of ``G u >= h`` from 0; an estimate."""
+    dual = np.linalg.norm(w @ G, {"l2": 2, "linf": 1, "l1": np.inf}[norm])
+    return float(w @ h / dual) if dual else math.nan
 
 
 def _empty(bounds: Bounds) -> Tensor:

@@ -109,7 +109,7 @@ class _Batch:
         self.network, self.points, self.labels = network, points, labels
         self.norm, self.effort, self.valid = norm, effort, valid
         self.unstable, self.branches = np.zeros((2, len(points)), np.int64)
-        self.budget = budget
+        self.budget, self.hints = budget, np.full(len(points), np.nan)
 
     def region(self, samples: npt.NDArray[np.int64], eps: Floats) -> Region:
         """The balls of some samples."""
@@ -154,6 +154,7 @@ class _Batch:
             branching = Branching(self.network, self.region(one, np.array([e])), self.labels[i : i + 1], left)
             made[k] = 1.0 if branching.proved() else -np.inf
             self.branches[i] += branching.looked_at
+            self.hints[i] = branching.hint
         return made
 
     def results(self, floors: Floats, ceilings: Floats, target: float | None) -> list[LocalResult]:
@@ -175,14 +176,20 @@ class _Batch:
         else:
             search.low = np.where(at_zero > 0, np.minimum(floors, ceilings), 0.0)
             search.run(self.quick, np.maximum(floors * 1.5, self._guess(at_zero)))
-            if self.effort != "quick" and self.network.hinges:
+            few = self.network.hinges <= FEW
+            if self.effort != "quick" and self.network.hinges and not (few and self.effort == "high"):
                 search.high = ceilings.copy()  # what one way could not prove another may
                 search.run(self.free, search.low * FARTHER, resolution=FINE, growth=FARTHER)
             if self.effort == "high" and self.network.hinges:
                 search.high = ceilings.copy()
-                finest = FINEST if self.network.hinges <= FEW else FINE
-                search.run(self.cut, search.low * CUT_FARTHER, resolution=finest, growth=CUT_FARTHER)
-        return [self._result(i, search, float(floors[i]), float(at_zero[i])) for i in everyone]
+                search.run(
+                    self.cut,
+                    search.low * CUT_FARTHER,
+                    resolution=FINEST if few else FINE,
+                    growth=CUT_FARTHER,
+                    hints=self.hints,
+                )
+        return [self._result(i, search, float(floors[i]), float(at_zero[i])) for i in everyone.tolist()]
 
     def _guess(self, at_zero: Floats) -> Floats:
         """Some radius of the right size: half of what the logits' gradient says."""

@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import torch
@@ -110,7 +109,7 @@ class Step:
         """Forms (N, R, *shape) on its output as forms on its inputs."""
         n, rows = forms.shape[:2]
         made = self.operator.transposed(forms.flatten(0, 1), self.arrays, *self.inputs)
-        return tuple(None if form is None else form.unflatten(0, (n, rows)) for form in made)
+        return tuple(None if form is None else form.reshape(n, rows, *form.shape[1:]) for form in made)
 
     def _zeros(self) -> list[Tensor]:
         return [torch.zeros((1, *shape), dtype=torch.float64, device=self.device) for shape in self.inputs]
@@ -124,7 +123,9 @@ class Network:
     relaxed: Graph  # the same function, as it is bounded
     steps: tuple[Step, ...]
     device: torch.device
-    reaches: dict[str, Any] = field(default_factory=dict)  # what was found of nodes that no eps changes
+    reaches: dict[tuple[str, str], Tensor | None] = field(
+        default_factory=dict
+    )  # what was found of nodes that no eps changes
 
     @classmethod
     def of(cls, graph: Graph, device: torch.device | str = "cpu") -> Network:

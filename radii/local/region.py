@@ -105,4 +105,5 @@ def _dual(forms: Tensor, norm: Norm) -> Tensor:
     if norm == "l1":
         return largest
     unit = torch.where(largest > 0, largest, 1.0).detach()
-    return torch.linalg.vector_norm(rows / unit[:, :, None], dim=2) * unit
+    norms: Tensor = torch.linalg.vector_norm(rows / unit[:, :, None], dim=2) * unit
+    return norms

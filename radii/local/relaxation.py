@@ -140,7 +140,7 @@ class Choice:
             zeros = [forms.new_zeros((n * rows, *shape), requires_grad=True) for shape in self.step.inputs]
             made = self.step.operator.choices(zeros, self.step.arrays, 0.0)
             back = torch.autograd.grad(made, zeros, spread.flatten(0, 1), create_graph=spread.requires_grad)
-        return [part.unflatten(0, (n, rows)) for part in back], constant
+        return [part.reshape(n, rows, *part.shape[1:]) for part in back], constant
 
 
 class Product:
@@ -154,7 +154,7 @@ class Product:
         self.step = step
         x, y = inputs
         self.loss = gamma(2 * sum(part.lo[0].numel() for part in inputs) + math.prod(step.shape))
-        ends = torch.stack(torch.broadcast_tensors(x.lo * y.lo, x.lo * y.hi, x.hi * y.lo, x.hi * y.hi))
+        ends = torch.stack([x.lo * y.lo, x.lo * y.hi, x.hi * y.lo, x.hi * y.hi])
         self.output = Interval(known(lowered(ends.amin(0)), -torch.inf), known(raised(ends.amax(0)), torch.inf))
         x_mid, y_mid = x.lo / 2 + x.hi / 2, y.lo / 2 + y.hi / 2
         self.below = self._nearest([(x.lo, y.lo), (x.hi, y.hi)], x_mid, y_mid, -1)
@@ -168,7 +168,7 @@ class Product:
         """(slope in x, slope in y, constant) of the plane that is nearer in the middle."""
         planes = []
         for a, b in corners:
-            a, b = torch.broadcast_tensors(a, b)
+            a, b = a + torch.zeros_like(b), b + torch.zeros_like(a)  # broadcast
             lost = 4 * STEP * (a * b).abs() + TINY
             planes.append((b, a, -a * b + side * lost))
         heights = [p[0] * x + p[1] * y + p[2] for p in planes]

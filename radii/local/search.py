@@ -15,6 +15,7 @@ Prove = Callable[[npt.NDArray[np.int64], Floats], Floats]
 
 RESOLUTION = 1e-3  # relative
 MOST_TRIES = 60
+NEAR = 1 - 2.0**-34
 
 
 @dataclass(eq=False)
@@ -32,24 +33,35 @@ class Search:
         """Nothing tried yet."""
         return cls(low.copy(), high.copy(), at_low.copy(), np.full_like(low, np.nan), np.zeros(len(low), np.int64))
 
-    def run(self, prove: Prove, first: Floats, *, resolution: float = RESOLUTION, growth: float = 2.0) -> Search:
+    def run(
+        self,
+        prove: Prove,
+        first: Floats,
+        *,
+        resolution: float = RESOLUTION,
+        growth: float = 2.0,
+        hints: Floats | None = None,
+    ) -> Search:
         """Until low and high are near each other.
 
-        Where nothing is known above, ``first`` is tried, and then ``growth`` times what was proved.
+        Where nothing is known above, ``first`` is tried, and then ``growth`` times what was proved. ``hints``: where
+        `prove` writes about how large an eps it could have proved, of samples that it fails for.
         """
         start, stuck = self.tried.copy(), np.zeros(len(self.low), np.int64)
+        hinted, ended = np.zeros((2, len(self.low)), np.bool_)
         with np.errstate(all="ignore"):
             while True:
                 open_ = (self.at_low > 0) & (self.high - self.low > resolution * self.high)
                 open_ &= (self.tried - start < MOST_TRIES) & (self.high > 0)
                 open_ |= (self.at_low > 0) & np.isinf(self.high) & (self.tried - start < MOST_TRIES)
-                (samples,) = np.nonzero(open_)
+                (samples,) = np.nonzero(open_ & ~ended)
                 if not len(samples):
                     return self
                 eps = np.array([self._next(i, first[i], int(stuck[i]), resolution, growth) for i in samples.tolist()])
+                eps, hinted[samples] = np.where(hinted[samples], self.high[samples] * NEAR, eps), False
                 inside = (eps > self.low[samples]) & (eps < self.high[samples])
                 if not inside.all():  # low and high are neighbours
-                    self.tried[samples[~inside]] = start[samples[~inside]] + MOST_TRIES
+                    ended[samples[~inside]] = True
                     samples, eps = samples[inside], eps[inside]
                     if not len(samples):
                         continue
@@ -62,6 +74,8 @@ class Search:
                     else:
                         stuck[i] = min(stuck[i], 0) - 1
                         self.high[i], self.at_high[i] = e, margin
+                        if hints is not None and self.low[i] < hints[i] < e:  # it only steers
+                            self.high[i], hinted[i] = hints[i], True
 
     def _next(self, i: int, first: float, stuck: int, resolution: float, growth: float) -> float:
         low, high = float(self.low[i]), float(self.high[i])

@@ -13,12 +13,8 @@ def points_within(x: np.ndarray, eps: float, norm: Norm, count: int, rng: np.ran
     draws = rng.standard_normal((count, size))
     draws[::3] = np.sign(draws[::3])
     draws[1::3] *= rng.random((len(draws[1::3]), size)) < 2 / size
-    norms = {
-        "l2": np.linalg.norm,
-        "linf": lambda d, axis: np.abs(d).max(axis),
-        "l1": lambda d, axis: np.abs(d).sum(axis),
-    }
-    lengths = norms[norm](draws, axis=1)
+    order = {"l2": 2, "linf": np.inf, "l1": 1}[norm]
+    lengths = np.linalg.norm(draws, order, axis=1)
     scale = np.where(rng.random(count) < 0.5, 1.0, rng.random(count)) * (1 - 1e-12)
     away = draws * (eps * scale / np.where(lengths > 0, lengths, 1.0))[:, None]
     return x + away.reshape(count, *x.shape)

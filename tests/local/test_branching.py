@@ -11,17 +11,16 @@ from tests.local.truths import Chain, nearest_change
 
 
 @pytest.mark.parametrize("norm", ["l2", "linf", "l1"])
-@pytest.mark.parametrize(("function", "slope"), [(Relu, 0.0), (Abs, -1.0)])
-@pytest.mark.parametrize("widths", [(3, 6, 3), (4, 6, 6, 3)])
-def test_the_exact_radius(widths: tuple[int, ...], function: type[Relu], slope: float, norm: Norm) -> None:
+@pytest.mark.parametrize(("function", "slope", "widths"), [(Relu, 0.0, (3, 4, 4, 3)), (Abs, -1.0, (3, 6, 3))])
+def test_the_exact_radius(function: type[Relu], slope: float, widths: tuple[int, ...], norm: Norm) -> None:
     rng = np.random.default_rng(11)
     graph = chain(rng, widths, function)
     layers = [node.operator.arrays() for node in graph.nodes if node.operator.arrays()]
     truth = Chain(tuple((a["weight"].astype(float), a["bias"].astype(float)) for a in layers), slope)
-    x, labels = settled(graph, rng, 2)
-    quick, default, high = (certify(graph, x, labels, norm=norm, effort=e) for e in ("quick", "default", "high"))
+    x, labels = settled(graph, rng, 1)
+    quick, high = (certify(graph, x, labels, norm=norm, effort=effort) for effort in ("quick", "high"))
     for i, point in enumerate(x):
         nearest, _ = nearest_change(truth, point, norm)
-        assert quick[i].radius <= default[i].radius <= high[i].radius <= nearest * (1 + 1e-12)
+        assert quick[i].radius <= high[i].radius <= nearest * (1 + 1e-12)
         if np.isfinite(nearest):
             assert high[i].radius >= nearest * (1 - 1e-9)

@@ -14,7 +14,7 @@ from radii.graph.ops.groupnorm import LRN
 from radii.graph.ops.linear import Linear
 from radii.graph.ops.parametric import LeakyRelu
 from radii.graph.ops.threshold import Sign
-from radii.local import NotRelaxable, certify, margins, margins_in_box, slack
+from radii.local import Effort, NotRelaxable, certify, margins, margins_in_box, slack
 from radii.norms import Norm
 from tests.local.networks import attention, chain, graph_of, image, linear, logits, settled
 
@@ -40,7 +40,7 @@ def test_linear_classifiers_exactly(norm: Norm) -> None:
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("effort", ["quick", "default"])
 @pytest.mark.parametrize("function", [Relu, lambda: LeakyRelu(0.2), Tanh, Sigmoid, lambda: Gelu("none")])
-def test_no_attack_inside(function: type[Relu], effort: str, norm: Norm) -> None:
+def test_no_attack_inside(function: type[Relu], effort: Effort, norm: Norm) -> None:
     rng = np.random.default_rng(1)
     graph = chain(rng, (6, 12, 10, 4), function)
     _attacked(graph, norm, effort, rng)
@@ -58,7 +58,7 @@ def test_no_attack_inside_of_attention(norm: Norm) -> None:
     _attacked(attention(rng), norm, "quick", rng)
 
 
-def _attacked(graph: Graph, norm: Norm, effort: str, rng: np.random.Generator) -> None:
+def _attacked(graph: Graph, norm: Norm, effort: Effort, rng: np.random.Generator) -> None:
     x, labels = settled(graph, rng, 2)
     module = to_module(graph, dtype=torch.float64)
     for point, label, result in zip(x, labels, certify(graph, x, labels, norm=norm, effort=effort), strict=True):
@@ -177,8 +177,8 @@ def test_any_scale_of_weights(scale: float) -> None:
     """What is bounded keeps its radius, and what overflows loses it."""
     rng = np.random.default_rng(9)
     graph = chain(rng, (5, 8, 8, 3))
-    first, last = graph.nodes[0].operator, graph.nodes[-1].operator
-    assert isinstance(first, Linear) and isinstance(last, Linear) and first.bias is not None
+    last = graph.nodes[-1].operator
+    assert isinstance(last, Linear) and last.bias is not None
     nodes = [(node.operator, node.inputs, node.output) for node in graph.nodes]
     scaled = Linear(last.weight.astype(np.float64) * scale, last.bias.astype(np.float64) * scale)
     other = graph_of(

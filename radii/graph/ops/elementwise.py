@@ -366,7 +366,7 @@ class Extreme(Operator):
         return None if only is None else only.range.low
 
     def choices(self, inputs: Sequence[Tensor], arrays: Mapping[str, Tensor], absent: float) -> Tensor:
-        return torch.stack(torch.broadcast_tensors(*inputs, *arrays.values()), dim=-1)
+        return torch.stack(torch.broadcast_tensors(*inputs, *arrays.values()), dim=-1)  # type: ignore[no-untyped-call]
 
     @classmethod
     def viewed(cls, call: Call) -> View | None:
