@@ -77,8 +77,8 @@ def test_another_number_of_inputs_is_said() -> None:
 def test_a_budget_that_is_used_up_leaves_it_unknown() -> None:
     rng, first, last = np.random.default_rng(2), [], []
     for _ in range(5):
-        network, x = Chain.drawn((2, 6, 6, 3), rng), rng.normal(size=2)
-        reach = 0.97 * min(nearest_change(network, x, "linf")[0], 3.0)  # some have one class all over
+        network, x = Chain.drawn((2, 4, 4, 3), rng), rng.normal(size=2)
+        reach = 0.9 * min(nearest_change(network, x, "linf")[0], 3.0)  # some have one class all over
         prop = read_property(written(x, reach, int(network([x])[0].argmax()), 3))
         graph = read_onnx(network.onnx())
 
