@@ -268,6 +268,20 @@ def lipschitz(
 
 
 @app.command()
+def verify_instance(
+    file: NetworkFile,
+    instance: Annotated[Path, typer.Argument(help="A property in VNN-LIB 1.0.", exists=True, dir_okay=False)],
+    budget: Annotated[int, typer.Option(help="Boxes that are looked at.", min=1)] = 4096,
+    external_data: ExternalData = None,
+    output: OutputName = None,
+) -> None:
+    """Answer a property as VNN-COMP counts: unsat (proved), sat (with a counterexample), unknown. Needs no service."""
+    from radii.cli import verify_instance
+
+    verify_instance.command(file, instance, budget=budget, external_data=external_data or [], output=output)
+
+
+@app.command()
 def models(model_id: Id = None, limit: Limit = 20, url: Url = None, as_json: AsJson = False) -> None:
     """List the models, or show one."""
     from radii.cli import show

@@ -34,7 +34,7 @@ def main() -> None:
     optimizer = torch.optim.AdamW(network.parameters())
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 5e-3, epochs=epochs, steps_per_epoch=-(-len(x) // 128))
     for _ in range(epochs):
-        for rows in torch.randperm(len(x)).split(128):
+        for rows in torch.split(torch.randperm(len(x)), 128):
             optimizer.zero_grad()
             torch.autograd.backward(nn.functional.cross_entropy(network(x[rows]), y[rows]))
             optimizer.step()
