@@ -19,13 +19,16 @@ import torch
 from radii.graph import Graph, Node
 from radii.graph.cone.find import pruned
 from radii.graph.operator import Operator, Shape
-from radii.graph.rules import Concat, Dense, Rule, Slope
+from radii.graph.ops.conv import convolved
+from radii.graph.ops.windows import Windows
+from radii.graph.rules import Concat, Convolution, Dense, Rule, Slope
 from radii.lipschitz.dense.matrix import matrix_norm
 from radii.lipschitz.network.compose import compose
 from radii.lipschitz.network.effort import Effort
 from radii.lipschitz.network.expansion import AFFINE, Decision, Expansion, handles
 from radii.lipschitz.network.forms import Array, Forms, stacked
 from radii.lipschitz.network.jacobians import largest_jacobian
+from radii.lipschitz.network.kernels import summed
 from radii.lipschitz.network.linear import NotApplicable
 from radii.lipschitz.network.means import Means, applied
 from radii.lipschitz.network.norms import Known, NoConstant, norm_of
@@ -80,6 +83,24 @@ class LinearJoin(Join):
         return (x.reshape(len(x), -1) @ self.map.T).reshape(len(x), *self.output)
 
 
+@dataclass(frozen=True, eq=False)
+class SummedConvolution(Join):
+    """One that is a convolution, but for a constant."""
+
+    linear: ClassVar[bool] = True
+    rule: Convolution = field(kw_only=True)
+
+    def convolution(self, *inputs: Shape) -> Convolution:
+        return self.rule
+
+    def run(self, inputs: Sequence[torch.Tensor], arrays: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Without its constant."""
+        (x,), rule = inputs, self.rule
+        weight = torch.from_numpy(np.array(rule.weight))
+        windows = Windows(rule.weight.shape[2:], rule.stride, rule.dilation, rule.padding)
+        return convolved(x, weight, None, windows, rule.groups)
+
+
 @certified_arithmetic()
 def with_joins(graph: Graph, known: Known, rtol: float, effort: Effort) -> Graph:
     """The same function, nodes where branches of one activation meet as nodes that read that one, where that gains."""
@@ -88,6 +109,10 @@ def with_joins(graph: Graph, known: Known, rtol: float, effort: Effort) -> Graph
     nodes, room, found = [], ROOM, False
     for node in graph.nodes:
         nodes.append(node)
+        convolution = _convolutions(graph, node, maker, order, known, rtol, effort)
+        if convolution is not None:
+            nodes[-1], found = convolution, True
+            continue
         source, members = _between(graph, node, maker, order) if len(node.inputs) > 1 else ("", [])
         if not members:
             continue
@@ -153,6 +178,35 @@ def _apart(graph: Graph, source: str, members: Sequence[Node], known: Known, rto
             return math.inf
         found[node.output] = compose(rule, norm, [found[name] for name in node.inputs])
     return found[members[-1].output]
+
+
+def _convolutions(
+    graph: Graph,
+    end: Node,
+    maker: Mapping[str, Node],
+    order: Mapping[str, int],
+    known: Known,
+    rtol: float,
+    effort: Effort,
+) -> Node | None:
+    """By :mod:`radii.lipschitz.network.kernels`, if that gains anything."""
+    name = f"node {end.index} ({end.operator.name})"
+    for source, members, kernel in summed(graph, end, maker):
+        shape, made = graph.shapes[source], graph.shapes[end.output]
+        try:
+            rule = kernel.rule(shape[1:], made[1:])
+            norm, lost = norm_of(rule, rtol, known, effort, name), kernel.lost()
+        except (NotApplicable, ArithmeticError, ValueError, RuntimeError, MemoryError):
+            continue
+        upper = sum_up((norm.upper, lost))
+        members.sort(key=lambda node: order[node.output])
+        if not upper < _apart(graph, source, members, known, rtol, effort) * (1 - GAIN):
+            continue
+        join: Join = Join(end.operator.name, made, upper)
+        if kernel.is_rounded_once() and lost <= SHOWS * norm.lower:
+            join = SummedConvolution(end.operator.name, made, upper, rule=rule)
+        return Node(join, (source,), end.output, end.index, end.label)
+    return None
 
 
 def _means(graph: Graph, source: str, members: Sequence[Node]) -> Join | None:
