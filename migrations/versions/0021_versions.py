@@ -17,7 +17,7 @@ TABLES = ("models", "datasets", "certifications")
 
 def upgrade() -> None:
     for table in TABLES:
-        op.add_column(table, sa.Column("version", sa.Integer(), server_default="1", nullable=False))
+        op.add_column(table, sa.Column("version", sa.BigInteger(), server_default="1", nullable=False))
 
 
 def downgrade() -> None:

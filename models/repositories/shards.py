@@ -25,6 +25,7 @@ from models.repositories.ledger import Streams
 from models.states import OPEN, TERMINAL, JobState, guard
 from models.tables import Certification, Chunk, Dataset, Model, Result, Shard, Upload
 from models.tables.chunk import REUSED
+from models.tables.versioned import new_version
 from models.totals import Totals
 
 Counts = list[int]
@@ -343,11 +344,8 @@ def _start(session: Session, claim: Claim) -> None:
     waits = (Certification.id == claim.job, Certification.state == JobState.QUEUED)
     if session.scalar(select(Certification.id).where(*waits)) is not None:
         running = JobState(guard(JobState.QUEUED, JobState.RUNNING))
-        session.execute(
-            update(Certification)
-            .where(*waits)
-            .values(state=running, started_at=now(), version=Certification.version + 1)
-        )
+        values = {"state": running, "started_at": now(), "version": new_version()}
+        session.execute(update(Certification).where(*waits).values(values))
 
 
 def _held(session: Session, claim: Claim) -> Shard:
