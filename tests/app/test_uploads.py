@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from httpx import Client
 
+from models.blobs import MARK
 from models.settings import Settings
 from tests.app.calls import problem
 
@@ -21,7 +22,7 @@ def settings(settings: Settings) -> Settings:
 
 
 def kept(settings: Settings) -> list[Path]:
-    return [path for path in settings.blob_dir.rglob("*") if path.is_file()]
+    return [path for path in settings.blob_dir.rglob("*") if path.is_file() and path.name != MARK]
 
 
 def content_digest(data: bytes) -> str:
