@@ -96,6 +96,8 @@ def test_no_figure_is_undefined(service: Service, tmp_path: Path) -> None:
             {**smoothing, "sigma": 0.11, "scores": "soft"},
             {**smoothing, "sigma": 0.1, "mode": "decide", "target_radius": 0.05},
             {"kind": "lipschitz", "cross_check": 4},
+            {"kind": "local", "norm": "linf", "box": True, "cross_check": 4},
+            {"kind": "local", "effort": "quick", "target_radius": 0.01},
             {"kind": "splitting", "sigma": 0.1, "cross_check": 4},
             {"kind": "prediction", "sigma": 0.1, "n": 100},
             {"kind": "median", "sigma": 0.1, "radius": 0.05, "n": 200},
