@@ -84,8 +84,8 @@ class Execution(BaseModel):
 
 
 class Summary(BaseModel):
-    """A certification in a few figures, once it has ended. g is the smoothed classifier; of lipschitz and local,
-    which smooth nothing, read: the network."""
+    """A certification in a few figures, once it has ended. g is the smoothed classifier; of lipschitz and local, which
+    smooth nothing, read: the network."""
 
     model_config = ALLOW
 

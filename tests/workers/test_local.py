@@ -102,7 +102,7 @@ def test_what_only_inputs_out_of_range_change_is_certified_to_its_ends(tmp_path:
 
 
 def test_one_radius_alone(tmp_path: Path) -> None:
-    file, x = relu(), drawn(6)
+    file, x = relu(), drawn(5)
     for norm in ("l2", "linf"):
         radii = [result["radius"] for result in said(tmp_path, file, x, norm=norm)]
         target = float(np.median([radius for radius in radii if radius]))
@@ -135,7 +135,7 @@ def test_a_radius_depends_on_no_other_input_of_its_shard(tmp_path: Path, asked: 
 
 
 def test_more_effort_proves_more(tmp_path: Path) -> None:
-    file, x = relu(width=8), drawn(3)
+    file, x = relu(width=6), drawn(2)
     quick, default, high = (
         [result["radius"] for result in said(tmp_path, file, x, norm="linf", effort=effort)]
         for effort in ("quick", "default", "high")
@@ -176,8 +176,9 @@ def test_of_ties_and_what_is_not_finite_nothing_is_said(tmp_path: Path) -> None:
     [tie] = said(tmp_path, model([node("MatMul", ["x", "w"])], (6,), same), drawn(1))
     assert (tie["prediction"], tie["radius"], tie["abstained"]) == (None, None, True)
     assert tie["detail"]["clean_prediction"] == 0 and "attack" not in tie["detail"]
-    endless = model([node("MatMul", ["x", "w"], "z"), node("Exp", ["z"])], (6,), {"w": 1e3 * np.eye(6, 2, dtype="f4")})
-    [overflow] = said(tmp_path, endless, np.ones((1, 6), np.float32))
+    steep = {"w": 1e3 * np.eye(6, 2, dtype=np.float32), "v": np.eye(2, dtype=np.float32)}
+    endless = [node("MatMul", ["x", "w"], "z"), node("Exp", ["z"], "e"), node("MatMul", ["e", "v"])]
+    [overflow] = said(tmp_path, model(endless, (6,), steep), np.ones((1, 6), np.float32))
     assert (overflow["prediction"], overflow["radius"], overflow["detail"]["clean_prediction"]) == (None, None, None)
 
 
