@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from radii.local import LocalResult
+from radii.lipschitz import margin_radius
+from radii.local import LocalResult, certify
 from tests.graph.build import model, node
 from tests.workers.test_compute import MEAN, STD, probabilities_onnx, worked
 from workers.methods import local
@@ -87,10 +88,10 @@ def test_within_the_range_alone(tmp_path: Path) -> None:
 
 def test_what_only_inputs_out_of_range_change_is_certified_to_its_ends(tmp_path: Path) -> None:
     """The second class wins where the first number is above 1.03125: (x - 0.5) / 0.25 > 2.125."""
-    weights = {"w": np.eye(6, 1, dtype=np.float32), "b": np.float32([-2]), "v": np.float32([[0, 8]])}
+    weights = {"w": np.eye(6, 1, dtype=np.float32), "b": np.array([-2], "f4"), "v": np.array([[0, 8]], "f4")}
     nodes = [node("MatMul", ["x", "w"], "0"), node("Add", ["0", "b"], "1"), node("Relu", ["1"], "2")]
     nodes += [node("MatMul", ["2", "v"], "3"), node("Add", ["3", "c"])]
-    file = model(nodes, (6,), weights | {"c": np.float32([1, 0])})
+    file = model(nodes, (6,), weights | {"c": np.array([1, 0], "f4")})
     x = np.full((1, 6), 0.5, np.float32)
     x[0, 0] = 0.875
     [free] = said(tmp_path, file, x, cross_check=1)
@@ -184,16 +185,15 @@ def test_of_ties_and_what_is_not_finite_nothing_is_said(tmp_path: Path) -> None:
 
 def test_a_false_certificate_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the inputs that were drawn, where local bounds lie; of all, where the Lipschitz radius does."""
-    file, x, asked = relu(), drawn(4), {"norm": "linf"}
-    true = local.certify
+    file, x = relu(), drawn(4)
 
     def lying(*args: Any, **more: Any) -> list[LocalResult]:
-        [found] = true(*args, **more)
+        [found] = certify(*args, **more)
         distance = 1.5 * more["ceiling"][0]
         return [replace(found, radius=distance, proved=distance, rule="local")]
 
     monkeypatch.setattr(local, "certify", lying)
-    problem, emitted = worked(tmp_path, file, x, kind="local", **asked)
+    problem, emitted = worked(tmp_path, file, x, kind="local", norm="linf")
     assert problem is None
     attacks = {r["index"]: r["detail"]["attack"] for r in emitted["result"] if "attack" in r["detail"]}
     assert attacks.keys() == {0, 2}
@@ -202,12 +202,10 @@ def test_a_false_certificate_is_found(tmp_path: Path, monkeypatch: pytest.Monkey
         assert attack["adversarial"]["shape"] == [6]
     monkeypatch.undo()
 
-    bounded = local.margin_radius
-    monkeypatch.setattr(
-        local,
-        "margin_radius",
-        lambda *args, **more: [m._replace(radius=1e3 * m.radius) for m in bounded(*args, **more)],
-    )
-    problem, emitted = worked(tmp_path, file, x, kind="local", cross_check=0, **asked)
+    def steeper(*args: Any, **more: Any) -> list[Any]:
+        return [margin._replace(radius=1e3 * (margin.radius or 0.0)) for margin in margin_radius(*args, **more)]
+
+    monkeypatch.setattr(local, "margin_radius", steeper)
+    problem, emitted = worked(tmp_path, file, x, kind="local", cross_check=0, norm="linf")
     assert problem is None
     assert [r["detail"]["attack"]["contradicted"] for r in emitted["result"]] == [True] * 4

@@ -1,5 +1,7 @@
 """Real workers near inputs: their radii stand, and are answered again."""
 
+from typing import Any
+
 import numpy as np
 import onnxruntime
 import pytest
@@ -21,7 +23,7 @@ def answered(service: Service, job: str) -> list[Result]:
 
 def test_radii_stand_and_are_larger_than_lipschitz_ones(service: Service, digits: tuple[str, str]) -> None:
     service.start()
-    asked = {"kind": "local", "norm": "linf", "effort": "quick"}
+    asked: dict[str, Any] = {"kind": "local", "norm": "linf", "effort": "quick"}
     job = service.certify(*digits, COUNT, shard_inputs=2, **asked, cross_check=2)
     plain = service.certify(*digits, COUNT, kind="lipschitz", norm="linf")
     found, bounded = answered(service, job), answered(service, plain)
@@ -49,13 +51,16 @@ def test_radii_stand_and_are_larger_than_lipschitz_ones(service: Service, digits
 
     boxed = service.certify(*digits, COUNT, **asked, box=True)  # another claim, and so another question
     inside = answered(service, boxed)
-    assert all(b.radius > r.radius and "answered_by" not in b.detail for b, r in zip(inside, found, strict=True))
+    for b, r in zip(inside, found, strict=True):
+        assert b.radius is not None and r.radius is not None and b.radius > r.radius
+        assert "answered_by" not in b.detail
     assert service.get(Certification, boxed).summary["local"]["valid_range"] == [0.0, 1.0]
 
-    target = float(np.median([r.radius for r in found]))
+    radii = [r.radius or 0.0 for r in found]
+    target = float(np.median(radii))
     decided = service.certify(*digits, COUNT, **asked, target_radius=target)
     decisions = [r.detail["decision"] for r in answered(service, decided)]
-    assert decisions == ["certified" if r.radius >= target else "not certified" for r in found]
+    assert decisions == ["certified" if radius >= target else "not certified" for radius in radii]
     summary = service.get(Certification, decided).summary
     certified = decisions.count("certified")
     assert summary["decisions"] == {"certified": certified, "not certified": COUNT - certified, "undecided": 0}
