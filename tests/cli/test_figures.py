@@ -108,6 +108,8 @@ def test_no_figure_is_undefined(service: Service, tmp_path: Path) -> None:
             rows = list(client.results(job["id"]))
             assert len(rows) == 4
             assert not Summary.model_validate(job["summary"]).model_extra
+            if (report := KINDS[question["kind"]].report) is not None:
+                assert client.report(job["id"]).keys() == report.model_fields.keys()
             result = KINDS[question["kind"]].result
             for row in rows:
                 read = result.model_validate(row)
