@@ -1,6 +1,6 @@
 """Whether a network has a counterexample of a property, as VNN-COMP asks: proved, shown, or neither.
 
-Over each box the inequalities of outputs are bounded as margins (docs/numerics.md 11); where that decides nothing the
+Over each box the inequalities of outputs are bounded as margins (docs/numerics.md 11.1); where that decides nothing the
 box is halved along its relatively widest side, within a budget of boxes, which is counted and not timed.
 """
 
