@@ -129,9 +129,9 @@ def test_a_job_of_poison_alone_has_failed(service: Service, tmp_path: Path, code
 def test_every_phase_is_of_inputs_or_not() -> None:
     """A new one is listed here, as one or the other."""
     of_inputs = {
-        "bounding near inputs",
         "answering without noise",
         "attacking what was certified",
+        "bounding near inputs",
         "choosing what runs the samples",
         "computing margins",
         "evaluating the network",
