@@ -36,6 +36,19 @@ class Bound(BaseModel):
     vacuous: bool = Field(description="Too large to certify anything useful.")
 
 
+class Local(BaseModel):
+    """local: what its radii are about, and the bound beside them."""
+
+    model_config = ALLOW
+
+    lipschitz: float | None = Field(
+        description="Lipschitz constant (l2) of the logits, proved from above. null: the network has none."
+    )
+    valid_range: list[float] | None = Field(
+        description="box: radii claim nothing of inputs outside of it. null: they claim it of all inputs."
+    )
+
+
 class CrossCheck(BaseModel):
     """How the attacks on certified inputs, inside their radius, went."""
 
@@ -71,8 +84,8 @@ class Execution(BaseModel):
 
 
 class Summary(BaseModel):
-    """A certification in a few figures, once it has ended. g is the smoothed classifier; of lipschitz, which smooths
-    nothing, read: the network."""
+    """A certification in a few figures, once it has ended. g is the smoothed classifier; of lipschitz and local, which
+    smooth nothing, read: the network."""
 
     model_config = ALLOW
 
@@ -114,6 +127,7 @@ class Summary(BaseModel):
         description="mode decide: how many inputs are `certified` at target_radius, `not certified` and `undecided`.",
     )
     bound: Bound | None = None
+    local: Local | None = None
     cross_check: CrossCheck | None = None
     other_noises: OtherNoises | None = None
     execution: Execution | None = None

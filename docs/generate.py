@@ -31,6 +31,7 @@ FIGURES: tuple[tuple[str, type[BaseModel]], ...] = (
     ("`summary`", figures.Summary),
     ("`summary.cross_check`", figures.CrossCheck),
     ("`summary.bound`", figures.Bound),
+    ("`summary.local`", figures.Local),
     ("`summary.other_noises`", figures.OtherNoises),
     ("`summary.execution`", figures.Execution),
     ("`GET .../curve`", figures.Curve),

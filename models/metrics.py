@@ -17,7 +17,7 @@ SHARD_SECONDS = Histogram(
     "radii_shard_seconds", "Time from taking a shard to its end.", ["method"], buckets=BUCKETS, registry=WORK
 )
 COUNTED = Counter(
-    "radii_counted", "Progress that was written: samples, or inputs of lipschitz.", ["method"], registry=WORK
+    "radii_counted", "Progress that was written: samples, or inputs of lipschitz and local.", ["method"], registry=WORK
 )
 ATTEMPTS = Counter(
     "radii_attempts",

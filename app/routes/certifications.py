@@ -44,7 +44,9 @@ class Progress(BaseModel):
 
     done: int = Field(description="Units of work done: counted, reused, or found not to be needed.")
     total: int = Field(description="Units of work in all.")
-    unit: Literal["samples", "inputs"] = Field(description="lipschitz: inputs. Else samples (splitting: offsets).")
+    unit: Literal["samples", "inputs"] = Field(
+        description="lipschitz, local: inputs. Else samples (splitting: offsets)."
+    )
     fraction: float = Field(description="done / total.")
     phase: Literal["waiting", "certifying", "ended"] = Field(description="ended: in whichever terminal state.")
     eta_s: int | None = Field(description="Seconds left at the pace so far; null where there is none yet.")

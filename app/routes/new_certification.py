@@ -49,9 +49,9 @@ class CertificationInput(Asked):
     method: AnyMethod = Field(examples=[METHOD])
     interactive: bool | None = Field(
         default=None,
-        description="Whether somebody waits for it: a small one (at most 1,000,000 samples; of lipschitz 1,000 inputs) "
-        "then goes before all that nobody waits for, whatever its priority. Unset: if the request waits (Prefer), or "
-        "brings its `inputs`.",
+        description="Whether somebody waits for it: a small one (at most 1,000,000 samples; of lipschitz and local "
+        "1,000 inputs) then goes before all that nobody waits for, whatever its priority. Unset: if the request waits "
+        "(Prefer), or brings its `inputs`.",
     )
 
     @model_validator(mode="after")

@@ -26,10 +26,11 @@ REPORTS: Any = reduce(or_, (method.report for method in METHODS if method.report
 @router.get(
     "/certifications/{certification_id}/report",
     response_model=REPORTS,
-    summary="Report of a Lipschitz bound, layer by layer",
+    summary="Report of a Lipschitz bound, layer by layer; of `local`, what its radii are about",
 )
 def show(request: Request, certification_id: str, service: InService, principal: Caller) -> Response:
-    """There once the bound is proved, which is before the first result; 409 until then. Only `lipschitz` has one."""
+    """There once the bound is proved, which is before the first result; 409 until then. Only `lipschitz` and `local`
+    have one."""
     with service.database.read(principal) as session:
         row = found(session, certification_id)
         document = reports.get(session, row.id)

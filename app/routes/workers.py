@@ -33,7 +33,9 @@ class WorkerOut(BaseModel):
     device: str | None = Field(description="What it computes on: cpu, or a GPU's name. Null: it has not computed yet.")
     memory: int | None = Field(description="Bytes in use: of the GPU's memory, by whomever; else by its own runner.")
     memory_total: int | None = Field(description="Bytes that there are.")
-    samples_per_second: float | None = Field(description="Progress while it last computed; of lipschitz, inputs.")
+    samples_per_second: float | None = Field(
+        description="Progress while it last computed; of lipschitz and local, inputs."
+    )
     started_at: datetime
     seen_at: datetime = Field(description="When it was last heard. One that goes silent vanishes soon after.")
     work: WorkOut | None = Field(description="Null: it is idle.")

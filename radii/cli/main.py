@@ -140,7 +140,7 @@ def certify(
     n0: Annotated[int | None, method_option("smoothing: pilot samples. Default: 100.")] = None,
     n: Annotated[int | None, method_option("smoothing: samples an input. Default: 100,000.")] = None,
     target_radius: Annotated[
-        float | None, method_option("smoothing: decide about this radius alone, with as few samples as that needs.")
+        float | None, method_option("smoothing, local: decide about this radius alone, which takes less.")
     ] = None,
     scores: Annotated[
         str | None, method_option("smoothing: hard (default) counts votes; soft takes means of scores (LVM-RS).")
@@ -154,6 +154,13 @@ def certify(
     rtol: Annotated[float | None, method_option("lipschitz: slack of a layer's bound. Default: 1e-6.")] = None,
     budget: Annotated[
         int | None, method_option("lipschitz: work on norms and sharper rules, in 2^30 multiply-adds. Default: 1024.")
+    ] = None,
+    effort: Annotated[
+        str | None, method_option("local: quick, default, or high, which may take minutes an input.")
+    ] = None,
+    box: Annotated[
+        bool | None,
+        method_option("local: claim nothing of inputs outside of the model's range; radii are larger, and say less."),
     ] = None,
     norm: Annotated[str | None, method_option("Norm of the radii: l2 (default), linf or l1.")] = None,
     denoiser: Denoiser = None,
@@ -178,8 +185,10 @@ def certify(
 ) -> None:
     """Upload a model and data, certify, and show how robust the model is."""
     from radii.cli import certify
+    from radii.methods import KINDS
 
-    mode = None if target_radius is None else "decide"
+    has_modes = "mode" in KINDS[method].model_fields
+    mode = "decide" if has_modes and target_radius is not None else None
     smoothing = {
         "sigma": sigma,
         "noise": noise,
@@ -193,13 +202,14 @@ def certify(
     }
     decision = {"mode": mode, "target_radius": target_radius}
     lipschitz = {"bound": bound, "rtol": rtol, "budget": budget}
-    question = {"kind": method, **smoothing, **decision, **lipschitz, "norm": norm, "cross_check": cross_check}
+    local = {"effort": effort, "box": box}
+    asked = {**smoothing, **decision, **lipschitz, **local, "norm": norm, "cross_check": cross_check}
     settings = {"shape": shape, "range": range_, "mean": mean, "std": std, "name": name, "architecture": architecture}
     settings |= {"task": task.value, "output": output_name}
     certify.command(
         model,
         data,
-        given(question),
+        given({"kind": method, **asked}),
         denoiser=denoiser,
         settings=given(settings),
         subset=subset,

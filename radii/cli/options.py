@@ -85,7 +85,7 @@ RadiusKind = Annotated[
     typer.Option(
         parser=arguments.radius_kind,
         metavar="KIND",
-        help="How to certify: by smoothing, lipschitz, splitting, or another kind that gives radii.",
+        help="How to certify: by smoothing, lipschitz, local, splitting, or another kind that gives radii.",
     ),
 ]
 Sigma = Annotated[float | None, method_option("Standard deviation of the noise of smoothing.")]

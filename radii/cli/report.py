@@ -61,6 +61,11 @@ def print_report(client: Client, job: Json) -> None:
         table.add_row("bound", f"{above(bound['upper'])}  ({bound['norm']}, by the rule: {plain(bound['rule'])})")
         if bound["vacuous"] and (found["median_radius"] or 0.0) < HALF_STEP:  # logits may be large as well
             table.add_row("[yellow]beware[/]", VACUOUS)
+    if local := found.get("local"):
+        bound = local["lipschitz"]
+        table.add_row("Lipschitz bound", "none: all radii are local" if bound is None else f"{above(bound)}  (l2)")
+        if ends := local["valid_range"]:
+            table.add_row("claim", f"of inputs from {ends[0]:.9g} to {ends[1]:.9g} alone (box)")
     curve = client.curve(job["id"]) if method.no_curve is None else None
     if curve and found["median_radius"] is not None:
         radius = down(found["median_radius"], DECIMALS.get(curve["norm"], 4))
@@ -131,6 +136,8 @@ def in_words(method: Json) -> str:
         "precision": "float32",
         "target_radius": None,
         "family_wise": False,
+        "effort": "default",
+        "box": False,
     }
     plainly = {"kind": method["kind"], "cross_check": None, **usual}
     parameters = {key: value for key, value in method.items() if value != plainly.get(key, ...)}

@@ -213,8 +213,8 @@ class Client(Batches):
         return self._object("GET", f"{path_of(certification_id)}/curve", params=query)
 
     def report(self, certification_id: str) -> Json:
-        """The bound that a ``lipschitz`` certification rests on, layer by layer; ``ProblemError`` (not-ready) before it
-        is proved."""
+        """The bound that a ``lipschitz`` certification rests on, layer by layer, or of ``local`` what its radii are
+        about; ``ProblemError`` (not-ready) before the bound is proved."""
         return self._object("GET", f"{path_of(certification_id)}/report")
 
     def cancel(self, job_id: str) -> Json:

@@ -177,4 +177,5 @@ def _obstacle(step: Step) -> Obstacle | None:
         return Obstacle(node.index, operator.name, "a constant is not finite", "Export the model again")
     if step.known:
         return None
-    return Obstacle(node.index, operator.name, "local bounds have no lines for it", "Use smoothing, or `lipschitz`")
+    remedy = "Use smoothing, or `lipschitz` where it applies"
+    return Obstacle(node.index, operator.name, "local bounds have no lines for it", remedy)

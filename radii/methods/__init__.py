@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field, TypeAdapter
 
 from radii.methods.lipschitz.method import Lipschitz
+from radii.methods.local.method import Local
 from radii.methods.median.method import Median
 from radii.methods.method import About, Method, Unfit
 from radii.methods.prediction.method import Prediction
@@ -26,6 +27,7 @@ __all__ = [
     "AnyMethod",
     "AnyResult",
     "Lipschitz",
+    "Local",
     "Median",
     "Method",
     "Prediction",
@@ -40,6 +42,7 @@ __all__ = [
 METHODS: tuple[type[Method], ...] = (
     Smoothing,
     Lipschitz,
+    Local,
     Prediction,
     Median,
     Splitting,

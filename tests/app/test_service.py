@@ -37,6 +37,7 @@ def test_capabilities(client: Client, settings: Settings) -> None:
     assert [method["kind"] for method in able["methods"]] == [
         "smoothing",
         "lipschitz",
+        "local",
         "prediction",
         "median",
         "splitting",

@@ -31,6 +31,7 @@ def _question(drawn: random.Random, number: int) -> Json:
         ("classifier", inputs, {"kind": "smoothing", "sigma": sigma, "n": n, "scores": "soft"}),
         ("classifier", inputs, {"kind": "smoothing", "sigma": sigma, "n": n, "mode": "decide", "target_radius": 0.3}),
         ("classifier", 10 * inputs, {"kind": "lipschitz"}),
+        ("classifier", inputs, {"kind": "local", "effort": "quick"}),
         ("classifier", inputs, {"kind": "prediction", "sigma": sigma, "n": n}),
         ("regressor", 2, {"kind": "median", "sigma": sigma, "n": n, "radius": 0.01}),
         ("classifier", inputs, {"kind": "splitting", "sigma": sigma * (1 + number / 100)}),

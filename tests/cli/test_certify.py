@@ -94,6 +94,23 @@ def test_lipschitz_as_json_and_again_by_id(radii: Radii, folder: Path) -> None:
     assert what("a.jsonl") == what("b.jsonl")
 
 
+def test_local_radii_and_whether_one_is_reached(radii: Radii, folder: Path) -> None:
+    local = ("certify", MODEL, DATA, "--method", "local", "--norm", "linf", "--subset", "0:4", "--effort", "quick")
+    done = radii(*local, "-o", "local.jsonl")
+    assert done.returncode == 0, done.stderr
+    assert "Lipschitz bound" in done.stdout and "claim" not in done.stdout
+    rows = [json.loads(line) for line in (folder / "local.jsonl").read_text().splitlines()]
+    assert all(row["rule"] == "local" and row["radius"] > row["lipschitz_radius"] for row in rows)
+    target = sorted(row["radius"] for row in rows)[2]
+    done = radii(*local, "--target-radius", str(target), "--box", "-o", "decided.jsonl")
+    assert done.returncode == 0, done.stderr
+    assert "of inputs from 0 to 1 alone (box)" in done.stdout and f"radius {target:g} (linf)" in done.stdout
+    decided = [json.loads(line) for line in (folder / "decided.jsonl").read_text().splitlines()]
+    assert all(d["radius"] == target for d, row in zip(decided, rows, strict=True) if row["radius"] >= target)
+    shown = radii("results", done.stdout.split("The job: ")[1].split()[0])
+    assert shown.returncode == 0 and "Lipschitz radius" in shown.stdout
+
+
 def test_the_canonical_form_is_the_same_model(radii: Radii, folder: Path) -> None:
     form, weights = to_canonical(read_onnx(Path(LIPSCHITZ).read_bytes()))
     (folder / "graph.json").write_bytes(form)
@@ -165,6 +182,12 @@ def test_data_out_of_range_names_the_remedy(radii: Radii, folder: Path) -> None:
             (MODEL, DATA, "--method", "splitting", "--sigma", "1", "--alpha", "0.1"),
             "--alpha does not belong to splitting",
         ),
+        (
+            (MODEL, DATA, "--method", "local", "--effort", "most"),
+            "--effort: Input should be 'quick', 'default' or 'high'",
+        ),
+        ((MODEL, DATA, "--method", "local", "--sigma", "1"), "--sigma does not belong to local"),
+        ((MODEL, DATA, "--sigma", "1", "--box"), "--box does not belong to smoothing"),
         ((MODEL, DATA, "--sigma", "-1"), "--sigma: Input should be greater than 0"),
         ((MODEL, DATA, "--sigma", "1", "--alpha", "0"), "--alpha: Input should be greater than 0"),
         ((MODEL, DATA, "--sigma", "1", "--alpha", "1e-301"), "--alpha: Input should be at least 1e-300"),

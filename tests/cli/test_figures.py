@@ -96,6 +96,8 @@ def test_no_figure_is_undefined(service: Service, tmp_path: Path) -> None:
             {**smoothing, "sigma": 0.11, "scores": "soft"},
             {**smoothing, "sigma": 0.1, "mode": "decide", "target_radius": 0.05},
             {"kind": "lipschitz", "cross_check": 4},
+            {"kind": "local", "norm": "linf", "box": True, "cross_check": 4},
+            {"kind": "local", "effort": "quick", "target_radius": 0.01},
             {"kind": "splitting", "sigma": 0.1, "cross_check": 4},
             {"kind": "prediction", "sigma": 0.1, "n": 100},
             {"kind": "median", "sigma": 0.1, "radius": 0.05, "n": 200},
@@ -106,6 +108,8 @@ def test_no_figure_is_undefined(service: Service, tmp_path: Path) -> None:
             rows = list(client.results(job["id"]))
             assert len(rows) == 4
             assert not Summary.model_validate(job["summary"]).model_extra
+            if (report := KINDS[question["kind"]].report) is not None:
+                assert client.report(job["id"]).keys() == report.model_fields.keys()
             result = KINDS[question["kind"]].result
             for row in rows:
                 read = result.model_validate(row)

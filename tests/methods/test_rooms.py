@@ -24,6 +24,8 @@ QUESTIONS: list[dict[str, Any]] = [
     for mode, target, scores in (("radius", None, "hard"), ("decide", 0.1, "hard"), ("radius", None, "soft"))
 ] + [
     {"kind": "lipschitz"},
+    {"kind": "local"},
+    {"kind": "local", "box": True, "target_radius": 0.1},
     {"kind": "prediction", "sigma": 0.25},
     {"kind": "median", "sigma": 0.25, "radius": 0.1},
     {"kind": "splitting", "sigma": 0.25},

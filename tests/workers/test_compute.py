@@ -158,6 +158,7 @@ def test_what_a_saturated_softmax_answers_is_attacked_by_its_logits(tmp_path: Pa
     "method",
     [
         {"kind": "lipschitz"},
+        {"kind": "local", "effort": "quick"},
         {"kind": "splitting", "sigma": 0.2},
         {"kind": "smoothing", "sigma": 0.5, "n": 100},
         {"kind": "smoothing", "sigma": 0.5, "n": 1000, "mode": "decide", "target_radius": 0.1},

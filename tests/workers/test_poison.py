@@ -131,6 +131,7 @@ def test_every_phase_is_of_inputs_or_not() -> None:
     of_inputs = {
         "answering without noise",
         "attacking what was certified",
+        "bounding near inputs",
         "choosing what runs the samples",
         "computing margins",
         "evaluating the network",

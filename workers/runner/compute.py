@@ -10,10 +10,9 @@ import torch
 
 from models.problems import Problem
 from models.types import Json
-from radii.graph import Graph, Obstacle, UnsupportedModel
+from radii.graph import Graph, Obstacle, Obstructed
 from radii.graph.ir import Node
 from radii.graph.module import GraphModule
-from radii.lipschitz import UnboundedModel
 from radii.methods import parse_method
 from radii.smoothing import Noise
 from radii.smoothing.noise.selftest import BrokenNoise, check_noise
@@ -62,7 +61,7 @@ class ShardComputer:
                 prepared = self._prepare(order)
             emit(On(described(prepared.device)))
             compute(method, Work(prepared, order, emit, ask, self._test, self._inputs_per_batch))
-        except (UnsupportedModel, UnboundedModel) as error:
+        except Obstructed as error:
             detail = f"{method.kind} does not apply to this model."
             return Problem.METHOD_NOT_APPLICABLE.document(detail, reasons=obstacles(error.obstacles))
         except ImpreciseNetwork as error:

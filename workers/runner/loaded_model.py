@@ -14,6 +14,7 @@ from radii.execution import executors
 from radii.execution.executors import START, Execution
 from radii.graph import Graph, composed, normalized, to_module, undecorated
 from radii.lipschitz import NetworkBound, network_bound
+from radii.local import Network
 from radii.smoothing.sampling import Classifier
 from workers.messages import Event, NetworkFiles, Order
 from workers.network import read_graph
@@ -51,6 +52,11 @@ class LoadedModel:
     def logits(self) -> torch.nn.Module:
         """In float64, on the CPU: what `bound` is a bound of."""
         return to_module(self._logits, dtype=torch.float64)
+
+    @cached_property
+    def relaxed(self) -> Network:
+        """In float64, on the CPU, for bounds near single inputs. Raises ``NotRelaxable``."""
+        return Network.of(self.graph)
 
     def build(self, execution: Execution, *, soft: bool, dtype: torch.dtype) -> Classifier:
         """What `network` is, by an executor. Raises whatever goes wrong where it can't run it."""

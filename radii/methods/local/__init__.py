@@ -1,0 +1,1 @@
+"""Radii by bounds near each input."""
