@@ -1,18 +1,22 @@
 """What became of an attempt that did not succeed, as the problem that its user reads."""
 
+from __future__ import annotations
+
 import errno
 import os
 import signal
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from models.bell import Bell
 from models.problems import Problem
 from models.storage import StorageFull
 from models.types import Json
 from workers.intake.limits import met
+
+if TYPE_CHECKING:  # the runner imports this, and no database
+    from models.bell import Bell
 
 GIB = 2**30
 MOST_TEXT = 300  # characters of an error's message: some hold a compiler's whole output

@@ -137,6 +137,8 @@ MAKERS = {
     "radii/graph/nodes.py": "a reshape between two views, a constant as an activation",
     "radii/graph/probabilities.py": "0 beside the logit of what ends in its probability",
     "radii/graph/reader.py": "0 beside the logit of a binary classifier",
+    "radii/lipschitz/network/joins.py": "runs a sum of convolutions, which is one",
+    "radii/local/instance.py": "the inequalities of a property behind a network's outputs",
     "radii/lipschitz/network/copies.py": "entries cut out and joined as one Gather",
 }
 # And these have another reason:
@@ -154,6 +156,8 @@ NAMERS = {
     "radii/lipschitz/network/choices.py": "knows a comparison and a choice of what it compares, two operators together",
     "radii/lipschitz/network/expansion.py": "an algebra of its own: what operators make of affine forms",
     "radii/lipschitz/network/means.py": "an algebra of its own: what operators make of means",
+    "radii/local/network.py": "knows the product of two activations, which multiplies no constant",
+    "radii/local/rewritten.py": "knows what several operators together are the same function as",
     "radii/graph/quantised.py": "reads several nodes of a file as one",
     "radii/graph/spelled.py": "what files call by other names: Erfc, what scikit-learn writes, quantised units",
     "radii/graph/units.py": "asks of a file what stands between quantised values",

@@ -32,7 +32,7 @@ def slow() -> bytes:
     weight = np.random.default_rng(0).standard_normal((64, 64, 3, 3)).astype(np.float32) / 24
     nodes = [helper.make_node("Conv", [f"h{i}" if i else "x", "w"], [f"h{i + 1}"], pads=[1] * 4) for i in range(3)]
     nodes += [helper.make_node("GlobalAveragePool", ["h3"], ["p"]), helper.make_node("Flatten", ["p"], ["y"])]
-    return model(nodes, (64, 64, 64), {"w": weight})
+    return model(nodes, (64, 128, 128), {"w": weight})
 
 
 def flag(setting: str) -> str:
@@ -43,7 +43,7 @@ def flag(setting: str) -> str:
 @obeys(Problem.INTAKE_LIMIT)
 def test_raise_the_limits_that_are_named(tmp_path: Path) -> None:
     large = npz(x=inputs(40_000))
-    space = FLAT | {"shape": [64, 64, 64]}
+    space = FLAT | {"shape": [64, 128, 128]}
     with serving(tmp_path / "data", "--max-upload-bytes", "300000", "--intake-seconds", "1") as http:
         document = refused(http.post("/v1/uploads", content=large), Problem.UPLOAD_TOO_LARGE)
         (upload,) = re.findall(r"RADII_\w+", document["remedy"])
