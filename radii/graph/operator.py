@@ -169,7 +169,7 @@ class Operator:
         raise NotImplementedError
 
     def convolution(self, *inputs: Shape) -> Convolution | None:
-        """The convolution that it is, its weights rounded once; None: it is none, or its rule says so."""
+        """The convolution that it is, its weights rounded a few times; None: it is none, or its rule says so."""
         return None
 
     def linear_part(self, x: np.ndarray) -> np.ndarray | None:

@@ -15,6 +15,11 @@ from tests.local.points import activations, points_within
 
 BALLS: list[tuple[Norm, float]] = [("l2", 0.3), ("linf", 0.5), ("l1", 1.0)]
 FLOAT64 = 1e-9  # what evaluating a single operator may lose, of its value and of 1
+REFUSED = {
+    *("And", "Or", "Xor", "Not", "Less", "LessOrEqual", "Greater", "GreaterOrEqual", "Equal", "IsNaN", "IsInf"),
+    *("Ceil", "Floor", "Round", "TopK", "Sin", "Cos", "Tan", "Asin", "Acos", "Acosh", "Atanh", "Cosh"),
+    *("LRN", "Einsum", "Col2Im", "Attention"),
+}
 OPERATORS = sorted({case.operator for case in corpus(1)})
 
 
@@ -25,7 +30,9 @@ def test_operators(operator: str) -> None:
     try:
         network = Network.of(graph)
     except NotRelaxable as problem:
-        pytest.skip(str(problem))
+        assert operator in REFUSED, problem
+        return
+    assert operator not in REFUSED
     rng = np.random.default_rng(7)
     x = rng.standard_normal((2, *graph.input_shape))
     for norm, eps in BALLS:

@@ -8,7 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from models.bell import Bell
+from models.database import Database
+from models.installation import confirm
+from models.settings import Settings
 from tests.workers.harness import EXAMPLES, Service, installation, wait_for
+from workers.worker import Worker
 
 
 @pytest.fixture(scope="session")
@@ -48,3 +53,13 @@ def service(tmp_path: Path, database_url: str, redis_socket: Path, broker_url: s
 def digits(service: Service) -> tuple[str, str]:
     """Ids of the digits model and data set, taken in already."""
     return service.known_model(EXAMPLES / "digits.onnx"), service.known_dataset(EXAMPLES / "digits.npz")
+
+
+@pytest.fixture
+def worker(settings: Settings, database: Database, bells: list[Bell]) -> Iterator[Worker]:
+    """What a pool process has at hand, here. The store is the database's, as a start sees to it: tests that take it
+    make rows that name blobs which nobody has sent."""
+    worker = Worker(settings, bells.append)
+    confirm(database, worker.blobs)
+    yield worker
+    worker.database.close()

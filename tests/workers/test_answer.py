@@ -1,30 +1,18 @@
 """A bell is answered, whatever waits before it."""
 
-from collections.abc import Iterator
-
 import pytest
 from sqlalchemy import select
 
 from models.base import now
 from models.bell import Bell
 from models.database import Database
-from models.installation import confirm
 from models.plan import Plan
 from models.repositories import certifications
-from models.settings import Settings
 from models.states import JobState
 from models.tables import Certification, Report, Shard
 from tests import factories
 from workers.answer import answer
 from workers.worker import Worker
-
-
-@pytest.fixture
-def worker(settings: Settings, database: Database, bells: list[Bell]) -> Iterator[Worker]:
-    worker = Worker(settings, bells.append)
-    confirm(database, worker.blobs)  # as a start sees to it: here are rows that name blobs which nobody has sent
-    yield worker
-    worker.database.close()
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Tiny jobs that something is wrong with cost no other job its result, and keep none waiting."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,9 +8,7 @@ import pytest
 
 from models.bell import Bell
 from models.database import Database
-from models.installation import confirm
 from models.repositories import leases
-from models.settings import Settings
 from models.states import JobState
 from models.tables import Certification, Dataset, Result, Shard
 from tests.models.test_tiny import begun, computed, job, pair  # noqa: F401 (the last is a fixture)
@@ -19,14 +16,6 @@ from workers import tiny
 from workers.answer import answer
 from workers.supervisor import supervisor_of
 from workers.worker import Worker
-
-
-@pytest.fixture
-def worker(settings: Settings, database: Database, bells: list[Bell]) -> Iterator[Worker]:
-    worker = Worker(settings, bells.append)
-    confirm(database, worker.blobs)  # as a start sees to it: here are rows that name blobs which nobody has sent
-    yield worker
-    worker.database.close()
 
 
 def test_one_that_the_database_refuses_fails_alone(worker: Worker, database: Database, pair: tuple[str, str]) -> None:  # noqa: F811

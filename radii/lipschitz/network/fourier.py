@@ -155,7 +155,7 @@ def fourier_blocks(piece: Piece, torus: Torus) -> OnTorus:
         here: Aliases | None = None
         if (layer := convolution(piece, node, rule)) is not None:
             own, norm, lost = _symbol(layer, torus)
-            lost = up(lost + 2 * UNIT * norm)  # weights may have been rounded
+            lost = up(lost + 16 * UNIT * norm)  # weights may have been rounded a few times
             if any(s != 1 for s in layer.stride):
                 torus, here = torus.coarser(layer.stride)
                 # all aliases side by side, over the root of their number: the norms and the errors are the same

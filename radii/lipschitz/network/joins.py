@@ -203,7 +203,7 @@ def _convolutions(
         if not upper < _apart(graph, source, members, known, rtol, effort) * (1 - GAIN):
             continue
         join: Join = Join(end.operator.name, made, upper)
-        if kernel.is_rounded_once() and lost <= SHOWS * norm.lower:
+        if kernel.is_plain() and lost <= SHOWS * norm.lower:
             join = SummedConvolution(end.operator.name, made, upper, rule=rule)
         return Node(join, (source,), end.output, end.index, end.label)
     return None

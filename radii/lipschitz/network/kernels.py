@@ -20,6 +20,7 @@ from radii.lipschitz.rounding import UNIT, as_float64, gamma, up
 
 MOST_ENTRIES = 2**22  # of a kernel
 MOST_NODES = 64  # that are added up
+ROUNDINGS = 8  # of a weight, of which `radii.lipschitz.network.fourier` allows for twice as many
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,12 +57,12 @@ class Kernel:
         return cls(ones, np.zeros_like(ones), (0,) * axes, (1,) * axes, shape[0])
 
     def times(self, factors: Array) -> Kernel:
-        """With every channel that it makes times its factor."""
+        """With every channel that it makes times its factor, which may have been rounded a few times itself."""
         column = np.broadcast_to(factors, (len(self.weight),)).reshape(-1, *[1] * (self.weight.ndim - 1))
         made = self.weight * column
-        powers = (np.abs(np.frexp(column)[0]) == 0.5) | (np.abs(np.frexp(self.weight)[0]) == 0.5)
-        exact = (self.weight == 0) | (column == 0) | (powers & (np.abs(made) > 2.0**-1000))
-        rounded = np.where(exact, 0.0, 2 * UNIT * np.abs(made) + 2.0**-1070)
+        power = np.abs(np.frexp(column)[0]) == 0.5  # of two, such as a sign
+        exact = (self.weight == 0) | (column == 0) | (power & (np.abs(made) > 2.0**-1000))
+        rounded = np.where(exact, 0.0, 6 * UNIT * np.abs(made) + 2.0**-1070)
         error = self.error * np.abs(column) * (1 + 4 * UNIT) + rounded
         return replace(self, weight=made, error=error)
 
@@ -105,9 +106,9 @@ class Kernel:
         """A bound on the norm of what rounding moved it by, and on that of each of its Fourier blocks."""
         return _moduli(self.error)
 
-    def is_rounded_once(self) -> bool:
-        """Whether that is no more than where each weight was rounded once."""
-        return self.lost() * (1 + 2.0**-20) <= UNIT * _moduli(self.weight)
+    def is_plain(self) -> bool:
+        """Whether that is no more than where each weight was rounded a few times, which bounds allow for."""
+        return self.lost() * (1 + 2.0**-20) <= ROUNDINGS * UNIT * _moduli(self.weight)
 
 
 def summed(graph: Graph, end: Node, maker: Mapping[str, Node]) -> Iterator[tuple[str, list[Node], Kernel]]:

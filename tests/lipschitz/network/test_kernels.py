@@ -119,11 +119,11 @@ def test_rounding_is_within_the_error(scale: float) -> None:
     away = np.array([abs(Fraction(x) - y) for x, y in zip(made.weight.ravel(), exact.ravel(), strict=True)])
     error = [Fraction(x) for x in made.error.ravel()]
     assert all(x <= y for x, y in zip(away, error, strict=True))
-    assert made.error.max() <= 1e-15 * (1 + scale) and made.lost() >= made.error.max()
+    assert made.error.max() <= 4e-15 * (1 + scale) and made.lost() >= made.error.max()
 
 
 def test_sums_of_float32_are_exact() -> None:
     weight = np.random.default_rng(2).standard_normal((4, 2, 3, 3)).astype(np.float32)
     kernel = Kernel.of(Convolution(weight, (5, 5), (1, 1), ((1, 1),) * 2, (1, 1), groups=2))
     made = kernel.plus(Kernel.identity((4, 5, 5)), 1.0)
-    assert made.groups == 2 and made.lost() < 1e-300 and made.is_rounded_once()
+    assert made.groups == 2 and made.lost() < 1e-300 and made.is_plain()
