@@ -41,15 +41,21 @@ class TenantDatabase:
         principal, until = self._keys.get(keys.digest(text), (None, 0.0))
         return principal if time.monotonic() < until else None
 
+    def lately(self, text: str) -> bool:
+        """Whether that was a valid key when it was last asked for."""
+        return keys.digest(text) in self._keys
+
     def authenticate(self, text: str) -> Principal | None:
         """Who is behind the valid key whose text this is."""
         until = time.monotonic() + KEY_SECONDS
         with self._database.read() as session:
             principal = keys.authenticate(session, text)
-        if principal is not None:
-            if len(self._keys) >= MOST_KEYS:
-                self._keys.clear()
-            self._keys[keys.digest(text)] = principal, until
+        if principal is None:
+            self._keys.pop(keys.digest(text), None)
+            return None
+        if len(self._keys) >= MOST_KEYS:
+            self._keys.clear()
+        self._keys[keys.digest(text)] = principal, until
         return principal
 
     def forget_keys(self) -> None:

@@ -1,5 +1,6 @@
 """Representations as they were last sent, so that a poll that finds nothing changed makes none anew."""
 
+import random
 import threading
 import time
 from collections import OrderedDict
@@ -12,7 +13,7 @@ from models.repositories.marks import Mark
 
 MOST_BYTES = 32 * 2**20
 ENTRY_BYTES = 2000  # at most, that a representation takes besides its content
-FRESH_SECONDS = 10.0  # that what has not ended is shown unchanged: some of it is a matter of time, as the time left
+FRESH_SECONDS = 10.0  # that what has not ended is shown unchanged at most: some of it is a matter of time
 
 Key = tuple[str, str, str]
 """Tenant, table, id."""
@@ -33,7 +34,8 @@ class Kept(NamedTuple):
 def kept(resource: BaseModel, *, mark: Mark | None, ended: bool, headers: dict[str, str]) -> Kept:
     """``resource`` as JSON with a strong ETag, which is of these bytes."""
     content = resource.model_dump_json().encode()
-    until = float("inf") if ended else time.monotonic() + FRESH_SECONDS
+    # not all at once, when many were first asked for together
+    until = float("inf") if ended else time.monotonic() + FRESH_SECONDS * random.uniform(0.5, 1)  # noqa: S311
     return Kept(mark, ended, content, f'"{sha256(content).hexdigest()[:32]}"', headers, until)
 
 

@@ -67,6 +67,7 @@ class Polls:
     def __init__(self, app: ASGIApp, *, service: Service) -> None:
         self.app, self.service = app, service
         self._marks = _Marks(service.database)
+        self._keys: dict[str, asyncio.Task[Principal | None]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         response = await self._known(scope) if scope["type"] == "http" else None
@@ -84,7 +85,7 @@ class Polls:
                 return None
         if len(keys) != 1 or not keys[0].startswith(BEARER):
             return None
-        principal = self.service.database.known(keys[0].removeprefix(BEARER).decode("latin-1"))
+        principal = await self._caller(keys[0].removeprefix(BEARER).decode("latin-1"))
         if principal is None:
             return None
         table, row_id = SHOWN[path[1]], path[2]
@@ -98,6 +99,18 @@ class Polls:
         seen_of = scope["radii"]
         seen_of.key, seen_of.route = principal.name, ROUTES[path[1]]
         return answered(Request(scope), there)
+
+    async def _caller(self, text: str) -> Principal | None:
+        """Who is behind a key that was valid lately: asked for once, when all who poll with it find that too old."""
+        database = self.service.database
+        if (principal := database.known(text)) is not None or not database.lately(text):
+            return principal
+        if text not in self._keys:
+            self._keys[text] = asyncio.create_task(run_in_threadpool(database.authenticate, text))
+            self._keys[text].add_done_callback(lambda _: self._keys.pop(text))
+        with suppress(SQLAlchemyError, StorageFull):  # the route, which is asked then, says what it is
+            return await asyncio.shield(self._keys[text])
+        return None
 
 
 class _Marks:

@@ -141,3 +141,29 @@ def test_all_who_wait_are_one_look(
         assert {one.result(30).json()["state"] for one in waiting} == {"cancelled"}
     assert set(looks) == {1}  # row, however many wait for it
     until(lambda: not watch._waiting)
+
+
+def test_a_key_is_looked_up_once_for_all_who_poll_with_it(
+    client: Client, app: FastAPI, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = f"/v1/certifications/{certification(client, database)}"
+    etag = client.get(path).headers["etag"]
+    known, asked, let = app.state.service.database, list[str](), Event()
+    monkeypatch.setattr("app.kept.FRESH_SECONDS", 1000.0)
+    monkeypatch.setattr("app.database.KEY_SECONDS", 1000.0)
+    client.get(path)
+    real = known.authenticate
+
+    def authenticate(text: str) -> object:
+        asked.append(text)
+        assert let.wait(30)
+        return real(text)
+
+    monkeypatch.setattr(known, "authenticate", authenticate)
+    with ThreadPoolExecutor(20) as pool:
+        known._keys = {digest: (principal, 0.0) for digest, (principal, _) in known._keys.items()}
+        polls = [pool.submit(client.get, path, headers={"If-None-Match": etag}) for _ in range(20)]
+        until(lambda: len(asked) == 1)
+        let.set()
+        assert {one.result(30).status_code for one in polls} == {304}
+    assert len(asked) == 1
