@@ -31,7 +31,7 @@ from workers.worker import Worker
 SETTINGS = from_environment()
 QUEUES = "WORKER_QUEUES"
 """Variable by which a main process tells its pool processes, which are spawned, what they are for."""
-WARM = {INTAKE: "workers.intake.take_in:warm", CERTIFY: "workers.supervisor:warm"}
+WARM = {INTAKE: "workers.warm:intake", CERTIFY: "workers.warm:certify"}
 """What has a pool process ready before the first bell: functions of its worker."""
 
 logs.configure(SETTINGS.log_level, SETTINGS.log_format)  # before Celery warns of anything

@@ -66,12 +66,6 @@ def _known(method: Json) -> None:
         raise ForOthers(f"{method.get('kind')}: {first_line(error)}") from error
 
 
-def warm(worker: Worker) -> None:
-    """Have a runner import, before the first shard comes. On a full disk it is started with that."""
-    with suppress(StorageFull), storage.reported():
-        supervisor_of(worker).runner = Runner()
-
-
 @cache
 def supervisor_of(worker: Worker) -> "Supervisor":
     """The worker's own."""

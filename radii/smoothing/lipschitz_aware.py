@@ -10,7 +10,6 @@ Formulas: docs/numerics.md 5.4.
 import math
 
 import numpy as np
-from scipy.optimize import brentq
 from scipy.special import erfcx, ndtr
 
 from radii.smoothing.radius import floor_radius
@@ -53,6 +52,8 @@ def _reaches(q: float, h: float) -> float:
     goal = q * (1 + _SLACK) ** 2
     if goal >= 1:
         return high
+    from scipy.optimize import brentq  # a third of a second, for which nothing else should wait
+
     estimate = brentq(lambda t: math.log(_mean(t, h)) - math.log(goal), low, high, xtol=1e-13 * max(1.0, h), rtol=1e-14)
     for step in (0.0, 1e-13, 1e-11, 1e-9, 1e-6, 1e-3):
         t = float(estimate) + step * max(1.0, h)

@@ -18,18 +18,11 @@ from models.tables import Dataset, Model
 from models.types import Json
 from workers.blob_checks import check_files
 from workers.causes import Lost
-from workers.intake.limits import limits_of
-from workers.intake.process import server
 from workers.intake.sandbox import Sandbox
 from workers.runner.process import Ended
 from workers.worker import Worker
 
 TRIES = 2  # of reading what didn't fit: once it may have been somebody else, whose file is gone since
-
-
-def warm(worker: Worker) -> None:
-    """Have what forks for each file import, before the first one comes."""
-    server(limits_of(worker.settings))
 
 
 def take_in(worker: Worker, claim: Claim) -> None:
