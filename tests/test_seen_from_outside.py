@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,7 @@ class Seen:
     shown: str  # by the command
     lines: dict[str, list[str]]  # of each log
     spans: list[Span]
+    tiny: list[str]  # jobs that workers take together
 
 
 @pytest.fixture(scope="module")
@@ -94,13 +96,14 @@ def seen(tmp_path_factory: pytest.TempPathFactory, collector: Collector) -> Seen
         patch.setenv("OTEL_BSP_SCHEDULE_DELAY", "200")
         with running(folder, "--log-format", "json", "--lease-seconds", "2") as service:
             job, model, request = _certified(service)
+            tiny = _tiny(service, job)
             metrics = httpx.get(f"{service.url}/metrics", timeout=30)
             workers = until(lambda: _workers(service), lambda found: any(one["device"] for one in found))
             command = [sys.executable, "-m", "radii.cli", "workers"]
             shown = subprocess.run(command, env=service.environment(), capture_output=True, text=True, check=True)
             stop(service)
     logs = {log.stem: log.read_text().splitlines() for log in (folder / "logs").glob("*.log")}
-    return Seen(job, model, request, metrics.text, workers, shown.stdout, logs, collector.spans)
+    return Seen(job, model, request, metrics.text, workers, shown.stdout, logs, collector.spans, tiny)
 
 
 def _certified(service: Service) -> tuple[str, str, str]:
@@ -118,6 +121,14 @@ def _certified(service: Service) -> tuple[str, str, str]:
         until(lambda: _beaten(service), bool)
         assert client.wait(job)["state"] == "succeeded"
         return job, model, answer.headers["X-Request-Id"]
+
+
+def _tiny(service: Service, job: str) -> list[str]:
+    with service.client() as client:
+        row, method = client.get(job), {"kind": "smoothing", "sigma": 0.25, "n": 1000, "cross_check": 0}
+        asked = partial(client.create_certification, row["model_id"], row["dataset_id"], method)
+        made = [asked(subset=slice(i, i + 1)) for i in range(30, 38)]
+        return [client.wait(one)["id"] for one in made]
 
 
 def _beaten(service: Service) -> list[dict[str, Any]]:
@@ -153,8 +164,15 @@ def test_every_line_of_every_process_is_json_and_names_what_it_is_about(seen: Se
     assert any(line["logger"] == "uvicorn.error" for line in parsed["api"])
 
 
+def _request(seen: Seen) -> Span:
+    """The one that made the first certification; those of the tiny ones came later."""
+    (shard, *_) = [span for span in seen.spans if span.attributes.get("radii.job") == seen.job and span.name == "shard"]
+    (request,) = [span for span in seen.spans if span.name == "POST /v1/certifications" and span.trace == shard.trace]
+    return request
+
+
 def test_a_trace_goes_from_the_request_through_the_message_into_the_worker(seen: Seen) -> None:
-    (request,) = [span for span in seen.spans if span.name == "POST /v1/certifications"]
+    request = _request(seen)
     assert request.service == "radii-api"
     trace = [span for span in seen.spans if span.trace == request.trace]
     shards = [span for span in trace if span.name == "shard"]
@@ -166,8 +184,12 @@ def test_a_trace_goes_from_the_request_through_the_message_into_the_worker(seen:
     ]
 
 
+def test_each_of_the_jobs_that_are_worked_on_together_has_a_span(seen: Seen) -> None:
+    assert set(seen.tiny) <= {span.attributes.get("radii.job") for span in seen.spans if span.name == "shard"}
+
+
 def test_lines_of_the_worker_name_the_trace_of_the_request(seen: Seen) -> None:
-    (request,) = [span for span in seen.spans if span.name == "POST /v1/certifications"]
+    request = _request(seen)
     lines = [json.loads(line) for line in seen.lines["certify"] if line[:1] == "{"]
     assert request.trace in {line.get("trace_id") for line in lines if line.get("job") == seen.job}
 

@@ -1,7 +1,8 @@
 """One attempt at a claimed row. What goes wrong in it, the row knows: its problem, or why another follows."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from sqlalchemy.exc import DBAPIError
@@ -20,10 +21,17 @@ from workers.worker import LetGo, Worker
 log = logging.getLogger(__name__)
 
 
+@contextmanager
+def named(claim: Claim) -> Iterator[None]:
+    """Lines of the log and the trace say what the block is about."""
+    with about(claim.log_id), span(claim.noun, id=claim.id, job=claim.job, fence=claim.fence):
+        yield
+
+
 def attempt(worker: Worker, claim: Claim, work: Callable[[Worker, Claim], Bell | None]) -> Bell | None:
     """Have ``work`` done; what it leads to. An error fails the row at once, since it would recur; a process that is
     gone costs an attempt, a shutdown none."""
-    with about(claim.log_id), span(claim.noun, id=claim.id, job=claim.job, fence=claim.fence):
+    with named(claim):
         worker.activity.begin(claim)
         outcome = "given_back"
         try:

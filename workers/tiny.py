@@ -24,7 +24,7 @@ from models.repositories.shards import WorkOrder
 from models.repositories.tiny import Done, Tiny
 from models.types import Json
 from workers import messages
-from workers.attempt import attempt
+from workers.attempt import attempt, named
 from workers.causes import Failed, first_line, lost, stalled
 from workers.messages import Alive, Crash, Failure, Phase, Proposal, Settled
 from workers.questions import asked_of
@@ -126,22 +126,27 @@ def _compute(worker: Worker, supervisor: Supervisor, runner: Runner, jobs: Seque
     for job in jobs:
         runner.send(supervisor.message(job.order, job.claim))
     for job in jobs:
-        worker.activity.begin(job.claim)
-        worker.activity.method(job.order.method["kind"])
-        execution: Json | None = job.order.execution
-        chunks, results = list[ChunkCounts](), list[InputResult]()
-        while not isinstance(thing := heard.next(), messages.Done):
-            match thing:
-                case ChunkCounts():
-                    chunks.append(thing)
-                case InputResult():
-                    results.append(thing)
-                case Proposal(proposed):  # it is nobody else's: no other worker has a part of it
-                    execution = proposed
-                    runner.send(Settled(execution))
-        done.append(Done(job, execution, chunks, results))
-        worker.activity.count(sum(sum(chunk.counts) for chunk in chunks))
-        worker.activity.end("done")
+        with named(job.claim):
+            done.append(_one(worker, runner, heard, job))
+
+
+def _one(worker: Worker, runner: Runner, heard: "_Heard", job: Tiny) -> Done:
+    worker.activity.begin(job.claim)
+    worker.activity.method(job.order.method["kind"])
+    execution: Json | None = job.order.execution
+    chunks, results = list[ChunkCounts](), list[InputResult]()
+    while not isinstance(thing := heard.next(), messages.Done):
+        match thing:
+            case ChunkCounts():
+                chunks.append(thing)
+            case InputResult():
+                results.append(thing)
+            case Proposal(proposed):  # it is nobody else's: no other worker has a part of it
+                execution = proposed
+                runner.send(Settled(execution))
+    worker.activity.count(sum(sum(chunk.counts) for chunk in chunks))
+    worker.activity.end("done")
+    return Done(job, execution, chunks, results)
 
 
 class _Heard:
