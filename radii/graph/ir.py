@@ -12,6 +12,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
@@ -61,7 +62,7 @@ class Graph:
     def num_classes(self) -> int:
         return self.shapes[self.output][0]
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """SHA-256 of `canonical`: operators, attributes, constants and wiring, whatever the exporter calls things."""
         return hashlib.sha256(self.canonical()).hexdigest()

@@ -15,6 +15,7 @@ from radii.graph import (
     Limits,
     UnsupportedModel,
     from_canonical,
+    ir,
     methods,
     normalized,
     read_onnx,
@@ -191,3 +192,16 @@ def test_edited_networks_are_answered_or_refused() -> None:
         x = torch.rand(2, *graph.input_shape, generator=torch.Generator().manual_seed(1))
         assert to_module(graph)(x).shape == (2, graph.num_classes)
     assert answered > 100
+
+
+def test_the_digest_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each input of a certification asks for it; of a large network it takes a third of a second."""
+    graph, hashed, real = read_onnx((DIGITS / "digits.onnx").read_bytes()), list[np.ndarray](), ir.array_digest
+
+    def counted(array: np.ndarray) -> list[Any]:
+        hashed.append(array)
+        return real(array)
+
+    monkeypatch.setattr(ir, "array_digest", counted)
+    assert graph.digest == graph.digest == hashlib.sha256(graph.canonical()).hexdigest()
+    assert len(hashed) == 2 * sum(len(node.operator.arrays()) for node in graph.nodes) > 0
