@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -51,6 +52,11 @@ class Step:
     def offset(self) -> Tensor:
         """(1, *shape): what a linear node makes of zeros, exact but for `loss`."""
         return self.operator.run(self._zeros(), self.arrays)
+
+    @cached_property
+    def has_offset(self) -> bool:
+        """Whether any of it is not 0."""
+        return bool(self.offset.any())
 
     @cached_property
     def offset_size(self) -> Tensor:
@@ -105,6 +111,11 @@ class Step:
         assert made is not None
         return made
 
+    @property
+    def multiply_adds(self) -> int:
+        """Multiply-adds a sample."""
+        return self.operator.multiply_adds(*self.inputs)
+
     def transposed(self, forms: Tensor) -> tuple[Tensor | None, ...]:
         """Forms (N, R, *shape) on its output as forms on its inputs."""
         n, rows = forms.shape[:2]
@@ -123,9 +134,7 @@ class Network:
     relaxed: Graph  # the same function, as it is bounded
     steps: tuple[Step, ...]
     device: torch.device
-    reaches: dict[tuple[str, str], Tensor | None] = field(
-        default_factory=dict
-    )  # what was found of nodes that no eps changes
+    kept: dict[tuple[str, str], Any] = field(default_factory=dict)  # what was found of nodes, and no eps changes
 
     @classmethod
     def of(cls, graph: Graph, device: torch.device | str = "cpu") -> Network:
@@ -146,6 +155,12 @@ class Network:
     def position(self) -> dict[str, int]:
         """The step that makes each activation."""
         return {step.node.output: i for i, step in enumerate(self.steps)}
+
+    @cached_property
+    def bent(self) -> frozenset[str]:
+        """The activations, but for the input, that are read by what is not linear."""
+        read = {name for step in self.steps if not step.is_linear for name in step.node.inputs}
+        return frozenset(read - {self.relaxed.input})
 
     @property
     def hinges(self) -> int:
