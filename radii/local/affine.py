@@ -13,7 +13,7 @@ from torch import Tensor
 
 from radii.lipschitz.network.linear import NotApplicable
 from radii.lipschitz.network.narrow import narrowed
-from radii.local.network import Network
+from radii.local.network import FEWER, Network
 from radii.local.region import Region, dual_norm
 from radii.local.relaxation import Interval, Linear
 from radii.local.slack import STEP, TINY, flat_dot, gamma, raised
@@ -22,7 +22,6 @@ from radii.norms import Norm
 REACHES = 2**27  # entries of all forms that are taken back once
 CHUNK = 1024
 DENSE = 2**23  # entries of a matrix that is kept: 64 MiB
-FEWER = 8  # times as many products one large matrix takes in the time of convolutions
 
 
 def affine_intervals(network: Network, lo: Tensor, hi: Tensor) -> dict[str, Interval]:

@@ -17,12 +17,15 @@ from radii.graph.cone.expression import evaluate, is_scalar
 from radii.graph.cone.find import Cone
 from radii.graph.cone.jet import Jet
 from radii.graph.operator import Operator, Shape
+from radii.graph.ops.conv import Conv
 from radii.graph.ops.elementwise import Mul
 from radii.lipschitz.network.choices import with_extremes
 from radii.local.rewritten import rewritten
 from radii.local.slack import gamma
 
 LARGEST = 2**25  # entries of an activation: gamma has to stay small
+SMALL = 2**19  # entries of a matrix that takes a convolution's place
+FEWER = 8  # times as many products one matrix takes in the time of convolutions
 
 
 class NotRelaxable(Obstructed):
@@ -116,9 +119,24 @@ class Step:
         """Multiply-adds a sample."""
         return self.operator.multiply_adds(*self.inputs)
 
+    @cached_property
+    def matrix(self) -> Tensor | None:
+        """(outputs, inputs) of a small convolution, of which one product takes less time than many convolutions do;
+        every entry is one of its weights, or 0."""
+        if not isinstance(self.operator, Conv):
+            return None
+        size, width = math.prod(self.shape), math.prod(self.inputs[0])
+        if size * width > min(SMALL, FEWER * self.multiply_adds):
+            return None
+        eye = torch.eye(size, dtype=torch.float64, device=self.device).reshape(size, *self.shape)
+        [made] = self.operator.transposed(eye, self.arrays, *self.inputs)
+        return None if made is None else made.reshape(size, width)
+
     def transposed(self, forms: Tensor) -> tuple[Tensor | None, ...]:
         """Forms (N, R, *shape) on its output as forms on its inputs."""
         n, rows = forms.shape[:2]
+        if self.matrix is not None:
+            return ((forms.flatten(2) @ self.matrix).reshape(n, rows, *self.inputs[0]),)
         made = self.operator.transposed(forms.flatten(0, 1), self.arrays, *self.inputs)
         return tuple(None if form is None else form.reshape(n, rows, *form.shape[1:]) for form in made)
 
