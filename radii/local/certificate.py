@@ -11,20 +11,25 @@ import torch
 from torch import Tensor
 
 from radii.graph import Graph, to_module
+from radii.graph.operator import Shape
 from radii.local.ascent import ascend
 from radii.local.bounds import Bounds, margin_forms
 from radii.local.branching import Branching
 from radii.local.network import Network
 from radii.local.question import Box, bounded, inputs, tensor, valid_range
 from radii.local.region import Region
+from radii.local.relaxation import Interval
 from radii.local.result import LocalResult
 from radii.local.search import Floats, Search, smallest
 from radii.local.slack import certified
 from radii.norms import Norm
 
+Samples = npt.NDArray[np.int64]
 Effort = Literal["quick", "default", "high"]
 INNER_STEPS = 6  # of ascent for the intervals of one activation
 STEPS = 30  # for the margins of one try
+GUESS = 0.25  # of the radius at which margins are lost that fall evenly: what is tried first
+NEARBY = 1.01
 FARTHER = 1.15  # how far beyond what fixed slopes prove free ones are tried first
 FINE = 2e-3
 CUT_FARTHER = 1.1
@@ -110,6 +115,12 @@ class _Batch:
         self.norm, self.effort, self.valid = norm, effort, valid
         self.unstable, self.branches = np.zeros((2, len(points)), np.int64)
         self.budget, self.hints = budget, np.full(len(points), np.nan)
+        self.failed = np.zeros(len(points))  # the eps that was last not proved, and the intervals found there
+        self.outer = {name: self._everything(network.relaxed.shapes[name]) for name in network.bent}
+
+    def _everything(self, shape: Shape) -> Interval:
+        ends = torch.full((2, len(self.points), *shape), torch.inf, dtype=torch.float64, device=self.network.device)
+        return Interval(-ends[0], ends[1])
 
     def region(self, samples: npt.NDArray[np.int64], eps: Floats) -> Region:
         """The balls of some samples."""
@@ -117,31 +128,49 @@ class _Batch:
         valid = None if self.valid is None else (self.valid[0][chosen], self.valid[1][chosen])
         return Region.ball(self.points[chosen], tensor(self.network, eps), self.norm, valid)
 
-    def quick(self, samples: npt.NDArray[np.int64], eps: Floats) -> Floats:
+    def quick(self, samples: Samples, eps: Floats) -> Floats:
         """Smallest margins with fixed slopes."""
+        return self._tried(samples, eps, free=False)
+
+    def free(self, samples: Samples, eps: Floats) -> Floats:
+        """Smallest margins with slopes found by ascent: those of inner activations first, then those of each margin."""
+        return self._tried(samples, eps, free=True)
+
+    def _tried(self, samples: Samples, eps: Floats, *, free: bool) -> Floats:
+        """What holds on the ball that was last not proved holds on a smaller one: where that is nearly as large it is
+        taken as it is first, which costs next to nothing, and then sharpened."""
+        least = np.full(len(samples), -np.inf)
+        again = (self.failed[samples] >= eps) & (self.failed[samples] <= NEARBY * eps)
+        if again.any():
+            least[again] = self._margins(samples[again], eps[again], free=free, sharpen=False)
+        left = ~(least > 0)
+        if left.any():
+            least[left] = self._margins(samples[left], eps[left], free=free, sharpen=True)
+        return least
+
+    def _margins(self, samples: Samples, eps: Floats, *, free: bool, sharpen: bool) -> Floats:
         chosen = torch.as_tensor(samples, device=self.network.device)
-        found, bounds = bounded(self.network, self.region(samples, eps), self.labels[chosen])
+        region, labels = self.region(samples, eps), self.labels[chosen]
+        within = torch.as_tensor(self.failed[samples] >= eps, device=self.network.device)
+        outer = {name: _where(within, part, chosen) for name, part in self.outer.items()}
+        bounds = Bounds(self.network, region, outer=outer, sharpen=sharpen, ascent=INNER_STEPS if free else 0)
+        found, bounds = bounded(self.network, region, labels, bounds=bounds)
+        rows, others = torch.nonzero(found <= 0, as_tuple=True)
+        if free and len(rows):
+            forms = margin_forms(labels, self.network.graph.num_classes)[rows, others][:, None]
+            found[rows, others] = ascend(
+                bounds.rows(rows), self.network.relaxed.output, forms, found[rows, others][:, None], STEPS, stop=_proved
+            )[:, 0]
         least = smallest(found.cpu().numpy())
         assert bounds.unstable is not None
         self.unstable[samples] = np.where(least > 0, bounds.unstable.numpy(), self.unstable[samples])
+        if sharpen:
+            failed = torch.as_tensor(~(least > 0), device=self.network.device)
+            self.failed[samples[~(least > 0)]] = eps[~(least > 0)]
+            for name, part in self.outer.items():
+                part.lo[chosen[failed]] = bounds.intervals[name].lo[failed]
+                part.hi[chosen[failed]] = bounds.intervals[name].hi[failed]
         return least
-
-    def free(self, samples: npt.NDArray[np.int64], eps: Floats) -> Floats:
-        """Smallest margins with slopes found by ascent: those of inner activations first, then those of each margin."""
-        chosen = torch.as_tensor(samples, device=self.network.device)
-        region, labels = self.region(samples, eps), self.labels[chosen]
-        found, bounds = bounded(self.network, region, labels, bounds=Bounds(self.network, region, ascent=INNER_STEPS))
-        rows, others = torch.nonzero(found <= 0, as_tuple=True)
-        if len(rows):
-            forms = margin_forms(labels, self.network.graph.num_classes)[rows, others][:, None]
-            least = ascend(
-                bounds.rows(rows), self.network.relaxed.output, forms, found[rows, others][:, None], STEPS, stop=_proved
-            )
-            found[rows, others] = least[:, 0]
-        assert bounds.unstable is not None
-        least_ = smallest(found.cpu().numpy())
-        self.unstable[samples] = np.where(least_ > 0, bounds.unstable.numpy(), self.unstable[samples])
-        return least_
 
     def cut(self, samples: npt.NDArray[np.int64], eps: Floats) -> Floats:
         """1 where a ball is proved part by part, else -infinity."""
@@ -175,7 +204,8 @@ class _Batch:
                 search.low[asked[found]], search.high[asked[~found]] = target, target
         else:
             search.low = np.where(at_zero > 0, np.minimum(floors, ceilings), 0.0)
-            search.run(self.quick, np.maximum(floors * 1.5, self._guess(at_zero)))
+            even = evenly(self.network, self.points, self.labels, at_zero, self.norm)
+            search.run(self.quick, even * GUESS, even=even)
             few = self.network.hinges <= FEW
             if self.effort != "quick" and self.network.hinges and not (few and self.effort == "high"):
                 search.high = ceilings.copy()  # what one way could not prove another may
@@ -190,25 +220,6 @@ class _Batch:
                     hints=self.hints,
                 )
         return [self._result(i, search, float(floors[i]), float(at_zero[i])) for i in everyone.tolist()]
-
-    def _guess(self, at_zero: Floats) -> Floats:
-        """Some radius of the right size: half of what the logits' gradient says."""
-        module = to_module(self.network.graph, dtype=torch.float64).to(self.network.device)
-        guess = np.ones(len(at_zero))
-        try:
-            with torch.enable_grad():
-                x = self.points.clone().requires_grad_()
-                logits = module(x)
-                top = logits.gather(1, self.labels[:, None])[:, 0]
-                others = logits.scatter(1, self.labels[:, None], -torch.inf).amax(1)
-                [slope] = torch.autograd.grad((top - others).sum(), x)
-        except RuntimeError:  # it has no gradient
-            return guess
-        order = {"l2": 2.0, "linf": 1.0, "l1": math.inf}[self.norm]
-        steep = torch.linalg.vector_norm(slope.flatten(1), ord=order, dim=1).cpu().numpy()
-        with np.errstate(all="ignore"):
-            found = 0.5 * at_zero / steep
-        return np.where(np.isfinite(found) & (found > 0), found, guess)
 
     def _result(self, i: int, search: Search, floor: float, at_zero: float) -> LocalResult:
         proved = float(search.low[i]) if search.tried[i] and search.low[i] > floor else None
@@ -225,6 +236,30 @@ class _Batch:
             branches=int(self.branches[i]),
             notes=notes,
         )
+
+
+def evenly(network: Network, points: Tensor, labels: Tensor, margins: Floats, norm: Norm) -> Floats:
+    """(N,) about the radii at which the label is no longer ahead, if logits went on as they do at the inputs."""
+    module = to_module(network.graph, dtype=torch.float64).to(network.device)
+    try:
+        with torch.enable_grad():
+            x = points.clone().requires_grad_()
+            logits = module(x)
+            top = logits.gather(1, labels[:, None])[:, 0]
+            others = logits.scatter(1, labels[:, None], -torch.inf).amax(1)
+            [slope] = torch.autograd.grad((top - others).sum(), x)
+    except RuntimeError:  # it has no gradient
+        return np.ones(len(points))
+    order = {"l2": 2.0, "linf": 1.0, "l1": math.inf}[norm]
+    steep = torch.linalg.vector_norm(slope.flatten(1), ord=order, dim=1).cpu().numpy()
+    found: Floats = margins / steep
+    return np.where(np.isfinite(found) & (found > 0), found, 1.0)
+
+
+def _where(valid: Tensor, part: Interval, chosen: Tensor) -> Interval:
+    """Of some samples; nothing where it is not valid."""
+    mask = valid.reshape(-1, *[1] * (part.lo.ndim - 1))
+    return Interval(torch.where(mask, part.lo[chosen], -torch.inf), torch.where(mask, part.hi[chosen], torch.inf))
 
 
 def _proved(best: Tensor) -> bool:

@@ -32,7 +32,8 @@ def curve(function: Function, lo: Tensor, hi: Tensor) -> Lines:
     parts = [
         np.where(sane & np.isfinite(made[1]) & np.isfinite(made[3]), p, q) for p, q in zip(made, infinite, strict=True)
     ]
-    return Lines(*(torch.from_numpy(part.reshape(tuple(lo.shape))).to(lo.device) for part in parts))
+    ends = [torch.from_numpy(part.reshape(tuple(lo.shape))).to(lo.device) for part in parts]
+    return Lines(ends[0], ends[1], ends[2], ends[3], ends[4], ends[5])
 
 
 def _lines(function: Function, lo: Floats, hi: Floats) -> tuple[Floats, ...]:

@@ -14,8 +14,8 @@ from radii.local.slack import lowered, raised
 class Lines:
     """``below_slope x + below <= f(x) <= above_slope x + above`` on an interval, in real arithmetic; (N, *shape) each.
 
-    ``lo``, ``hi``: what f(x) lies between there. ``free``: where the lower (or, of a concave one, upper) slope may be
-    any between ``slopes``, the intercept being 0.
+    ``lo``, ``hi``: what f(x) lies between there. ``free``: None, or where one of the lines may be any through 0 whose
+    slope lies between two, as a hinge's lower line (upper, where it is concave).
     """
 
     below_slope: Tensor
@@ -24,16 +24,28 @@ class Lines:
     above: Tensor
     lo: Tensor
     hi: Tensor
+    free: Free | None = None
 
 
-def hinge(lo: Tensor, hi: Tensor, left: Tensor, right: Tensor, alpha: Tensor | None = None) -> Lines:
+@dataclass(frozen=True, slots=True, eq=False)
+class Free:
+    """(N, *shape) each.
+
+    ``range_``: how much the slope rises from ``alpha = 0`` to 1; 0 where it is not free. ``below``: whether it is that
+    of the lower line. ``alpha``: what the lines are made with, the choice of the smaller area.
+    """
+
+    range_: Tensor
+    below: Tensor
+    alpha: Tensor
+
+
+def hinge(lo: Tensor, hi: Tensor, left: Tensor, right: Tensor) -> Lines:
     """Of a function that is ``left x`` below 0 and ``right x`` above.
 
     Args:
         lo, hi: (N, *shape), the interval.
         left, right: slopes, broadcast with them.
-        alpha: in [0, 1]: where 0 lies inside, how far from left to right the slope of the free line is; None: the
-            choice of the smaller area.
     """
     left, right = left.expand_as(lo), right.expand_as(lo)
     least, most = torch.minimum(left, right), torch.maximum(left, right)
@@ -42,9 +54,8 @@ def hinge(lo: Tensor, hi: Tensor, left: Tensor, right: Tensor, alpha: Tensor | N
     width = torch.where(open_, hi - lo, 1.0)
     chord = torch.minimum(torch.maximum((right * hi - left * lo) / width, least), most)
     ends = (left - chord) * lo, (right - chord) * hi
-    if alpha is None:
-        alpha = (hi > -lo).to(lo.dtype)
-    free = torch.minimum(torch.maximum(left + alpha * (right - left), least), most)
+    alpha = (hi > -lo).to(lo.dtype)
+    free = torch.where(hi > -lo, right, left)
     convex, zero = right >= left, lo.new_zeros(())
     over, under = raised(torch.maximum(*ends)), lowered(torch.minimum(*ends))
     at_lo, at_hi = torch.where(lo < 0, left, right) * lo, torch.where(hi < 0, left, right) * hi
@@ -56,4 +67,5 @@ def hinge(lo: Tensor, hi: Tensor, left: Tensor, right: Tensor, alpha: Tensor | N
         above=torch.where(open_ & convex, over, zero),
         lo=lowered(torch.minimum(torch.minimum(at_lo, at_hi), bend)),
         hi=raised(torch.maximum(torch.maximum(at_lo, at_hi), bend)),
+        free=Free(torch.where(open_, right - left, zero), convex, alpha),
     )

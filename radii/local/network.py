@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,12 +17,15 @@ from radii.graph.cone.expression import evaluate, is_scalar
 from radii.graph.cone.find import Cone
 from radii.graph.cone.jet import Jet
 from radii.graph.operator import Operator, Shape
+from radii.graph.ops.conv import Conv
 from radii.graph.ops.elementwise import Mul
 from radii.lipschitz.network.choices import with_extremes
 from radii.local.rewritten import rewritten
 from radii.local.slack import gamma
 
 LARGEST = 2**25  # entries of an activation: gamma has to stay small
+SMALL = 2**19  # entries of a matrix that takes a convolution's place
+FEWER = 8  # times as many products one matrix takes in the time of convolutions
 
 
 class NotRelaxable(Obstructed):
@@ -51,6 +55,11 @@ class Step:
     def offset(self) -> Tensor:
         """(1, *shape): what a linear node makes of zeros, exact but for `loss`."""
         return self.operator.run(self._zeros(), self.arrays)
+
+    @cached_property
+    def has_offset(self) -> bool:
+        """Whether any of it is not 0."""
+        return bool(self.offset.any())
 
     @cached_property
     def offset_size(self) -> Tensor:
@@ -105,9 +114,29 @@ class Step:
         assert made is not None
         return made
 
+    @property
+    def multiply_adds(self) -> int:
+        """Multiply-adds a sample."""
+        return self.operator.multiply_adds(*self.inputs)
+
+    @cached_property
+    def matrix(self) -> Tensor | None:
+        """(outputs, inputs) of a small convolution, of which one product takes less time than many convolutions do;
+        every entry is one of its weights, or 0."""
+        if not isinstance(self.operator, Conv):
+            return None
+        size, width = math.prod(self.shape), math.prod(self.inputs[0])
+        if size * width > min(SMALL, FEWER * self.multiply_adds):
+            return None
+        eye = torch.eye(size, dtype=torch.float64, device=self.device).reshape(size, *self.shape)
+        [made] = self.operator.transposed(eye, self.arrays, *self.inputs)
+        return None if made is None else made.reshape(size, width)
+
     def transposed(self, forms: Tensor) -> tuple[Tensor | None, ...]:
         """Forms (N, R, *shape) on its output as forms on its inputs."""
         n, rows = forms.shape[:2]
+        if self.matrix is not None:
+            return ((forms.flatten(2) @ self.matrix).reshape(n, rows, *self.inputs[0]),)
         made = self.operator.transposed(forms.flatten(0, 1), self.arrays, *self.inputs)
         return tuple(None if form is None else form.reshape(n, rows, *form.shape[1:]) for form in made)
 
@@ -123,9 +152,7 @@ class Network:
     relaxed: Graph  # the same function, as it is bounded
     steps: tuple[Step, ...]
     device: torch.device
-    reaches: dict[tuple[str, str], Tensor | None] = field(
-        default_factory=dict
-    )  # what was found of nodes that no eps changes
+    kept: dict[tuple[str, str], Any] = field(default_factory=dict)  # what was found of nodes, and no eps changes
 
     @classmethod
     def of(cls, graph: Graph, device: torch.device | str = "cpu") -> Network:
@@ -146,6 +173,12 @@ class Network:
     def position(self) -> dict[str, int]:
         """The step that makes each activation."""
         return {step.node.output: i for i, step in enumerate(self.steps)}
+
+    @cached_property
+    def bent(self) -> frozenset[str]:
+        """The activations, but for the input, that are read by what is not linear."""
+        read = {name for step in self.steps if not step.is_linear for name in step.node.inputs}
+        return frozenset(read - {self.relaxed.input})
 
     @property
     def hinges(self) -> int:

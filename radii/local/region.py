@@ -12,6 +12,7 @@ from radii.local.slack import STEP, TINY, flat_dot, gamma, lowered, raised
 from radii.norms import Norm
 
 SHARES = 24  # multipliers that are tried where a ball meets a box
+UNDERFLOW = 2.0**-510  # an entry whose square is not normal is smaller
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,19 +51,27 @@ class Region:
         eps = None if self.eps is None else self.eps[chosen]
         return replace(self, centre=self.centre[chosen], lo=self.lo[chosen], hi=self.hi[chosen], eps=eps)
 
-    def least(self, forms: Tensor) -> tuple[Tensor, Tensor]:
-        """What forms (N or 1, R, *shape) are at least, (N, R), and what rounding may have lost of that."""
-        size = math.prod(self.centre.shape[1:])
-        at_centre, magnitude = flat_dot(forms, self.centre), flat_dot(forms.abs(), self.centre.abs())
+    def least(self, forms: Tensor) -> Tensor:
+        """(N, R) what forms (N or 1, R, *shape) are at least, rounding included."""
+        lost = gamma(math.prod(self.centre.shape[1:])) * flat_dot(forms.abs(), self.centre.abs())
+        return flat_dot(forms, self.centre) - self.away(forms) - lost
+
+    def away(self, forms: Tensor) -> Tensor:
+        """(N, R) by how much at most they fall from what they are at the centre, rounding included; of a mere ball
+        forms on anything that moves no farther than the input does."""
         if self.norm is None:
             below = self._below_in_box(forms)
         else:
             assert self.eps is not None
-            below = self.eps[:, None] * _dual(forms, self.norm)
+            below = self.eps[:, None] * dual_norm(forms, self.norm)
             if self.boxed:
                 below = torch.minimum(below, self._below_in_both(forms))
-        lost = gamma(size) * (magnitude + below.abs()) + TINY * (1 + self.reach().flatten(1).sum(1, keepdim=True))
-        return at_centre - below, lost + STEP * (at_centre.abs() + below.abs())
+        rounding = gamma(math.prod(forms.shape[2:])) + STEP
+        return below * (1 + rounding) + TINY * (1 + self.reach().flatten(1).sum(1, keepdim=True))
+
+    def farthest(self) -> Tensor:
+        """(N,) how far any entry is from the centre's, at most."""
+        return self._radius().flatten(1).amax(1) if self.eps is None else self.eps
 
     def reach(self) -> Tensor:
         """(N, *shape) how large entries are at most."""
@@ -90,20 +99,18 @@ class Region:
                 ball = forms.clamp(-cut[column], cut[column])
             rest = forms - ball
             lost = gamma(1) * flat_dot(forms.abs(), radius[:, 0])
-            found = self.eps[:, None] * _dual(ball, self.norm) + lost
+            found = self.eps[:, None] * dual_norm(ball, self.norm) + lost
             found = found + flat_dot(rest.clamp(min=0), down[:, 0]) + flat_dot((-rest).clamp(min=0), up[:, 0])
             best = torch.minimum(best, found)
         return best
 
 
-def _dual(forms: Tensor, norm: Norm) -> Tensor:
-    """(N, R) norms dual to ``norm``; by the largest entry first, so that no square underflows."""
-    rows = forms.abs().flatten(2)
+def dual_norm(forms: Tensor, norm: Norm) -> Tensor:
+    """(N, R) norms dual to ``norm`` of forms (N, R, *shape), but for `gamma`; squares that underflow are counted in."""
+    rows = forms.flatten(2)
     if norm == "linf":
-        return rows.sum(2)
-    largest = rows.amax(2)
+        return rows.abs().sum(2)
     if norm == "l1":
-        return largest
-    unit = torch.where(largest > 0, largest, 1.0).detach()
-    norms: Tensor = torch.linalg.vector_norm(rows / unit[:, :, None], dim=2) * unit
-    return norms
+        return rows.abs().amax(2)
+    norms: Tensor = torch.linalg.vector_norm(rows, dim=2)
+    return norms + UNDERFLOW * rows.shape[2]
