@@ -1,12 +1,13 @@
 """Losses and regularisers for networks that are going to be certified: plain functions and small modules. Needs torch.
 
 docs/training.md says which recipe is for which certificate. Nothing here proves anything: certificates are made from
-the exported file. The norm of a single weight is :func:`radii.lipschitz.gram_norm`.
+the exported file.
 """
 
 from radii.training.margins import activation_decay, activation_margin, lmt_margin, margin_cross_entropy
 from radii.training.noise import SoftScoreLoss, consistency, noisy, noisy_cross_entropy
 from radii.training.norms import LayerNorms, spectral_penalty
+from radii.training.spectral import spectral_norm
 
 __all__ = [
     "LayerNorms",
@@ -18,5 +19,6 @@ __all__ = [
     "margin_cross_entropy",
     "noisy",
     "noisy_cross_entropy",
+    "spectral_norm",
     "spectral_penalty",
 ]

@@ -25,7 +25,8 @@ def margin_cross_entropy(
         margin: m, in logits, or (batch,).
         temperature: T, in logits.
     """
-    lowered = logits - functional.one_hot(labels, logits.shape[1]) * torch.as_tensor(margin).reshape(-1, 1).to(logits)
+    each = torch.as_tensor(margin, dtype=logits.dtype, device=logits.device).reshape(-1, 1)
+    lowered = logits - functional.one_hot(labels, logits.shape[1]) * each
     return (temperature * functional.cross_entropy(lowered / temperature, labels, reduction="none")).mean()
 
 

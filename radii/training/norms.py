@@ -9,31 +9,29 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from radii.lipschitz.dense.gram import gram_norm
+from radii.training.spectral import spectral_norm
 
 
 class LayerNorms(nn.Module):
-    """Estimates of the spectral norms of all ``nn.Linear`` and ``nn.Conv2d`` of a network, not below them but for
-    rounding.
+    """Estimates of the spectral norms of all ``nn.Linear`` and ``nn.Conv2d`` of a network (:func:`spectral_norm`).
 
         norms = LayerNorms(model, x)           # once
         loss = loss + 1e-3 * norms().log().sum()
 
     Where everything between is 1-Lipschitz (ReLU, pools without overlap, layers of :mod:`radii.layers`),
-    ``norms().prod()`` bounds the network's constant. To train with, not to certify: batch norms count for nothing here.
+    ``norms().prod()`` estimates a bound of the network's constant. To train with, not to certify: batch norms count for
+    nothing here.
 
     Args:
         model: kept by reference, and not as a part of this module.
         x: an input with its batch; the size of the image that a convolution sees is a part of what it is.
-        steps: Gram products; norms are at most ``rank^(2^-(steps+1))`` too large.
 
     Raises:
         ValueError: there is no such layer, or a convolution is padded by reflection or by copies.
     """
 
-    def __init__(self, model: nn.Module, x: Tensor, *, steps: int = 5) -> None:
+    def __init__(self, model: nn.Module, x: Tensor) -> None:
         super().__init__()
-        self.steps = steps
         sizes: dict[nn.Module, tuple[int, ...]] = {}
 
         def note(layer: nn.Module, inputs: tuple[Any, ...]) -> None:
@@ -60,10 +58,11 @@ class LayerNorms(nn.Module):
 
     def _norm(self, layer: nn.Module, size: tuple[int, ...]) -> Tensor:
         if isinstance(layer, nn.Linear):
-            return gram_norm(layer.weight, steps=self.steps)
+            return spectral_norm(layer.weight)
         assert isinstance(layer, nn.Conv2d)
-        groups = [_on_torus(kernel, layer, size) for kernel in layer.weight.chunk(layer.groups)]
-        return torch.stack([gram_norm(kernel, steps=self.steps, torus=torus) for kernel, torus in groups]).amax()
+        kernels, torus = _on_torus(layer.weight, layer, size)
+        norms = [spectral_norm(kernel, torus=torus) for kernel in kernels.chunk(layer.groups)]
+        return norms[0] if layer.groups == 1 else torch.stack(norms).amax()
 
 
 def spectral_penalty(norms: Tensor, *, target: float = 1.0) -> Tensor:
@@ -72,7 +71,7 @@ def spectral_penalty(norms: Tensor, *, target: float = 1.0) -> Tensor:
 
 
 def _on_torus(kernel: Tensor, layer: nn.Conv2d, size: tuple[int, ...]) -> tuple[Tensor, tuple[int, ...]]:
-    """The kernel of the same norm with stride and dilation 1, and a torus that holds it (docs/numerics.md 2.3 and
+    """The kernels of the same norms with stride and dilation 1, and a torus that holds it (docs/numerics.md 2.3 and
     2.4).
     """
     torus = []
