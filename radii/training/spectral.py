@@ -86,10 +86,11 @@ class _Norm(torch.autograd.Function):
         left = left / size.clamp(min=TINY)
         u, v = (left, right) if tall is matrix else (right, left)
         ctx.save_for_backward(u, v)
-        return scale * size
+        norm: Tensor = scale * size
+        return norm
 
     @staticmethod
-    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> Tensor:
         u, v = ctx.saved_tensors
         made: Tensor = upstream * torch.outer(u, v.conj())

@@ -3,6 +3,8 @@ files.
 """
 
 import copy
+import re
+import warnings
 from pathlib import Path
 
 import pytest
@@ -191,6 +193,17 @@ def test_the_service_takes_the_file(tmp_path: Path) -> None:
     settings = {"input": {"shape": [2, 4, 3], "range": [0, 1], "mean": 0, "std": 1}, "output": None, "labels": None}
     found = read_model({"file": str(file), "external_data": {}, "settings": settings})
     assert {"kind": "lipschitz", "applies": True, "reasons": []} in found["methods"]
+
+
+def test_the_program_on_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what it writes has a bound of 1."""
+    page = (Path(__file__).parents[2] / "docs" / "training.md").read_text()
+    (program,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what the exporter says of itself
+        exec(program, {})
+    assert 1 - 1e-5 <= network_bound(tmp_path / "model.onnx").upper <= 1 + 1e-9
 
 
 def test_bad_arguments_are_refused() -> None:

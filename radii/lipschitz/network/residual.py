@@ -106,7 +106,7 @@ def _contraction(u: Blocks, u_error: float, v: Blocks, v_error: float, steepest:
     if excess > 0:
         return sum_up((up(math.sqrt(up(1 + up(4 * up(excess * up(1 + excess)))))), distance))
     plain = sum_up((Upper(1.0), distance))
-    if excess == 0 or not root.min() > 0:
+    if not (excess < 0 and root.min() > 0):
         return plain
     over = rest / root
     error = up((lost / float(root.min()) + 8 * UNIT * frobenius(over)) * (1 + 16 * UNIT))

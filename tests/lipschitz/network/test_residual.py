@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from radii.graph import OPERATORS, Graph, Node, read_onnx
+from radii.graph import Graph, Node, read_onnx
 from radii.layers import SLL, Convolution, row_bound
 from radii.lipschitz import NetworkBound, network_bound
 from tests.graph.export import export
+from tests.lipschitz.network.operators import new_operator
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -19,10 +20,10 @@ Array = np.ndarray[Any, np.dtype[Any]]
 def bound(u: Array, v: Array) -> NetworkBound:
     """That of ``x + U relu(V x)``."""
     nodes = [
-        Node(OPERATORS["Gemm"](v, None), ("x",), "a", 0),
-        Node(OPERATORS["Relu"](), ("a",), "b", 1),
-        Node(OPERATORS["Gemm"](u, None), ("b",), "c", 2),
-        Node(OPERATORS["Add"](), ("x", "c"), "y", 3),
+        Node(new_operator("Gemm", v, None), ("x",), "a", 0),
+        Node(new_operator("Relu"), ("a",), "b", 1),
+        Node(new_operator("Gemm", u, None), ("b",), "c", 2),
+        Node(new_operator("Add"), ("x", "c"), "y", 3),
     ]
     return network_bound(Graph.build("x", (v.shape[1],), "y", nodes))
 
