@@ -244,8 +244,8 @@ def step(name: str, network: nn.Module, x: Tensor) -> None:
 
 def steps() -> None:
     print(f"\n{'a training step':44}{'ms':>8}{'+norms':>8}{'ratio':>8}")
-    step("small CNN, 64 images of 32x32", small_cnn(), torch.randn(64, 3, 32, 32))
-    step("digits.onnx's, 512 images of 8x8", DIGITS["smoothing_network"](), torch.randn(512, 1, 8, 8))
+    step("small CNN, 128 images of 32x32", small_cnn(), torch.randn(BATCH, 3, 32, 32))
+    step("digits.onnx's, 512 images of 8x8", DIGITS["smoothing_network"](), torch.randn(4 * BATCH, 1, 8, 8))
 
 
 def main() -> None:
