@@ -6,6 +6,11 @@ With slopes in [0, 1] the Jacobian is ``I + U D V``, D a diagonal in [0, 1]. Wha
   ``L <= sqrt(1 + 4 e (1 + e)) + ||R|| ||V||``. For the layers of Meunier et al. (CPL, arXiv 2110.12690) and Araujo et
   al. (SLL, arXiv 2303.03169) that is 1, but for the rounding of their weights, which is in e and R. (``S = tau D``:
   ``|(I - 2 V^T S V)x|^2 = |x|^2 - 4 x^T V^T (S - S V V^T S) V x``, and ``S V V^T S <= (1 + e) tau D^2``.)
+* the same with room, ``||tau^(1/2) V||^2 <= 1 - d``: then ``L <= sqrt(1 + r^2/(4 d))``, ``r = ||R tau^(-1/2)||``: for
+files
+  whose second weight has the factors in it, rounded. (With ``y = D V x`` and ``w = tau^(1/2) y`` the square of
+  ``|x - 2 V^T tau y|`` is at most ``|x|^2 - 4 d |w|^2``, ``|R y| <= r |w|``, and ``sqrt(1 - t^2) + c t <= sqrt(1 +
+  c^2)``.)
 * slopes in [a, b] of any block: ``L <= ||I + (a+b)/2 U V|| + (b-a)/2 ||U|| ||V||``, U and V balanced by powers of two
   per hidden unit, which D does not see.
 
@@ -25,7 +30,7 @@ from radii.lipschitz.network.combettes import block_norm, times
 from radii.lipschitz.network.effort import Effort
 from radii.lipschitz.network.layers import Layer, frobenius, layers_of
 from radii.lipschitz.network.linear import NotApplicable
-from radii.lipschitz.rounding import UNIT, Upper, certified_arithmetic, product_up, sum_up, up
+from radii.lipschitz.rounding import UNIT, Upper, certified_arithmetic, down, product_up, sum_up, up
 
 NORMS = 4  # of each layer's size, about: three, and a product
 TIGHT = 1e-9
@@ -86,19 +91,29 @@ def _contraction(u: Blocks, u_error: float, v: Blocks, v_error: float, steepest:
     squares = _per_unit(v) ** 2
     inner = (u.swapaxes(1, 2) * v).real.sum(axis=(0, 2))
     tau = np.maximum(np.where(squares > 0, -steepest * inner / (2 * squares), 0.0), 0.0)
+    tau[squares == 0] = tau.max(initial=0.0)  # a unit that reads nothing may have any
     if not np.isfinite(tau).all():
         return Upper(math.inf)
     root = np.sqrt(tau)
     size, largest = frobenius(v), float(root.max())
     rounding = 8 * UNIT * largest * size
     scaled = block_norm(root[:, None] * v, up((largest * v_error + rounding) * (1 + 16 * UNIT)), TIGHT)
-    excess = max(0.0, up(up(scaled * scaled) - 1))
+    excess = up(up(scaled * scaled) - 1)
     rest = steepest * u + 2 * adjoint(v) * tau
     lost = steepest * u_error + 2 * largest**2 * v_error + 16 * UNIT * (steepest * frobenius(u) + 2 * largest**2 * size)
-    distance = block_norm(rest, up(lost * (1 + 16 * UNIT)), ROUGH)
-    square = up(1 + up(4 * up(excess * up(1 + excess))))
-    whole = Upper(1.0) if not excess else up(math.sqrt(square))
-    return sum_up((whole, product_up((distance, block_norm(v, v_error, ROUGH)))))
+    lost = up(lost * (1 + 16 * UNIT))
+    distance = product_up((block_norm(rest, lost, ROUGH), block_norm(v, v_error, ROUGH)))
+    if excess > 0:
+        return sum_up((up(math.sqrt(up(1 + up(4 * up(excess * up(1 + excess)))))), distance))
+    plain = sum_up((Upper(1.0), distance))
+    if not (excess < 0 and root.min() > 0):
+        return plain
+    over = rest / root
+    error = up((lost / float(root.min()) + 8 * UNIT * frobenius(over)) * (1 + 16 * UNIT))
+    if not (np.isfinite(over).all() and math.isfinite(error)):
+        return plain
+    ratio = block_norm(over, error, ROUGH)
+    return min(plain, up(math.sqrt(up(1 + up(up(ratio * ratio) / down(-4 * excess))))))
 
 
 def _per_unit(blocks: Blocks) -> Array:
