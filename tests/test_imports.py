@@ -45,7 +45,9 @@ def imported_alone(module: str, allowed: set[str]) -> str:
     return done.stdout.strip()
 
 
-@pytest.mark.parametrize("module", ["radii.graph", "radii.lipschitz", "radii.smoothing.sampling", "radii.attacks"])
+@pytest.mark.parametrize(
+    "module", ["radii.graph", "radii.lipschitz", "radii.smoothing.sampling", "radii.attacks", "radii.diagnostics"]
+)
 def test_the_numerics_need_torch_numpy_and_scipy_alone(module: str) -> None:
     assert "torch" in imported_alone(module, NUMERICS)
 
