@@ -19,7 +19,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
 from radii.diagnostics import Objective, Step, sgd_step
-from radii.diagnostics.singular import layers_of
+from radii.diagnostics.layers import layers_of
 
 SAMPLES = 200
 ETA, BATCH = 0.1, 32
@@ -50,7 +50,7 @@ def network(scale: float = 1.0) -> nn.Module:
     ).double()
     with torch.no_grad():
         for value in made.parameters():
-            value *= scale
+            value.mul_(scale)
     return made.eval()
 
 
@@ -65,7 +65,7 @@ def trained(made: nn.Module, x: Tensor, y: Tensor, marks: Sequence[int], batch: 
             slope = torch.autograd.grad(nn.functional.cross_entropy(made(x[chosen]), y[chosen]), weights)
             with torch.no_grad():
                 for weight, change in zip(weights, slope, strict=True):
-                    weight -= ETA * change
+                    weight.sub_(ETA * change)
         yield copy.deepcopy(made)
 
 

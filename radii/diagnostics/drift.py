@@ -1,8 +1,8 @@
 """A training run seen from its checkpoints: ``log K = sum_l log |W_l|`` and what each layer has of it.
 
-Each norm is a pair of proved bounds (docs/numerics.md 2.2 and 2.3), so are log K, its increments and shares: those are facts
-about the checkpoints. What moved them is not to be seen in weights alone; with the data and SGD's settings
-:mod:`radii.diagnostics.step` says what one step does. Nothing here is a forecast. Formulas: docs/diagnostics.md.
+Each norm is a pair of proved bounds (docs/numerics.md 2.2 and 2.3), and so is log K: facts about the checkpoints. What
+moved them is not to be seen in weights alone; with the data and SGD's settings :mod:`radii.diagnostics.step` says what
+one step does. Nothing here is a forecast. Formulas: docs/diagnostics.md.
 """
 
 from __future__ import annotations

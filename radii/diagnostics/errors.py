@@ -39,7 +39,3 @@ class NoBands(CannotDiagnose):
 
 class TooManyBands(CannotDiagnose):
     """Exact shares look at every subset of bands: ask for 8 bands at most, or for shares by permutations."""
-
-
-class TooLarge(CannotDiagnose):
-    """A step of the computation takes more memory than is reasonable. The message says what else can be asked."""

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from radii.diagnostics.bands import Bands
 from radii.diagnostics.jacobian import power_norms
+from radii.diagnostics.layers import LINEAR, circular_blocks, is_circular
 from radii.diagnostics.objective import in_float64
-from radii.diagnostics.singular import LINEAR, circular_blocks, is_circular
 from radii.graph import Graph, to_module
 from radii.graph.module import GraphModule
 from radii.graph.rules import Convolution, Dense

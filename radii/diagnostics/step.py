@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from radii.diagnostics.lanczos import Estimate
+from radii.diagnostics.layers import layers_of
 from radii.diagnostics.objective import Objective
-from radii.diagnostics.singular import LinearLayer, layers_of
+from radii.diagnostics.singular import LinearLayer
 
 BATCHES = 64  # drawn for the figure that needs no gap
 
@@ -79,12 +80,11 @@ def sgd_step(
     replacement from its inputs.
 
     Args:
-        layers: of which K is the product; by default all (:func:`radii.diagnostics.singular.layers_of`).
+        layers: of which K is the product; by default all (:func:`radii.diagnostics.layers.layers_of`).
         batches: drawn for ``noise_effect``; 0: none.
 
     Raises:
         ConstantNetwork: a layer is zero.
-        TooLarge: a layer's matrix is.
         ValueError: ``eta`` or the batch size is not positive.
     """
     if not eta > 0 or batch_size < 1 or batches < 0:

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from radii.diagnostics import Objective, sgd_step
-from radii.diagnostics.errors import ConstantNetwork, TooLarge
-from radii.diagnostics.singular import LinearLayer, circular_layer, dense_layer, layers_of
+from radii.diagnostics.errors import ConstantNetwork
+from radii.diagnostics.layers import circular_layer, dense_layer, layers_of
+from radii.diagnostics.singular import Decomposed, Iterated, LinearLayer
 from radii.lipschitz.convolution.geometry import PaddingMode
 from tests.diagnostics.test_curvature import data
 from tests.local.networks import chain, image
@@ -62,6 +63,29 @@ def test_slope_and_bend_are_derivatives(name: str) -> None:
     assert top.along(change) == pytest.approx(first, rel=1e-8, abs=1e-9)
     assert top.bend(change) == pytest.approx(second, rel=1e-4, abs=1e-6)
     assert top.bend(change) >= 0
+
+
+@pytest.mark.parametrize("name", ["wide", "tall", "zeros", "strided", "reflect"])
+def test_a_large_layer_is_looked_at_by_its_products(name: str) -> None:
+    """As if it were too large to be decomposed."""
+    layer = LAYERS[name]
+    whole, parts = Decomposed(layer), Iterated(layer)
+    assert parts.value == pytest.approx(whole.value, rel=1e-12) and parts.gap == pytest.approx(whole.gap, abs=1e-10)
+    assert torch.allclose(parts.slope, whole.slope, atol=1e-8)
+    for seed in range(3):
+        change = draw(20 + seed, *layer.weight.shape)
+        assert parts.bend(change) == pytest.approx(whole.bend(change), rel=1e-6)
+
+
+def test_a_step_of_a_network_with_a_large_layer() -> None:
+    network = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(2 * 28 * 28, 2)).eval()
+    x, y = data((1, 28, 28), 2, count=4)
+    objective = Objective(network, x, y)
+    step = sgd_step(objective, eta=1e-3, batch_size=1, batches=4)
+    layer = layers_of(objective)[0]
+    assert not layer.small and layer.norm(layer.weight) == pytest.approx(layer.top.value, rel=1e-10)
+    assert step.layers[0].kappa is None or step.layers[0].kappa > 0
+    assert step.layers[0].noise_effect is not None and math.isfinite(step.layers[0].noise_effect.value)
 
 
 @pytest.mark.parametrize("name", ["circular", "circular, 1-D"])
@@ -167,7 +191,3 @@ def test_bad_input_is_named() -> None:
         network[0].bias.fill_(1.0)  # type: ignore[operator]
     with pytest.raises(ConstantNetwork):
         sgd_step(Objective(network, x, y), eta=0.1, batch_size=2)
-    large = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.Flatten(), nn.Linear(8 * 32 * 32, 2)).eval()
-    x, y = data((1, 32, 32), 2, count=2)
-    with pytest.raises(TooLarge, match="entries"):
-        sgd_step(Objective(large, x, y), eta=0.1, batch_size=1)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from radii.diagnostics import Objective, drift, sgd_step
-from radii.diagnostics.singular import layers_of
+from radii.diagnostics.layers import layers_of
 from radii.graph import Graph, Node
 from radii.graph.ops.activation import Relu
 from radii.graph.ops.linear import Linear
