@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,9 @@ from radii.graph import Graph, to_module
 from radii.graph.module import GraphModule
 from radii.graph.rules import Convolution, Dense
 
-MOST_ENTRIES = 2**24  # of the layer's matrix: 128 MiB
+MOST_ENTRIES = 2**21  # of the layer's matrix, whose singular values take a second
+
+Map = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +49,20 @@ def matrix_norms(rows: Tensor, bands: Bands) -> tuple[float, ...]:
     return tuple(bands.norms(rows).tolist())
 
 
-def first_layer(module: nn.Module, x: Tensor, bands: Bands) -> FirstLayer | None:
+def first_layer(module: nn.Module, signals: Tensor, as_given: Map, bands: Bands) -> FirstLayer | None:
     """The first dense layer or convolution, with what stands before it where that is linear: a normalisation of the
-    input, a change of shape. None where something else reads the input first."""
+    input, a change of shape. None where something else reads the input first.
+
+    Args:
+        signals: (N, channels, *size) inputs.
+        as_given: makes of them what the network takes.
+    """
     if isinstance(module, GraphModule):
-        return _of_graph(module.graph, bands)
-    return _of_module(module, x, bands)
+        return _of_graph(module.graph, signals, as_given, bands)
+    return _of_module(module, signals, as_given, bands)
 
 
-def _of_graph(graph: Graph, bands: Bands) -> FirstLayer | None:
+def _of_graph(graph: Graph, signals: Tensor, as_given: Map, bands: Bands) -> FirstLayer | None:
     name = graph.input
     for place, node in enumerate(graph.nodes):
         if node.inputs != (name,):
@@ -63,15 +71,20 @@ def _of_graph(graph: Graph, bands: Bands) -> FirstLayer | None:
         rule = node.operator.lipschitz(*graph.input_shapes(node))
         if isinstance(rule, Dense | Convolution):
             before = Graph.build(graph.input, graph.input_shape, name, graph.nodes[: place + 1])
-            layer = to_module(before, dtype=torch.float64)
-            return _of_map(f"{node.index} {node.operator.name}", layer, graph.input_shape, bands)
+            layer = partial(_behind, to_module(before, dtype=torch.float64), as_given)
+            return _of_map(f"{node.index} {node.operator.name}", layer, signals.shape[1:], bands)
         if not (node.operator.linear or node.operator.keeps_order):
             return None
     return None
 
 
-def _of_module(module: nn.Module, x: Tensor, bands: Bands) -> FirstLayer | None:
+def _behind(layer: Map, as_given: Map, signals: Tensor) -> Tensor:
+    return layer(as_given(signals))
+
+
+def _of_module(module: nn.Module, signals: Tensor, as_given: Map, bands: Bands) -> FirstLayer | None:
     seen: list[tuple[nn.Module, Tensor]] = []
+    x = as_given(signals[:1])
     hooks = [
         part.register_forward_pre_hook(lambda part, given: seen.append((part, given[0])))
         for part in module.modules()
@@ -79,23 +92,23 @@ def _of_module(module: nn.Module, x: Tensor, bands: Bands) -> FirstLayer | None:
     ]
     try:
         with torch.no_grad():
-            in_float64(module)(x[:1])
+            in_float64(module)(x)
     finally:
         for hook in hooks:
             hook.remove()
-    if not seen or seen[0][1].numel() != x[:1].numel() or not torch.equal(seen[0][1].reshape(-1), x[0].reshape(-1)):
+    if not seen or not torch.equal(seen[0][1].reshape(-1), x.reshape(-1)):  # something else reads the input
         return None
     layer, given = seen[0]
     name = next(name for name, part in module.named_modules() if part is layer)
-    if is_circular(layer, given.shape[2:]):
+    if is_circular(layer, given.shape[2:]) and given.shape[1:] == signals.shape[1:]:
         norms = circular_norms(torch.as_tensor(layer.weight).detach().double(), bands)
         return FirstLayer(name, max(norms), norms, exact=True)
     shape = given.shape[1:]
     apply = in_float64(layer)
-    return _of_map(name, lambda vectors: apply(vectors.reshape(-1, *shape)), tuple(x.shape[1:]), bands)
+    return _of_map(name, lambda vectors: apply(as_given(vectors).reshape(-1, *shape)), signals.shape[1:], bands)
 
 
-def _of_map(name: str, layer: Callable[[Tensor], Tensor], shape: tuple[int, ...], bands: Bands) -> FirstLayer:
+def _of_map(name: str, layer: Map, shape: tuple[int, ...], bands: Bands) -> FirstLayer:
     """By the layer's matrix, from its answers to unit vectors; of a large one by power iteration."""
     zero = torch.zeros((1, *shape), dtype=torch.float64)
     with torch.no_grad():
@@ -106,5 +119,5 @@ def _of_map(name: str, layer: Callable[[Tensor], Tensor], shape: tuple[int, ...]
         return FirstLayer(name, float(whole), tuple(norms[0].tolist()), exact=False)
     with torch.no_grad():
         made = layer(torch.eye(inputs, dtype=torch.float64).reshape(inputs, *shape)).flatten(1) - offset
-    rows = made.T.reshape(-1, *(shape if len(shape) > 1 else (1, *shape)))
+    rows = made.T.reshape(-1, *shape)
     return FirstLayer(name, float(torch.linalg.matrix_norm(made, 2)), matrix_norms(rows, bands), exact=True)

@@ -25,6 +25,7 @@ from radii.diagnostics.objective import BATCH, Network, check_outputs, checked_l
 
 GameName = Literal["accuracy", "log_p"]
 Shares = Literal["auto", "exact", "permutations"]
+Channels = Literal["first", "last", "none"]
 
 INPUTS = 64  # at which the Jacobian is looked at
 PERMUTATIONS = 8  # an input
@@ -96,11 +97,13 @@ def frequency(
     game: GameName = "accuracy",
     shares: Shares = "auto",
     permutations: int = PERMUTATIONS,
+    channels: Channels = "first",
     seed: int = 0,
 ) -> Frequency:
     """The report, of inputs (N, channels, *size), or (N, length), with labels (N,).
 
     Args:
+        channels: where they stand in an input; ``last``: (N, *size, channels), ``none``: (N, *size).
         shares: ``exact`` over all subsets of up to 8 bands; ``permutations``: that many random orders an input;
             ``auto``: exact where that is allowed.
 
@@ -110,12 +113,19 @@ def frequency(
     """
     if game not in get_args(GameName) or shares not in get_args(Shares) or permutations < 1:
         raise ValueError("game is accuracy or log_p, shares auto, exact or permutations, permutations 1 or more")
-    module = module_of(network)
-    signals = torch.as_tensor(x).double()
-    if not len(signals) or signals.ndim < 2:
+    if channels not in get_args(Channels):
+        raise ValueError("channels is first, last or none")
+    given = torch.as_tensor(x).double()
+    if not len(given) or given.ndim < 2:
         raise ValueError("inputs have the shape (N, channels, *size), or (N, length), and N is 1 or more")
-    split = Bands(signals.shape[2:] if signals.ndim > 2 else signals.shape[1:], bands)
-    logits = in_float64(module)
+    module = module_of(network)
+    signals, as_given = _laid_out(given, channels)
+    split = Bands(signals.shape[2:], bands)
+    plain = in_float64(module)
+
+    def logits(signals: Tensor) -> Tensor:
+        return plain(as_given(signals))
+
     clean = _batched(logits, signals)
     labels = checked_labels(y, len(signals), clean.shape[1])
     if not bool(clean.isfinite().all()):
@@ -126,14 +136,14 @@ def frequency(
     score = _accuracy if game == "accuracy" else _log_p
 
     def played(present: Tensor) -> Tensor:
-        return score(_batched(logits, split.filtered(signals, _masks(split, signals, present))), labels)
+        return score(_batched(logits, split.filtered(signals, present[:, None, split.of])), labels)
 
     generator = torch.Generator().manual_seed(seed)
     if shares == "exact":
         phi = shapley.exact(played, len(signals), bands)
     else:
         phi = shapley.sampled(played, len(signals), bands, permutations, generator)
-    first = first_layer(module, signals, split)
+    first = first_layer(module, signals, as_given, split)
     norms, whole, is_exact = _jacobian_norms(logits, signals[:INPUTS], split, generator)
     reach = _largest_radius(split.size)
     sizes, energy = split.sizes, signals.square().sum()
@@ -183,16 +193,19 @@ def _jacobian_norms(
     norms_of, whole_of = [], []
     for part in torch.split(x, AT_ONCE):
         rows = jacobian(logits, part)
-        norms_of.append(bands.norms(rows if rows.ndim > 3 else rows[:, :, None]))
+        norms_of.append(bands.norms(rows))
         gram = rows.flatten(2) @ rows.flatten(2).transpose(1, 2)
         whole_of.append(torch.linalg.eigvalsh(gram)[:, -1].clamp(min=0).sqrt())
     return torch.cat(norms_of), torch.cat(whole_of), True
 
 
-def _masks(bands: Bands, x: Tensor, present: Tensor) -> Tensor:
-    """Who is present, (N, bands), as frequencies kept, (N, 1, *size), or (N, length)."""
-    masks = present[:, bands.of]
-    return masks[:, None] if x.ndim > 2 else masks
+def _laid_out(x: Tensor, channels: Channels) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    """Inputs as (N, channels, *size), and the way back."""
+    if channels == "none" or x.ndim == 2:
+        return x[:, None], lambda signals: signals[:, 0]
+    if channels == "last":
+        return x.movedim(-1, 1), lambda signals: signals.movedim(1, -1)
+    return x, lambda signals: signals
 
 
 def _batched(logits: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:

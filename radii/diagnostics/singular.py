@@ -60,7 +60,8 @@ class LinearLayer:
         """The largest singular value with other weights."""
         if self.small:
             return float(torch.linalg.matrix_norm(self.matrix(weight), 2))
-        found = svds(operator_of(self, weight), k=1, v0=self.top.right.numpy(), return_singular_vectors=False)
+        start = self.top.left if self.outputs <= self.inputs else self.top.right  # of the smaller side, as svds goes
+        found = svds(operator_of(self, weight), k=1, v0=start.numpy(), return_singular_vectors=False)
         return float(found[0])
 
     @cached_property

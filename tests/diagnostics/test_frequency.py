@@ -4,6 +4,7 @@ import copy
 import itertools
 import json
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -14,7 +15,6 @@ from torch.func import jacrev
 from radii.diagnostics import frequency
 from radii.diagnostics.bands import Bands, band_of
 from radii.diagnostics.errors import ConstantNetwork, NoBands, NoLabels, NonFiniteLoss, OneClass, TooManyBands
-from radii.diagnostics.first_layer import first_layer
 from radii.diagnostics.jacobian import jacobian, power_norms
 from radii.diagnostics.shapley import exact, sampled, shapley
 from radii.graph import normalized, to_module
@@ -80,7 +80,8 @@ def test_first_layer_against_its_explicit_matrix(name: str) -> None:
     module, shape = network(name)
     x, _ = data(shape, 3, count=3)
     bands = Bands(shape[1:] or shape, 4)
-    found = first_layer(module, x, bands)
+    report = frequency(module, x, torch.arange(3), bands=4)
+    found = report.first_layer
     inputs = math.prod(shape)
     units = torch.eye(inputs, dtype=torch.float64).reshape(inputs, *shape)
     assert isinstance(module, nn.Sequential)
@@ -105,8 +106,10 @@ def test_jacobian_norms(name: str) -> None:
     parts = [torch.kron(torch.eye(channels, dtype=torch.float64), projection(bands, band)) for band in range(4)]
     truth = torch.stack([torch.linalg.matrix_norm(rows.flatten(2) @ part, 2) for part in parts], dim=1)
     whole = torch.linalg.matrix_norm(rows.flatten(2), 2)
-    assert torch.allclose(bands.norms(rows if rows.ndim > 3 else rows[:, :, None]), truth, rtol=1e-10, atol=1e-13)
-    lower, norm = power_norms(module, x, bands, torch.Generator().manual_seed(0))
+    signals = x if x.ndim > 2 else x[:, None]
+    flat: Callable[[Tensor], Tensor] = module if x.ndim > 2 else nn.Sequential(nn.Flatten(), module)
+    assert torch.allclose(bands.norms(rows.reshape(4, 3, *signals.shape[1:])), truth, rtol=1e-10, atol=1e-13)
+    lower, norm = power_norms(flat, signals, bands, torch.Generator().manual_seed(0))
     assert bool((lower <= truth * (1 + 1e-12)).all()) and torch.allclose(lower, truth, rtol=0.02, atol=1e-12)
     assert bool((norm <= whole * (1 + 1e-12)).all())
     assert bool((truth.max(1).values <= whole * (1 + 1e-12)).all())
@@ -168,6 +171,44 @@ def test_a_graph_with_a_normalised_input() -> None:
     assert report.jacobian_max == pytest.approx(
         float(torch.linalg.matrix_norm(jacobian(module, x).flatten(2), 2).max()), rel=1e-10
     )
+
+
+class ChannelsLast(nn.Module):
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor) -> Tensor:
+        made: Tensor = self.inner(x.movedim(-1, 1))
+        return made
+
+
+def test_channels_may_stand_last_or_be_none() -> None:
+    module, shape = network("zero padding")
+    x, y = data(shape, 3, count=5)
+    one = frequency(module, x, y, bands=4)
+    two = frequency(ChannelsLast(module).eval(), x.movedim(1, -1), y, bands=4, channels="last")
+    assert [band.share for band in two.bands] == [band.share for band in one.bands]
+    assert two.jacobian_max == pytest.approx(one.jacobian_max, rel=1e-12) and two.first_layer is None
+    plain = nn.Sequential(nn.Flatten(), nn.Linear(30, 3)).double().eval()
+    image_of_one, single = data((1, 5, 6), 3, count=5)[0], frequency
+    none = single(plain, image_of_one[:, 0], y, bands=4, channels="none")
+    assert none == single(plain, image_of_one, y, bands=4) and none.bands[3].frequencies > 0
+    with pytest.raises(ValueError, match="channels"):
+        single(plain, image_of_one, y, channels="middle")  # type: ignore[arg-type]
+
+
+def test_a_large_first_layer_is_looked_at_by_its_products() -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 24 * 24, 2)).eval()
+    x, y = data((1, 24, 24), 2, count=2)
+    found = frequency(module, x, y, bands=3).first_layer
+    assert found is not None and not found.exact
+    weight = module[0].weight.detach().double()  # type: ignore[operator]
+    assert isinstance(weight, Tensor)
+    above = torch.fft.fft2(weight, s=(64, 64)).abs().square().sum((0, 1)).max().sqrt()  # one input channel, any size
+    assert 0.9 * float(above) <= found.norm <= float(above) * 1.01
+    assert max(found.bands) <= found.norm * 1.001
 
 
 def test_many_classes_are_bounded_from_below() -> None:

@@ -77,9 +77,12 @@ def test_a_large_layer_is_looked_at_by_its_products(name: str) -> None:
         assert parts.bend(change) == pytest.approx(whole.bend(change), rel=1e-6)
 
 
-def test_a_step_of_a_network_with_a_large_layer() -> None:
-    network = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(2 * 28 * 28, 2)).eval()
-    x, y = data((1, 28, 28), 2, count=4)
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_step_of_a_network_with_a_large_layer(stride: int) -> None:
+    size = 56 // stride
+    convolution = nn.Conv2d(1, 2, 3, padding=1, stride=stride)  # more outputs than inputs, or fewer
+    network = nn.Sequential(convolution, nn.ReLU(), nn.Flatten(), nn.Linear(2 * size * size, 2)).eval()
+    x, y = data((1, 56, 56), 2, count=2)
     objective = Objective(network, x, y)
     step = sgd_step(objective, eta=1e-3, batch_size=1, batches=4)
     layer = layers_of(objective)[0]
