@@ -183,7 +183,7 @@ def _checkpoint(
         bound = None
     accuracy, certified, step = None, None, None
     if x is not None:
-        inputs = torch.as_tensor(x).double()
+        inputs = torch.as_tensor(x).cpu().double()
         objective = Objective(graph, inputs, y)
         labels = checked_labels(y, len(inputs), graph.num_classes)
         accuracy = float((objective.outputs.argmax(1) == labels).double().mean())

@@ -115,7 +115,7 @@ def frequency(
         raise ValueError("game is accuracy or log_p, shares auto, exact or permutations, permutations 1 or more")
     if channels not in get_args(Channels):
         raise ValueError("channels is first, last or none")
-    given = torch.as_tensor(x).double()
+    given = torch.as_tensor(x).cpu().double()
     if not len(given) or given.ndim < 2:
         raise ValueError("inputs have the shape (N, channels, *size), or (N, length), and N is 1 or more")
     module = module_of(network)

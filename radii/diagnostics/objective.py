@@ -44,7 +44,7 @@ def weights_of(module: nn.Module) -> dict[str, Tensor]:
     Raises `NoWeights` where there are none, `NonFiniteWeights` where one is NaN or infinite.
     """
     found = _of_graph(module) if isinstance(module, GraphModule) else dict(module.named_parameters())
-    weights = {name: value.detach().double() for name, value in found.items() if value.is_floating_point()}
+    weights = doubled({name: value for name, value in found.items() if value.is_floating_point()})
     if not weights:
         raise NoWeights("the network has no weights")
     for name, value in weights.items():
@@ -76,8 +76,9 @@ def in_float64(module: nn.Module) -> Callable[[Tensor], Tensor]:
 
 
 def doubled(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Floating tensors in float64, detached; others as they are."""
-    return {name: value.detach().double() if value.is_floating_point() else value for name, value in state.items()}
+    """Floating tensors in float64, and all of them detached and on the CPU."""
+    moved = {name: value.detach().cpu() for name, value in state.items()}  # first: not every device has float64
+    return {name: value.double() if value.is_floating_point() else value for name, value in moved.items()}
 
 
 def check_outputs(x: Tensor, logits: Tensor) -> None:
@@ -92,7 +93,7 @@ def checked_labels(y: npt.ArrayLike | Tensor | None, count: int, classes: int) -
         raise OneClass("the network has one output, so its loss is 0 whatever the weights")
     if y is None:
         raise NoLabels("the inputs have no labels")
-    labels = torch.as_tensor(y)
+    labels = torch.as_tensor(y).cpu()
     if labels.shape != (count,) or labels.is_floating_point():
         raise ValueError(f"one integer label an input is needed: {tuple(labels.shape)} for {count} inputs")
     if count and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
@@ -123,7 +124,7 @@ class Objective:
         self.point = torch.cat([value.reshape(-1) for value in weights.values()])
         everything = dict(self.module.named_parameters()) | dict(self.module.named_buffers())
         self._fixed = doubled({name: value for name, value in everything.items() if name not in weights})
-        self.x = torch.as_tensor(x).double()
+        self.x = torch.as_tensor(x).cpu().double()
         if not len(self.x):
             raise ValueError("there are no inputs")
         self.batch_size = batch_size
