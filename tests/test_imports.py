@@ -47,7 +47,15 @@ def imported_alone(module: str, allowed: set[str]) -> str:
 
 @pytest.mark.parametrize(
     "module",
-    ["radii.graph", "radii.lipschitz", "radii.smoothing.sampling", "radii.attacks", "radii.layers", "radii.training"],
+    [
+        "radii.graph",
+        "radii.lipschitz",
+        "radii.smoothing.sampling",
+        "radii.attacks",
+        "radii.layers",
+        "radii.training",
+        "radii.diagnostics",
+    ],
 )
 def test_the_numerics_need_torch_numpy_and_scipy_alone(module: str) -> None:
     assert "torch" in imported_alone(module, NUMERICS)
