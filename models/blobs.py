@@ -15,8 +15,9 @@ import shutil
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from models import storage
 from models.settings import keep
@@ -25,6 +26,8 @@ BLOCK = 1 << 20
 NAME = re.compile("[0-9a-f]{64}")
 MARK = "installation"  # the name of what says whose the store is
 LONGEST_MARK = 100  # bytes
+
+T = TypeVar("T")
 
 
 class TooLarge(Exception):
@@ -104,14 +107,16 @@ class Blobs:
         Hashing takes a second or more a gigabyte; ``alive`` is called meanwhile. Raises ``BlobMissing``,
         ``BlobDamaged`` and ``BlobsAway``.
         """
-        with self._confirmed():
-            return self._whole(sha256, alive)
+        return self._confirmed(partial(self._whole, sha256, alive))
 
-    @contextmanager
-    def _confirmed(self) -> Iterator[None]:
-        """Nothing is missing or damaged where the store itself is away, as a disk that is not mounted."""
+    def _confirmed(self, act: Callable[[], T]) -> T:
+        """What ``act`` returns. Nothing is missing or damaged where the store itself is away, as a disk that is not
+        mounted, nor where it was until just now: what seems so is asked for again of a store that is there."""
+        with suppress(BlobMissing, BlobDamaged, FileNotFoundError):
+            return act()
+        self.confirm(self)
         try:
-            yield
+            return act()
         except (BlobMissing, BlobDamaged, FileNotFoundError):
             self.confirm(self)
             raise
@@ -172,8 +177,11 @@ class Blobs:
         ``BlobsAway`` where the folder is gone."""
         draft = self.draft()
         try:
-            with self._confirmed(), storage.reported():
+            with storage.reported():
                 yield draft
+        except FileNotFoundError as error:  # nobody else removes a draft, nor the folder that it is in
+            self.confirm(self)
+            raise BlobsAway(f"{self.place} went away while it was written to") from error
         finally:
             draft.unlink(missing_ok=True)
 
@@ -230,12 +238,15 @@ class Blobs:
 
     def beginning(self, sha256: str, size: int) -> bytes:
         """The first ``size`` bytes. Raises ``BlobMissing`` and ``BlobsAway``."""
-        with self._confirmed():
+
+        def read() -> bytes:
             try:
                 with self.path(sha256).open("rb") as file:
                     return file.read(size)
             except FileNotFoundError:
                 raise BlobMissing(sha256) from None
+
+        return self._confirmed(read)
 
     def check(self) -> str:
         """ "ok", or why nothing can be written. Raises ``BlobsAway``."""
@@ -244,9 +255,11 @@ class Blobs:
 
     def written_at(self, sha256: str) -> float | None:
         """When the blob was put into place, in seconds since 1970; None if it is not there. Raises ``BlobsAway``."""
-        if (moment := self.look(sha256)) is None:
+        for _ in range(2):  # as `_confirmed`
+            if (moment := self.look(sha256)) is not None:
+                return moment
             self.confirm(self)
-        return moment
+        return None
 
     def look(self, sha256: str) -> float | None:
         """As ``written_at``, whosever the store is."""

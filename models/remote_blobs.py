@@ -101,8 +101,11 @@ class RemoteBlobs(Blobs):
         return self.mark() or mark
 
     def beginning(self, sha256: str, size: int) -> bytes:
-        with self._confirmed(), self._asked(sha256):
-            return bytes(self._io.get_range(self._store, _key(sha256), start=0, length=size))
+        def read() -> bytes:
+            with self._asked(sha256):
+                return bytes(self._io.get_range(self._store, _key(sha256), start=0, length=size))
+
+        return self._confirmed(read)
 
     def look(self, sha256: str) -> float | None:
         try:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from models.blobs import BlobDamaged, BlobMissing, Blobs, DigestMismatch, TooLarge
+from models.blobs import BlobDamaged, BlobMissing, Blobs, BlobsAway, DigestMismatch, TooLarge
 
 
 async def stream(*blocks: bytes) -> AsyncIterator[bytes]:
@@ -95,3 +95,35 @@ def test_a_blob_is_read_once_to_see_that_it_is_whole_and_again_when_it_has_chang
         blobs.verified(sha256)
     blobs.keep(content)
     assert blobs.verified(sha256) == path
+
+
+@pytest.mark.parametrize("look", ["verified", "written_at", "beginning"])
+def test_what_was_away_until_just_now_is_not_missing(tmp_path: Path, look: str) -> None:
+    """A disk that is mounted again between the look for a file and the one for the store."""
+    disk, asked = tmp_path / "disk", list[Blobs]()
+
+    def confirm(store: Blobs) -> None:
+        asked.append(store)
+        if disk.exists():
+            store.root.rmdir()
+            disk.rename(store.root)
+
+    blobs = Blobs(tmp_path / "blobs", confirm=confirm)
+    sha256 = blobs.keep(b"content")
+    blobs.root.rename(disk)
+    blobs.root.mkdir()
+    asked.clear()
+    found = {
+        "verified": lambda: blobs.verified(sha256).read_bytes() == b"content",
+        "written_at": lambda: blobs.written_at(sha256) is not None,
+        "beginning": lambda: blobs.beginning(sha256, 3) == b"con",
+    }
+    assert found[look]() and len(asked) == 1
+
+
+def test_a_store_that_goes_away_while_it_is_written_to_is_away(tmp_path: Path) -> None:
+    blobs = Blobs(tmp_path / "blobs")
+    blobs.root.rename(tmp_path / "disk")
+    blobs.root.mkdir()
+    with pytest.raises(BlobsAway, match="went away while it was written to"):
+        blobs.keep(b"content")

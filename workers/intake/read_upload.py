@@ -27,6 +27,8 @@ def read(order: Json, lower: Mapping[str, int]) -> Json:
     except storage.StorageFull:
         raise
     except Exception as error:
+        if isinstance(error, FileNotFoundError) and error.filename in (order["file"], *_beside(order)):
+            raise  # it was there when the order was made: the blob store is away, for which the next attempt waits
         traceback.print_exc()
         name = met(error)
         if name is not None:
@@ -34,6 +36,10 @@ def read(order: Json, lower: Mapping[str, int]) -> Json:
         return {
             "problem": Problem.INTERNAL_ERROR.document("Reading the file failed in a way that radii does not know.")
         }
+
+
+def _beside(order: Json) -> list[str]:
+    return list(order.get("external_data", {}).values())
 
 
 def _summary(order: Json) -> Json:
