@@ -110,6 +110,7 @@ class _Batch:
         self.norm, self.effort, self.valid = norm, effort, valid
         self.unstable, self.branches = np.zeros((2, len(points)), np.int64)
         self.budget, self.hints = budget, np.full(len(points), np.nan)
+        self.spent = np.zeros(len(points), np.bool_)
 
     def region(self, samples: npt.NDArray[np.int64], eps: Floats) -> Region:
         """The balls of some samples."""
@@ -149,12 +150,11 @@ class _Batch:
         for k, (i, e) in enumerate(zip(samples, eps, strict=True)):
             one = np.array([i])
             left = self.budget - int(self.branches[i])
-            if left <= 0:
-                continue
-            branching = Branching(self.network, self.region(one, np.array([e])), self.labels[i : i + 1], left)
+            branching = Branching.of_label(self.network, self.region(one, np.array([e])), int(self.labels[i]), left)
             made[k] = 1.0 if branching.proved() else -np.inf
             self.branches[i] += branching.looked_at
             self.hints[i] = branching.hint
+            self.spent[i] |= branching.spent
         return made
 
     def results(self, floors: Floats, ceilings: Floats, target: float | None) -> list[LocalResult]:
@@ -214,7 +214,11 @@ class _Batch:
         proved = float(search.low[i]) if search.tried[i] and search.low[i] > floor else None
         local = max(proved or 0.0, 0.0)
         high = float(search.high[i])
-        notes = () if at_zero > 0 else ("the label's logit is not proved to be the largest at the input itself",)
+        notes: list[str] = []
+        if not at_zero > 0:
+            notes.append("the label's logit is not proved to be the largest at the input itself")
+        if self.spent[i]:
+            notes.append(f"the budget of {self.budget} parts was spent: with more, the radius may be larger")
         return LocalResult(
             radius=max(local, floor),
             rule="local" if local > floor else "floor",
@@ -223,7 +227,7 @@ class _Batch:
             tried=int(search.tried[i]),
             unstable=int(self.unstable[i]),
             branches=int(self.branches[i]),
-            notes=notes,
+            notes=tuple(notes),
         )
 
 
