@@ -110,7 +110,7 @@ class _Batch:
         self.norm, self.effort, self.valid = norm, effort, valid
         self.unstable, self.branches = np.zeros((2, len(points)), np.int64)
         self.budget, self.hints = budget, np.full(len(points), np.nan)
-        self.spent = np.zeros(len(points), np.bool_)
+        self.spent, self.share = np.zeros(len(points), np.bool_), 1
 
     def region(self, samples: npt.NDArray[np.int64], eps: Floats) -> Region:
         """The balls of some samples."""
@@ -149,7 +149,7 @@ class _Batch:
         made = np.full(len(samples), -np.inf)
         for k, (i, e) in enumerate(zip(samples, eps, strict=True)):
             one = np.array([i])
-            left = self.budget - int(self.branches[i])
+            left = -(-(self.budget - int(self.branches[i])) // self.share)
             branching = Branching.of_label(self.network, self.region(one, np.array([e])), int(self.labels[i]), left)
             made[k] = 1.0 if branching.proved() else -np.inf
             self.branches[i] += branching.looked_at
@@ -181,7 +181,7 @@ class _Batch:
                 search.high = ceilings.copy()  # what one way could not prove another may
                 search.run(self.free, search.low * FARTHER, resolution=FINE, growth=FARTHER)
             if self.effort == "high" and self.network.hinges:
-                search.high = ceilings.copy()
+                search.high, self.share = ceilings.copy(), 2  # half of the budget is left for other tries
                 search.run(
                     self.cut,
                     search.low * CUT_FARTHER,
@@ -218,7 +218,8 @@ class _Batch:
         if not at_zero > 0:
             notes.append("the label's logit is not proved to be the largest at the input itself")
         if self.spent[i]:
-            notes.append(f"the budget of {self.budget} parts was spent: with more, the radius may be larger")
+            words = "a try was given up when its share of the budget was spent"
+            notes.append(f"{words}, of {self.budget} parts: with more, the radius may be larger")
         return LocalResult(
             radius=max(local, floor),
             rule="local" if local > floor else "floor",
