@@ -22,9 +22,11 @@ from radii.local.programs import distance, in_ball, in_box
 from radii.local.region import Region
 from radii.local.relaxation import Interval
 from radii.local.search import Floats
+from radii.local.slack import flat_dot
 
 TOGETHER = 32  # parts in one batch
 STEPS = 12  # of ascent, a batch
+FEW = 64  # hinges: of so few every part has a program, not only those in which the network is linear
 SMALL = 2**18  # entries of an input, times hinges, up to which a program is solved
 
 Sides = Mapping[str, Tensor]
@@ -113,18 +115,20 @@ class Branching:
         found = ascend(pairs, output, forms, start, STEPS, weights=weights, stop=lambda best: bool((best > 0).all()))
         trace: dict[str, Tensor] = {}
         pairs.least(output, forms, trace=trace)
+        few = self.network.hinges <= FEW
         worst: dict[int, int] = {}  # the pair of each part that is to be cut
         left: dict[int, set[int]] = {}  # its ways
         for pair in torch.nonzero(~(found[:, 0] > 0))[:, 0].tolist():
             row, way = int(rows[pair]), int(ways[pair])
-            if not _open_hinges(pairs, pair):
-                if not self._leaf(pairs, pair, way):
-                    return None
+            bends = _open_hinges(pairs, pair)
+            if (few or not bends) and self._contradicted(pairs, pair, way):
                 continue
+            if not bends:
+                return None
             left.setdefault(row, set()).add(way)
             if row not in worst or float(found[pair, 0]) < float(found[worst[row], 0]):
                 worst[row] = pair
-        cut = []
+        cut, self.hint = [], math.nan
         for row, pair in worst.items():
             if self.region.norm is None:
                 form = trace[self.network.relaxed.input][pair, 0]
@@ -156,8 +160,8 @@ class Branching:
         zeros = {name: torch.zeros(shapes[name], dtype=torch.float64, device=self.network.device) for name in names}
         return {name: torch.stack([part.sides.get(name, zeros[name]) for part in parts]) for name in names}
 
-    def _leaf(self, pairs: Bounds, pair: int, way: int) -> bool:
-        """Prove a way where the network is linear, by weights of cuts and forms that a program proposes."""
+    def _contradicted(self, pairs: Bounds, pair: int, way: int) -> bool:
+        """Prove a way by weights of cuts and forms that a program proposes. Where no unit bends none is better."""
         one = pairs.rows(torch.tensor([pair], device=self.network.device))
         one.weights = {}
         cuts = {name: split[0] for name, split in one.splits.items() if name in self.network.position}
@@ -165,18 +169,10 @@ class Branching:
         forms = self.forms[self.ways[way]]
         if not len(forms) or (len(places) + len(forms)) * self.region.centre[0].numel() > SMALL:
             return False
-        rows, limits = [], []  # G u >= h, u away from the centre: where there is no such u, the way holds
-        for name, i in places:
-            form = torch.zeros(cuts[name].numel(), dtype=torch.float64, device=self.network.device)
-            form[i] = cuts[name].flatten()[i]
-            at_input, constant = one.at_input(name, form.reshape(1, 1, *cuts[name].shape))
-            rows.append(at_input.flatten().cpu().numpy())
-            limits.append(-constant)
-        for form in forms:
-            at_input, constant = one.at_input(self.network.relaxed.output, form[None, None])
-            rows.append(-at_input.flatten().cpu().numpy())
-            limits.append(constant)
-        for proposed in self._proposed(np.array(rows), np.array(limits)):
+        known = [(name, _units(-cut.flatten())) for name, cut in cuts.items() if bool(cut.any())]
+        known.append((self.network.relaxed.output, forms))
+        rows, limits = zip(*(_at_input(one, name, made) for name, made in known), strict=True)
+        for proposed in self._proposed(np.concatenate(rows), np.concatenate(limits)):
             one.weights = {name: torch.zeros_like(split)[None] for name, split in cuts.items()}
             for (name, i), weight in zip(places, proposed, strict=False):
                 one.weights[name].view(-1)[i] = float(weight)
@@ -203,6 +199,22 @@ class Branching:
             if u is not None:
                 self.near.append(centre + torch.from_numpy(u).reshape(centre.shape).to(centre.device))
         return found
+
+
+def _units(vector: Tensor) -> Tensor:
+    """(R, n) its entries that are not 0, each alone."""
+    (places,) = torch.nonzero(vector, as_tuple=True)
+    made = vector.new_zeros(len(places), len(vector))
+    return made.scatter(1, places[:, None], vector[places][:, None])
+
+
+def _at_input(bounds: Bounds, name: str, forms: Tensor) -> tuple[Floats, Floats]:
+    """``G u >= h`` for u away from the centre, of one sample, wherever none of the forms (R, ...) is positive."""
+    trace: dict[str, Tensor] = {}
+    least = bounds.least(name, forms.reshape(1, len(forms), *bounds.network.relaxed.shapes[name]), trace=trace)
+    form = trace[bounds.network.relaxed.input]
+    at_centre = least - bounds.region.least(form)[0] + flat_dot(form, bounds.region.centre)
+    return -form[0].flatten(1).cpu().numpy(), at_centre[0].cpu().numpy()
 
 
 def _empty(bounds: Bounds) -> Tensor:

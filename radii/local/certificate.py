@@ -184,9 +184,9 @@ class _Batch:
                 search.high, self.share = ceilings.copy(), 2  # half of the budget is left for other tries
                 search.run(
                     self.cut,
-                    search.low * CUT_FARTHER,
+                    search.low * (2.0 if few else CUT_FARTHER),
                     resolution=FINEST if few else FINE,
-                    growth=CUT_FARTHER,
+                    growth=2.0 if few else CUT_FARTHER,
                     hints=self.hints,
                 )
         return [self._result(i, search, float(floors[i]), float(at_zero[i])) for i in everyone.tolist()]
