@@ -15,11 +15,17 @@ from tests.local.truths import Chain, nearest_change
 
 NORMS: list[Norm] = ["l2", "linf", "l1"]
 CASES: list[tuple[float, tuple[int, ...], Norm]] = [
-    *((-1.0, (3, 6, 3), norm) for norm in NORMS),
-    *((0.0, (3, 6, 6, 3), norm) for norm in NORMS),
-    (0.25, (4, 12, 3), "l2"),
-    (0.0, (3, 4, 4, 4, 3), "linf"),
+    *((0.0, (2, 6, 6, 3), norm) for norm in NORMS),
+    (-1.0, (3, 6, 3), "linf"),
+    (0.25, (3, 12, 3), "l2"),
 ]
+
+
+def clear(network: Chain, rng: np.random.Generator, width: int) -> np.ndarray:
+    """(1, width) the input of the clearest class of a few."""
+    x = rng.normal(size=(64, width))
+    logits = np.sort(network(x), axis=1)
+    return x[[int((logits[:, -1] - logits[:, -2]).argmax())]]
 
 
 @pytest.mark.parametrize(("slope", "widths", "norm"), CASES)
@@ -38,27 +44,29 @@ def test_the_exact_radius_of_up_to_twelve_units(slope: float, widths: tuple[int,
 
 
 def test_a_box_is_cut_to_the_end_too() -> None:
-    """In linf the ball's part within a range is a box: its exact radius by bisection of boxes that are proved."""
+    """In linf the ball's part within a range is a box, here one that leaves the nearest change of class out."""
     rng = np.random.default_rng(3)
-    network, x = Chain.drawn((2, 6, 6, 3), rng), rng.normal(size=(1, 2))
-    graph, label = read_onnx(network.onnx()), network(x).argmax(1)
-    lo, hi = x[0] - 0.3, x[0] + (0.7, 2.0)
-    [found] = certify(graph, x, label, norm="linf", effort="high", box=(lo, hi), ceiling=[2.0])
-    grid = np.stack(np.meshgrid(*(np.linspace(a, b, 1201) for a, b in zip(lo, hi, strict=True))), axis=-1).reshape(
-        -1, 2
-    )
-    others = grid[network(grid).argmax(1) != label[0]]
+    while True:
+        network, x = Chain.drawn((2, 6, 6, 3), rng), rng.normal(size=(1, 2))
+        label = network(x).argmax(1)
+        lo, hi = x[0] - 0.1, x[0] + 2.0
+        grid = np.stack(np.meshgrid(*np.linspace(lo, hi, 301).T), axis=-1).reshape(-1, 2)
+        others = grid[network(grid).argmax(1) != label]
+        if len(others) and np.abs(others - x).max(1).min() > 1.5 * nearest_change(network, x[0], "linf")[0]:
+            break
     nearest = np.abs(others - x).max(1).min()  # too large by less than a step of the grid
-    assert nearest - 2.3 / 1200 <= found.radius <= nearest
+    [found] = certify(read_onnx(network.onnx()), x, label, norm="linf", effort="high", box=(lo, hi), ceiling=[2.0])
+    assert nearest - 2.1 / 300 <= found.radius <= nearest
 
 
 def test_a_budget_that_is_spent_is_said() -> None:
     rng = np.random.default_rng(5)
-    network, x = Chain.drawn((6, 20, 20, 3), rng), rng.normal(size=(1, 6))
+    network = Chain.drawn((6, 40, 40, 3), rng)
+    x = clear(network, rng, 6)
     graph, label = read_onnx(network.onnx()), network(x).argmax(1)
     [few] = certify(graph, x, label, effort="high", budget=40)
-    [more] = certify(graph, x, label, effort="high", budget=400)
-    assert few.branches <= 40 and more.branches <= 400 and few.radius < more.radius
+    [more] = certify(graph, x, label, effort="high", budget=160)
+    assert few.branches <= 40 and more.branches <= 160 and few.radius < more.radius
     assert [note for note in few.notes if "of 40 parts: with more" in note]
 
 
@@ -91,7 +99,8 @@ def test_no_point_is_in_a_part_without_inputs(norm: Norm) -> None:
 def test_no_attack_inside_of_what_parts_prove(norm: Norm) -> None:
     """Eighty units, of which the budget is spent before all are cut."""
     rng = np.random.default_rng(9)
-    network, x = Chain.drawn((8, 40, 40, 4), rng), rng.normal(size=(1, 8))
+    network = Chain.drawn((8, 40, 40, 4), rng)
+    x = clear(network, rng, 8)
     graph, label = read_onnx(network.onnx()), network(x).argmax(1)
     module = to_module(graph, dtype=torch.float64)
     [quick] = certify(graph, x, label, norm=norm, effort="quick")
