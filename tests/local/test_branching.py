@@ -47,7 +47,7 @@ def test_a_box_is_cut_to_the_end_too() -> None:
     """In linf the ball's part within a range is a box, here one that leaves the nearest change of class out."""
     rng = np.random.default_rng(3)
     while True:
-        network, x = Chain.drawn((2, 6, 6, 3), rng), rng.normal(size=(1, 2))
+        network, x = Chain.drawn((2, 4, 4, 3), rng), rng.normal(size=(1, 2))
         label = network(x).argmax(1)
         lo, hi = x[0] - 0.1, x[0] + 2.0
         grid = np.stack(np.meshgrid(*np.linspace(lo, hi, 301).T), axis=-1).reshape(-1, 2)
