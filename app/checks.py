@@ -43,8 +43,8 @@ def refuse_unfit(model: Model, dataset: Dataset, method: Method) -> None:
             f"the data set has the label {largest}, the model classes 0 to {found['num_classes'] - 1}",
         )
     verdicts = {one["kind"]: one for one in found["methods"]}
-    said = verdicts.get(method.applies_as, {"applies": False, "reasons": []})
-    if not said["applies"]:
+    said = verdicts.get(method.applies_as)  # None: it was taken in before there was the method, whose worker says it
+    if said is not None and not said["applies"]:
         raise Refusal(
             Problem.METHOD_NOT_APPLICABLE, f"{method.kind} does not apply to {model.id}", reasons=said["reasons"]
         )

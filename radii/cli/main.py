@@ -281,7 +281,7 @@ def lipschitz(
 def verify_instance(
     file: NetworkFile,
     instance: Annotated[Path, typer.Argument(help="A property in VNN-LIB 1.0.", exists=True, dir_okay=False)],
-    budget: Annotated[int, typer.Option(help="Boxes that are looked at.", min=1)] = 4096,
+    budget: Annotated[int, typer.Option(help="Parts of boxes that are looked at.", min=1)] = 4096,
     external_data: ExternalData = None,
     output: OutputName = None,
 ) -> None:

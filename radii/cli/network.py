@@ -55,7 +55,7 @@ def obstacles_told(file: Path, *, verdict: str, as_json: bool) -> Iterator[None]
     """End with exit code 1 and every obstacle, if there is one; as JSON, ``verdict`` is false. torch must be there."""
     import_late("torch")  # of which most networks need nothing to be read, and many nothing to be bounded
     try:
-        from radii.graph import Obstructed, UnsupportedModel
+        from radii.graph import Obstructed
     except ImportError as error:
         fail(f"reading a network needs {error.name}: pip install 'radii[torch]'")
     try:
@@ -65,7 +65,6 @@ def obstacles_told(file: Path, *, verdict: str, as_json: bool) -> Iterator[None]
         if as_json:
             print_json({verdict: False, "obstacles": obstacles})
         else:
-            cannot = "can't be certified" if isinstance(error, UnsupportedModel) else "has no useful Lipschitz bound"
-            err.print(f"[bold red]{plain(file.name)} {cannot}[/]", soft_wrap=True)
+            err.print(f"[bold red]{plain(file.name)} {error.words}[/]", soft_wrap=True)
             err.print(table_of(obstacles))
         raise typer.Exit(1) from None

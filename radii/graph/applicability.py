@@ -1,4 +1,7 @@
-"""What can be done with a graph: which certification methods apply, and normalising its input."""
+"""What can be done with a graph: which certification methods apply, and normalising its input.
+
+Of local bounds, which need torch to be asked, :func:`radii.local.verdict` says it.
+"""
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -28,22 +31,23 @@ def methods(graph: Graph, task: Task = "classifier") -> list[Json]:
     """Per method whether it applies to a network of this task, and each node, or else, that stands against it, as JSON
     values."""
     if task == "denoiser":
-        return [_not(kind, *NOT_ALONE) for kind in ("smoothing", "lipschitz", "median")]
+        return [against(kind, *NOT_ALONE) for kind in ("smoothing", "lipschitz", "median")]
     if task == "regressor":
         many = f"its {graph.num_classes} outputs are more than the {MOST_OUTPUTS} that are bounded at once"
-        median = (
-            _not("median", many, "Export fewer of them") if graph.num_classes > MOST_OUTPUTS else _unless("median", [])
-        )
-        return [_not("smoothing", *NO_CLASSES), _not("lipschitz", *NO_CLASSES), median]
-    return [_unless("smoothing", []), _unless("lipschitz", _unbounded(graph)), _not("median", *NO_LOGITS)]
+        too_many = graph.num_classes > MOST_OUTPUTS
+        median = against("median", many, "Export fewer of them") if too_many else unless("median", [])
+        return [against("smoothing", *NO_CLASSES), against("lipschitz", *NO_CLASSES), median]
+    return [unless("smoothing", []), unless("lipschitz", _unbounded(graph)), against("median", *NO_LOGITS)]
 
 
-def _unless(kind: str, reasons: list[Json]) -> Json:
+def unless(kind: str, reasons: list[Json]) -> Json:
+    """The verdict that a method applies unless something stands against it."""
     return {"kind": kind, "applies": not reasons, "reasons": reasons}
 
 
-def _not(kind: str, reason: str, remedy: str) -> Json:
-    return _unless(kind, [{"node": None, "operator": "", "reason": reason, "remedy": remedy}])
+def against(kind: str, reason: str, remedy: str) -> Json:
+    """The verdict that it does not, whatever the nodes are."""
+    return unless(kind, [{"node": None, "operator": "", "reason": reason, "remedy": remedy}])
 
 
 def _unbounded(graph: Graph) -> list[Json]:

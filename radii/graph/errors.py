@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,8 @@ class Obstacle:
 
 class Obstructed(Exception):
     """Something can't be had of a model. ``obstacles`` lists everything that was found, not the first only."""
+
+    words: ClassVar[str] = "can't be certified"  # what that means for it
 
     def __init__(self, obstacles: Sequence[Obstacle]) -> None:
         self.obstacles = tuple(obstacles)

@@ -181,9 +181,11 @@ class Operator:
 
         As `run` rounds it, of sums of as many addends.
         """
-        if self.copies or (len(inputs) == 1 and (self.linear or self.adds is not None)):
-            return self.run(inputs, absolute(arrays))
-        return None
+        return self.run(inputs, absolute(arrays)) if self.is_affine(len(inputs)) else None
+
+    def is_affine(self, inputs: int) -> bool:
+        """Whether it is linear in so many inputs, but for a constant, as far as `magnitude` by default knows."""
+        return self.copies or (inputs == 1 and (self.linear or self.adds is not None))
 
     def transposed(self, form: Tensor, arrays: Mapping[str, Tensor], *inputs: Shape) -> tuple[Tensor | None, ...]:
         """``W_i^T a`` for each input of such an operator, given a (batch, *output shape); None: it does not read it."""

@@ -115,6 +115,7 @@ class _Batch:
         self.norm, self.effort, self.valid = norm, effort, valid
         self.unstable, self.branches = np.zeros((2, len(points)), np.int64)
         self.budget, self.hints = budget, np.full(len(points), np.nan)
+        self.spent, self.share = np.zeros(len(points), np.bool_), 1
         self.failed = np.zeros(len(points))  # the eps that was last not proved, and the intervals found there
         self.outer = {name: self._everything(network.relaxed.shapes[name]) for name in network.bent}
 
@@ -177,13 +178,12 @@ class _Batch:
         made = np.full(len(samples), -np.inf)
         for k, (i, e) in enumerate(zip(samples, eps, strict=True)):
             one = np.array([i])
-            left = self.budget - int(self.branches[i])
-            if left <= 0:
-                continue
-            branching = Branching(self.network, self.region(one, np.array([e])), self.labels[i : i + 1], left)
+            left = -(-(self.budget - int(self.branches[i])) // self.share)
+            branching = Branching.of_label(self.network, self.region(one, np.array([e])), int(self.labels[i]), left)
             made[k] = 1.0 if branching.proved() else -np.inf
             self.branches[i] += branching.looked_at
             self.hints[i] = branching.hint
+            self.spent[i] |= branching.spent
         return made
 
     def results(self, floors: Floats, ceilings: Floats, target: float | None) -> list[LocalResult]:
@@ -211,12 +211,12 @@ class _Batch:
                 search.high = ceilings.copy()  # what one way could not prove another may
                 search.run(self.free, search.low * FARTHER, resolution=FINE, growth=FARTHER)
             if self.effort == "high" and self.network.hinges:
-                search.high = ceilings.copy()
+                search.high, self.share = ceilings.copy(), 2  # half of the budget is left for other tries
                 search.run(
                     self.cut,
-                    search.low * CUT_FARTHER,
+                    search.low * (2.0 if few else CUT_FARTHER),
                     resolution=FINEST if few else FINE,
-                    growth=CUT_FARTHER,
+                    growth=2.0 if few else CUT_FARTHER,
                     hints=self.hints,
                 )
         return [self._result(i, search, float(floors[i]), float(at_zero[i])) for i in everyone.tolist()]
@@ -225,7 +225,12 @@ class _Batch:
         proved = float(search.low[i]) if search.tried[i] and search.low[i] > floor else None
         local = max(proved or 0.0, 0.0)
         high = float(search.high[i])
-        notes = () if at_zero > 0 else ("the label's logit is not proved to be the largest at the input itself",)
+        notes: list[str] = []
+        if not at_zero > 0:
+            notes.append("the label's logit is not proved to be the largest at the input itself")
+        if self.spent[i]:
+            words = "a try was given up when its share of the budget was spent"
+            notes.append(f"{words}, of {self.budget} parts: with more, the radius may be larger")
         return LocalResult(
             radius=max(local, floor),
             rule="local" if local > floor else "floor",
@@ -234,7 +239,7 @@ class _Batch:
             tried=int(search.tried[i]),
             unstable=int(self.unstable[i]),
             branches=int(self.branches[i]),
-            notes=notes,
+            notes=tuple(notes),
         )
 
 

@@ -92,11 +92,13 @@ def _above(
         # from the left end it rises by at most falling * t, from the right end back by at most -rising * (width - t)
         up, down = np.maximum(falling, 0.0), np.maximum(-rising, 0.0)
         steep = np.minimum(up, down) * width
+        total = np.where(up + down > 0, up + down, 1.0)  # by which first, as products of small slopes underflow
         crossing = np.where(
             (up > 0) & (down > 0),
-            (at[:, :-1] * down + at[:, 1:] * up + up * down * width) / np.where(up + down > 0, up + down, 1.0),
+            at[:, :-1] * (down / total) + at[:, 1:] * (up / total) + steep * (np.maximum(up, down) / total),
             np.maximum(at[:, :-1], at[:, 1:]),
         )
+        crossing = np.where(np.isinf(total), np.inf, crossing)
         size = np.abs(at[:, :-1]) + np.abs(at[:, 1:]) + steep
         crossing = np.maximum(crossing, np.maximum(at[:, :-1], at[:, 1:])) + 4 * SLACK * size
         crossing = np.where(np.isnan(crossing), np.inf, crossing)

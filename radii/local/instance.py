@@ -1,7 +1,8 @@
 """Whether a network has a counterexample of a property, as VNN-COMP asks: proved, shown, or neither.
 
-Over each box the inequalities of outputs are bounded as margins (docs/numerics.md 11.1); where that decides nothing the
-box is halved along its relatively widest side, within a budget of boxes, which is counted and not timed.
+Over each box the inequalities of outputs are bounded as margins (docs/numerics.md 11.1). Where that decides nothing the
+box is cut: of few inputs in halves, along its relatively widest side; of more where activations bend (11.9). Parts are
+within a budget, which is counted and not timed.
 """
 
 from __future__ import annotations
@@ -19,15 +20,23 @@ import torch
 
 from radii.graph import Graph, Node, to_module
 from radii.graph.ops.linear import Gemm
+from radii.local.bounds import margin_forms
+from radii.local.branching import Branching
 from radii.local.network import Network
 from radii.local.question import margins_in_box
+from radii.local.region import Region
+from radii.local.slack import certified
 from radii.local.vnnlib import Case, Inequality, Property, above
 
 Floats = npt.NDArray[np.float64]
 Run = Callable[[npt.NDArray[np.float32]], Floats]
 """The outputs (m,) of one input (n,), by whatever the network is served by."""
 
-BUDGET = 2**12  # boxes
+Outcome = tuple[tuple[npt.NDArray[np.float32], Floats] | None, int, bool]
+"""A counterexample with its outputs, the parts looked at, and whether every one is proved to have none."""
+
+BUDGET = 2**12  # parts
+FEW = 8  # inputs, up to which boxes are halved
 TOGETHER = 64  # boxes in a batch
 STEPS, STARTS = 30, 4  # of gradient descent, towards each way
 
@@ -41,7 +50,7 @@ class Verdict:
     """
 
     status: Literal["unsat", "sat", "unknown"]
-    boxes: int
+    parts: int
     x: npt.NDArray[np.float32] | None = None
     y: Floats | None = None
 
@@ -59,17 +68,20 @@ def verify(graph: Graph, prop: Property, run: Run, *, budget: int = BUDGET) -> V
             f"the property is of {prop.inputs} inputs and {prop.outputs} outputs, the network has {size} and "
             f"{graph.num_classes}"
         )
-    boxes, open_ = 0, False
+    parts, open_ = 0, False
     for case in prop.cases:
         search = _Search(graph, case, run)
         found = search.example(_descended(search, *case.box))
-        if found is None:
-            found, used, decided = search.halved(budget - boxes)
-            boxes += used
-            open_ |= not decided
+        ways = [search.halved] if size <= FEW or not search.network.hinges else [search.cut, search.halved]
+        decided = False
+        for way in ways:
+            if found is None and not decided:
+                found, used, decided = way(budget - parts)
+                parts += used
         if found is not None:
-            return Verdict("sat", boxes, *found)
-    return Verdict("unknown" if open_ else "unsat", boxes)
+            return Verdict("sat", parts, *found)
+        open_ |= not decided
+    return Verdict("unknown" if open_ else "unsat", parts)
 
 
 class _Search:
@@ -91,8 +103,22 @@ class _Search:
         self.network = Network.of(extended)
         self.module = to_module(extended, dtype=torch.float64)
 
-    def halved(self, budget: int) -> tuple[tuple[npt.NDArray[np.float32], Floats] | None, int, bool]:
-        """A counterexample, the boxes looked at, and whether every one is proved to have none."""
+    def cut(self, budget: int) -> Outcome:
+        """Cut the box where activations bend."""
+        lower, upper = (torch.from_numpy(end).reshape(1, *self.shape) for end in self.case.box)
+        forms = margin_forms(torch.zeros(1, dtype=torch.int64), self.network.graph.num_classes)[0, 1:]
+        with certified(self.network.device), torch.no_grad():
+            branching = Branching(self.network, Region.box(lower, upper), forms, self.ways, budget)
+            while branching.open:
+                decided = branching.advance()
+                near = [point.reshape(-1).numpy() for point in branching.near]
+                found = self.example(np.stack(near)) if near else None
+                if found is not None or not decided:
+                    return found, branching.looked_at, False
+            return None, branching.looked_at, True
+
+    def halved(self, budget: int) -> Outcome:
+        """Cut the box in halves."""
         lower, upper = self.case.box
         width = np.where(upper > lower, upper - lower, 1.0)
         todo, used, decided = [(lower, upper)], 0, True

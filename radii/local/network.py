@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -30,6 +30,8 @@ FEWER = 8  # times as many products one matrix takes in the time of convolutions
 
 class NotRelaxable(Obstructed):
     """Nodes have no lines on an interval. ``obstacles`` lists all of them."""
+
+    words: ClassVar[str] = "has no local bounds"
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +71,8 @@ class Step:
     @cached_property
     def is_linear(self) -> bool:
         """Whether it is linear in all of its inputs together, but for a constant."""
+        if type(self.operator).magnitude is Operator.magnitude:  # which needs not be computed to be known
+            return self.operator.is_affine(len(self.inputs))
         return self.operator.magnitude(self._zeros(), self.arrays) is not None
 
     @cached_property
@@ -156,7 +160,7 @@ class Network:
 
     @classmethod
     def of(cls, graph: Graph, device: torch.device | str = "cpu") -> Network:
-        """Raises `NotRelaxable` where a node has no rule."""
+        """Raises `NotRelaxable` where a node has no rule, on the device "meta" without a copy of any weight."""
         device = torch.device(device)
         plain = undecorated(graph)
         relaxed = rewritten(with_cones(with_extremes(plain)))
@@ -196,17 +200,20 @@ class Network:
 
 
 def _tensors(node: Node, device: torch.device) -> dict[str, Tensor]:
-    return {
-        name: torch.from_numpy(np.array(array, dtype=np.float64 if array.dtype.kind == "f" else array.dtype)).to(device)
-        for name, array in node.operator.arrays().items()
-    }
+    def stored(array: np.ndarray) -> Tensor:
+        dtype = np.dtype(np.float64) if array.dtype.kind == "f" else array.dtype
+        if device.type == "meta":
+            return torch.empty(array.shape, dtype=torch.from_numpy(np.empty(0, dtype)).dtype, device=device)
+        return torch.from_numpy(np.array(array, dtype=dtype)).to(device)
+
+    return {name: stored(array) for name, array in node.operator.arrays().items()}
 
 
 def _obstacle(step: Step) -> Obstacle | None:
     node, operator = step.node, step.operator
     if math.prod(step.shape) > LARGEST:
         return Obstacle(node.index, operator.name, "its output has too many entries to be bounded", "Use smoothing")
-    if not all(bool(array.isfinite().all()) for array in step.arrays.values()):
+    if not all(np.isfinite(array).all() for array in operator.arrays().values()):
         return Obstacle(node.index, operator.name, "a constant is not finite", "Export the model again")
     if step.known:
         return None

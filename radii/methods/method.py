@@ -76,8 +76,7 @@ class Method(BaseModel, ABC):
     task: ClassVar[Literal["classifier", "regressor"]] = "classifier"
     """The task of the models that it is about."""
     applies_as: ClassVar[str] = "smoothing"
-    """Which of the verdicts of ``radii.graph.applicability`` on a model is about it. smoothing: whatever can be
-    evaluated."""
+    """Which of the verdicts on a model, which intake found, is about it. smoothing: whatever can be evaluated."""
     denoised: ClassVar[bool] = True
     """Whether a denoiser may stand in front of the model."""
     unit: ClassVar[Literal["samples", "inputs"]] = "inputs"

@@ -157,6 +157,7 @@ def test_data_set_and_method_must_fit_the_model(client: Client, database: Databa
     methods = [
         {"kind": "smoothing", "applies": True, "reasons": []},
         {"kind": "lipschitz", "applies": False, "reasons": reasons},
+        {"kind": "local", "applies": False, "reasons": reasons},
     ]
     other_id = ready_model(client, database, ONNX + b"2", methods=methods)
     dataset_id = ready_dataset(client, database)
@@ -174,8 +175,11 @@ def test_data_set_and_method_must_fit_the_model(client: Client, database: Databa
     no_labels = ready_dataset(client, database, NPZ + b"x alone", labels=None, num_labels=None)
     assert post_certification(client, model_id, no_labels).status_code == 202
 
-    answer = post_certification(client, other_id, dataset_id, {"kind": "lipschitz"})
-    assert problem(answer, 422, "method-not-applicable")["reasons"] == reasons
+    for kind in ("lipschitz", "local"):
+        answer = post_certification(client, other_id, dataset_id, {"kind": kind})
+        assert problem(answer, 422, "method-not-applicable")["reasons"] == reasons
+    # of a model that was taken in before there was the method nothing is said: the worker finds out
+    assert post_certification(client, model_id, dataset_id, {"kind": "local"}).status_code == 202
     assert post_certification(client, other_id, dataset_id).status_code == 202
 
 

@@ -32,7 +32,7 @@ def test_a_network_is_explained(tmp_path: Path) -> None:
         assert words in answer.stdout
     found = json.loads(inspect(str(DIGITS), "--json").stdout)
     assert found["supported"] and found["flops"] == 2 * found["multiply_adds"] == 218_880
-    assert [method["kind"] for method in found["methods"] if method["applies"]] == ["smoothing", "lipschitz"]
+    assert [method["kind"] for method in found["methods"] if method["applies"]] == ["smoothing", "lipschitz", "local"]
     assert (found["task"], found["num_classes"], found["num_outputs"]) == ("classifier", 10, None)
 
     form, weights = to_canonical(read_onnx(DIGITS.read_bytes()))
@@ -50,6 +50,10 @@ def test_what_blocks_a_method_and_what_would_lift_it(tmp_path: Path) -> None:
     assert answer.returncode == 0
     for words in ("does not apply", "Mul", "multiplies two activations", "Use smoothing"):
         assert words in answer.stdout
+    assert "What stands against local" not in answer.stdout
+    file.write_bytes(model([node("Sin", ["x"], "s"), node("Flatten", ["s"])], (6,)))
+    [local] = [one for one in json.loads(inspect(str(file), "--json").stdout)["methods"] if one["kind"] == "local"]
+    assert not local["applies"] and local["reasons"][0]["operator"] == "Sin"
 
 
 def test_a_regressor_and_a_denoiser_are_read_as_such(tmp_path: Path) -> None:
@@ -69,7 +73,7 @@ def test_a_regressor_and_a_denoiser_are_read_as_such(tmp_path: Path) -> None:
 
     file.write_bytes(model([node("Neg", ["x"])], (6,)))
     shown = inspect(str(file), "--task", "denoiser").stdout
-    assert "classes" not in shown and shown.count("Name it as denoiser_model_id") == 3
+    assert "classes" not in shown and shown.count("Name it as denoiser_model_id") == 4
     assert inspect(str(file), "--task", "upscaler").returncode == 2
 
     (tmp_path / "graph.json").write_bytes(b'{"format": 1}')

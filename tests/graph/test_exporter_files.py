@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from radii.graph import Graph, Task, UnsupportedModel, methods, read_onnx, to_module
+from radii.local import verdict
 from tests.graph.build import relative_gap
 from tests.workers.test_read_model import order
 from workers.intake.read_model import read_model
@@ -90,7 +91,7 @@ def test_an_accepted_file_makes_what_onnxruntime_makes(name: str) -> None:
     gap = relative_gap(said.numpy(), expected.reshape(len(expected), -1).astype(np.float32))
     assert gap < (2e-3 if name.startswith("float16") else 1e-5)
     summary = taken_in(row, list(graph.input_shape))
-    assert summary["methods"] == json.loads(json.dumps(methods(graph, row.task)))
+    assert summary["methods"] == json.loads(json.dumps([*methods(graph, row.task), verdict(graph, row.task)]))
 
 
 @pytest.mark.parametrize("name", REFUSED)

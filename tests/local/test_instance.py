@@ -44,6 +44,17 @@ def test_a_cube_below_and_above_the_nearest_change(share: float) -> None:
             assert verdict.y.argmax() != label or np.sort(verdict.y)[-1] == np.sort(verdict.y)[-2]
 
 
+@pytest.mark.parametrize("share", [0.9, 0.99, 1.02])
+def test_a_cube_of_many_inputs_is_cut_where_units_bend(share: float) -> None:
+    rng = np.random.default_rng(4)
+    network, x = Chain.drawn((12, 5, 5, 3), rng), rng.normal(size=12)
+    nearest, _ = nearest_change(network, x, "linf")
+    prop = read_property(written(x, share * nearest, int(network([x])[0].argmax()), 3))
+    verdict = verify(read_onnx(network.onnx()), prop, lambda point: network([point])[0])
+    assert verdict.status == ("unsat" if share < 1 else "sat")
+    assert verdict.parts < 200  # of 2^12 there would be corners alone
+
+
 def test_thresholds_and_conjunctions() -> None:
     """Outputs of an affine network over a box have closed forms: here 2 x0 - x1 in [-1, 2], x0 + x1 in [0, 2]."""
     network = Chain(((np.array([[2.0, -1.0], [1.0, 1.0]]), np.zeros(2)),))

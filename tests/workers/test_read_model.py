@@ -87,6 +87,7 @@ def test_the_summary_of_a_good_model(tmp_path: Path) -> None:
         "smoothing": True,
         "lipschitz": True,
         "median": False,
+        "local": True,
     }
     assert summary["checked"]["max_relative_difference"] < 1e-5
     assert summary["checked"]["against"].startswith("onnxruntime ")
@@ -240,7 +241,7 @@ def test_float16_is_read_and_its_rounding_is_no_bug(name: str) -> None:
     """The network is that of its weights, in float32: numpy's. Of onnxruntime, which rounds, it differs by that."""
     file = acceptance.real(name)
     summary = read_model(order(file, input=WIDE))
-    assert [method["kind"] for method in summary["methods"] if method["applies"]] == ["smoothing", "lipschitz"]
+    assert [method["kind"] for method in summary["methods"] if method["applies"]] == ["smoothing", "lipschitz", "local"]
     assert "float16" in summary["checked"]["against"]
     (weight,) = onnx.load(file).graph.initializer
     x = np.random.default_rng(0).uniform(-3, 3, (5, 6)).astype(np.float32)
@@ -294,7 +295,7 @@ def test_one_logit_or_its_sigmoid_is_taken_in_as_two_classes(end: str, tmp_path:
     what = order(file, input=WIDE, task="binary", labels=["no", "yes"])
     summary = read_model(what)
     assert (summary["task"], summary["num_classes"], summary["num_outputs"]) == ("binary", 2, None)
-    assert [method["kind"] for method in summary["methods"] if method["applies"]] == ["smoothing", "lipschitz"]
+    assert [method["kind"] for method in summary["methods"] if method["applies"]] == ["smoothing", "lipschitz", "local"]
     assert summary["checked"]["max_relative_difference"] < 1e-5
     assert graph_at_work(what, summary).digest == summary["digest"]
 

@@ -13,6 +13,7 @@ from models.problems import Problem
 from radii.graph import Graph, UnsupportedModel, check_batch_independence, methods, normalized, to_module
 from radii.graph.difference import difference
 from radii.graph.network import is_canonical
+from radii.local import verdict
 from radii.runtime import onnxruntime
 from radii.shapes import rearrangement
 from workers.intake.limits import met
@@ -67,7 +68,7 @@ def read_model(order: Json) -> Json:
         "num_classes": graph.num_classes if task in ("classifier", "binary") else None,
         "num_outputs": graph.num_classes if task == "regressor" else None,
         "graph": graph.summary(),
-        "methods": methods(graph, task),
+        "methods": [*methods(graph, task), verdict(graph, task)],
         "checked": {**checked, "inputs": SAMPLES},
     }
 

@@ -119,7 +119,7 @@ class _Near:
             ceiling=[min(np.inf if nearest is None else nearest, self._farthest(row))],
         )
         detail |= {"local_radius": found.proved, "not_proved": found.failed, "tried": found.tried}
-        detail |= {"unstable": found.unstable, "parts": found.branches}
+        detail |= {"unstable": found.unstable, "parts": found.branches, "notes": list(found.notes)}
         if not found.radius or (target is not None and found.radius < target):
             return None
         detail["rule"] = "local" if found.rule == "local" else "lipschitz"

@@ -4,7 +4,7 @@ import hashlib
 import math
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,8 @@ SLICES_SHARE = 256  # one part in so many of the budget, whatever is left of it:
 
 class UnboundedModel(Obstructed):
     """The network has no useful global Lipschitz constant. ``obstacles`` lists every node that stands in the way."""
+
+    words: ClassVar[str] = "has no useful Lipschitz bound"
 
 
 Known = dict[bytes, NormBound]

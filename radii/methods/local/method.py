@@ -19,6 +19,7 @@ class Local(Method):
     """Deterministic radii of the network f itself: linear relaxation near each input (CROWN), rounding proved; or by
     its Lipschitz bound where that says more."""
 
+    applies_as: ClassVar[str] = "local"
     denoised: ClassVar[bool] = False
     result: ClassVar[type[Result]] = LocalResult
     report: ClassVar[type[BaseModel] | None] = LocalReport

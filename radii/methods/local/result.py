@@ -36,6 +36,9 @@ class LocalResult(Certified):
         default=None, description="Units of piecewise linear activations that may bend within the radius proved."
     )
     parts: int | None = Field(default=None, description="effort high: parts that balls were cut into, over all tries.")
+    notes: list[str] | None = Field(
+        default=None, description="What was left out, or given up: that the budget of parts was spent, say."
+    )
     decision: str | None = Field(
         default=None, description="With target_radius: certified, or not certified, which says nothing against it."
     )
