@@ -36,7 +36,7 @@ from workers.runner.heartbeat import HEART, Say, phase_of, step
 
 log = logging.getLogger(__name__)
 
-HOLD_SECONDS = 0.05  # that a counted chunk may wait for the next ones: a tenth of what a crash loses anyway
+HOLD_SECONDS = 0.2  # that a counted chunk may wait for the next ones: less than half of what a crash loses anyway
 IDLE_SECONDS = 120.0  # then memory goes back; that of a GPU with the process, which takes some three seconds to start
 
 ENOUGH = threading.Event()
