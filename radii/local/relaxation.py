@@ -87,6 +87,8 @@ class Entrywise:
 
     def __init__(self, lines: Lines, given: Interval) -> None:
         largest = torch.maximum(lines.below_slope.abs(), lines.above_slope.abs())
+        if lines.free is not None:  # both halves move by as much, and the line that is not free with them
+            largest = torch.maximum(largest, lines.free.range_.abs())
         size = raised(raised(largest * given.size()) + torch.maximum(lines.below.abs(), lines.above.abs()))
         self.free = lines.free
         self.slope, self.half_slope = _middle(lines.below_slope, lines.above_slope)
