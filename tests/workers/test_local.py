@@ -136,7 +136,7 @@ def test_a_radius_depends_on_no_other_input_of_its_shard(tmp_path: Path, asked: 
 
 
 def test_more_effort_proves_more(tmp_path: Path) -> None:
-    file, x = relu(width=6), drawn(2)
+    file, x = relu(width=6), drawn(4)
     quick, default, high = (
         [result["radius"] for result in said(tmp_path, file, x, norm="linf", effort=effort)]
         for effort in ("quick", "default", "high")
