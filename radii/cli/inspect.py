@@ -22,11 +22,16 @@ def command(file: Path, external_data: list[Path], *, task: "Task", as_json: boo
     """
     with network.obstacles_told(file, verdict="supported", as_json=as_json):
         from radii.graph import methods
-        from radii.local import verdict
+        from radii.graph.applicability import plainly_local
 
         graph = network.read(file, external_data, task=task, **options)
         found = {"supported": True, "task": task, **graph.summary()}
-        found["methods"] = [*methods(graph, task), verdict(graph, task)]
+        local = plainly_local(graph, task)
+        if local is None:
+            from radii.local import verdict  # torch, seconds
+
+            local = verdict(graph, task)
+        found["methods"] = [*methods(graph, task), local]
         size = found.pop("num_classes")
         found |= {f"num_{noun}": size if noun == SIZES.get(task) else None for noun in SIZES.values()}
     print_json(found) if as_json else _print(found)

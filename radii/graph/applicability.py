@@ -5,6 +5,7 @@ Of local bounds, which need torch to be asked, :func:`radii.local.verdict` says 
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ MOST_OUTPUTS = 2**12  # of a regressor: bounds are JSON, a quarter of a megabyte
 
 NOT_ALONE = ("a denoiser answers nothing by itself", "Name it as denoiser_model_id, beside the model in model_id")
 NO_CLASSES = ("a regressor has no classes", "Ask for its median; of logits, register the file as a classifier")
+LARGEST_LOCAL = 2**25  # entries of an activation that local bounds take: the error of their sums has to stay small
 NO_LOGITS = ("the median is of a regressor's outputs", "Register the file with task = regressor")
 
 
@@ -38,6 +40,23 @@ def methods(graph: Graph, task: Task = "classifier") -> list[Json]:
         median = against("median", many, "Export fewer of them") if too_many else unless("median", [])
         return [against("smoothing", *NO_CLASSES), against("lipschitz", *NO_CLASSES), median]
     return [unless("smoothing", []), unless("lipschitz", _unbounded(graph)), against("median", *NO_LOGITS)]
+
+
+def plainly_local(graph: Graph, task: Task) -> Json | None:
+    """The verdict on `local` where the operators alone tell that it applies, as of most networks; None: to be asked of
+    :func:`radii.local.verdict`, which needs torch."""
+    if task not in ("classifier", "binary"):
+        return None
+    plain = undecorated(graph)
+    for node in plain.nodes:
+        operator = node.operator
+        if not (operator.is_affine(len(node.inputs)) or operator.hinge() is not None or operator.picks):
+            return None
+        if prod(plain.shapes[node.output]) > LARGEST_LOCAL:
+            return None
+        if not all(np.isfinite(array).all() for array in operator.arrays().values()):
+            return None
+    return unless("local", [])
 
 
 def unless(kind: str, reasons: list[Json]) -> Json:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from radii.graph import Graph, Node, Obstacle, Obstructed, undecorated, with_cones
+from radii.graph.applicability import LARGEST_LOCAL
 from radii.graph.cone.expression import evaluate, is_scalar
 from radii.graph.cone.find import Cone
 from radii.graph.cone.jet import Jet
@@ -23,7 +24,6 @@ from radii.lipschitz.network.choices import with_extremes
 from radii.local.rewritten import rewritten
 from radii.local.slack import gamma
 
-LARGEST = 2**25  # entries of an activation: gamma has to stay small
 SMALL = 2**19  # entries of a matrix that takes a convolution's place
 FEWER = 8  # times as many products one matrix takes in the time of convolutions
 
@@ -211,7 +211,7 @@ def _tensors(node: Node, device: torch.device) -> dict[str, Tensor]:
 
 def _obstacle(step: Step) -> Obstacle | None:
     node, operator = step.node, step.operator
-    if math.prod(step.shape) > LARGEST:
+    if math.prod(step.shape) > LARGEST_LOCAL:
         return Obstacle(node.index, operator.name, "its output has too many entries to be bounded", "Use smoothing")
     if not all(np.isfinite(array).all() for array in operator.arrays().values()):
         return Obstacle(node.index, operator.name, "a constant is not finite", "Export the model again")

@@ -1,6 +1,7 @@
 """Whether local bounds apply is said without weights, and is what bounding says with them."""
 
 from radii.graph import Graph, read_onnx
+from radii.graph.applicability import plainly_local
 from radii.local import Network, NotRelaxable, verdict
 from tests.graph.build import model, node
 from tests.graph.space import corpus
@@ -15,14 +16,16 @@ def said_of(graph: Graph) -> list[tuple[int | None, str]]:
 
 
 def test_of_every_operator() -> None:
-    refused = 0
+    refused = plain = 0
     for case in corpus(2):
         graph = read_onnx(case.data())
         found = verdict(graph)
         assert [(reason["node"], reason["reason"]) for reason in found["reasons"]] == said_of(graph), case.operator
         assert found["kind"] == "local" and found["applies"] is not bool(found["reasons"])
         refused += not found["applies"]
-    assert refused > 10
+        assert plainly_local(graph, "classifier") in (None, found)
+        plain += plainly_local(graph, "classifier") is not None
+    assert refused > 10 and plain > 10
 
 
 def test_of_another_task_it_does_not_apply() -> None:

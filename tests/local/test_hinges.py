@@ -18,6 +18,7 @@ def test_every_free_slope_is_sound() -> None:
     left, right, lows, highs = (torch.from_numpy(part)[:, None] for part in (*sides, lo, hi))
     made = Entrywise(hinge(lows, highs, left, right), Interval(lows, highs))
     [back], constant = made.back(torch.from_numpy(forms)[:, None, None], torch.from_numpy(alphas)[:, None, None])
+    assert back is not None
     moved = 0
     for i in range(count):
         form, slope, offset = (Fraction(float(value)) for value in (forms[i], back[i, 0, 0], constant[i, 0]))

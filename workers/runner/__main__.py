@@ -62,19 +62,19 @@ def read_orders(orders: SimpleQueue[Message], answers: SimpleQueue[Message]) -> 
 
 
 def sayer(events: IO[str], seconds: float = HOLD_SECONDS) -> Say:
-    """Says one thing at a time: the thread of the heartbeat speaks, too. Chunks that come thick and fast are said
+    """Says one thing at a time: the thread of the heartbeat speaks, too. Votes that come thick and fast are said
     together, with the next thing that is none, or once ``seconds`` have passed since the last ones: each wakes the
     supervisor, which takes as long as counting a thousand samples of a small network."""
-    mouth, held, due = threading.Lock(), list[str](), 0.0
+    mouth, held, due = threading.Lock(), list[ChunkCounts](), 0.0
 
     def say(event: Event) -> None:
         nonlocal due
-        line = encoded(event)
         with mouth:
-            held.append(line)
-            if isinstance(event, ChunkCounts) and time.monotonic() < due:
+            # Whole numbers always have an encoding, which many together take less time for.
+            if isinstance(event, ChunkCounts) and event.scores is None and time.monotonic() < due:
+                held.append(event)
                 return
-            events.write("".join(held))
+            events.write("".join(map(encoded, (*held, event))))
             held.clear()
             due = time.monotonic() + seconds
 
